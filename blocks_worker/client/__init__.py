@@ -1,0 +1,1 @@
+"""What consumers use: tasks are sent, sessions are watched."""

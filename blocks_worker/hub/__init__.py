@@ -1,0 +1,1 @@
+"""The ledger: keeps tasks, gives leases, records outcomes."""

@@ -1,0 +1,1 @@
+"""The hub's doors: one file a family of endpoints."""

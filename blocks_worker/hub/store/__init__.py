@@ -1,0 +1,1 @@
+"""Where the ledger is kept: statements and the one writer."""

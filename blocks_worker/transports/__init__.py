@@ -1,0 +1,1 @@
+"""Publish and subscribe: one contract, one file a network."""

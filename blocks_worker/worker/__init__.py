@@ -1,0 +1,1 @@
+"""The daemon that runs tasks: listens, claims, runs, reports."""
