@@ -1,1 +1,1 @@
-"""What may be said and what may follow: messages, names and state tables, without sockets, threads or clocks."""
+"""What may be said and what may follow: messages, names, state tables; no sockets, threads or clocks."""

@@ -1,0 +1,367 @@
+"""Time, chance and threads: the one place that touches them, so that a test can hand over others.
+
+Everybody else takes a `Clock`, an `Entropy` or a `spawn` function through the constructor.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+#: Items and bytes of one batch; what does not fit is the next batch.
+BATCH_ITEMS = 256
+BATCH_BYTES = 1024 * 1024
+
+
+class Clock:
+    """Tell the time: intervals by `monotonic`, moments for people and the wire by `wall_ms`."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+    def wall_ms(self) -> int:
+        """Return unix milliseconds, which may jump when somebody sets the clock."""
+        return time.time_ns() // 1_000_000
+
+    def wall_ticks(self) -> int:
+        """Return unix time in steps of 100 ns."""
+        return time.time_ns() // 100
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait for the event; tell whether it is set."""
+        return event.wait(timeout)
+
+
+class SteadyClock:
+    """Tell unix milliseconds that never jump: the wall's time at birth, carried on by the monotonic clock.
+
+    A hub keeps its ledger by this one, so that nobody who sets the machine's clock ends a lease.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = clock.wall_ms() - clock.monotonic() * 1000
+
+    def now_ms(self) -> int:
+        """Return unix milliseconds."""
+        return int(self._clock.monotonic() * 1000 + self._offset)
+
+
+class Entropy:
+    """Draw what nobody can foresee: ids, secrets, jitter."""
+
+    def uuid7(self, wall_ms: int) -> str:
+        """Return a UUID of version 7: ids made later sort later."""
+        value = (wall_ms & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
+        value |= 0b10 << 62 | secrets.randbits(62)
+        text = f"{value:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def token(self, size: int = 32) -> str:
+        """Return `size` random bytes as text that is safe in an address."""
+        return secrets.token_urlsafe(size)
+
+    def name(self, size: int = 16) -> str:
+        """Return `size` random bytes as lower-case letters and digits, fit for a channel name."""
+        return secrets.token_hex(size)
+
+    def bytes(self, size: int = 32) -> bytes:
+        """Return random bytes."""
+        return secrets.token_bytes(size)
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return a number between the two, for jitter."""
+        return random.uniform(low, high)  # noqa: S311 - jitter keeps no secret
+
+    def below(self, bound: int) -> int:
+        """Return a whole number from 0 up to but not including `bound`."""
+        return secrets.randbelow(bound)
+
+
+class Deadline:
+    """Share one budget of time among several waits."""
+
+    def __init__(self, timeout: float | None, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
+        self._end = None if timeout is None else self._clock.monotonic() + max(0.0, timeout)
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, never below zero; None when there is no end."""
+        return None if self._end is None else max(0.0, self._end - self._clock.monotonic())
+
+    def expired(self) -> bool:
+        """Tell whether no time is left."""
+        return self._end is not None and self._clock.monotonic() >= self._end
+
+    def within(self, timeout: float) -> float:
+        """Return `timeout`, or the time left when that is less."""
+        left = self.remaining()
+        return timeout if left is None else min(timeout, left)
+
+
+class Backoff:
+    """Say how long to wait before the next try: full jitter, doubling from `first` up to `cap` seconds."""
+
+    def __init__(self, entropy: Entropy, *, first: float = 0.2, cap: float = 30.0) -> None:
+        self._entropy = entropy
+        self._first = first
+        self._cap = cap
+        self._failures = 0
+
+    def next(self, at_least: float = 0.0) -> float:
+        """Return the next pause in seconds; `at_least` is what the other side asked for."""
+        ceiling = min(self._cap, self._first * 2 ** min(self._failures, 30))
+        self._failures += 1
+        return max(at_least, self._entropy.uniform(0.0, ceiling))
+
+    def reset(self) -> None:
+        """Start again from the shortest pause."""
+        self._failures = 0
+
+
+class Stoppable(Protocol):
+    """Be something that is stopped and joined by a deadline."""
+
+    def stop(self) -> None:
+        """Ask it to end."""
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait for its end; tell whether it came."""
+
+
+class ServiceThread:
+    """Be a thread with a name, an owner and a report when it dies.
+
+    A daemon is allowed for code that is not ours: blocked in a foreign library, or a user's.
+    """
+
+    def __init__(self, name: str, target: Callable[[], None], *, daemon: bool = False) -> None:
+        self.name = name
+        self._target = target
+        self._thread = threading.Thread(target=self._run, name=name, daemon=daemon)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait for its end, at most `timeout` seconds; tell whether it ended."""
+        if self._thread.ident is None or self._thread is threading.current_thread():
+            return True
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def is_alive(self) -> bool:
+        """Tell whether it runs."""
+        return self._thread.is_alive()
+
+    def is_current(self) -> bool:
+        """Tell whether the caller runs on this thread."""
+        return self._thread is threading.current_thread()
+
+    def _run(self) -> None:
+        try:
+            self._target()
+        except BaseException:
+            _logger.exception("thread_died", extra={"thread_name": self.name})
+
+
+class Periodic:
+    """Call `tick` every `interval` seconds, give or take `jitter`, on a thread of its own until stopped.
+
+    `tick` may return the seconds to wait before the next call. `wake` calls it at once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tick: Callable[[], float | None],
+        interval: float,
+        entropy: Entropy,
+        *,
+        jitter: float = 0.2,
+    ) -> None:
+        self._tick = tick
+        self._interval = interval
+        self._entropy = entropy
+        self._jitter = jitter
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = ServiceThread(name, self._loop)
+
+    def start(self) -> None:
+        """Start; the first call comes after one interval."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Call `tick` now instead of later."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ask the thread to end after the call that runs."""
+        self._stopping = True
+        self._wake.set()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait for the end; tell whether it came."""
+        return self._thread.join(timeout)
+
+    def _loop(self) -> None:
+        pause = self._next_pause(None)
+        while not self._stopping:
+            self._wake.wait(pause)
+            self._wake.clear()
+            if self._stopping:
+                return
+            pause = self._next_pause(self._guarded())
+
+    def _guarded(self) -> float | None:
+        try:
+            return self._tick()
+        except Exception:  # the top of a thread: report and go on
+            _logger.exception("periodic_failed")
+            return None
+
+    def _next_pause(self, asked: float | None) -> float:
+        if asked is not None:
+            return max(0.0, asked)
+        return self._interval * self._entropy.uniform(1 - self._jitter, 1 + self._jitter)
+
+
+class _Waiting(Generic[Item, Answer]):
+    """Hold one item, the answer it gets, and the lock on which its caller sleeps."""
+
+    __slots__ = ("answer", "error", "item", "leads", "size", "wakeup")
+
+    def __init__(self, item: Item, size: int) -> None:
+        self.item = item
+        self.size = size
+        self.answer: Answer | None = None
+        self.error: Exception | None = None
+        self.leads = False
+        self.wakeup = threading.Lock()
+        self.wakeup.acquire()
+
+    def result(self) -> Answer:
+        """Return the answer, or raise what the flush raised."""
+        if self.error is not None:
+            raise self.error
+        return self.answer  # type: ignore[return-value]  # a flush without error answered every item
+
+
+class Batcher(Generic[Item, Answer]):
+    """Send items in natural batches: what gathers while one flush is in flight is the next flush.
+
+    There is no timer and no thread. Who finds the batcher idle flushes at once, on its own thread, and
+    then wakes the first of those who came meanwhile to flush for all of them. Answers come back in the
+    order of the items; an exception of `flush` reaches every caller of that batch.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Sequence[Answer]],
+        *,
+        size_of: Callable[[Item], int] = lambda _item: 0,
+        max_items: int = BATCH_ITEMS,
+        max_bytes: int = BATCH_BYTES,
+    ) -> None:
+        self._flush = flush
+        self._size_of = size_of
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._queue: deque[_Waiting[Item, Answer]] = deque()
+        self._busy = False
+
+    def call(self, item: Item) -> Answer:
+        """Send one item and return its answer."""
+        return self.call_many([item])[0]
+
+    def call_many(self, items: Sequence[Item]) -> list[Answer]:
+        """Send several items, in order, and return their answers."""
+        if not items:
+            return []
+        mine = [_Waiting[Item, Answer](item, self._size_of(item)) for item in items]
+        with self._lock:
+            self._queue.extend(mine)
+            mine[0].leads = not self._busy
+            self._busy = True
+        if mine[0].leads:
+            mine[0].wakeup.release()
+        try:
+            for waiting in mine:
+                self._await(waiting)
+        except BaseException:
+            self._withdraw(mine)
+            raise
+        return [waiting.result() for waiting in mine]
+
+    def _await(self, waiting: _Waiting[Item, Answer]) -> None:
+        waiting.wakeup.acquire()
+        if waiting.leads:
+            self._send(self._take())
+            waiting.leads = False
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Wake the first who waits to lead the next flush; with nobody waiting the batcher is idle."""
+        with self._lock:
+            if not self._queue:
+                self._busy = False
+                return
+            heir = self._queue[0]
+            heir.leads = True
+        heir.wakeup.release()
+
+    def _withdraw(self, mine: list[_Waiting[Item, Answer]]) -> None:
+        """Leave the queue when the caller was interrupted, so that nobody waits for a leader who left."""
+        with self._lock:
+            led = any(waiting.leads for waiting in mine)
+            gone = set(map(id, mine))
+            self._queue = deque(waiting for waiting in self._queue if id(waiting) not in gone)
+        if led:
+            self._hand_on()
+
+    def _take(self) -> list[_Waiting[Item, Answer]]:
+        with self._lock:
+            batch = [self._queue.popleft()]
+            size = batch[0].size
+            while self._queue and len(batch) < self._max_items:
+                size += self._queue[0].size
+                if size > self._max_bytes:
+                    break
+                batch.append(self._queue.popleft())
+            return batch
+
+    def _send(self, batch: list[_Waiting[Item, Answer]]) -> None:
+        """Flush one batch; the leader's own place in it is not woken, it is awake."""
+        leader = batch[0]
+        try:
+            answers = self._flush([waiting.item for waiting in batch])
+            for waiting, answer in zip(batch, answers, strict=True):
+                waiting.answer = answer
+        except Exception as error:  # noqa: BLE001 - every caller of the batch is told
+            for waiting in batch:
+                waiting.error = error
+        except BaseException:
+            for waiting in batch:
+                waiting.error = InterruptedError("the sending thread was interrupted: repeat with the same ids")
+            raise
+        finally:
+            for waiting in batch:
+                if waiting is not leader:
+                    waiting.wakeup.release()

@@ -1,0 +1,216 @@
+"""The one tree of exceptions; a branch answers what the caller would do.
+
+    BlocksError
+    ├── ConfigurationError (ValueError)            mend the configuration; the text names the key
+    │   └── UnknownHandlerError                    choose one of the handlers it names
+    ├── InvalidMessageError (ValueError)           mend the request: what travels is not what it should be
+    │   └── MessageTooLargeError                   send less, or send a reference
+    ├── RpcError                                   the hub said no: `code` and `status` tell what to do
+    │   └── BillingModeMismatchError               open the client in the agent's mode
+    ├── HubUnavailableError (RuntimeError, ConnectionError)   wait, or start a hub
+    ├── AgentAuthFatalError (RuntimeError)         get another key; trying again is no use
+    ├── AuthRefreshFailedError (RuntimeError)      the login behind the token has to be mended
+    ├── TransportError (ConnectionError)           publish and subscribe: repeat, or give up
+    │   ├── TransportClosedError                   it was closed here
+    │   ├── PublishRefusedError                    never repeat: refused for good
+    │   └── PublishTimeoutError                    unknown: it may have been accepted
+    ├── TaskFinishedError (RuntimeError)           the task is over: stop sending for it
+    ├── TaskCancelledError (CancelledError)        the task is to stop: return
+    ├── TaskFailedError (RuntimeError)             the task failed: `event` is its terminal
+    ├── InputError (ValueError)                    the task's input is wrong: never retried
+    ├── ArtifactError (ValueError)                 the result cannot travel as it is
+    ├── StoreError (RuntimeError)                  the ledger refused: `code` tells why
+    └── AnonTaskAccessDenied                       anonymous viewing is not offered
+
+Data stands on the exception, the sentence is made in ``__str__`` or at the raise.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from typing import Any
+
+
+class BlocksError(Exception):
+    """Be the base of every exception that this package lets out."""
+
+
+class ConfigurationError(BlocksError, ValueError):
+    """Say which setting, file or card field is wrong, and how to mend it."""
+
+
+class UnknownHandlerError(ConfigurationError):
+    """Say that no handler has this name, and which ones there are."""
+
+    def __init__(self, name: str, available: list[str]) -> None:
+        super().__init__(name, available)
+        self.name = name
+        self.available = available
+
+    def __str__(self) -> str:
+        names = ", ".join(self.available) or "none"
+        return f"no handler named {self.name!r}; available: {names}. Name one of them, or add it to registry.json"
+
+
+class InvalidMessageError(BlocksError, ValueError):
+    """Say why a message or body was refused: `reason` is a short fixed word that is counted."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(reason, text)
+        self.reason = reason
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class MessageTooLargeError(InvalidMessageError):
+    """Say that a message is `size` bytes where `limit` bytes are allowed."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__("too_large", f"{size} bytes are more than the {limit} allowed; send a reference instead")
+        self.size = size
+        self.limit = limit
+
+
+class RpcError(BlocksError):
+    """Carry the hub's refusal.
+
+    Attributes:
+        rpc_message: the hub's sentence.
+        code: the hub's word for the reason, such as ``NotFound``.
+        data: what else the hub said.
+        status: the HTTP status.
+    """
+
+    def __init__(self, rpc_message: str, *, code: str = "", status: int = 0, data: Any = None) -> None:
+        super().__init__(rpc_message)
+        self.rpc_message = rpc_message
+        self.code = code
+        self.status = status
+        self.data = data if data is not None else {}
+
+    def __str__(self) -> str:
+        return f"[RPC] {self.rpc_message}"
+
+    @property
+    def details(self) -> Any:
+        """What else the hub said."""
+        return self.data
+
+
+class BillingModeMismatchError(RpcError):
+    """Say that the client's billing mode is not the agent's."""
+
+    def __init__(self, *, expected: str, got: str, status: int = 409) -> None:
+        text = f"the agent's billing mode is {expected!r}, the client's is {got!r}; open the client as {expected!r}"
+        data = {"expected": expected, "got": got}
+        super().__init__(text, code="BillingModeMismatch", status=status, data=data)
+        self.expected = expected
+        self.got = got
+
+
+class HubUnavailableError(BlocksError, RuntimeError, ConnectionError):
+    """Say that nothing answers at `url`, and how to start a hub."""
+
+    def __init__(self, url: str, why: str = "") -> None:
+        super().__init__(url, why)
+        self.url = url
+        self.why = why
+
+    def __str__(self) -> str:
+        because = f" ({self.why})" if self.why else ""
+        return (
+            f"no hub answers at {self.url}{because}. "
+            "Start one with 'blocks-run --handler echo' or 'blocks-hub', or set BLOCKS_CDM_URL to a running one"
+        )
+
+
+class AgentAuthFatalError(BlocksError, RuntimeError):
+    """Say that this credential is refused for good; `code` is the hub's word for it."""
+
+    def __init__(self, text: str, *, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class AuthRefreshFailedError(BlocksError, RuntimeError):
+    """Say that a token could not be renewed; the cause is chained."""
+
+
+class TransportError(BlocksError, ConnectionError):
+    """Say that publish and subscribe are in trouble; repeat later."""
+
+
+class TransportClosedError(TransportError):
+    """Say that the transport was closed on this side."""
+
+
+class PublishRefusedError(TransportError):
+    """Say that the network refused a message for good."""
+
+
+class PublishTimeoutError(TransportError):
+    """Say that no answer came in time: the message may or may not have been accepted."""
+
+
+class TaskFinishedError(BlocksError, RuntimeError):
+    """Say that the task is over or belongs to another run now."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} is over for this run: nothing more can be sent for it"
+
+
+class TaskCancelledError(BlocksError, CancelledError):
+    """Say that the task is to stop; a handler may let it pass."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} was cancelled"
+
+
+class TaskFailedError(BlocksError, RuntimeError):
+    """Carry the terminal event of a task that did not complete."""
+
+    def __init__(self, task_id: str, event: Any) -> None:
+        super().__init__(task_id, event)
+        self.task_id = task_id
+        self.event = event
+
+    def __str__(self) -> str:
+        said = getattr(self.event, "error", None) or getattr(self.event, "reason", None) or "no reason given"
+        return f"task {self.task_id} ended {getattr(self.event, 'state', 'failed')}: {said}"
+
+
+class InputError(BlocksError, ValueError):
+    """Say what is wrong with the input of a task; never retried."""
+
+    def __init__(self, text: str, *, part_id: str | None = None) -> None:
+        super().__init__(text)
+        self.part_id = part_id
+
+
+class ArtifactError(BlocksError, ValueError):
+    """Say why an artifact can not be published or read."""
+
+
+class StoreError(BlocksError, RuntimeError):
+    """Say that the ledger could not be read or written; `code` is a short fixed word."""
+
+    def __init__(self, text: str, *, code: str = "store") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class AnonTaskAccessDenied(BlocksError):  # noqa: N818 - the name users know
+    """Be there by name: anonymous viewing is not offered."""
+
+
+AnonTaskAccessDeniedError = AnonTaskAccessDenied
