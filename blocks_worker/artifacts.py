@@ -1,0 +1,1 @@
+"""Outputs of tasks: stored and fetched, inline or by reference."""
