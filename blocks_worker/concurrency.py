@@ -222,7 +222,7 @@ class Periodic:
 
     def _loop(self) -> None:
         pause = self._next_pause(None)
-        while not self._stopping:
+        while True:
             self._wake.wait(pause)
             self._wake.clear()
             if self._stopping:

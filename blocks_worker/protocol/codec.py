@@ -1,0 +1,139 @@
+"""Bytes to messages and back: everything that comes in is hostile until it passed here."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from blocks_worker.errors import InvalidMessageError, MessageTooLargeError
+
+#: Deepest nesting of lists and objects in anything that travels.
+MAX_DEPTH = 64
+#: Largest body of one request, in bytes.
+MAX_BODY = 1024 * 1024
+#: Most digits of a whole number: a larger one costs more to read than it is worth.
+MAX_DIGITS = 400
+
+T = TypeVar("T")
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKETS = re.compile(rb"[\[\]{}]")
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
+
+
+class Wire(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
+    """Be the base of what travels: camelCase names, unknown fields ignored, defaults left out."""
+
+
+@lru_cache(maxsize=256)
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(message: Any) -> bytes:
+    """Return the message as JSON bytes.
+
+    Raises:
+        InvalidMessageError: it holds what JSON cannot carry.
+    """
+    try:
+        return _encoder.encode(message)
+    except (TypeError, ValueError, UnicodeEncodeError, RecursionError, OverflowError) as error:
+        raise InvalidMessageError("not_json", f"cannot be written as JSON: {error}") from error
+
+
+def decode(kind: type[T], data: bytes, *, limit: int = MAX_BODY) -> T:
+    """Return the message of type `kind` that the bytes hold, after every check of `inspect`."""
+    inspect(data, limit=limit)
+    return decode_trusted(kind, data)
+
+
+def decode_trusted(kind: type[T], data: bytes) -> T:
+    """Return the message that bytes hold which were inspected before or written by ourselves."""
+    try:
+        return _decoder(kind).decode(data)  # type: ignore[no-any-return, arg-type]  # every type we hand over is hashable
+    except msgspec.ValidationError as error:
+        raise InvalidMessageError("shape", str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise InvalidMessageError("not_json", f"is not JSON: {error}") from error
+
+
+def convert(kind: type[T], value: Any) -> T:
+    """Return the message of type `kind` that decoded JSON holds."""
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise InvalidMessageError("shape", str(error)) from error
+
+
+def inspect(data: bytes, *, limit: int = MAX_BODY) -> None:
+    """Refuse bytes that are too long, not UTF-8, too deep, or hold a key twice, NaN or endless digits.
+
+    Raises:
+        InvalidMessageError: with `reason` ``too_large``, ``not_utf8``, ``too_deep``, ``number``,
+            ``duplicate_key`` or ``not_json``.
+    """
+    if len(data) > limit:
+        raise MessageTooLargeError(len(data), limit)
+    try:
+        data.decode("utf-8", errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidMessageError("not_utf8", f"is not UTF-8: {error.reason} at byte {error.start}") from error
+    _check_depth(data)
+    if _LONG_NUMBER.search(data) and _LONG_NUMBER.search(_STRINGS.sub(b"", data)):
+        raise InvalidMessageError("number", f"holds a number of more than {MAX_DIGITS} digits")
+    _check_keys(data)
+
+
+def _check_depth(data: bytes) -> None:
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise InvalidMessageError("too_deep", f"is nested deeper than {MAX_DEPTH} levels")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InvalidMessageError("duplicate_key", f"holds the key {twice[:80]!r} twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidMessageError("number", f"holds {name}, which JSON does not know")
+
+
+_strict = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _check_keys(data: bytes) -> None:
+    try:
+        _strict.decode(data.decode("utf-8"))
+    except InvalidMessageError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessageError("not_json", f"is not JSON: {error}") from error
+
+
+def splice(head: dict[str, Any], body: bytes) -> bytes:
+    """Return one JSON object: the fields of `head`, then those of the object that `body` holds as bytes.
+
+    The body is not read again. It must be an object without any key of the head.
+    """
+    front = encode(head)
+    rest = body.strip()
+    if rest == b"{}":
+        return front
+    return front[:-1] + b"," + rest[1:]

@@ -1,0 +1,115 @@
+"""What a task says: the events a worker makes, the head the hub puts before them, and what a session reads."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from blocks_worker.errors import InvalidMessageError
+from blocks_worker.protocol.codec import Wire, decode, splice
+
+#: Largest body of one event as the worker makes it, in bytes: an inline artifact at its limit fits.
+MAX_EVENT = 64 * 1024
+
+ErrorCode = Literal[
+    "unsupported_protocol_version",
+    "invalid_start_task",
+    "agent_at_capacity",
+    "stream_crashed",
+    "invalid_input",
+    "artifact_failed",
+    "timeout",
+    "lease_lost",
+    "bad_result",
+    "handler_exit",
+    "handler_error",
+    "call_depth_exceeded",
+]
+
+
+class ArtifactRef(Wire):
+    """Where an artifact is: `data` (base64) inline, or a file."""
+
+    kind: Literal["inline", "file"]
+    mime_type: str = "application/octet-stream"
+    size: int = 0
+    hash: str | None = None
+    data: str | None = None
+    file_name: str | None = None
+    channel: str | None = None
+    file_id: str | None = None
+    expires_at: int | None = None
+
+
+class EventBody(Wire):
+    """A durable event as the worker makes it; the hub adds task, epoch, number and time."""
+
+    type: Literal["progress", "artifact", "system"]
+    progress: float | None = None
+    state: Literal["running"] | None = None
+    message: str | None = None
+    artifact_ref: ArtifactRef | None = None
+    output_id: str | None = None
+    status: str | None = None
+
+
+class _ForeignHead(Wire):
+    """The fields which only the hub writes; a worker that sends one is refused."""
+
+    type: Literal["progress", "artifact", "system"]
+    task_id: Any = msgspec.UNSET
+    epoch: Any = msgspec.UNSET
+    n: Any = msgspec.UNSET
+    seq: Any = msgspec.UNSET
+    ts: Any = msgspec.UNSET
+    last_n: Any = msgspec.UNSET
+    protocol_version: Any = msgspec.UNSET
+
+
+_HUB_FIELDS = ("task_id", "epoch", "n", "seq", "ts", "last_n", "protocol_version")
+
+
+def check_event(body: bytes) -> None:
+    """Refuse the bytes of an event that are not a worker's to send.
+
+    Raises:
+        InvalidMessageError: too large, not an event, or with a field that only the hub writes.
+    """
+    head = decode(_ForeignHead, body, limit=MAX_EVENT)
+    for name in _HUB_FIELDS:
+        if getattr(head, name) is not msgspec.UNSET:
+            raise InvalidMessageError("shape", f"an event may not carry {name!r}: the hub writes it")
+
+
+def stored_event(body: bytes, *, task_id: str, epoch: int, n: int, ts: int) -> bytes:
+    """Return a worker's event as the ledger keeps it."""
+    head = {"taskId": task_id, "epoch": epoch, "n": n, "ts": ts, "protocolVersion": "1"}
+    return splice(head, body)
+
+
+def numbered(stored: bytes, seq: int) -> bytes:
+    """Return a stored event with its place in the ledger, as readers get it."""
+    return splice({"seq": seq}, stored)
+
+
+class TaskEventMessage(Wire):
+    """An event as a session reads it. `n` is None for the hub's own; `raw` fields beyond these are kept apart."""
+
+    type: str
+    task_id: str
+    epoch: int
+    seq: int | None = None
+    n: int | None = None
+    ts: int | None = None
+    progress: float | None = None
+    state: str | None = None
+    message: str | None = None
+    status: str | None = None
+    artifact_ref: ArtifactRef | None = None
+    output_id: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    reason: str | None = None
+    completion_reason: str | None = None
+    last_n: int | None = None

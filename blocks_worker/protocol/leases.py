@@ -1,0 +1,219 @@
+"""What a worker and the hub say to each other: connect, claims, reports, heartbeats."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from blocks_worker.protocol.codec import Wire
+from blocks_worker.protocol.control import PROTOCOL_VERSION, Epoch, StartTask
+from blocks_worker.protocol.tasks import BillingMode, Delivery
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+
+
+class Numbers(Wire, omit_defaults=False):
+    """The hub's numbers that bind a worker. Seconds, unless the name says otherwise."""
+
+    heartbeat_interval: float = 5.0
+    lease_ttl: float = 30.0
+    lease_margin: float = 5.0
+    lease_grace: float = 5.0
+    offer_timeout: float = 6.0
+    cancel_grace: float = 30.0
+    terminate_grace: float = 5.0
+    max_runtime: float = 3600.0
+    max_lost: int = 3
+    inline_input: int = 8192
+
+
+class Process(Wire):
+    """Which process an instance lives in, so that a hub on the same host sees it die."""
+
+    host: str
+    pid: int
+    #: When the process started, in the host's own units: with the pid it names one process.
+    started: str
+
+
+class ConnectRequest(Wire):
+    """Register one process life of an instance."""
+
+    agent_name: str
+    instance_id: str
+    incarnation: str
+    billing_mode: BillingMode | None = None
+    listing: Literal["public", "private"] | None = None
+    description: str | None = None
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1
+    expected_instances: _Count = 1
+    max_pending_backlog: _Count = 10_000
+    max_running_time_sec: Annotated[int, msgspec.Meta(ge=1)] = 3600
+    delivery: Delivery = "at_least_once"
+    started_at: int = 0
+    protocol_versions: list[str] = msgspec.field(default_factory=lambda: [PROTOCOL_VERSION])
+    preferred_protocol_version: str = PROTOCOL_VERSION
+    sdk_language: str = "python"
+    sdk_version: str = ""
+    device_os: str = ""
+    card: dict[str, Any] | None = None
+    process: Process | None = None
+
+
+class ConnectAnswer(Wire, omit_defaults=False):
+    """What an instance needs to work. Lives are in seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: float
+    pam_token: str
+    pam_expires_in: float
+    agent_id: str
+    control_channel: str
+    #: Key of the signatures on control messages.
+    message_key: str
+    numbers: Numbers
+    hub_time: int
+
+
+class RefreshRequest(Wire):
+    """Trade a refresh token for a new pair."""
+
+    refresh_token: str
+
+
+class RefreshAnswer(Wire, omit_defaults=False):
+    """A new pair of tokens and a new channel grant."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: float
+    pam_token: str
+    pam_expires_in: float
+
+
+class ConsumerTokenRequest(Wire):
+    """Trade an API key for a consumer's tokens."""
+
+    api_key: str
+
+
+class ConsumerToken(Wire, omit_defaults=False):
+    """A consumer's tokens, and the channel on which all its tasks speak to it."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: float
+    token: str
+    user_id: str
+    session_channel: str
+    pam_token: str
+    pam_expires_in: float
+
+
+class HeldTask(Wire):
+    """One task in one epoch."""
+
+    task_id: str
+    epoch: Epoch
+
+
+class CancelFlag(Wire):
+    """The task is to stop, and why."""
+
+    task_id: str
+    epoch: Epoch
+    reason: str | None = None
+
+
+class Claim(Wire):
+    """Take an offered task, or refuse it with a reason."""
+
+    task_id: str
+    epoch: Epoch
+    #: Digest of the start body that came with the offer: the answer then leaves it out.
+    have: str | None = None
+    nack: str | None = None
+
+
+class ClaimAnswer(Wire, omit_defaults=False):
+    """The right to run. `start` is None when the worker has it already."""
+
+    task_id: str
+    epoch: int
+    lease: str
+    attempt: int
+    digest: str
+    start: msgspec.Raw | None
+    #: Seconds that this run may take.
+    max_runtime: float
+    #: Unix milliseconds by the hub's clock at which the whole task ends.
+    deadline: int | None = None
+    cancel: bool = False
+    reason: str | None = None
+
+
+class ReportEvent(Wire):
+    """One durable event: its place in the epoch, and its fields as the bytes of a JSON object."""
+
+    n: Annotated[int, msgspec.Meta(ge=1)]
+    body: msgspec.Raw
+
+
+class Outcome(Wire):
+    """How a run ended. `digest` makes a repeated outcome a replay."""
+
+    state: Literal["completed", "failed", "canceled"]
+    last_n: Annotated[int, msgspec.Meta(ge=0)]
+    digest: Annotated[str, msgspec.Meta(min_length=16, max_length=128)]
+    error: Annotated[str, msgspec.Meta(max_length=16_384)] | None = None
+    error_code: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
+
+
+class Report(Wire):
+    """What a run has to say under its lease: events, and at the end its outcome, or that it is given back."""
+
+    task_id: str
+    epoch: Epoch
+    lease: str
+    events: list[ReportEvent] = []
+    outcome: Outcome | None = None
+    release: bool = False
+
+
+class ReportAnswer(Wire, omit_defaults=False):
+    """How the task stands after a report. 409: fenced. 422: `expected_n` is the next number to send."""
+
+    task_id: str
+    epoch: int
+    state: str
+    expected_n: int | None = None
+    cancel: bool = False
+    reason: str | None = None
+
+
+class Heartbeat(Wire):
+    """Say that the instance lives, what it holds and how much room it has. Renews every lease."""
+
+    held: list[HeldTask] = []
+    free: _Count = 0
+    active_tasks: _Count = 0
+    active_streams: _Count = 0
+    draining: bool = False
+    #: The instance ends with this beat.
+    stopped: bool = False
+    nonce: str | None = None
+
+
+class HeartbeatAnswer(Wire, omit_defaults=False):
+    """All flags again: offers that stand, tasks to stop, tasks that are no longer this instance's."""
+
+    hub_time: int
+    #: The nonce which the hub has just sent by the bus.
+    nonce: str
+    offers: list[StartTask] = []
+    cancels: list[CancelFlag] = []
+    fenced: list[HeldTask] = []
+    drain: bool = False

@@ -1,0 +1,152 @@
+"""What consumers and the hub say to each other about tasks: the bodies of requests and answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from blocks_worker.protocol.codec import Wire
+
+BillingMode = Literal["free", "paid"]
+TaskKind = Literal["request", "pipe"]
+Delivery = Literal["at_least_once", "at_most_once"]
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+_Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+_Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
+
+#: Most items of one batch.
+MAX_BATCH = 256
+
+
+class SubmitTask(Wire):
+    """Ask for a task. `request_parts` stays as the bytes that came."""
+
+    agent_name: _Name
+    billing_mode: BillingMode = "free"
+    request_parts: msgspec.Raw = msgspec.Raw(b"[]")
+    task_id: str | None = None
+    idempotency_key: _Key | None = None
+    owner_id: str | None = None
+    task_kind: TaskKind = "request"
+    duration: int | None = None
+    stream: bool | None = None
+    consumer_public_key: str | None = None
+    metadata: dict[str, Any] | None = None
+    request_summary: str = ""
+    parent_task_id: str | None = None
+    delivery: Delivery | None = None
+    #: Seconds that one run may take.
+    max_runtime: _Seconds | None = None
+    #: Unix milliseconds at which the whole task ends, whatever its state.
+    deadline: int | None = None
+    #: Seconds that the task may wait for its first lease.
+    queue_ttl: _Seconds | None = None
+
+
+class SubmitAnswer(Wire, omit_defaults=False):
+    """Say that the task is in the ledger."""
+
+    task_id: str
+    state: str
+    owner_id: str
+    org_id: str
+    status_channel: str
+    #: The task was there already, under the same key.
+    idempotent: bool = False
+    #: No instance has room for it now: it waits.
+    queued: bool = False
+
+
+class TaskRow(Wire, omit_defaults=False):
+    """A task as its owner sees it. Times are unix milliseconds."""
+
+    task_id: str
+    agent_name: str
+    owner: str
+    state: str
+    created_time: int
+    updated_time: int
+    attempt: int
+    epoch: int
+    last_n: int
+    queued: bool = False
+    ended_time: int | None = None
+    cancel_requested: bool = False
+    error: str | None = None
+    error_code: str | None = None
+    reason: str | None = None
+    parent_task_id: str | None = None
+
+
+class TaskPage(Wire, omit_defaults=False):
+    """One page of tasks, newest first; `next` is the cursor of the page after it."""
+
+    tasks: list[TaskRow]
+    next: str | None
+    total_count: int | None = None
+
+
+class CancelTask(Wire):
+    """Ask that a task stop."""
+
+    reason: str | None = None
+    terminated: bool = False
+
+
+class CancelAnswer(Wire, omit_defaults=False):
+    """Say how the task stands after a cancel was taken in."""
+
+    task_id: str
+    state: str
+    #: The task had ended before: nothing was changed.
+    already_ended: bool = False
+
+
+class EventsQuery(Wire):
+    """Ask for the stored events of a task after a sequence number."""
+
+    task_id: str
+    after: int = 0
+
+
+class EventsAnswer(Wire, omit_defaults=False):
+    """The stored events after a sequence number, in order, and the task's row of the same moment."""
+
+    task: TaskRow
+    events: list[msgspec.Raw]
+    #: More events are stored than this answer holds: ask again from the last `seq`.
+    more: bool = False
+
+
+class ItemAnswer(Wire, omit_defaults=False):
+    """One answer of a batch: its own HTTP status and body."""
+
+    status: int
+    body: msgspec.Raw
+
+
+class Problem(Wire, omit_defaults=False):
+    """Why a request was refused; `code` is a fixed word, `message` a sentence for people."""
+
+    code: str
+    message: str
+    details: dict[str, Any] | None = None
+
+
+class ReadTokenRequest(Wire):
+    """Ask for a grant to read one task's channel."""
+
+    task_id: str
+    role: Literal["consumer", "provider"] = "consumer"
+
+
+class ReadToken(Wire, omit_defaults=False):
+    """A grant to read one task's channel, with what a plain client of the network needs beside it."""
+
+    pam_token: str
+    channel: str
+    ttl_minutes: int
+    subscribe_key: str
+    publish_key: str
