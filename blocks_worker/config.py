@@ -1,0 +1,220 @@
+"""Configuration: frozen objects, and the only reader of the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from blocks_worker.errors import ConfigurationError
+from blocks_worker.protocol.leases import Numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DEFAULT_PORT = 3001
+DEFAULT_CDM_URL = f"http://127.0.0.1:{DEFAULT_PORT}/api/v1/cdm"
+#: Largest artifact that travels inside its event, in bytes; the limit itself is inside.
+INLINE_LIMIT = 16_384
+LOG_LEVELS = ("error", "warn", "info", "debug")
+LOG_FORMATS = ("auto", "text", "json")
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubConfig:
+    """Say how a hub runs.
+
+    Attributes:
+        public: allow another address than loopback without TLS.
+        hold: seconds that the local network keeps an empty poll open.
+        embedded: the hub lives inside a worker: a port in use is no error, the next free one is taken.
+        testing: let tests reach the fault hooks.
+    """
+
+    state_dir: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    network_port: int = 0
+    public: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    hold: float = 20.0
+    retention_limit: int = 100
+    numbers: Numbers = field(default_factory=Numbers)
+    embedded: bool = False
+    testing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Say how to find and enter a hub.
+
+    Attributes:
+        cdm_url: address of the document that says where hub and network are; None: look for the local hub.
+        api_key: None in local mode: the key of the state folder is used.
+    """
+
+    state_dir: Path
+    cdm_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the address is on this machine."""
+        return self.cdm_url is None or is_loopback_url(self.cdm_url)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientConfig:
+    """Say what a client takes from its surroundings."""
+
+    connection: Connection
+    subscribe_key: str | None = None
+    publish_key: str | None = None
+    base_url: str | None = None
+    inline_limit: int = INLINE_LIMIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerConfig:
+    """Say what a worker takes from its surroundings."""
+
+    connection: Connection
+    embedded_hub: bool = True
+    drain_timeout: float = 60.0
+    inline_limit: int = INLINE_LIMIT
+    registry: Path | None = None
+    notify_socket: str | None = None
+    log_level: str = "info"
+    log_format: str = "auto"
+
+
+def environment() -> dict[str, str]:
+    """Return a copy of the process environment."""
+    return dict(os.environ)
+
+
+def load_dotenv(folder: Path) -> None:
+    """Take what ``.env`` in the folder sets and the environment does not."""
+    path = folder / ".env"
+    if path.is_file():
+        import dotenv
+
+        dotenv.load_dotenv(path, override=False)
+
+
+def client_config(env: Mapping[str, str] | None = None) -> ClientConfig:
+    """Return the client's configuration from the environment."""
+    env = environment() if env is None else env
+    return ClientConfig(
+        connection=connection(env),
+        subscribe_key=_text(env, "BLOCKS_SUBSCRIBE_KEY"),
+        publish_key=_text(env, "BLOCKS_PUBLISH_KEY"),
+        base_url=_text(env, "BLOCKS_BACKEND_URL"),
+        inline_limit=_number(env, "ARTIFACT_INLINE_LIMIT_BYTES", int, INLINE_LIMIT),
+    )
+
+
+def worker_config(env: Mapping[str, str] | None = None) -> WorkerConfig:
+    """Return the worker's configuration from the environment."""
+    env = environment() if env is None else env
+    registry = _text(env, "BLOCKS_REGISTRY")
+    return WorkerConfig(
+        connection=connection(env),
+        embedded_hub=_flag(env, "BLOCKS_EMBEDDED_HUB", default=True),
+        drain_timeout=_number(env, "AGENT_SHUTDOWN_GRACE_SEC", float, 60.0),
+        inline_limit=_number(env, "ARTIFACT_INLINE_LIMIT_BYTES", int, INLINE_LIMIT),
+        registry=Path(registry).absolute() if registry else None,
+        notify_socket=_text(env, "NOTIFY_SOCKET"),
+        log_level=_choice(env, "LOG_LEVEL", LOG_LEVELS, "info"),
+        log_format=_choice(env, "BLOCKS_LOG_FORMAT", LOG_FORMATS, "auto"),
+    )
+
+
+def connection(env: Mapping[str, str] | None = None) -> Connection:
+    """Return where the hub is looked for."""
+    env = environment() if env is None else env
+    cdm_url = _text(env, "BLOCKS_CDM_URL")
+    hub_url = _text(env, "BLOCKS_HUB_URL")
+    if cdm_url is None and hub_url is not None:
+        cdm_url = f"{hub_url.rstrip('/')}/api/v1/cdm"
+    return Connection(state_dir=state_dir(env), cdm_url=cdm_url, api_key=_text(env, "BLOCKS_API_KEY"))
+
+
+def state_dir(env: Mapping[str, str] | None = None) -> Path:
+    """Return the user's state folder."""
+    env = environment() if env is None else env
+    chosen = _text(env, "BLOCKS_STATE_DIR")
+    if chosen is not None:
+        return Path(chosen).expanduser().absolute()
+    base = _text(env, "XDG_STATE_HOME")
+    try:
+        home = Path(base) if base else Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        raise ConfigurationError("there is no home folder for state; set BLOCKS_STATE_DIR to a folder") from error
+    return home.absolute() / "blocks_worker"
+
+
+def bypass_proxy_on_loopback() -> None:
+    """Keep traffic to this machine away from a proxy, for libraries that read the environment."""
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host for host in os.environ.get(name, "").split(",") if host]
+        missing = [host for host in ("127.0.0.1", "localhost", "::1") if host not in hosts]
+        if missing and "*" not in hosts:
+            os.environ[name] = ",".join([*hosts, *missing])
+
+
+def is_loopback_url(url: str) -> bool:
+    """Tell whether the address is on this machine."""
+    return is_loopback_host(urlsplit(url).hostname or "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Tell whether the host name or address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _text(env: Mapping[str, str], name: str) -> str | None:
+    return env.get(name, "").strip() or None
+
+
+def _number(env: Mapping[str, str], name: str, kind: Callable[[str], _T], default: _T) -> _T:
+    text = _text(env, name)
+    if text is None:
+        return default
+    wrong = ConfigurationError(f"{name}={text!r} is not a number of zero or more; mend it or unset it")
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise wrong from error
+    if not 0 <= value < 2**53:  # type: ignore[operator]  # int or float
+        raise wrong
+    return value
+
+
+def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...], default: str) -> str:
+    text = (_text(env, name) or default).lower()
+    if text not in choices:
+        raise ConfigurationError(f"{name}={text!r} is none of {', '.join(choices)}")
+    return text
+
+
+def _flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = _text(env, name)
+    if text is None:
+        return default
+    if text.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.lower() in {"0", "false", "no", "off"}:
+        return False
+    raise ConfigurationError(f"{name}={text!r} is neither 1 nor 0")

@@ -1,0 +1,199 @@
+"""The state folder of one user: secrets, the discovery file of the local hub, and the lock of who runs it.
+
+Everything in it is private to its user: the folder is made 0700, each file 0600.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from blocks_worker.errors import ConfigurationError
+from blocks_worker.processes import is_alive
+from blocks_worker.protocol.leases import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_DISCOVERY = "hub.json"
+_LOCK = "hub.lock"
+_LOCAL_KEY = "local-key"
+#: Bytes of a secret; a shorter file is refused.
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True)
+class LocalHub:
+    """Where the local hub is and which process runs it.
+
+    Attributes:
+        url: base address of the hub, such as ``http://127.0.0.1:3001``.
+        origin: address of its local network.
+    """
+
+    url: str
+    origin: str
+    host: str
+    pid: int
+    started: str
+    version: str
+
+    @property
+    def process(self) -> Process:
+        """The process that runs the hub."""
+        return Process(host=self.host, pid=self.pid, started=self.started)
+
+
+class StateFolder:
+    """Own the files by which the processes of one user find and trust each other."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def prepare(self) -> None:
+        """Make the folder when it is missing.
+
+        Raises:
+            ConfigurationError: it cannot be made, read or written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise self._unusable(PermissionError("no right to read and write it"))
+
+    def secret(self, name: str) -> bytes:
+        """Return 32 random bytes, made at the first call and kept."""
+        return bytes.fromhex(self.text(name, lambda: secrets.token_hex(_SECRET_BYTES)))
+
+    def local_key(self) -> str:
+        """Return the API key which all processes of this user share, made at the first call."""
+        return self.text(_LOCAL_KEY, lambda: "bk_" + secrets.token_urlsafe(_SECRET_BYTES))
+
+    def read_local_key(self) -> str | None:
+        """Return the shared API key, or None when nobody made one."""
+        return self._read_private(_LOCAL_KEY)
+
+    def text(self, name: str, make: Callable[[], str]) -> str:
+        """Return a secret text, made by `make` at the first call and kept in a file of its own.
+
+        Raises:
+            ConfigurationError: the file can be read by others, or is too short to be a secret.
+        """
+        self.prepare()
+        kept = self._read_private(name)
+        if kept is None:
+            self._create(name, make())
+            kept = self._read_private(name)
+        if kept is None or len(kept) < _SECRET_BYTES:
+            raise ConfigurationError(f"{self.path / name} is too short to be a secret; delete it and start again")
+        return kept
+
+    def announce(self, hub: LocalHub) -> None:
+        """Tell the other processes of this user where the hub is."""
+        self.save_json(_DISCOVERY, asdict(hub))
+
+    def withdraw(self) -> None:
+        """Take the announcement back."""
+        (self.path / _DISCOVERY).unlink(missing_ok=True)
+
+    def discovered(self) -> LocalHub | None:
+        """Return the local hub that runs, or None when there is none or its process is gone."""
+        try:
+            hub = LocalHub(**self.load_json(_DISCOVERY))
+        except TypeError:
+            return None
+        return None if is_alive(hub.process) is False else hub
+
+    def load_json(self, name: str) -> dict[str, Any]:
+        """Return what `save_json` kept, or an empty dict."""
+        text = self._read(name)
+        try:
+            kept = json.loads(text) if text else {}
+        except ValueError:
+            return {}
+        return kept if isinstance(kept, dict) else {}
+
+    def save_json(self, name: str, content: dict[str, Any]) -> None:
+        """Keep a small dict: the file is replaced whole, so that a reader never sees half of it."""
+        self.prepare()
+        draft = self.path / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+        try:
+            self._write(draft, json.dumps(content), os.O_EXCL)
+            draft.replace(self.path / name)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise self._unusable(error) from error
+
+    def try_lock(self) -> bool:
+        """Take the lock of this folder, which its holder keeps until `unlock` or death; tell whether it was free."""
+        if self._lock is not None:
+            return True
+        self.prepare()
+        try:
+            handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return False
+        self._lock = handle
+        return True
+
+    def unlock(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _create(self, name: str, text: str) -> None:
+        """Write a secret once: of two who try together one wins, and both read the winner's."""
+        draft = self.path / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+        try:
+            self._write(draft, text, os.O_EXCL)
+            os.link(draft, self.path / name)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise self._unusable(error) from error
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @staticmethod
+    def _write(path: Path, text: str, flags: int) -> None:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self, name: str) -> str | None:
+        try:
+            return (self.path / name).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._unusable(error) from error
+
+    def _read_private(self, name: str) -> str | None:
+        text = self._read(name)
+        if text is not None and stat.S_IMODE((self.path / name).stat().st_mode) & 0o077:
+            path = self.path / name
+            raise ConfigurationError(
+                f"{path} can be read by others; run 'chmod 600 {path}', or delete it to get a new one"
+            )
+        return text
+
+    def _unusable(self, error: Exception) -> ConfigurationError:
+        cure = "mend its rights, or name another one in BLOCKS_STATE_DIR"
+        return ConfigurationError(f"the state folder {self.path} cannot be used ({error}); {cure}")

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from blocks_worker.config import connection, is_loopback_url, state_dir, worker_config
+from blocks_worker.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AGENT_SHUTDOWN_GRACE_SEC", "soon"),
+        ("AGENT_SHUTDOWN_GRACE_SEC", "nan"),
+        ("ARTIFACT_INLINE_LIMIT_BYTES", "-1"),
+        ("LOG_LEVEL", "loud"),
+        ("BLOCKS_LOG_FORMAT", "xml"),
+        ("BLOCKS_EMBEDDED_HUB", "maybe"),
+    ],
+)
+def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
+    """A variable that cannot be read is named in the error."""
+    with pytest.raises(ConfigurationError, match=name):
+        worker_config({name: value})
+
+
+def test_nothing_set_is_local_mode() -> None:
+    """With nothing configured the local hub is looked for and may be started."""
+    config = worker_config({})
+
+    assert config.connection.is_local
+    assert config.connection.cdm_url is None
+    assert config.embedded_hub
+    assert config.drain_timeout == 60.0
+
+
+def test_a_hub_address_tells_the_document() -> None:
+    """BLOCKS_HUB_URL is where the document is looked for when no address of it is given."""
+    env = {"BLOCKS_HUB_URL": "https://hub.example/"}
+
+    assert connection(env).cdm_url == "https://hub.example/api/v1/cdm"
+    assert not connection(env).is_local
+
+
+def test_the_key_is_not_in_the_repr() -> None:
+    """A configuration can be printed without giving its key away. [G8]"""
+    assert "canary" not in repr(connection({"BLOCKS_API_KEY": "bk_canary"}))
+
+
+def test_the_state_folder_follows_the_variable() -> None:
+    """BLOCKS_STATE_DIR wins over XDG_STATE_HOME, which wins over the home folder."""
+    assert state_dir({"BLOCKS_STATE_DIR": "/a/b"}) == Path("/a/b")
+    assert state_dir({"XDG_STATE_HOME": "/x"}) == Path("/x/blocks_worker")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:3001/api/v1/cdm", True),
+        ("http://127.9.9.9/", True),
+        ("http://[::1]:3001/", True),
+        ("http://10.0.0.1/", False),
+        ("https://hub.example/", False),
+        ("cdm.json", False),
+    ],
+)
+def test_loopback_is_told_by_the_host(url: str, expected: bool) -> None:
+    """Local mode is when the host is this machine."""
+    assert is_loopback_url(url) is expected
