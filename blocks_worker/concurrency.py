@@ -45,6 +45,10 @@ class Clock:
         """Wait for the event; tell whether it is set."""
         return event.wait(timeout)
 
+    def pause(self, timeout: float) -> None:
+        """Let `timeout` seconds pass."""
+        threading.Event().wait(timeout)
+
 
 class SteadyClock:
     """Tell unix milliseconds that never jump: the wall's time at birth, carried on by the monotonic clock.
@@ -194,6 +198,7 @@ class Periodic:
         entropy: Entropy,
         *,
         jitter: float = 0.2,
+        daemon: bool = False,
     ) -> None:
         self._tick = tick
         self._interval = interval
@@ -201,7 +206,7 @@ class Periodic:
         self._jitter = jitter
         self._wake = threading.Event()
         self._stopping = False
-        self._thread = ServiceThread(name, self._loop)
+        self._thread = ServiceThread(name, self._loop, daemon=daemon)
 
     def start(self) -> None:
         """Start; the first call comes after one interval."""

@@ -2,6 +2,7 @@
 
     BlocksError
     ├── ConfigurationError (ValueError)            mend the configuration; the text names the key
+    │   ├── NotConfiguredError (RuntimeError)      set what is missing; the text names the variable
     │   └── UnknownHandlerError                    choose one of the handlers it names
     ├── InvalidMessageError (ValueError)           mend the request: what travels is not what it should be
     │   └── MessageTooLargeError                   send less, or send a reference
@@ -37,6 +38,10 @@ class BlocksError(Exception):
 
 class ConfigurationError(BlocksError, ValueError):
     """Say which setting, file or card field is wrong, and how to mend it."""
+
+
+class NotConfiguredError(ConfigurationError, RuntimeError):
+    """Say which setting is missing for what was asked, before anything was sent."""
 
 
 class UnknownHandlerError(ConfigurationError):
@@ -111,12 +116,16 @@ class BillingModeMismatchError(RpcError):
 
 
 class HubUnavailableError(BlocksError, RuntimeError, ConnectionError):
-    """Say that nothing answers at `url`, and how to start a hub."""
+    """Say that nothing answers at `url`, and how to start a hub.
 
-    def __init__(self, url: str, why: str = "") -> None:
+    `sent`: the request may have been carried out all the same.
+    """
+
+    def __init__(self, url: str, why: str = "", *, sent: bool = False) -> None:
         super().__init__(url, why)
         self.url = url
         self.why = why
+        self.sent = sent
 
     def __str__(self) -> str:
         because = f" ({self.why})" if self.why else ""

@@ -12,6 +12,7 @@ from blocks_worker.state import LocalHub, StateFolder
 
 
 def hub_of(process: Process) -> LocalHub:
+    """Return the announcement of a hub that this process runs."""
     return LocalHub(
         url="http://127.0.0.1:1",
         origin="http://127.0.0.1:2",
