@@ -1,0 +1,142 @@
+"""Tokens of the access manager: made by the hub, checked here; the signature is checked before anything is read."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cbor2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+READ = 1
+WRITE = 2
+DELETE = 8
+
+#: Characters of a token that is looked at.
+TOKEN_LIMIT = 64 * 1024
+#: Verified tokens that are remembered.
+REMEMBERED = 1024
+#: What stands before the signature's bytes: the key and a byte string of 32.
+_SEAL = cbor2.dumps(b"sig") + b"\x58\x20"
+_TAIL = len(_SEAL) + 32
+
+
+class Denied(Exception):  # noqa: N818 - an answer on its way out, not a failure of ours
+    """Say why a request is not allowed; `channels` are those without the right, None for a bad token."""
+
+    def __init__(self, message: str, channels: Sequence[str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.channels = channels
+
+
+@dataclass(frozen=True)
+class Rights:
+    """Be what a verified token allows."""
+
+    user_id: str | None
+    expires_s: int
+    channels: dict[str, int]
+
+
+def mint(
+    secret: bytes,
+    *,
+    user_id: str | None,
+    read: Iterable[str] = (),
+    write: Iterable[str] = (),
+    delete: Iterable[str] = (),
+    ttl_minutes: int,
+    now_s: int,
+) -> str:
+    """Return a token for these channels; with a user id nobody else may use it.
+
+    Raises:
+        ValueError: the time to live is not 1 to 43,200 minutes.
+    """
+    if not 1 <= ttl_minutes <= 43_200:  # noqa: PLR2004 - thirty days, the hosted service's bound
+        raise ValueError(f"ttl_minutes must be 1 to 43200, not {ttl_minutes}")
+    bits: dict[str, int] = {}
+    for names, bit in ((read, READ), (write, WRITE), (delete, DELETE)):
+        for name in names:
+            bits[name] = bits.get(name, 0) | bit
+    fields: dict[bytes, object] = {
+        b"v": 2,
+        b"t": now_s,
+        b"ttl": ttl_minutes,
+        b"res": _resources(bits),
+        b"pat": _resources({}),
+        b"meta": {},
+    }
+    if user_id is not None:
+        fields[b"uuid"] = user_id
+    signature = _sign(secret, cbor2.dumps(fields))
+    return base64.urlsafe_b64encode(cbor2.dumps({**fields, b"sig": signature})).decode()
+
+
+class AccessManager:
+    """Check tokens; verified ones are remembered, so that a token costs its signature once."""
+
+    def __init__(self, secret: bytes, now_s: Callable[[], int]) -> None:
+        self._secret = secret
+        self._now_s = now_s
+        self._verified: dict[str, Rights] = {}
+
+    def demand(self, token: str | None, user_id: str | None, names: Sequence[str], bit: int) -> None:
+        """Make sure that the token gives this user this right on all channels.
+
+        Raises:
+            Denied: it does not.
+        """
+        if not token:
+            raise Denied("Forbidden", names)
+        rights = self._verified.get(token) or self._verify(token)
+        if self._now_s() >= rights.expires_s:
+            raise Denied("Token is expired.")
+        if rights.user_id is not None and rights.user_id != user_id:
+            raise Denied("Token is not for this uuid.")
+        lacking = [name for name in names if not rights.channels.get(name, 0) & bit]
+        if lacking:
+            raise Denied("Forbidden", lacking)
+
+    def _verify(self, token: str) -> Rights:
+        rights = _opened(self._secret, token)
+        if rights is None:
+            raise Denied("Token is invalid.")
+        if len(self._verified) >= REMEMBERED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[token] = rights
+        return rights
+
+
+def _opened(secret: bytes, token: str) -> Rights | None:
+    """Return the rights in a token of ours, None for any other text."""
+    if len(token) > TOKEN_LIMIT:
+        return None
+    try:
+        raw = base64.b64decode(token, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    body, tail = raw[:-_TAIL], raw[-_TAIL:]
+    seal, signature = tail[: len(_SEAL)], tail[len(_SEAL) :]
+    if seal != _SEAL or not body or not 0xA1 <= body[0] <= 0xB7:  # noqa: PLR2004 - a short CBOR map
+        return None
+    unsigned = bytes((body[0] - 1,)) + body[1:]
+    if not hmac.compare_digest(signature, _sign(secret, unsigned)):
+        return None
+    fields = cbor2.loads(unsigned)
+    return Rights(fields.get(b"uuid"), fields[b"t"] + fields[b"ttl"] * 60, fields[b"res"][b"chan"])
+
+
+def _resources(channels: dict[str, int]) -> dict[bytes, dict[str, int]]:
+    return {b"chan": channels, b"grp": {}, b"spc": {}, b"usr": {}, b"uuid": {}}
+
+
+def _sign(secret: bytes, data: bytes) -> bytes:
+    return hmac.new(secret, data, hashlib.sha256).digest()

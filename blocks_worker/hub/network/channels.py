@@ -1,0 +1,139 @@
+"""The messages that a network keeps: timetokens that only rise, and shelves bounded by count, age and bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blocks_worker.concurrency import Clock
+
+#: What a name of presence events ends in.
+PRESENCE = "-pnpres"
+#: Bytes that a kept message costs besides its payload, about.
+OVERHEAD = 400
+
+
+class Timeline:
+    """Give timetokens, steps of 100 ns since 1970: each is above the last, whatever the host's clock does."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+
+    def draw(self) -> int:
+        """Return the next timetoken; nobody else ever gets it."""
+        self._last = max(self._clock.wall_ticks(), self._last + 1)
+        return self._last
+
+
+@dataclass(slots=True)
+class Message:
+    """Be one message as published; `payload` and `meta` are JSON, `at` is monotonic, `ttl` seconds."""
+
+    tt: int
+    channel: str
+    payload: bytes
+    at: float
+    publisher: str = ""
+    kind: int = 0
+    meta: bytes = b""
+    custom_type: str = ""
+    original: int = 0
+    ttl: float | None = None
+
+    def size(self) -> int:
+        """Return about how many bytes it takes."""
+        return OVERHEAD + len(self.payload) + len(self.meta)
+
+
+class Bounds(NamedTuple):
+    """Say how much a shelf keeps: messages a channel, seconds, and bytes over all channels."""
+
+    limit: int
+    age: float
+    size: int
+
+
+class Shelf:
+    """Keep the newest messages of each channel.
+
+    The channels stand in the order of their last message, so that what rested longest is found at once:
+    it goes when its time is over, and before that when the shelf is full.
+    """
+
+    def __init__(self) -> None:
+        self._channels: OrderedDict[str, deque[Message]] = OrderedDict()
+        self._size = 0
+
+    def put(self, message: Message, bounds: Bounds) -> None:
+        """Add a message, which is newer than all others, and drop what is beyond the bounds."""
+        kept = self._channels.get(message.channel)
+        if kept is None:
+            kept = self._channels[message.channel] = deque()
+        else:
+            self._channels.move_to_end(message.channel)
+        kept.append(message)
+        self._size += message.size()
+        horizon = message.at - bounds.age
+        while len(kept) > bounds.limit or (kept and kept[0].at < horizon):
+            self._size -= kept.popleft().size()
+        while self._size > bounds.size and self._channels:
+            self._drop_oldest()
+
+    def expire(self, now: float, age: float) -> None:
+        """Drop the channels whose newest message is too old."""
+        while self._channels:
+            oldest = next(iter(self._channels.values()))
+            if oldest and oldest[-1].at >= now - age:
+                return
+            self._forget(next(iter(self._channels)))
+
+    def newest_first(self, channel: str, horizon: float) -> Iterator[Message]:
+        """Yield the messages of a channel, the newest first, back to the horizon."""
+        for message in reversed(self._channels.get(channel, ())):
+            if message.at < horizon:
+                return
+            yield message
+
+    def after(self, channel: str, tt: int, horizon: float) -> list[Message]:
+        """Return the messages of a channel above a timetoken, in no promised order."""
+        found = []
+        for message in reversed(self._channels.get(channel, ())):
+            if message.tt <= tt or message.at < horizon:
+                break
+            found.append(message)
+        return found
+
+    def channels(self) -> Iterator[str]:
+        """Yield the names of the channels that have messages, the last written first."""
+        return reversed(self._channels)
+
+    def newest(self, channel: str) -> int:
+        """Return the newest timetoken of a channel, 0 when it has none."""
+        kept = self._channels.get(channel)
+        return kept[-1].tt if kept else 0
+
+    def remove(self, channel: str, above: int, until: int) -> None:
+        """Drop the messages of a channel with `above < tt <= until`."""
+        kept = self._channels.get(channel, deque())
+        rest = deque(message for message in kept if not above < message.tt <= until)
+        self._size -= sum(map(Message.size, kept)) - sum(map(Message.size, rest))
+        if rest:
+            self._channels[channel] = rest
+        else:
+            self._channels.pop(channel, None)
+
+    def _drop_oldest(self) -> None:
+        """Drop the oldest message of the channel that rested longest."""
+        channel, kept = next(iter(self._channels.items()))
+        if kept:
+            self._size -= kept.popleft().size()
+        if not kept:
+            del self._channels[channel]
+
+    def _forget(self, channel: str) -> None:
+        self._size -= sum(map(Message.size, self._channels.pop(channel)))

@@ -1,0 +1,143 @@
+"""One connection of the local network's server: one request at a time, its answer now or later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from blocks_worker.hub.network.reading import RequestReader
+from blocks_worker.hub.network.wire import Refused, Reply, Request, rendered
+
+#: An answer: here already, or held until something happens; who cancels it wants it no more.
+Answer = Reply | asyncio.Future[Reply]
+Handle = Callable[[Request], Answer]
+
+#: Bytes that are read at once.
+ROOM = 16 * 1024
+#: Seconds for a refused client to read our answer before the connection is cut.
+LINGER = 2.0
+#: Seconds for the rest of a request, or for a client to take its answer.
+STALLED = 30.0
+#: Seconds that a connection may rest between two requests.
+IDLE = 300.0
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Feed a reader, hand each request on, write each reply.
+
+    While an answer is held nothing more is read than one buffer, and the client's going away cancels it.
+    A client that does not take its answers gets no further request served.
+    """
+
+    def __init__(self, handle: Handle, connections: set[Connection]) -> None:
+        self._handle = handle
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._reader = RequestReader()
+        self._room = memoryview(bytearray(ROOM))
+        self._transport: asyncio.Transport
+        self._request: Request | None = None
+        self._held: asyncio.Future[Reply] | None = None
+        self._blocked = False
+        self._ending: asyncio.TimerHandle | None = None
+        self._touched = self._loop.time()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it ended changes nothing
+        """Drop what was held for this client."""
+        self._connections.discard(self)
+        if self._held is not None:
+            self._held.cancel()
+        if self._ending is not None:
+            self._ending.cancel()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the room is what there is
+        """Say where to put what comes: a fresh buffer for each read costs as much as the rest of a request."""
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take bytes; those of a next request wait until the last one is answered."""
+        if self._ending is not None:
+            return
+        self._touched = self._loop.time()
+        self._reader.feed(self._room[:nbytes])
+        if self._request is not None or self._blocked:
+            self._transport.pause_reading()
+        else:
+            self._advance()
+
+    def pause_writing(self) -> None:
+        """Serve nothing more while the client does not take its answers."""
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._blocked = False
+        self._touched = self._loop.time()
+        self._go_on()
+
+    def expire(self, now: float) -> None:
+        """Cut the connection when it rests or stalls too long; a held answer is neither."""
+        stalled = self._blocked or self._reader.has_begun()
+        if self._held is None and now - self._touched > (STALLED if stalled else IDLE):
+            self._transport.abort()
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        self._transport.abort()
+
+    def _advance(self) -> None:
+        if self._request is not None or self._blocked or self._transport.is_closing():
+            return
+        try:
+            self._request = self._reader.next()
+        except Refused as refusal:
+            self._refuse(refusal.reply)
+            return
+        if self._request is not None:
+            self._take(self._handle(self._request))
+        elif self._reader.take_expectation():
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _take(self, answer: Answer) -> None:
+        if isinstance(answer, Reply):
+            self._send(answer)
+        else:
+            self._held = answer
+            answer.add_done_callback(self._release)
+
+    def _release(self, held: asyncio.Future[Reply]) -> None:
+        self._held = None
+        if not held.cancelled():
+            self._touched = self._loop.time()
+            self._send(held.result())
+
+    def _send(self, reply: Reply) -> None:
+        request, self._request = self._request, None
+        if request is None or self._transport.is_closing():
+            return
+        self._transport.write(rendered(reply, keep_alive=request.keep_alive))
+        if request.keep_alive:
+            self._go_on()
+        else:
+            self._transport.close()
+
+    def _go_on(self) -> None:
+        """Serve what waits already on the next turn of the loop, so that other connections get theirs."""
+        if self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        if self._reader.has_begun():
+            self._loop.call_soon(self._advance)
+
+    def _refuse(self, reply: Reply) -> None:
+        """Answer and end. What still comes is thrown away: closing over unread bytes would destroy the answer."""
+        self._transport.write(rendered(reply, keep_alive=False))
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._ending = self._loop.call_later(LINGER, self._transport.abort)

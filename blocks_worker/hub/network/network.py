@@ -1,0 +1,237 @@
+"""The local network: a loopback stand-in for PubNub that the real SDK talks to.
+
+It answers the REST subset which the official SDKs use, for development and tests: one process, memory
+only, cleartext. It promises no delivery; the hub is the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from typing import TYPE_CHECKING
+
+from blocks_worker.concurrency import SteadyClock
+from blocks_worker.errors import ConfigurationError
+from blocks_worker.hub.network import history
+from blocks_worker.hub.network.access import AccessManager, Denied
+from blocks_worker.hub.network.call import Call, called
+from blocks_worker.hub.network.channels import Message, Timeline
+from blocks_worker.hub.network.http import Answer, Connection
+from blocks_worker.hub.network.presence_calls import presence
+from blocks_worker.hub.network.publishing import publish, signal
+from blocks_worker.hub.network.realm import Realm, Shared
+from blocks_worker.hub.network.settings import Keyset, NetworkSettings
+from blocks_worker.hub.network.subscribing import subscribe
+from blocks_worker.hub.network.wire import Refused, Reply, Request, ok, sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from blocks_worker.concurrency import Clock, Entropy
+
+__all__ = ["Keyset", "LocalNetwork", "NetworkSettings"]
+
+_logger = logging.getLogger(__name__)
+
+REGIONS = 99
+LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
+#: Seconds between two looks for what is too old.
+SWEEP = 1.0
+#: Ports to try until one is free on both loopback addresses.
+PORT_TRIES = 8
+_PREFLIGHT = (
+    b"Access-Control-Allow-Methods: GET, POST, PATCH, DELETE, OPTIONS\r\n"
+    b"Access-Control-Allow-Headers: Content-Type, Content-Encoding, Accept, If-Match\r\n"
+    b"Access-Control-Max-Age: 86400\r\n"
+    b"Access-Control-Allow-Private-Network: true\r\n"
+)
+#: What the system says where there is no IPv6.
+_NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+class LocalNetwork:
+    """Serve publish/subscribe on loopback from the loop it was started on.
+
+    It owns its listening sockets, its connections and all that is kept for each keyset; `stop` ends them.
+    Everything but the constructor belongs to the loop's thread.
+    """
+
+    def __init__(
+        self,
+        keysets: Sequence[Keyset],
+        *,
+        secret: bytes | None,
+        clock: Clock,
+        entropy: Entropy,
+        settings: NetworkSettings | None = None,
+    ) -> None:
+        self._keysets = tuple(keysets)
+        self._entropy = entropy
+        self._shared = Shared(settings or NetworkSettings(), clock, Timeline(clock), self._draw_region(0))
+        steady = SteadyClock(clock)
+        self._access = None if secret is None else AccessManager(secret, lambda: steady.now_ms() // 1000)
+        self._realms = self._fresh_realms()
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    @property
+    def settings(self) -> NetworkSettings:
+        """Return the settings in force; setting them takes effect with the next request."""
+        return self._shared.settings
+
+    @settings.setter
+    def settings(self, settings: NetworkSettings) -> None:
+        self._shared.settings = settings
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        """Listen, on both loopback addresses for a loopback host, and return the port.
+
+        Raises:
+            OSError: the port is in use.
+            ConfigurationError: anybody could reach this host, and access control is off.
+        """
+        if host not in LOOPBACK and self._access is None:
+            raise ConfigurationError(f"the network listens on {host!r} only with access control: give it a secret")
+        self._shared.region = self._draw_region(self._shared.region)
+        bound = await self._listen(host, port)
+        self._tick()
+        return bound
+
+    async def stop(self) -> None:
+        """Close everything at once, held polls too, and forget every message."""
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self._connections):
+            connection.abort()
+        for server in servers:
+            await server.wait_closed()
+        await asyncio.sleep(0)  # the aborted connections hear of their end on the next turn
+        self._realms = self._fresh_realms()
+
+    def publish(
+        self, subscribe_key: str, channel: str, payload: bytes, *, store: bool = True, publisher: str = "hub"
+    ) -> int:
+        """Publish from inside, without HTTP; `payload` is sound JSON. Return the timetoken."""
+        timetoken = self._shared.timeline.draw()
+        message = Message(timetoken, channel, payload, self._shared.clock.monotonic(), publisher=publisher)
+        self._realms[subscribe_key].publish(message, store=store)
+        return timetoken
+
+    def held_polls(self) -> int:
+        """Return how many polls wait for a message."""
+        return sum(len(realm.polls.waiting()) for realm in self._realms.values())
+
+    def handle(self, request: Request) -> Answer:
+        """Answer one request; everything that comes over a connection passes here."""
+        try:
+            self._check_host(request.host)
+            if request.method == "OPTIONS":
+                return Reply(204, b"", _PREFLIGHT)
+            return self._route(request)
+        except Refused as refusal:
+            return refusal.reply
+        except Exception:  # the top of one request: report it, the server lives on
+            _logger.exception("network_request_failed", extra={"method": request.method})
+            return sentence(500, "Internal Server Error", service="Balancer")
+
+    def _route(self, request: Request) -> Answer:
+        answer: Answer | None = None
+        match [request.method, *request.path[1:].split("/")]:
+            case ["GET" | "POST", "publish", publish_key, key, _, channel, _, *rest]:
+                answer = self._allowed(request, key, lambda call: publish(call, publish_key, channel, rest))
+            case ["GET", "v2", "subscribe", key, channels, _]:
+                answer = self._allowed(request, key, lambda call: subscribe(call, channels))
+            case ["GET", "time", _]:
+                answer = ok([self._shared.timeline.draw()])
+            case ["GET", "signal", publish_key, key, _, channel, _, *rest]:
+                answer = self._allowed(request, key, lambda call: signal(call, publish_key, channel, rest))
+            case ["GET", "v2", "presence", "sub-key" | "sub_key", key, *rest]:
+                answer = self._presence(request, key, rest)
+            case [method, "v2" | "v3" as version, "history", "sub-key", key, kind, channels]:
+                answer = self._history(request, key, f"{method} {version} {kind}", channels)
+        return answer or sentence(404, "Not Found", service="Balancer")
+
+    def _allowed(self, request: Request, key: str, act: Callable[[Call], Answer]) -> Answer:
+        """Do it for the realm of this key, or say that it is not allowed."""
+        try:
+            return act(self._call(request, key))
+        except Denied as denied:
+            payload = None if denied.channels is None else {"channels": list(denied.channels)}
+            return sentence(403, denied.message, payload=payload)
+
+    def _presence(self, request: Request, key: str, rest: Sequence[str]) -> Answer:
+        missing = sentence(404, "Not Found", service="Presence")
+        return self._allowed(request, key, lambda call: presence(call, rest) or missing)
+
+    def _history(self, request: Request, key: str, verb: str, channels: str) -> Answer | None:
+        act = _HISTORY.get(verb)
+        if act is None:
+            return None
+        try:
+            return act(self._call(request, key), channels)
+        except Denied as denied:
+            return history.refused(denied.message)
+
+    def _call(self, request: Request, key: str) -> Call:
+        realm = self._realms.get(key)
+        if realm is None:
+            raise Refused(sentence(400, "Invalid Subscribe Key"))
+        return called(realm, request, self._access)
+
+    def _check_host(self, host: str) -> None:
+        """Refuse names that are not ours: a page of a foreign site may have its name point to this machine."""
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        if name not in LOOPBACK and name not in self._shared.settings.hosts:
+            raise Refused(sentence(403, "This name is not served here", service="Balancer"))
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        for realm in self._realms.values():
+            realm.expire()
+        for connection in list(self._connections):
+            connection.expire(loop.time())
+        self._sweep = loop.call_later(SWEEP, self._tick)
+
+    async def _listen(self, host: str, port: int) -> int:
+        """Bind; a port of the system's choice has to be free on both loopback addresses."""
+        tries = 1 if port or host not in LOOPBACK else PORT_TRIES
+        while True:
+            tries -= 1
+            first = await self._server("127.0.0.1" if host in LOOPBACK else host, port)
+            bound: int = first.sockets[0].getsockname()[1]
+            try:
+                second = [await self._server("::1", bound)] if host in LOOPBACK else []
+            except OSError as error:
+                if error.errno not in _NO_IPV6:
+                    first.close()
+                    if tries:
+                        continue
+                    raise
+                second = []
+            self._servers = [first, *second]
+            return bound
+
+    async def _server(self, host: str, port: int) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: Connection(self.handle, self._connections), host, port, backlog=512)
+
+    def _fresh_realms(self) -> dict[str, Realm]:
+        return {keyset.subscribe_key: Realm(keyset, self._shared) for keyset in self._keysets}
+
+    def _draw_region(self, last: int) -> int:
+        """Return another small number than the last start had: it tells clients that messages are gone."""
+        region = 1 + self._entropy.below(REGIONS)
+        return region if region != last else region % REGIONS + 1
+
+
+_HISTORY = {
+    "GET v3 channel": history.fetch,
+    "GET v2 channel": history.fetch_v2,
+    "GET v3 message-counts": history.counts,
+    "DELETE v3 channel": history.delete,
+}

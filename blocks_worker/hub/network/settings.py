@@ -1,0 +1,36 @@
+"""What a local network is told at its start: its keys, and how much it keeps for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Keyset:
+    """Name one space of channels: who has both keys may publish and subscribe in it."""
+
+    publish_key: str
+    subscribe_key: str
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Bound what the network keeps; times are seconds, limits are messages a channel.
+
+    `retention_*` is what pollers can still get, `history_*` what `fetch_messages` finds. The byte bounds
+    hold over all channels of a keyset: beyond them the channels that rested longest are forgotten.
+    """
+
+    hold: float = 20.0
+    retention_limit: int = 100
+    retention_age: float = 1200.0
+    retention_bytes: int = 64 * MIB
+    history_limit: int = 10_000
+    history_age: float = 86400.0
+    history_bytes: int = 128 * MIB
+    #: Further names by which clients may call this server, besides the loopback ones.
+    hosts: tuple[str, ...] = ()
+    #: Seconds before a join, leave or state change is announced: later than the joiner's handshake.
+    presence_delay: float = 0.25
