@@ -1,0 +1,209 @@
+"""One client object of the SDK behind plain calls: settings in, decoded replies or `CallFailedError` out."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import urllib.parse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pubnub.endpoints.pubsub.subscribe import Subscribe
+from pubnub.pnconfiguration import PNConfiguration
+from pubnub.pubnub import PubNub
+from pubnub.request_handlers.httpx import HttpxRequestHandler
+
+from blocks_worker.errors import BlocksError, ConfigurationError
+from blocks_worker.transports.pubnub_handler import LoopbackHandler
+from blocks_worker.transports.pubnub_outcomes import CallFailedError, Kind, classify
+from blocks_worker.transports.replies import Event, read_position
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from blocks_worker.transports.base import Grants
+
+_logger = logging.getLogger(__name__)
+
+#: Whole seconds: the SDK refuses any other number.
+CONNECT_TIMEOUT = 5
+CALL_TIMEOUT = 10
+#: Seconds that a poll may take beyond the time the network holds it.
+POLL_GRACE = 10
+#: Rows of a history page, and characters of a user id: the network's own limits.
+PAGE_ROWS = 100
+USER_ID = 92
+#: These print whole addresses, with the token in them, below this level.
+FOREIGN_LOGGERS = ("pubnub", "httpx", "httpcore", "h2", "hpack", "urllib3")
+
+
+@dataclass(frozen=True)
+class PubNubSettings:
+    """Where the network is and how it behaves.
+
+    `origin` is an address with its scheme, or a bare host, which means TLS; cleartext goes to this machine only.
+    `hold` is how many seconds the network keeps an empty poll; `retention_limit` messages of at most
+    `retention_age` seconds are what it keeps for pollers. `own_handler` false leaves even cleartext to the SDK.
+    """
+
+    origin: str
+    publish_key: str
+    subscribe_key: str
+    user_id: str
+    hold: float = 280.0
+    retention_limit: int = 100
+    retention_age: float = 1200.0
+    own_handler: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what the SDK would only stumble over later."""
+        scheme, host = self.address
+        if scheme not in {"http", "https"} or not host:
+            raise ConfigurationError(f"origin {self.origin!r}: give http://127.0.0.1:PORT, https://HOST or a bare host")
+        if scheme == "http" and not self.is_loopback:
+            raise ConfigurationError(f"origin {self.origin!r}: cleartext is for this machine only; use https")
+        if not 0 < len(self.user_id) <= USER_ID or urllib.parse.quote(self.user_id, safe="~:@") != self.user_id:
+            raise ConfigurationError(f"user_id must be 1 to {USER_ID} characters that are plain in an address")
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """The scheme, and the host with port and path."""
+        scheme, found, rest = self.origin.partition("://")
+        return (scheme, rest.rstrip("/")) if found else ("https", self.origin.rstrip("/"))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the origin is this machine."""
+        host = urllib.parse.urlsplit(f"//{self.address[1]}").hostname or ""
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+
+def clamp_foreign_loggers() -> None:
+    """Raise the loggers that would print addresses with tokens to WARNING at least."""
+    for name in FOREIGN_LOGGERS:
+        logger = logging.getLogger(name)
+        if logger.level < logging.WARNING:
+            logger.setLevel(logging.WARNING)
+
+
+def encoded(channel: str) -> str:
+    """Return a channel name as the network spells it in its answers about history."""
+    return urllib.parse.quote(channel, safe="~")
+
+
+class NetworkClient:
+    """Carry out calls with one SDK client; `polls` tells the one that only polls from the one that does the rest."""
+
+    def __init__(self, settings: PubNubSettings, grants: Grants, *, polls: bool) -> None:
+        clamp_foreign_loggers()
+        scheme, host = settings.address
+        #: Whether `stop` ends a request that is under way.
+        self.interruptible = scheme == "http" and settings.own_handler
+        handler = LoopbackHandler if self.interruptible else HttpxRequestHandler
+        self._grants = grants
+        self._sdk: Any = PubNub(_configuration(settings, scheme, host, polls=polls), custom_request_handler=handler)
+        #: The token of the last request.
+        self.token: str | None = None
+
+    def poll(self, channels: Sequence[str], position: int, region: int) -> Any:
+        """Return the decoded reply of one poll, whatever it is."""
+        call = Subscribe(self._sdk).channels(list(channels)).timetoken(str(position))
+        if region:
+            call.region(region)
+        return self._call(lambda: call.sync().result)
+
+    def publish(self, channel: str, payload: dict[str, Any], *, store: bool = True) -> int:
+        """Publish one payload and return its position."""
+        call = self._sdk.publish().channel(channel).message(payload).use_post(True).should_store(store)
+        envelope = self._call(call.sync)
+        # A refusal may come with a status of success: the SDK does not look at its own mark of it.
+        answer = getattr(envelope.status, "original_response", None)
+        if not isinstance(answer, list) or not answer or answer[0] != 1:
+            raise CallFailedError(Kind.REFUSED, f"not accepted: {answer!r}")
+        return int(envelope.result.timetoken)
+
+    def page(self, channel: str, since: int, until: int) -> list[Event]:
+        """Return the newest rows of a channel after `since` up to and with `until`, at most a page, ascending."""
+        # The upper bound leaves its position out, the lower one takes it in: a bad row just before the window
+        # would spoil the page.
+        call = self._sdk.fetch_messages().channels([channel]).start(until + 1).end(since + 1).count(PAGE_ROWS)
+        found = self._call(lambda: call.sync().result.channels)
+        rows = found.get(encoded(channel), found.get(channel, []))
+        events = []
+        for row in rows:
+            position = read_position(row.timetoken)
+            if position is None:
+                raise CallFailedError(Kind.BAD_REPLY, "a row of history has no position")
+            events.append(Event(channel, position, row.message))
+        return sorted(events, key=lambda event: event.position)
+
+    def count(self, channel: str, since: int) -> int:
+        """Return how many rows the history of a channel has after `since`."""
+        call = self._sdk.message_counts().channel([channel]).channel_timetokens([str(since)])
+        found = self._call(lambda: call.sync().result.channels)
+        number = found.get(encoded(channel), found.get(channel, 0)) if isinstance(found, dict) else None
+        if not isinstance(number, int):
+            raise CallFailedError(Kind.BAD_REPLY, "the count of a channel is no number")
+        return number
+
+    def time(self) -> int:
+        """Return the network's present position."""
+        position = read_position(self._call(lambda: self._sdk.time().sync().result.value_as_int))
+        if position is None:
+            raise CallFailedError(Kind.BAD_REPLY, "the time is no position")
+        return position
+
+    def current_token(self) -> str | None:
+        """Return the token that the next request would have."""
+        return self._grants.token()
+
+    def renew(self) -> bool:
+        """Get another token because the last one was refused; tell whether there is one."""
+        try:
+            return self._grants.refresh(self.token)
+        except BlocksError as error:
+            _logger.warning("token_not_renewed", extra={"why": type(error).__name__})
+            return False
+
+    def stop(self) -> None:
+        """Let go of the SDK client; it is not used again."""
+        # A client without a subscription manager raises a bare Exception here and is closed all the same.
+        with contextlib.suppress(Exception):
+            self._sdk.stop()
+
+    def _call(self, act: Callable[[], Any]) -> Any:
+        token = self._grants.token()
+        if token != self.token:
+            self.token = token
+            self._sdk.set_token(token)
+        try:
+            return act()
+        except CallFailedError:
+            raise
+        except Exception as error:
+            raise classify(error) from error
+
+
+def _configuration(settings: PubNubSettings, scheme: str, host: str, *, polls: bool) -> Any:
+    """Return a fresh configuration: the SDK shares it by reference, so no two clients may have the same one."""
+    config: Any = PNConfiguration()
+    config.subscribe_key = settings.subscribe_key
+    config.publish_key = settings.publish_key
+    config.user_id = settings.user_id
+    config.origin = host
+    config.ssl = scheme == "https"
+    config.daemon = True  # else a process with a poll under way does not exit before the network answers
+    config.connect_timeout = CONNECT_TIMEOUT
+    config.non_subscribe_request_timeout = CALL_TIMEOUT
+    config.subscribe_request_timeout = int(settings.hold) + POLL_GRACE
+    config.enable_subscribe = polls
+    config.enable_presence_heartbeat = False
+    config.suppress_leave_events = True
+    config.disable_config_locking = False
+    return config
