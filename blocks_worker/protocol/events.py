@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.protocol.codec import Wire, decode, splice
+from blocks_worker.protocol.codec import Wire, convert, decode, splice
 
 #: Largest body of one event as the worker makes it, in bytes: an inline artifact at its limit fits.
 MAX_EVENT = 64 * 1024
@@ -40,6 +40,16 @@ class ArtifactRef(Wire):
     channel: str | None = None
     file_id: str | None = None
     expires_at: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the reference as the dict that travels."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return {"mimeType": self.mime_type, "size": self.size, **fields}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> ArtifactRef:
+        """Return the reference that a travelling dict holds."""
+        return convert(cls, fields)
 
 
 class EventBody(Wire):

@@ -138,16 +138,16 @@ class Claim(Wire):
 
 
 class ClaimAnswer(Wire, omit_defaults=False):
-    """The right to run. `start` is None when the worker has it already."""
+    """The right to run. `start` is left out when the worker has it already."""
 
     task_id: str
     epoch: int
     lease: str
     attempt: int
     digest: str
-    start: msgspec.Raw | None
     #: Seconds that this run may take.
     max_runtime: float
+    start: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     #: Unix milliseconds by the hub's clock at which the whole task ends.
     deadline: int | None = None
     cancel: bool = False

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from blocks_worker.protocol.codec import Wire
 from blocks_worker.protocol.control import PROTOCOL_VERSION
+from blocks_worker.protocol.tasks import BillingMode
 
 
 class InstanceRow(Wire, omit_defaults=False):
@@ -54,3 +55,15 @@ class AgentAnswer(Wire, omit_defaults=False):
     """One agent."""
 
     agent: AgentRow
+
+
+class RegisterAgent(Wire):
+    """Put an agent in the registry, or change what the registry says of it; what is None stays."""
+
+    agent_name: str
+    card: dict[str, Any] | None = None
+    billing_mode: BillingMode | None = None
+    listing: Literal["public", "private"] | None = None
+    description: str | None = None
+    card_ref: str | None = None
+    card_summary: str | None = None

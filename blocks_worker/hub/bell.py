@@ -1,0 +1,54 @@
+"""The doorbell: control messages for one incarnation, signed, said after the commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blocks_worker.hub.leases import message_key
+from blocks_worker.hub.store.ledger import Ledger, Publication
+from blocks_worker.protocol.channels import control_channel
+from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.control import CancelRun, ControlMessage, StartTask, sign
+
+if TYPE_CHECKING:
+    from blocks_worker.concurrency import SteadyClock
+    from blocks_worker.hub.store.records import Candidate, InstanceRecord, TaskRecord
+
+#: Largest control message as it travels, in bytes: it fits the network's limit with the envelope round it.
+MAX_CONTROL = 20 * 1024
+
+
+class Bell:
+    """Ring for instances. A ring that nobody hears costs time only: every heartbeat answer says it again."""
+
+    def __init__(self, steady: SteadyClock, secret: bytes) -> None:
+        self._steady = steady
+        self._secret = secret
+        self._sequence = 0
+
+    def offer(self, ledger: Ledger, to: Candidate, row: TaskRecord, start: bytes | None) -> None:
+        """Offer a task; its input travels along when it is short enough."""
+        bare = StartTask(task_id=row.id, epoch=row.epoch + 1, digest=row.digest)
+        if start is not None:
+            full = StartTask(task_id=row.id, epoch=row.epoch + 1, digest=row.digest, start=start.decode())
+            if self._ring(ledger, to, full):
+                return
+        self._ring(ledger, to, bare)
+
+    def cancel(self, ledger: Ledger, row: TaskRecord, reason: str | None) -> None:
+        """Ask the incarnation that the row names to stop the run."""
+        to = None if row.inc is None else ledger.instance(row.inc)
+        if to is not None:
+            self._ring(ledger, to, CancelRun(task_id=row.id, epoch=row.epoch, reason=reason))
+
+    def ring(self, ledger: Ledger, to: InstanceRecord, message: ControlMessage) -> None:
+        """Say a control message."""
+        self._ring(ledger, to, message)
+
+    def _ring(self, ledger: Ledger, to: Candidate | InstanceRecord, message: ControlMessage) -> bool:
+        self._sequence = max(self._sequence + 1, self._steady.now_ms() * 1000)
+        signed = encode(sign(encode(message), self._sequence, message_key(self._secret, to.incarnation)))
+        if len(signed) > MAX_CONTROL:
+            return False
+        ledger.outbox.append(Publication(control_channel(to.agent_id), signed, to.billing_mode))
+        return True

@@ -1,0 +1,74 @@
+"""Hand what waits to who has room, in the order it came, inside the transaction that made room or work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blocks_worker.hub.routing import choose
+
+if TYPE_CHECKING:
+    from blocks_worker.concurrency import SteadyClock
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.records import Candidate
+    from blocks_worker.hub.turns import Turns
+
+#: No offer to an incarnation that has just refused one.
+NACK_COOLDOWN_MS = 1_000
+#: Most offers of one pass: the rest is offered by the next one.
+MOST_OFFERS = 256
+#: What is remembered of so many incarnations; the oldest are forgotten, which costs a little fairness.
+_REMEMBERED = 10_000
+
+
+class Dispatch:
+    """Route tasks. What it remembers are hints: losing them costs nothing but fairness."""
+
+    def __init__(self, turns: Turns, steady: SteadyClock) -> None:
+        self._turns = turns
+        self._steady = steady
+        self._offers = 0
+        self._last_offered: dict[str, int] = {}
+        self._cooling: dict[str, int] = {}
+
+    def refused(self, incarnation: str) -> None:
+        """Remember that an incarnation refused an offer."""
+        self._cooling[incarnation] = self._steady.now_ms() + NACK_COOLDOWN_MS
+
+    def forget(self, incarnation: str) -> None:
+        """Drop what is remembered of an incarnation that is gone."""
+        self._last_offered.pop(incarnation, None)
+        self._cooling.pop(incarnation, None)
+
+    def has_room(self, ledger: Ledger, agent: str) -> bool:
+        """Tell whether somebody could take a task of the agent now."""
+        return self._choose(ledger.candidates(agent)) is not None
+
+    def route(self, ledger: Ledger, agent: str) -> None:
+        """Offer what waits for the agent, oldest first, as far as there is room."""
+        candidates = ledger.candidates(agent)
+        room = sum(one.free for one in candidates if one.free > 0)
+        if self._choose(candidates) is None:
+            return
+        for row in ledger.waiting(agent, self._steady.now_ms(), min(room, MOST_OFFERS)):
+            to = self._choose(candidates)
+            if to is None:
+                return
+            if self._turns.offer(ledger, row, to):
+                self._remember(to)
+                candidates = [_less(one) if one is to else one for one in candidates]
+
+    def _choose(self, candidates: list[Candidate]) -> Candidate | None:
+        now = self._steady.now_ms()
+        if self._cooling:
+            self._cooling = {key: until for key, until in self._cooling.items() if until > now}
+        return choose(candidates, last_offered=self._last_offered, cooling=self._cooling)
+
+    def _remember(self, to: Candidate) -> None:
+        self._offers += 1
+        self._last_offered[to.incarnation] = self._offers
+        if len(self._last_offered) > _REMEMBERED:
+            self._last_offered.pop(next(iter(self._last_offered)))
+
+
+def _less(one: Candidate) -> Candidate:
+    return type(one)(one.agent_id, one.incarnation, one.billing_mode, one.free - 1)

@@ -1,0 +1,50 @@
+"""When a task's time is over, and which limit it was: pure, by the hub's clock in unix milliseconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from blocks_worker.hub.store.records import TaskRecord
+
+#: A worker ends a run at `max_runtime` by itself; the hub comes later, for those that did not.
+RUNTIME_MARGIN_MS = 2_000
+#: How long an ended task is kept.
+RETENTION_MS = 7 * 24 * 3600 * 1000
+
+
+def first_of(*moments: int | None) -> int | None:
+    """Return the earliest of the moments that there are."""
+    known = [moment for moment in moments if moment is not None]
+    return min(known) if known else None
+
+
+def due_queued(row: TaskRecord) -> int | None:
+    """Return when a waiting task has to be looked at."""
+    return first_of(row.deadline, row.queue_until)
+
+
+def due_offered(row: TaskRecord, until: int) -> int | None:
+    """Return when an offered task has to be looked at; the offer stands `until`."""
+    return first_of(row.deadline, row.queue_until, until)
+
+
+def due_running(row: TaskRecord, leased_at: int) -> int | None:
+    """Return when a running task has to be looked at."""
+    return first_of(row.deadline, runtime_end(row, leased_at))
+
+
+def runtime_end(row: TaskRecord, leased_at: int) -> int:
+    """Return when the hub ends a run that its worker did not end."""
+    return leased_at + int(row.max_runtime * 1000) + RUNTIME_MARGIN_MS
+
+
+def expired_by(row: TaskRecord, now: int) -> str | None:
+    """Return which limit of a task that is not being cancelled is over."""
+    if row.deadline is not None and row.deadline <= now:
+        return "deadline"
+    if row.queue_until is not None and row.queue_until <= now:
+        return "queue_ttl"
+    if row.state == "RUNNING" and row.leased_at is not None and runtime_end(row, row.leased_at) <= now:
+        return "max_runtime"
+    return None

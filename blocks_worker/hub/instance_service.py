@@ -1,0 +1,228 @@
+"""The verbs of instances: connect, heartbeat, presence, and their end, inside a transaction of the caller."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blocks_worker.hub.answers import Holder, Reply, problem
+from blocks_worker.hub.leases import message_key
+from blocks_worker.hub.pulses import Pulse, Pulses
+from blocks_worker.hub.reports import gone, incarnation_unknown
+from blocks_worker.hub.store.records import AgentFacts, InstanceRecord
+from blocks_worker.protocol.channels import control_channel
+from blocks_worker.protocol.control import Probe, StartTask
+from blocks_worker.protocol.leases import CancelFlag, HeartbeatAnswer
+from blocks_worker.protocol.lifecycle import INSTANCE_GONE, InstanceState, InstanceTurn, State, advance_instance
+from blocks_worker.protocol.registry import InstanceRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.concurrency import Clock, Entropy, SteadyClock
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.records import TaskRecord
+    from blocks_worker.hub.task_service import TaskService
+    from blocks_worker.protocol.leases import ConnectRequest, Heartbeat, Numbers, Process
+
+__all__ = ["AgentFacts", "InstanceService", "Registration"]
+
+#: A task that runs for so long and that two lists in a row lack never came to its worker.
+RECONCILE_AFTER_MS = 8_000
+#: After so many intervals without a beat (two and the jitter of one) no offers go to an instance.
+MISSED_BEATS = 2.5
+#: Most offers in one heartbeat answer.
+MAX_OFFERS = 256
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What the hub knows of an incarnation that connected."""
+
+    holder: Holder
+    control_channel: str
+    message_key: str
+    hub_time: int
+
+
+class InstanceService:
+    """Be the door to instances. A heartbeat renews every lease of its instance: leases live with it."""
+
+    def __init__(
+        self,
+        *,
+        tasks: TaskService,
+        numbers: Numbers,
+        steady: SteadyClock,
+        clock: Clock,
+        entropy: Entropy,
+        secret: bytes,
+        is_alive: Callable[[Process], bool | None],
+    ) -> None:
+        self._tasks = tasks
+        self._numbers = numbers
+        self._steady = steady
+        self._entropy = entropy
+        self._secret = secret
+        self._is_alive = is_alive
+        self._pulses = Pulses(clock)
+
+    # -------------------------------------------------------------------------------------------- connect
+    def connect(self, ledger: Ledger, owner: str, request: ConnectRequest, agent: AgentFacts) -> Registration | Reply:
+        """Take in a process life, the same one again when it asks again; the older one of its name is over."""
+        known = ledger.instance(request.incarnation)
+        if known is not None:
+            return self._again(owner, request, known)
+        if self._pulses.is_flapping((owner, request.instance_id)):
+            text = f"several processes run as {request.instance_id!r}: stop all but one, or give each its own name"
+            return problem(403, "Quarantined", text)
+        for older in ledger.instances(owner=owner, instance_id=request.instance_id):
+            self._end(ledger, older, InstanceTurn.SUPERSEDE)
+        row = self._record(owner, request, agent)
+        ledger.insert_instance(row)
+        self._pulses.beat(row.incarnation, row.connected_at)
+        return self._registration(row)
+
+    def _again(self, owner: str, request: ConnectRequest, known: InstanceRecord) -> Registration | Reply:
+        if (known.owner, known.instance_id, known.agent) != (owner, request.instance_id, request.agent_name):
+            return problem(400, "InvalidInput", "this incarnation is in use: draw a new one")
+        return gone(known) or self._registration(known)
+
+    def _record(self, owner: str, request: ConnectRequest, agent: AgentFacts) -> InstanceRecord:
+        now = self._steady.now_ms()
+        process = request.process
+        return InstanceRecord(
+            agent_id=self._entropy.name(12),
+            incarnation=request.incarnation,
+            owner=owner,
+            instance_id=request.instance_id,
+            agent=agent.name,
+            billing_mode=agent.billing_mode,
+            state=InstanceState.REGISTERING.value,
+            concurrency=request.concurrency,
+            started_at=request.started_at or now,
+            connected_at=now,
+            last_seen=now,
+            host=None if process is None else process.host,
+            pid=None if process is None else process.pid,
+            process_started=None if process is None else process.started,
+            ended=None,
+        )
+
+    def _registration(self, row: InstanceRecord) -> Registration:
+        return Registration(
+            Holder(row.agent_id, row.agent, row.instance_id, row.incarnation, row.owner),
+            control_channel(row.agent_id),
+            message_key(self._secret, row.incarnation),
+            self._steady.now_ms(),
+        )
+
+    # -------------------------------------------------------------------------------------------- heartbeat
+    def heartbeat(self, ledger: Ledger, holder: Holder, beat: Heartbeat) -> Reply:
+        """Renew what the instance holds, compare its list with the ledger, and tell it all flags again."""
+        row = ledger.instance(holder.incarnation)
+        refusal = gone(row)
+        if row is None or refusal is not None:
+            if row is not None and row.state == InstanceState.SUPERSEDED.value:
+                self._pulses.spoke_again((row.owner, row.instance_id), row.incarnation)
+            return refusal or incarnation_unknown()
+        pulse = self._pulses.beat(row.incarnation, self._steady.now_ms())
+        pulse.active_streams = beat.active_streams
+        if beat.stopped:
+            self._end(ledger, row, InstanceTurn.STOP)
+            return Reply(200, HeartbeatAnswer(hub_time=self._steady.now_ms(), nonce=""))
+        self._stand(ledger, row, (InstanceTurn.DRAIN,) if beat.draining else (InstanceTurn.PROVED, InstanceTurn.BEAT))
+        self._tasks.dispatch.route(ledger, row.agent)
+        mine = self._reconcile(ledger, row, pulse, beat)
+        return Reply(200, self._answer(ledger, row, beat, mine))
+
+    def _reconcile(self, ledger: Ledger, row: InstanceRecord, pulse: Pulse, beat: Heartbeat) -> list[TaskRecord]:
+        """Take back what the ledger gave the instance and two of its lists in a row lack; return the rest."""
+        mine = ledger.tasks_of(row.incarnation)
+        listed = {(held.task_id, held.epoch) for held in beat.held}
+        since = self._steady.now_ms() - RECONCILE_AFTER_MS
+        lacking = {
+            (task.id, task.epoch)
+            for task in mine
+            if task.is_held and (task.leased_at or 0) <= since and (task.id, task.epoch) not in listed
+        }
+        unknown = pulse.count_missing(lacking)
+        if not unknown:
+            return mine
+        for task in mine:
+            if (task.id, task.epoch) in unknown:
+                self._tasks.turns.take_back(ledger, task, row.incarnation)
+        self._tasks.dispatch.route(ledger, row.agent)
+        return [task for task in mine if (task.id, task.epoch) not in unknown]
+
+    def _answer(self, ledger: Ledger, row: InstanceRecord, beat: Heartbeat, mine: list[TaskRecord]) -> HeartbeatAnswer:
+        nonce = self._entropy.name(8)
+        self._tasks.bell.ring(ledger, row, Probe(nonce=nonce))
+        known = {(task.id, task.epoch) for task in mine}
+        offered = [task for task in mine if task.state == State.OFFERED.value]
+        return HeartbeatAnswer(
+            hub_time=self._steady.now_ms(),
+            nonce=nonce,
+            # Without the input, which the claim brings: nearly all of these came by the bus already.
+            offers=[StartTask(task_id=one.id, epoch=one.epoch, digest=one.digest) for one in offered[:MAX_OFFERS]],
+            cancels=[
+                CancelFlag(task_id=one.id, epoch=one.epoch, reason=one.reason)
+                for one in mine
+                if one.state == State.CANCELLING.value
+            ],
+            fenced=[held for held in beat.held if (held.task_id, held.epoch) not in known],
+        )
+
+    # -------------------------------------------------------------------------------------------- presence
+    def instances(self, ledger: Ledger, agent_name: str) -> list[InstanceRow]:
+        """Return the instances of an agent that are not gone, with what they run by the hub's own count."""
+        return [self._shown(ledger, row) for row in ledger.instances(agent=agent_name)]
+
+    def _shown(self, ledger: Ledger, row: InstanceRecord) -> InstanceRow:
+        pulse = self._pulses.of(row.incarnation)
+        return InstanceRow(
+            instance_id=row.instance_id,
+            agent_name=row.agent,
+            state=row.state,
+            active_tasks=sum(task.is_held for task in ledger.tasks_of(row.incarnation)),
+            concurrency=row.concurrency,
+            started_at=row.started_at,
+            last_seen=max(row.last_seen, pulse.heard_ms),
+            active_streams=pulse.active_streams,
+        )
+
+    # -------------------------------------------------------------------------------------------- silence
+    def check(self, ledger: Ledger, row: InstanceRecord) -> None:
+        """End an instance whose process is gone or that is silent for too long; offer nothing to one that missed."""
+        numbers = self._numbers
+        silence = self._pulses.silence(row.incarnation)
+        dead = row.process is not None and self._is_alive(row.process) is False
+        if dead or silence > numbers.lease_ttl + numbers.lease_grace:
+            _logger.info("instance_lost", extra={"instance": row.instance_id, "agent": row.agent, "dead": dead})
+            self._end(ledger, row, InstanceTurn.SILENT)
+        elif silence > MISSED_BEATS * numbers.heartbeat_interval:
+            self._stand(ledger, row, (InstanceTurn.MISSED,))
+
+    def _stand(self, ledger: Ledger, row: InstanceRecord, turns: tuple[InstanceTurn, ...]) -> None:
+        state = InstanceState(row.state)
+        for turn in turns:
+            state = advance_instance(state, turn)
+        if state.value != row.state:
+            seen = max(row.last_seen, self._pulses.of(row.incarnation).heard_ms)
+            ledger.set_instance(row.incarnation, state=state.value, last_seen=seen)
+
+    def _end(self, ledger: Ledger, row: InstanceRecord, turn: InstanceTurn) -> None:
+        """End an instance and every right it has on a task; what it had is offered to others at once."""
+        state = advance_instance(InstanceState(row.state), turn)
+        if state not in INSTANCE_GONE:
+            raise RuntimeError(f"an instance that is {row.state} does not end by {turn.value}")
+        seen = max(row.last_seen, self._pulses.of(row.incarnation).heard_ms)
+        ledger.set_instance(row.incarnation, state=state.value, ended=self._steady.now_ms(), last_seen=seen)
+        for task in ledger.tasks_of(row.incarnation):
+            self._tasks.turns.lose(ledger, task, row.incarnation)
+        self._pulses.forget(row.incarnation)
+        self._tasks.dispatch.forget(row.incarnation)
+        self._tasks.dispatch.route(ledger, row.agent)

@@ -1,0 +1,162 @@
+"""What a run says: its claim, its events, its outcome or that it is given back, each from the holder only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from blocks_worker.errors import InvalidMessageError
+from blocks_worker.hub.answers import Holder, Reply, fenced, problem, report_answer
+from blocks_worker.hub.leases import is_lease, lease_for
+from blocks_worker.protocol.events import check_event
+from blocks_worker.protocol.leases import Claim, ClaimAnswer, Report
+from blocks_worker.protocol.lifecycle import INSTANCE_GONE, InstanceState, State
+
+if TYPE_CHECKING:
+    from blocks_worker.hub.dispatch import Dispatch
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.records import InstanceRecord, TaskRecord
+    from blocks_worker.hub.turns import Turns
+    from blocks_worker.protocol.leases import ReportEvent
+
+
+def incarnation_unknown() -> Reply:
+    """Tell an incarnation that it is over."""
+    return problem(410, "IncarnationUnknown", "this incarnation is over: connect again with a new one")
+
+
+def gone(row: InstanceRecord | None) -> Reply | None:
+    """Return the refusal for an incarnation that is not there any more."""
+    if row is None:
+        return incarnation_unknown()
+    state = InstanceState(row.state)
+    if state in {InstanceState.SUPERSEDED, InstanceState.QUARANTINED}:
+        return problem(410, "Superseded", "a newer process runs under this instance name")
+    return incarnation_unknown() if state in INSTANCE_GONE else None
+
+
+class Reports:
+    """Answer claims and reports."""
+
+    def __init__(self, turns: Turns, dispatch: Dispatch, secret: bytes) -> None:
+        self._turns = turns
+        self._dispatch = dispatch
+        self._secret = secret
+
+    # -------------------------------------------------------------------------------------------- claims
+    def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
+        """Give the lease of an offer, the same one when it is asked for again."""
+        row = ledger.task(item.task_id)
+        if item.nack is not None:
+            return self._nack(ledger, holder, item, row)
+        if row is None or not _is_his(row, holder, item.epoch):
+            return self._no_lease(ledger, holder, item, row)
+        if row.state == State.OFFERED.value:
+            self._turns.claim(ledger, row, holder.incarnation)
+            row = ledger.task(row.id) or row
+        return Reply(200, self._lease(ledger, holder, item, row))
+
+    def _nack(self, ledger: Ledger, holder: Holder, item: Claim, row: TaskRecord | None) -> Reply:
+        offered = row is not None and _is_his(row, holder, item.epoch) and row.state == State.OFFERED.value
+        if row is not None and offered:
+            self._turns.withdraw(ledger, row, holder.incarnation)
+            self._dispatch.refused(holder.incarnation)
+            self._dispatch.route(ledger, row.agent)
+        nothing = ClaimAnswer(task_id=item.task_id, epoch=item.epoch, lease="", attempt=0, digest="", max_runtime=0.0)
+        return Reply(200, nothing)
+
+    def _no_lease(self, ledger: Ledger, holder: Holder, item: Claim, row: TaskRecord | None) -> Reply:
+        over = gone(ledger.instance(holder.incarnation))
+        if over is not None:
+            return over
+        if row is None or row.agent != holder.agent_name:
+            return fenced(item.task_id, item.epoch)
+        if row.state == State.CANCELLED.value:
+            return problem(410, "TaskCancelled", "the task was cancelled before it started")
+        return report_answer(409, row)
+
+    def _lease(self, ledger: Ledger, holder: Holder, item: Claim, row: TaskRecord) -> ClaimAnswer:
+        cancelling = row.state == State.CANCELLING.value
+        return ClaimAnswer(
+            task_id=row.id,
+            epoch=row.epoch,
+            lease=lease_for(self._secret, row.id, row.epoch, holder.incarnation),
+            attempt=row.attempt,
+            digest=row.digest,
+            start=msgspec.UNSET if item.have == row.digest else msgspec.Raw(ledger.start(row.id)),
+            max_runtime=row.max_runtime,
+            deadline=row.deadline,
+            cancel=cancelling,
+            reason=row.reason if cancelling else None,
+        )
+
+    # -------------------------------------------------------------------------------------------- reports
+    def report(self, ledger: Ledger, holder: Holder, item: Report) -> Reply:
+        """Store what a run says, in its order: events, then its outcome or its release."""
+        if not is_lease(self._secret, item.lease, item.task_id, item.epoch, holder.incarnation):
+            return fenced(item.task_id, item.epoch)
+        row = ledger.task(item.task_id)
+        if row is None:
+            return fenced(item.task_id, item.epoch)
+        if not _speaks(row, holder, item):
+            return _replay(row, item)
+        try:
+            return self._apply(ledger, holder, item, row)
+        except InvalidMessageError as error:
+            return problem(400, "InvalidInput", str(error), {"reason": error.reason})
+
+    def _apply(self, ledger: Ledger, holder: Holder, item: Report, row: TaskRecord) -> Reply:
+        new = [one for one in item.events if one.n > row.last_n]
+        if not _contiguous(new, row.last_n):
+            return report_answer(422, row, expected_n=row.last_n + 1)
+        for one in new:
+            check_event(bytes(one.body))
+        last_n = row.last_n + len(new)
+        holes = item.outcome is not None and item.outcome.last_n != last_n
+        if holes and not row.is_held:
+            return report_answer(422, row, expected_n=row.last_n + 1)
+        if new and ledger.append(row, holder.incarnation, new, self._turns.now_ms()):
+            row = row._replace(last_n=last_n)
+        if holes:
+            return report_answer(422, row, expected_n=row.last_n + 1)
+        return self._end(ledger, holder, item, row)
+
+    def _end(self, ledger: Ledger, holder: Holder, item: Report, row: TaskRecord) -> Reply:
+        if item.outcome is not None:
+            self._turns.outcome(ledger, row, holder.incarnation, item.outcome)
+        elif item.release:
+            self._turns.release(ledger, row, holder.incarnation)
+        else:
+            return report_answer(200, row)
+        self._dispatch.route(ledger, row.agent)
+        return report_answer(200, ledger.task(row.id) or row)
+
+
+def _is_his(row: TaskRecord, holder: Holder, epoch: int) -> bool:
+    return row.epoch == epoch and row.inc == holder.incarnation
+
+
+def _speaks(row: TaskRecord, holder: Holder, item: Report) -> bool:
+    """Tell whether the report is the holder's, or the late result of the last one."""
+    if row.epoch != item.epoch:
+        return False
+    if row.is_held:
+        return row.inc == holder.incarnation
+    late = row.state == State.QUEUED.value and row.lost_inc == holder.incarnation
+    return late and item.outcome is not None
+
+
+def _replay(row: TaskRecord, item: Report) -> Reply:
+    """Answer what was said before with 200 again, and anybody else with 409."""
+    same = row.epoch == item.epoch
+    if same and item.outcome is not None and row.outcome_digest == item.outcome.digest:
+        return report_answer(200, row)
+    released = row.state == State.QUEUED.value and row.inc is None and row.lost_inc is None
+    if same and item.release and released:
+        return report_answer(200, row)
+    return report_answer(409, row)
+
+
+def _contiguous(events: list[ReportEvent], last_n: int) -> bool:
+    return all(one.n == last_n + place for place, one in enumerate(events, start=1))

@@ -1,0 +1,125 @@
+"""Open the database of a ledger: its settings, its version, and whether it is sound.
+
+One connection writes and keeps for life; a file has a second one that reads beside it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+from sqlalchemy import URL, create_engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from blocks_worker.errors import StoreError
+from blocks_worker.hub.store.schema import VERSION, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+#: Statements that the driver keeps compiled.
+_CACHED = 256
+
+_SETTINGS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=OFF")
+
+
+class Database:
+    """Own the connections to one database; `path` None is one in memory, which has one connection."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._engine = _engine(path)
+        self.writer: Connection = self._connect()
+        self.reader: Connection = self.writer if path is None else self._connect()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether readers and the writer use one connection."""
+        return self.reader is self.writer
+
+    def close(self) -> None:
+        """Close the connections."""
+        if not self.is_shared:
+            self.reader.close()
+        self.writer.close()
+        self._engine.dispose()
+
+    def prepare(self) -> None:
+        """Check that the database is sound and ours, and make its tables when it is new.
+
+        Raises:
+            StoreError: it is neither.
+        """
+        writer = driver_of(self.writer)
+        (sound,) = writer.execute("PRAGMA quick_check(1)").fetchone()
+        if sound != "ok":
+            raise StoreError(f"{self.path} is damaged ({sound}): restore it from a backup", code="damaged")
+        (version,) = writer.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._create(writer)
+        elif version != VERSION:
+            raise StoreError(
+                f"{self.path} has version {version}, this program reads {VERSION}: use the program that wrote it",
+                code="version",
+            )
+
+    def _create(self, writer: sqlite3.Connection) -> None:
+        writer.execute("BEGIN IMMEDIATE")
+        metadata.create_all(self.writer)
+        writer.execute(f"PRAGMA user_version = {VERSION}")
+        writer.execute("COMMIT")
+
+    def _connect(self) -> Connection:
+        connection = self._engine.connect()
+        for setting in _SETTINGS:
+            driver_of(connection).execute(f"PRAGMA {setting}").fetchall()
+        return connection
+
+
+def open_database(path: Path | None) -> Database:
+    """Return the open database, made when there is none.
+
+    Raises:
+        StoreError: a sentence that says what is wrong with it.
+    """
+    with _sentence(path):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        database = Database(path)
+        try:
+            database.prepare()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+
+@contextmanager
+def _sentence(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise StoreError(
+            f"the ledger {path} can not be opened ({cause}): mend its rights or disk, or restore it from a backup",
+            code="open",
+        ) from error
+
+
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    """Return the driver's connection, on which the hot statements run as text."""
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
+
+
+def _engine(path: Path | None) -> Engine:
+    # The driver begins nothing by itself: the store says BEGIN IMMEDIATE and COMMIT. Reads may come from any
+    # thread, one at a time.
+    arguments = {"isolation_level": None, "check_same_thread": False, "cached_statements": _CACHED}
+    url = URL.create("sqlite", database=":memory:" if path is None else str(path))
+    return create_engine(url, connect_args=arguments, poolclass=NullPool)

@@ -1,0 +1,341 @@
+"""What can be said to the ledger inside one open transaction: verbs of the domain, one compare-and-set each.
+
+A verb that returns a bool tells whether the row was as expected and is changed now. What is to be said on the
+bus once the transaction is committed gathers in `outbox`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, select, update
+
+from blocks_worker.hub.store import statements as sql
+from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, TaskRecord
+from blocks_worker.hub.store.schema import event, instance, meta, purge, task
+from blocks_worker.protocol.channels import task_channel
+from blocks_worker.protocol.codec import splice
+from blocks_worker.protocol.events import numbered, stored_event
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+    from blocks_worker.hub.store.numbering import Numbering
+    from blocks_worker.protocol.leases import ReportEvent
+
+_PUBLISHED = "published_seq"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One logical message for the bus, as JSON bytes; `ends_channel`: the last one of that task channel."""
+
+    channel: str
+    message: bytes
+    billing_mode: str
+    seq: int | None = None
+    ends_channel: bool = False
+
+
+class Ledger:
+    """Be the open transaction; `connection` is for the cold statements, which are plain SQLAlchemy Core."""
+
+    def __init__(self, connection: Connection, driver: sqlite3.Connection, numbering: Numbering) -> None:
+        self.connection = connection
+        self.outbox: list[Publication] = []
+        self._driver = driver
+        self._numbering = numbering
+
+    def begin(self) -> None:
+        """Open the transaction as a writer."""
+        self._driver.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make it durable."""
+        self._driver.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """Undo it all."""
+        self.outbox.clear()
+        if self._driver.in_transaction:
+            self._driver.execute("ROLLBACK")
+
+    def is_open(self) -> bool:
+        """Tell whether the transaction still stands: some errors of the disk end it."""
+        return self._driver.in_transaction
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what was done inside, and only that, when it raises; its messages are unsaid too."""
+        said = len(self.outbox)
+        self._driver.execute("SAVEPOINT inner_work")
+        try:
+            yield
+        except BaseException:
+            del self.outbox[said:]
+            if self._driver.in_transaction:
+                self._driver.execute("ROLLBACK TO inner_work")
+                self._driver.execute("RELEASE inner_work")
+            raise
+        self._driver.execute("RELEASE inner_work")
+
+    # -------------------------------------------------------------------------------------------- rows
+    def task(self, task_id: str) -> TaskRecord | None:
+        """Return the task."""
+        return self._one_task(sql.TASK, key=task_id)
+
+    def task_by_key(self, owner: str, agent: str, key: str) -> TaskRecord | None:
+        """Return the task that was asked for under an idempotency key."""
+        return self._one_task(sql.TASK_BY_KEY, o=owner, a=agent, k=key)
+
+    def insert_task(self, record: TaskRecord, start: bytes) -> None:
+        """Take a new task in."""
+        self._driver.execute(sql.INSERT_TASK, record._asdict())
+        self._driver.execute(sql.INSERT_INPUT, {"task": record.id, "start": start})
+
+    def start(self, task_id: str) -> bytes:
+        """Return the start body as it was stored."""
+        row = self._driver.execute(sql.INPUT, {"key": task_id}).fetchone()
+        return bytes(row[0])
+
+    def tasks_of(self, incarnation: str) -> list[TaskRecord]:
+        """Return what is offered to, or held by, one incarnation."""
+        return self._tasks(sql.HELD_BY, by=incarnation)
+
+    def waiting(self, agent: str, now: int, most: int) -> list[TaskRecord]:
+        """Return the oldest tasks that wait for an instance of the agent."""
+        return self._tasks(sql.WAITING, a=agent, now=now, most=most)
+
+    def count_waiting(self, agent: str) -> int:
+        """Count what waits for the agent: dear when it is much."""
+        return int(self._driver.execute(sql.COUNT_WAITING, {"a": agent}).fetchone()[0])
+
+    def due(self, now: int, most: int) -> list[TaskRecord]:
+        """Return tasks that a time limit has reached."""
+        return self._tasks(sql.DUE, now=now, most=most)
+
+    def put_off(self, task_id: str, until: int) -> None:
+        """Let the sweeper look at the task again only then."""
+        self._driver.execute(sql.PUT_OFF, {"key": task_id, "due": until})
+
+    def page(
+        self, owner: str, *, states: Sequence[str] | None, agent: str | None, before: str | None, most: int
+    ) -> list[TaskRecord]:
+        """Return tasks of an owner, newest id first."""
+        query = select(task).where(task.c.owner == owner).order_by(task.c.id.desc()).limit(most)
+        if states is not None:
+            query = query.where(task.c.state.in_(states))
+        if agent is not None:
+            query = query.where(task.c.agent == agent)
+        if before is not None:
+            query = query.where(task.c.id < before)
+        return [TaskRecord._make(row) for row in self.connection.execute(query)]
+
+    # -------------------------------------------------------------------------------------------- turns
+    def offer(self, row: TaskRecord, by: str, *, now: int, until: int, due: int | None) -> bool:
+        """Offer a waiting task to an incarnation: the epoch rises."""
+        return self._turn(sql.OFFER, row, by=by, now=now, until=until, due=due)
+
+    def claim(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
+        """Give the lease to the incarnation it was offered to."""
+        return self._turn(sql.CLAIM, row, by=by, now=now, due=due)
+
+    def withdraw(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
+        """Take an offer back into the queue, at no cost to the task."""
+        return self._turn(sql.WITHDRAW, row, by=by, now=now, due=due)
+
+    def take_back(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
+        """Take a task that the incarnation never started into the queue; what it does is fenced."""
+        return self._turn(sql.TAKE_BACK, row, by=by, now=now, due=due)
+
+    def lose(self, row: TaskRecord, by: str, *, now: int, due: int | None, max_lost: int) -> bool:
+        """End the lease of an incarnation that is gone; its late result still counts."""
+        return self._turn(sql.LOSE, row, by=by, now=now, due=due, max_lost=max_lost)
+
+    def release(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
+        """Take back a task that its holder gave back."""
+        return self._turn(sql.RELEASE, row, by=by, now=now, due=due)
+
+    def cancel_held(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
+        """Set the flag of a running task."""
+        return self._run(sql.CANCEL_HELD, key=task_id, now=now, due=due, why=why)
+
+    def hasten(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
+        """Shorten the grace of a cancel that is on its way."""
+        return self._run(sql.HASTEN, key=task_id, now=now, due=due, why=why)
+
+    # -------------------------------------------------------------------------------------------- ends
+    def cancel_unheld(self, task_id: str, *, now: int, purge: int, why: str | None) -> bool:
+        """End a task that nobody holds; a claim in flight is fenced."""
+        return self._run(sql.CANCEL_UNHELD, key=task_id, now=now, purge=purge, why=why)
+
+    def expire(self, row: TaskRecord, *, now: int, purge: int, why: str) -> bool:
+        """End a task whose time is over."""
+        return self._turn(sql.EXPIRE, row, now=now, purge=purge, why=why, fault="timeout", fault_code="timeout")
+
+    def outcome(self, row: TaskRecord, by: str, outcome: dict[str, Any]) -> bool:
+        """Record how a run ended; `outcome` holds now, purge, to, n, said, why, fault and fault_code."""
+        return self._turn(sql.OUTCOME, row, by=by, was=row.state, **outcome)
+
+    def lose_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int, max_lost: int) -> bool:
+        """Fail a task whose lease was lost and that may not be run again."""
+        return self._turn(sql.LOSE_FOR_GOOD, row, by=by, now=now, purge=purge, max_lost=max_lost, **_LEASE_LOST)
+
+    def take_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
+        """Fail a task that would be taken back and may not be run again."""
+        return self._turn(sql.TAKE_FOR_GOOD, row, by=by, now=now, purge=purge, **_LEASE_LOST)
+
+    def release_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
+        """Cancel a task that was given back and may not be run again."""
+        return self._turn(sql.RELEASE_FOR_GOOD, row, by=by, now=now, purge=purge, why="drained")
+
+    def force(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
+        """End a task whose cancel was not obeyed in time."""
+        return self._turn(sql.FORCE, row, by=by, now=now, purge=purge, why="forced")
+
+    # -------------------------------------------------------------------------------------------- events
+    def append(self, row: TaskRecord, by: str, events: Sequence[ReportEvent], now: int) -> bool:
+        """Store a run's next events, contiguous behind the last one, and say them."""
+        low, high = row.last_n, row.last_n + len(events)
+        if not self._turn(sql.APPEND, row, by=by, lo=low, hi=high, now=now):
+            return False
+        for item in events:
+            body = stored_event(bytes(item.body), task_id=row.id, epoch=row.epoch, n=item.n, ts=now)
+            self._store(row, row.epoch, item.n, body, ends=False)
+        return True
+
+    def say(self, row: TaskRecord, epoch: int, head: dict[str, Any], *, ends: bool = False) -> None:
+        """Store an event of the hub's own, which has no `n`, and say it."""
+        self._store(
+            row,
+            epoch,
+            None,
+            splice({"taskId": row.id, "epoch": epoch, "protocolVersion": "1", **head}, b"{}"),
+            ends=ends,
+        )
+
+    def events(self, task_id: str, after: int, most: int) -> list[bytes]:
+        """Return stored events as readers get them."""
+        found = self._driver.execute(sql.EVENTS, {"key": task_id, "after": after, "most": most}).fetchall()
+        return [numbered(body, seq) for seq, body in found]
+
+    def events_after(self, seq: int, limit: int) -> list[Publication]:
+        """Return what was stored after a number, to be said again; every event is on one or two channels."""
+        query = (
+            select(event.c.seq, event.c.body, event.c.n, task.c.id, task.c.owner, task.c.session, task.c.billing_mode)
+            .join(task, task.c.id == event.c.task)
+            .where(event.c.seq > seq)
+            .order_by(event.c.seq)
+            .limit(limit)
+        )
+        found: list[Publication] = []
+        for row in self.connection.execute(query):
+            ends = row.n is None and b'"type":"terminal"' in row.body
+            found += _publications(row, row.seq, row.body, ends=ends)
+        return found
+
+    def save_published(self, seq: int) -> None:
+        """Remember up to which number everything was said."""
+        self.set_meta(_PUBLISHED, str(seq))
+
+    def published(self) -> int:
+        """Return up to which number everything was said."""
+        return int(self.meta(_PUBLISHED) or 0)
+
+    # -------------------------------------------------------------------------------------------- cold rows
+    def meta(self, key: str) -> str | None:
+        """Return a remembered value."""
+        return self.connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar()
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Remember a value."""
+        if self.connection.execute(update(meta).where(meta.c.key == key).values(value=value)).rowcount == 0:
+            self.connection.execute(insert(meta).values(key=key, value=value))
+
+    def agent(self, name: str) -> AgentFacts | None:
+        """Return what decides about the tasks of an agent."""
+        row = self._driver.execute(sql.AGENT, {"a": name}).fetchone()
+        return None if row is None else AgentFacts._make(row)
+
+    def candidates(self, agent: str) -> list[Candidate]:
+        """Return the agent's instances that take offers, with their free slots by the hub's own count."""
+        found = self._driver.execute(sql.CANDIDATES, {"a": agent}).fetchall()
+        return [Candidate(*row) for row in found]
+
+    def instance(self, incarnation: str) -> InstanceRecord | None:
+        """Return one process life of an instance."""
+        row = self._driver.execute(sql.INSTANCE, {"by": incarnation}).fetchone()
+        return None if row is None else InstanceRecord._make(row)
+
+    def instances(
+        self, *, agent: str | None = None, owner: str | None = None, instance_id: str | None = None
+    ) -> list[InstanceRecord]:
+        """Return the instances that are not gone."""
+        query = select(instance).where(instance.c.ended.is_(None)).order_by(instance.c.connected_at)
+        for column, value in (
+            (instance.c.agent, agent),
+            (instance.c.owner, owner),
+            (instance.c.instance_id, instance_id),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        return [InstanceRecord._make(row) for row in self.connection.execute(query)]
+
+    def insert_instance(self, record: InstanceRecord) -> None:
+        """Take in a new process life."""
+        self.connection.execute(insert(instance).values(**record._asdict()))
+
+    def set_instance(self, incarnation: str, **values: Any) -> None:
+        """Change what is known of an instance."""
+        self.connection.execute(update(instance).where(instance.c.incarnation == incarnation).values(**values))
+
+    # -------------------------------------------------------------------------------------------- purge
+    def purge_tasks(self, now: int, most: int, rule: str) -> int:
+        """Delete ended tasks whose time is over, and record that; return how many."""
+        found = self._driver.execute(sql.PURGE_DUE, {"now": now, "most": most}).fetchall()
+        if not found:
+            return 0
+        keys = [{"key": key} for key, _ in found]
+        for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_TASK):
+            self._driver.executemany(text, keys)
+        oldest = min(ended for _, ended in found)
+        self.connection.execute(insert(purge).values(at=now, what="task", count=len(keys), oldest=oldest, rule=rule))
+        return len(keys)
+
+    def purge_instances(self, ended_before: int) -> int:
+        """Delete instances that ended before then; return how many."""
+        return self.connection.execute(instance.delete().where(instance.c.ended < ended_before)).rowcount
+
+    # -------------------------------------------------------------------------------------------- inside
+    def _run(self, text: str, **values: Any) -> bool:
+        return self._driver.execute(text, values).rowcount == 1
+
+    def _turn(self, text: str, row: TaskRecord, **values: Any) -> bool:
+        return self._driver.execute(text, {"key": row.id, "e": row.epoch, **values}).rowcount == 1
+
+    def _one_task(self, text: str, **values: Any) -> TaskRecord | None:
+        row = self._driver.execute(text, values).fetchone()
+        return None if row is None else TaskRecord._make(row)
+
+    def _tasks(self, text: str, **values: Any) -> list[TaskRecord]:
+        return [TaskRecord._make(row) for row in self._driver.execute(text, values).fetchall()]
+
+    def _store(self, row: TaskRecord, epoch: int, n: int | None, body: bytes, *, ends: bool) -> None:
+        seq = self._numbering.next()
+        self._driver.execute(sql.INSERT_EVENT, {"seq": seq, "task": row.id, "epoch": epoch, "n": n, "body": body})
+        self.outbox += _publications(row, seq, body, ends=ends)
+
+
+_LEASE_LOST = {"why": None, "fault": "lease_lost", "fault_code": "lease_lost"}
+
+
+def _publications(row: Any, seq: int, body: bytes, *, ends: bool) -> Iterable[Publication]:
+    message = numbered(body, seq)
+    if row.session is not None:
+        yield Publication(row.session, message, row.billing_mode, seq)
+    yield Publication(task_channel(row.owner, row.id), message, row.billing_mode, seq, ends)

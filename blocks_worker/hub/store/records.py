@@ -1,0 +1,111 @@
+"""Rows of the ledger as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from blocks_worker.protocol.leases import Process
+from blocks_worker.protocol.lifecycle import HELD, TERMINAL, State
+
+
+class TaskRecord(NamedTuple):
+    """One task; the fields are the columns of the table, in their order."""
+
+    id: str
+    owner: str
+    agent: str
+    billing_mode: str
+    session: str | None
+    idem: str | None
+    body_digest: str
+    parent: str | None
+    state: str
+    epoch: int
+    attempt: int
+    lost: int
+    delivery: str
+    inc: str | None
+    lost_inc: str | None
+    last_n: int
+    digest: str
+    outcome_digest: str | None
+    max_runtime: float
+    deadline: int | None
+    queue_until: int | None
+    offer_until: int | None
+    leased_at: int | None
+    cancel_at: int | None
+    force_at: int | None
+    error: str | None
+    error_code: str | None
+    reason: str | None
+    created: int
+    updated: int
+    ended: int | None
+    due_at: int | None
+    purge_at: int | None
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the task reached its end."""
+        return State(self.state) in TERMINAL
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a worker has the right to speak for it."""
+        return State(self.state) in HELD
+
+    @property
+    def may_run_again(self) -> bool:
+        """Whether it may be started again after a lease was given."""
+        return self.delivery == "at_least_once"
+
+
+class InstanceRecord(NamedTuple):
+    """One process life of an instance; the fields are the columns of the table, in their order."""
+
+    agent_id: str
+    incarnation: str
+    owner: str
+    instance_id: str
+    agent: str
+    billing_mode: str
+    state: str
+    concurrency: int
+    started_at: int
+    connected_at: int
+    last_seen: int
+    host: str | None
+    pid: int | None
+    process_started: str | None
+    ended: int | None
+
+    @property
+    def process(self) -> Process | None:
+        """The process it lives in, when it told."""
+        if self.host is None or self.pid is None or self.process_started is None:
+            return None
+        return Process(host=self.host, pid=self.pid, started=self.process_started)
+
+
+class AgentFacts(NamedTuple):
+    """What decides about the tasks of an agent."""
+
+    name: str
+    owner: str
+    billing_mode: str
+    listing: str
+    max_pending_backlog: int
+    max_running_time_sec: int
+    delivery: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An instance that might be offered a task, and how many slots it has left by the hub's own count."""
+
+    agent_id: str
+    incarnation: str
+    billing_mode: str
+    free: int

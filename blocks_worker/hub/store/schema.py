@@ -1,0 +1,170 @@
+"""The tables of the ledger, and the version they are in.
+
+Times are unix milliseconds as whole numbers. `task.due_at` is when the sweeper has to look at a task that has
+not ended, whatever the reason; `task.purge_at` is when an ended one goes. `task.inc` is set exactly while the
+task is offered or held, so one partial index counts the slots in use.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
+
+#: Goes up when a table changes its shape; a database of another version is not opened.
+VERSION = 1
+
+metadata = MetaData()
+
+
+def _text(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable)
+
+
+def _number(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, Integer, nullable=nullable)
+
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("owner"),
+    _text("agent"),
+    _text("billing_mode"),
+    _text("session", nullable=True),
+    _text("idem", nullable=True),
+    _text("body_digest"),
+    _text("parent", nullable=True),
+    _text("state"),
+    _number("epoch"),
+    _number("attempt"),
+    _number("lost"),
+    _text("delivery"),
+    _text("inc", nullable=True),
+    _text("lost_inc", nullable=True),
+    _number("last_n"),
+    _text("digest"),
+    _text("outcome_digest", nullable=True),
+    Column("max_runtime", Float, nullable=False),
+    _number("deadline", nullable=True),
+    _number("queue_until", nullable=True),
+    _number("offer_until", nullable=True),
+    _number("leased_at", nullable=True),
+    _number("cancel_at", nullable=True),
+    _number("force_at", nullable=True),
+    _text("error", nullable=True),
+    _text("error_code", nullable=True),
+    _text("reason", nullable=True),
+    _number("created"),
+    _number("updated"),
+    _number("ended", nullable=True),
+    _number("due_at", nullable=True),
+    _number("purge_at", nullable=True),
+    sqlite_with_rowid=False,
+)
+Index("task_owner", task.c.owner, task.c.id)
+Index("task_key", task.c.owner, task.c.agent, task.c.idem, unique=True, sqlite_where=text("idem IS NOT NULL"))
+Index("task_queue", task.c.agent, task.c.created, task.c.id, sqlite_where=text("state = 'QUEUED'"))
+Index("task_held", task.c.inc, sqlite_where=text("inc IS NOT NULL"))
+Index("task_due", task.c.due_at, sqlite_where=text("due_at IS NOT NULL"))
+Index("task_purge", task.c.purge_at, sqlite_where=text("purge_at IS NOT NULL"))
+
+#: Apart from the task, so that a turn of the task does not write its input again.
+task_input = Table(
+    "task_input",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("start", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: `n` is None for the hub's own events. That an epoch holds 1…last_n once each is kept by the compare-and-set
+#: on `task.last_n`, which costs no second index.
+event = Table(
+    "event",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    _text("task"),
+    _number("epoch"),
+    _number("n", nullable=True),
+    Column("body", LargeBinary, nullable=False),
+)
+Index("event_task", event.c.task)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("agent_id", Text, primary_key=True),
+    Column("incarnation", Text, nullable=False, unique=True),
+    _text("owner"),
+    _text("instance_id"),
+    _text("agent"),
+    _text("billing_mode"),
+    _text("state"),
+    _number("concurrency"),
+    _number("started_at"),
+    _number("connected_at"),
+    _number("last_seen"),
+    _text("host", nullable=True),
+    _number("pid", nullable=True),
+    _text("process_started", nullable=True),
+    _number("ended", nullable=True),
+)
+Index("instance_alive", instance.c.agent, sqlite_where=text("ended IS NULL"))
+Index("instance_name", instance.c.owner, instance.c.instance_id, sqlite_where=text("ended IS NULL"))
+
+agent = Table(
+    "agent",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("owner"),
+    _text("description"),
+    _text("tags"),
+    _text("card", nullable=True),
+    _text("card_ref", nullable=True),
+    _text("card_summary", nullable=True),
+    _text("billing_mode"),
+    _text("listing"),
+    _number("concurrency"),
+    _number("expected_instances"),
+    _number("max_pending_backlog"),
+    _number("max_running_time_sec"),
+    _text("delivery"),
+    _number("registered_at"),
+    _number("updated"),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    _text("owner"),
+    _text("name"),
+    _number("created"),
+    Column("revoked", Boolean, nullable=False),
+)
+
+refresh_token = Table(
+    "refresh_token",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    _text("kind"),
+    _text("subject"),
+    _number("expires"),
+    _number("created"),
+    Column("used", Boolean, nullable=False),
+)
+Index("refresh_token_expires", refresh_token.c.expires)
+
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), _text("value"))
+
+#: What was purged: one row a sweep that purged something.
+purge = Table(
+    "purge",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _number("at"),
+    _text("what"),
+    _number("count"),
+    _number("oldest"),
+    _text("rule"),
+)

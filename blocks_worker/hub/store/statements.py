@@ -1,0 +1,197 @@
+"""The statements of the ledger: each turn of a task is one compare-and-set, compiled once to text.
+
+The names of the parameters: `key` is a task, `e` an epoch, `by` an incarnation. Constants stand in the text,
+because a partial index is found only by the words it was made with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, bindparam, delete, func, insert, literal_column, null, or_, select, update
+from sqlalchemy.dialects import sqlite
+
+from blocks_worker.hub.store.schema import agent, event, instance, task, task_input
+from blocks_worker.protocol.lifecycle import InstanceState, State
+
+if TYPE_CHECKING:
+    from sqlalchemy import BindParameter, ColumnElement
+    from sqlalchemy.sql.expression import ClauseElement
+
+_DIALECT = sqlite.dialect(paramstyle="named")
+
+
+def _hot(statement: ClauseElement) -> str:
+    return str(statement.compile(dialect=_DIALECT))
+
+
+def _p(name: str) -> BindParameter[Any]:
+    return bindparam(name)
+
+
+def _word(value: str) -> ColumnElement[Any]:
+    return literal_column(f"'{value}'")
+
+
+def _in(*states: State) -> ColumnElement[bool]:
+    if len(states) == 1:
+        return task.c.state == _word(states[0].value)
+    return task.c.state.in_([_word(state.value) for state in states])
+
+
+_NULL = null()
+_ONE: ColumnElement[int] = literal_column("1")
+_NONE: ColumnElement[int] = literal_column("0")
+
+_Q, _O, _R, _C = State.QUEUED, State.OFFERED, State.RUNNING, State.CANCELLING
+_ROW = and_(task.c.id == _p("key"), task.c.epoch == _p("e"))
+_HIS = and_(_ROW, task.c.inc == _p("by"))
+_AGAIN = task.c.delivery == _word("at_least_once")
+_GIVEN_UP = task.c.lost + _ONE >= _p("max_lost")
+#: May speak for the task: its holder, or the last one who lost it while it was offered to nobody since.
+_SPEAKS = or_(and_(_in(_R, _C), task.c.inc == _p("by")), and_(_in(_Q), task.c.lost_inc == _p("by")))
+
+
+def _turn(where: ColumnElement[bool], to: State, **values: Any) -> str:
+    changed = {"updated": _p("now"), "due_at": _p("due"), **values}
+    return _hot(update(task).where(where).values(state=_word(to.value), **changed))
+
+
+def _end(where: ColumnElement[bool], to: State | None = None, **values: Any) -> str:
+    """Return a turn to an end: nobody holds the task, the day of its purge is fixed."""
+    state: Any = _p("to") if to is None else _word(to.value)
+    nobody = {"inc": _NULL, "lost_inc": _NULL, "offer_until": _NULL, "due_at": _NULL}
+    ended = {"updated": _p("now"), "ended": _p("now"), "purge_at": _p("purge"), "reason": _p("why")}
+    return _hot(update(task).where(where).values(state=state, **{**nobody, **ended, **values}))
+
+
+_FAULT: dict[str, Any] = {"error": _p("fault"), "error_code": _p("fault_code")}
+
+# ------------------------------------------------------------------------------------------------ turns
+OFFER = _turn(
+    and_(_ROW, _in(_Q), or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now"))),
+    _O,
+    epoch=task.c.epoch + _ONE,
+    inc=_p("by"),
+    lost_inc=_NULL,
+    last_n=_NONE,
+    offer_until=_p("until"),
+    leased_at=_NULL,
+)
+CLAIM = _turn(
+    and_(_HIS, _in(_O)),
+    _R,
+    attempt=task.c.attempt + _ONE,
+    leased_at=_p("now"),
+    queue_until=_NULL,
+    offer_until=_NULL,
+)
+WITHDRAW = _turn(and_(_HIS, _in(_O)), _Q, inc=_NULL, offer_until=_NULL)
+TAKE_BACK = _turn(
+    and_(_HIS, _in(_R), _AGAIN),
+    _Q,
+    epoch=task.c.epoch + _ONE,
+    attempt=task.c.attempt - _ONE,
+    inc=_NULL,
+    last_n=_NONE,
+)
+LOSE = _turn(
+    and_(_HIS, _in(_R), _AGAIN, task.c.lost + _ONE < _p("max_lost")),
+    _Q,
+    lost=task.c.lost + _ONE,
+    lost_inc=task.c.inc,
+    inc=_NULL,
+)
+RELEASE = _turn(and_(_HIS, _in(_R), _AGAIN), _Q, attempt=task.c.attempt - _ONE, inc=_NULL)
+CANCEL_HELD = _turn(
+    and_(task.c.id == _p("key"), _in(_R)), _C, cancel_at=_p("now"), force_at=_p("due"), reason=_p("why")
+)
+#: A terminate that comes after a cancel: the same turn, a shorter grace.
+HASTEN = _turn(
+    and_(task.c.id == _p("key"), _in(_C), task.c.force_at > _p("due")), _C, force_at=_p("due"), reason=_p("why")
+)
+
+# ------------------------------------------------------------------------------------------------ ends
+CANCEL_UNHELD = _end(
+    and_(task.c.id == _p("key"), _in(_Q, _O)), State.CANCELLED, epoch=task.c.epoch + _ONE, last_n=_NONE
+)
+EXPIRE = _end(and_(_ROW, _in(_Q, _O, _R)), State.EXPIRED, **_FAULT)
+OUTCOME = _end(
+    and_(_ROW, task.c.state == _p("was"), task.c.last_n == _p("n"), _SPEAKS),
+    outcome_digest=_p("said"),
+    **_FAULT,
+)
+#: Instead of a turn back to the queue, for a task that may not be run again.
+LOSE_FOR_GOOD = _end(and_(_HIS, _in(_R), or_(~_AGAIN, _GIVEN_UP)), State.FAILED, **_FAULT)
+TAKE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.FAILED, **_FAULT)
+RELEASE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.CANCELLED)
+FORCE = _end(and_(_HIS, _in(_C)), State.CANCELLED)
+
+# ------------------------------------------------------------------------------------------------ events, rows
+APPEND = _hot(update(task).where(_ROW, task.c.last_n == _p("lo"), _SPEAKS).values(last_n=_p("hi"), updated=_p("now")))
+INSERT_EVENT = _hot(insert(event))
+INSERT_TASK = _hot(insert(task))
+INSERT_INPUT = _hot(insert(task_input))
+PUT_OFF = _hot(update(task).where(task.c.id == _p("key"), task.c.ended.is_(_NULL)).values(due_at=_p("due")))
+
+# ------------------------------------------------------------------------------------------------ reads
+TASK = _hot(select(task).where(task.c.id == _p("key")))
+TASK_BY_KEY = _hot(select(task).where(task.c.owner == _p("o"), task.c.agent == _p("a"), task.c.idem == _p("k")))
+INPUT = _hot(select(task_input.c.start).where(task_input.c.task == _p("key")))
+HELD_BY = _hot(select(task).where(task.c.inc == _p("by")))
+WAITING = _hot(
+    select(task)
+    .where(_in(_Q), task.c.agent == _p("a"), or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")))
+    .order_by(task.c.created, task.c.id)
+    .limit(_p("most"))
+    .offset(_NONE)
+)
+COUNT_WAITING = _hot(select(func.count()).select_from(task).where(_in(_Q), task.c.agent == _p("a")))
+DUE = _hot(select(task).where(task.c.due_at <= _p("now")).order_by(task.c.due_at).limit(_p("most")).offset(_NONE))
+PURGE_DUE = _hot(
+    select(task.c.id, task.c.ended)
+    .where(task.c.purge_at <= _p("now"))
+    .order_by(task.c.purge_at)
+    .limit(_p("most"))
+    .offset(_NONE)
+)
+EVENTS = _hot(
+    select(event.c.seq, event.c.body)
+    .where(event.c.task == _p("key"), event.c.seq > _p("after"))
+    .order_by(event.c.seq)
+    .limit(_p("most"))
+    .offset(_NONE)
+)
+#: Free slots: what the instance may hold, less what it is offered or holds.
+_IN_USE = select(func.count()).select_from(task).where(task.c.inc == instance.c.incarnation).scalar_subquery()
+CANDIDATES = _hot(
+    select(instance.c.agent_id, instance.c.incarnation, instance.c.billing_mode, instance.c.concurrency - _IN_USE)
+    .where(
+        instance.c.agent == _p("a"),
+        instance.c.ended.is_(_NULL),
+        instance.c.state == _word(InstanceState.READY.value),
+    )
+    .order_by(instance.c.connected_at, instance.c.agent_id)
+)
+INSTANCE = _hot(select(instance).where(instance.c.incarnation == _p("by")))
+AGENT = _hot(
+    select(
+        agent.c.name,
+        agent.c.owner,
+        agent.c.billing_mode,
+        agent.c.listing,
+        agent.c.max_pending_backlog,
+        agent.c.max_running_time_sec,
+        agent.c.delivery,
+    ).where(agent.c.name == _p("a"))
+)
+
+# ------------------------------------------------------------------------------------------------ purge
+DELETE_EVENTS = _hot(delete(event).where(event.c.task == _p("key")))
+DELETE_INPUT = _hot(delete(task_input).where(task_input.c.task == _p("key")))
+DELETE_TASK = _hot(delete(task).where(task.c.id == _p("key")))
+
+#: Every statement that stands in the path of a task or of a sweep, for the test of their plans.
+HOT = {
+    name: text for name, text in vars().copy().items() if name[0] != "_" and name.isupper() and isinstance(text, str)
+}

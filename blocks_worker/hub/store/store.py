@@ -1,0 +1,258 @@
+"""The store: one writer thread that commits what waits in groups, and reads beside it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from blocks_worker.concurrency import ServiceThread
+from blocks_worker.errors import StoreError
+from blocks_worker.hub.store.database import Database, driver_of, open_database
+from blocks_worker.hub.store.ledger import Ledger, Publication
+from blocks_worker.hub.store.numbering import Numbering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from blocks_worker.concurrency import Clock, Deadline
+
+T = TypeVar("T")
+
+#: One commit takes at most so many sets, or so many seconds of work.
+GROUP_SETS = 512
+GROUP_SECONDS = 0.020
+#: More sets than these do not wait: the caller is told to come again.
+MAX_WAITING = 2048
+
+_logger = logging.getLogger(__name__)
+
+
+class _Set:
+    """One set of writes that stands or falls together, and who waits for it."""
+
+    __slots__ = ("error", "future", "result", "work")
+
+    def __init__(self, work: Callable[[Ledger], Any]) -> None:
+        self.work = work
+        self.future: Future[Any] = Future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def resolve(self) -> None:
+        """Tell who waits."""
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Store:
+    """Own the ledger's database and its writer thread.
+
+    1. Writes wait in one queue; the writer takes all that wait as one transaction, each in a savepoint.
+    2. After the commit the messages are handed to `on_commit`, then the callers are answered.
+    3. Reads run on the caller's thread, one at a time, and see every write that was answered.
+    """
+
+    def __init__(
+        self, path: Path | None, *, clock: Clock, on_commit: Callable[[list[Publication]], None] = lambda _said: None
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._on_commit = on_commit
+        self._numbering = Numbering()
+        self._database: Database | None = None
+        self._thread = ServiceThread("store-writer", self._write_loop)
+        self._changed = threading.Condition()
+        self._queue: deque[_Set] = deque()
+        self._closing = False
+        self._broken: StoreError | None = None
+        #: Held while the reading connection is in use; in memory it is the writer's too.
+        self._reading = threading.Lock()
+
+    def open(self) -> None:
+        """Open the database and start the writer.
+
+        Raises:
+            StoreError: the database is damaged, of another version, or can not be opened.
+        """
+        self._database = open_database(self._path)
+        writer = driver_of(self._database.writer)
+        (last,) = writer.execute("SELECT max(seq) FROM event").fetchone()
+        self._numbering.start_after(max(last or 0, self.read(lambda ledger: ledger.published())))
+        self._thread.start()
+
+    def close(self, deadline: Deadline) -> None:
+        """Write what waits, join the writer, close the database."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if not self._thread.join(deadline.remaining()):
+            _logger.error("store_writer_left_behind")
+            return
+        with self._reading:
+            database, self._database = self._database, None
+            if database is not None:
+                database.close()
+
+    def write(self, work: Callable[[Ledger], T]) -> Future[T]:
+        """Run the work in a transaction; the future is resolved after the commit."""
+        return self.write_many([work])[0]
+
+    def write_many(self, works: Sequence[Callable[[Ledger], T]]) -> list[Future[T]]:
+        """Run several works, in order, in one transaction as far as it has room."""
+        sets = [_Set(work) for work in works]
+        with self._changed:
+            refusal = self._refusal(len(sets))
+            if refusal is None:
+                self._queue.extend(sets)
+                self._changed.notify()
+        for item in sets if refusal is not None else ():
+            item.error = refusal
+            item.resolve()
+        return [item.future for item in sets]
+
+    def read(self, work: Callable[[Ledger], T]) -> T:
+        """Run a short read on this thread, all of it at one moment of the ledger."""
+        with self._reading:
+            if self._database is None:
+                raise StoreError("the store is closed", code="closed")
+            driver = driver_of(self._database.reader)
+            try:
+                driver.execute("BEGIN")
+                return work(Ledger(self._database.reader, driver, self._numbering))
+            except (sqlite3.Error, DBAPIError) as error:
+                raise _ours(error, "read_failed") from error
+            finally:
+                if driver.in_transaction:
+                    driver.execute("ROLLBACK")
+
+    def _refusal(self, more: int) -> StoreError | None:
+        if self._broken is not None:
+            return self._broken
+        if self._closing:
+            return StoreError("the store is closed", code="closed")
+        if len(self._queue) + more > MAX_WAITING:
+            return StoreError("too many writes wait: try again", code="busy")
+        return None
+
+    # -------------------------------------------------------------------------------------------- writer thread
+    def _write_loop(self) -> None:
+        while self._wait():
+            said: list[Publication] = []
+            done = self._commit_group(said)
+            self._hand_over(said)
+            for item in done:
+                item.resolve()
+
+    def _wait(self) -> bool:
+        """Wait for work; tell whether there is some."""
+        with self._changed:
+            while not self._queue and not self._closing:
+                self._changed.wait()
+            return bool(self._queue)
+
+    def _commit_group(self, said: list[Publication]) -> list[_Set]:
+        database = self._database
+        if database is None:
+            raise RuntimeError("the writer runs on an open database only")
+        if not database.is_shared:
+            return self._transact(database, self._take(), said)
+        with self._reading:
+            return self._transact(database, self._take(), said)
+
+    def _take(self) -> Iterable[_Set]:
+        """Yield what waits, until the group is full or took long enough."""
+        end = self._clock.monotonic() + GROUP_SECONDS
+        for _ in range(GROUP_SETS):
+            with self._changed:
+                if not self._queue:
+                    return
+                item = self._queue.popleft()
+            if item.future.set_running_or_notify_cancel():
+                yield item
+            if self._clock.monotonic() >= end:
+                return
+
+    def _transact(self, database: Database, sets: Iterable[_Set], said: list[Publication]) -> list[_Set]:
+        """Run the sets in one transaction; when the disk is full, each in one of its own."""
+        ledger = Ledger(database.writer, driver_of(database.writer), self._numbering)
+        taken: list[_Set] = []
+        try:
+            self._run_all(ledger, sets, taken)
+        except Exception as error:  # noqa: BLE001 - whatever it was, everybody who waits is told
+            self._roll_back(ledger)
+            taken += () if taken else sets
+            self._after_failure(database, error, taken, said)
+            return taken
+        said += ledger.outbox
+        return taken
+
+    def _run_all(self, ledger: Ledger, sets: Iterable[_Set], taken: list[_Set]) -> None:
+        ledger.begin()
+        for item in sets:
+            taken.append(item)
+            self._run_one(ledger, item)
+        ledger.commit()
+
+    def _run_one(self, ledger: Ledger, item: _Set) -> None:
+        """Run one set in its savepoint; an error is its own, unless it took the whole transaction with it."""
+        try:
+            with ledger.savepoint():
+                item.result = item.work(ledger)
+        except Exception as error:
+            if not ledger.is_open():
+                raise
+            item.error = _ours(error, "write_failed")
+
+    def _after_failure(self, database: Database, error: Exception, taken: list[_Set], said: list[Publication]) -> None:
+        failure = _ours(error, "commit_failed")
+        code = getattr(failure, "code", "commit_failed")
+        _logger.error("commit_failed", extra={"reason": str(error), "code": code, "sets": len(taken)})
+        if code == "full" and len(taken) > 1:
+            for item in taken:
+                item.error = None
+                self._transact(database, [item], said)
+            return
+        if code == "commit_failed":
+            # What the disk holds is unknown now: nothing more is acknowledged until somebody opened it anew.
+            self._broken = StoreError("the ledger's disk failed: restart the hub", code="commit_failed")
+        for item in taken:
+            item.error = failure
+
+    def _roll_back(self, ledger: Ledger) -> None:
+        try:
+            ledger.roll_back()
+        except sqlite3.Error:
+            _logger.exception("rollback_failed")
+
+    def _hand_over(self, said: list[Publication]) -> None:
+        if not said:
+            return
+        try:
+            self._on_commit(said)
+        except Exception:  # the top of what the commit leads to: the rows stand, readers find them by polling
+            _logger.exception("publication_failed")
+
+
+def _ours(error: BaseException, otherwise: str) -> Any:
+    """Return our error for a driver's, and any other error as it is."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, sqlite3.Error):
+        return error
+    text = str(cause)
+    if "disk is full" in text:
+        ours = StoreError("the ledger's disk is full: free some room", code="full")
+    elif "locked" in text or "busy" in text:
+        ours = StoreError("another program holds the ledger: try again", code="busy")
+    else:
+        ours = StoreError(f"the ledger failed: {text}", code=otherwise)
+    ours.__cause__ = error
+    return ours

@@ -1,0 +1,182 @@
+"""Take a new task in: once for each key, checked, stored with its input, and offered in the same transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from blocks_worker.errors import InvalidMessageError
+from blocks_worker.hub.answers import Consumer, RefusedError, Reply, problem, shown
+from blocks_worker.hub.due import due_queued
+from blocks_worker.hub.store.records import AgentFacts, TaskRecord
+from blocks_worker.protocol.channels import TASK, check_name, task_channel
+from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.control import StartBody
+from blocks_worker.protocol.lifecycle import State
+from blocks_worker.protocol.tasks import SubmitAnswer, SubmitTask
+
+if TYPE_CHECKING:
+    from blocks_worker.concurrency import Entropy, SteadyClock
+    from blocks_worker.hub.dispatch import Dispatch
+    from blocks_worker.hub.store.ledger import Ledger
+
+
+class Submits:
+    """Accept tasks."""
+
+    def __init__(self, steady: SteadyClock, entropy: Entropy, dispatch: Dispatch) -> None:
+        self._steady = steady
+        self._entropy = entropy
+        self._dispatch = dispatch
+        #: What waits for an agent, at most: grows with each submit, counted anew when it seems too much.
+        self._waiting: dict[str, int] = {}
+
+    def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Reply:
+        """Return 201 for a new task, 200 for the one that is there under the same key."""
+        digest = _digest(encode(msgspec.structs.replace(request, task_id=None)))
+        known = self._known(ledger, consumer, request, digest)
+        if known is not None:
+            return _accepted(200, known)
+        agent = self._agent(ledger, consumer, request)
+        _check(request)
+        self._check_backlog(ledger, agent)
+        row = self._insert(ledger, consumer, request, agent, digest)
+        self._dispatch.route(ledger, agent.name)
+        now_row = ledger.task(row.id) or row
+        if now_row.state == State.QUEUED.value:
+            self._waiting[agent.name] = self._waiting.get(agent.name, 0) + 1
+        return _accepted(201, now_row, new=True)
+
+    def _known(self, ledger: Ledger, consumer: Consumer, request: SubmitTask, digest: str) -> TaskRecord | None:
+        if request.idempotency_key is not None:
+            row = ledger.task_by_key(consumer.owner, request.agent_name, request.idempotency_key)
+            if row is not None:
+                return _same_body(row, digest)
+        row = None if request.task_id is None else ledger.task(request.task_id)
+        if row is None:
+            return None
+        repeated = row.owner == consumer.owner and row.body_digest == digest and row.idem == request.idempotency_key
+        if not repeated:
+            raise RefusedError(problem(409, "TaskIdInUse", "another task has this id: choose a new one"))
+        return row
+
+    def _agent(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> AgentFacts:
+        agent = ledger.agent(request.agent_name)
+        if agent is None or (agent.listing == "private" and agent.owner != consumer.owner):
+            raise RefusedError(problem(404, "NotFound", f"no agent named {request.agent_name!r} is registered"))
+        if agent.billing_mode != request.billing_mode:
+            raise RefusedError(
+                problem(
+                    409,
+                    "BillingModeMismatch",
+                    f"the agent's billing mode is {agent.billing_mode!r}, not {request.billing_mode!r}",
+                    {"expected": agent.billing_mode, "got": request.billing_mode},
+                )
+            )
+        return agent
+
+    def _check_backlog(self, ledger: Ledger, agent: AgentFacts) -> None:
+        if self._waiting.get(agent.name, 0) < agent.max_pending_backlog:
+            return
+        self._waiting[agent.name] = ledger.count_waiting(agent.name)
+        if self._waiting[agent.name] >= agent.max_pending_backlog and not self._dispatch.has_room(ledger, agent.name):
+            text = f"{self._waiting[agent.name]} tasks wait for {agent.name!r} already: try again later"
+            raise RefusedError(problem(429, "agent_at_capacity", text))
+
+    def _insert(
+        self, ledger: Ledger, consumer: Consumer, request: SubmitTask, agent: AgentFacts, digest: str
+    ) -> TaskRecord:
+        now = self._steady.now_ms()
+        start = _start(consumer, request)
+        row = TaskRecord(
+            id=request.task_id or self._entropy.uuid7(now),
+            owner=consumer.owner,
+            agent=agent.name,
+            billing_mode=agent.billing_mode,
+            session=consumer.session_channel,
+            idem=request.idempotency_key,
+            body_digest=digest,
+            parent=request.parent_task_id,
+            state=State.QUEUED.value,
+            epoch=0,
+            attempt=0,
+            lost=0,
+            delivery=request.delivery or agent.delivery,
+            inc=None,
+            lost_inc=None,
+            last_n=0,
+            digest=_digest(start),
+            outcome_digest=None,
+            max_runtime=request.max_runtime or float(agent.max_running_time_sec),
+            deadline=request.deadline,
+            queue_until=None if request.queue_ttl is None else now + int(request.queue_ttl * 1000),
+            offer_until=None,
+            leased_at=None,
+            cancel_at=None,
+            force_at=None,
+            error=None,
+            error_code=None,
+            reason=None,
+            created=now,
+            updated=now,
+            ended=None,
+            due_at=None,
+            purge_at=None,
+        )
+        row = row._replace(due_at=due_queued(row))
+        ledger.insert_task(row, start)
+        return row
+
+
+def _same_body(row: TaskRecord, digest: str) -> TaskRecord:
+    if row.body_digest != digest:
+        text = "this idempotency key was used with another body: use a new key"
+        raise RefusedError(problem(422, "IdempotencyConflict", text, {"taskId": row.id}))
+    return row
+
+
+def _check(request: SubmitTask) -> None:
+    if request.task_kind == "pipe":
+        raise RefusedError(problem(400, "NotSupported", "this hub runs request tasks only, no pipes"))
+    try:
+        for kind, value in (("task id", request.task_id), ("parent task id", request.parent_task_id)):
+            if value is not None:
+                check_name(kind, value, TASK)
+    except InvalidMessageError as error:
+        raise RefusedError(problem(400, "InvalidInput", str(error), {"reason": error.reason})) from error
+    if request.deadline is not None and not 0 <= request.deadline < 2**53:
+        raise RefusedError(problem(400, "InvalidInput", "the deadline is not a time in unix milliseconds"))
+
+
+def _start(consumer: Consumer, request: SubmitTask) -> bytes:
+    body = StartBody(
+        agent_name=request.agent_name,
+        owner_id=consumer.owner,
+        org_id=consumer.owner,
+        request_parts=msgspec.Raw(bytes(request.request_parts)),
+        caller_claims={"sub": consumer.owner},
+        request_summary=request.request_summary,
+        consumer_public_key=request.consumer_public_key,
+        metadata=request.metadata or {},
+        parent_task_id=request.parent_task_id,
+    )
+    return encode(body)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _accepted(status: int, row: TaskRecord, *, new: bool = False) -> Reply:
+    answer = SubmitAnswer(
+        task_id=row.id,
+        state=shown(row.state),
+        owner_id=row.owner,
+        org_id=row.owner,
+        status_channel=task_channel(row.owner, row.id),
+        idempotent=not new,
+        queued=row.state == State.QUEUED.value,
+    )
+    return Reply(status, answer)

@@ -1,0 +1,91 @@
+"""One pass over what time alone decides: silent instances, limits, offers nobody took, what waits, what is old.
+
+Each row is dealt with in a savepoint of its own: one that can not be dealt with is logged, counted and put off,
+and stops nobody else.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from blocks_worker.hub.due import RETENTION_MS, expired_by
+from blocks_worker.protocol.lifecycle import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.hub.instance_service import InstanceService
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.records import TaskRecord
+    from blocks_worker.hub.task_service import TaskService
+
+#: Rows of one kind in one pass.
+MOST_ROWS = 500
+#: A row that failed is looked at again after so long.
+PUT_OFF_MS = 60_000
+#: Ended instances are few: they are looked for so often.
+INSTANCE_PURGE_MS = 60_000
+
+_logger = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Sweep the ledger; every pass is one set of writes of the store."""
+
+    def __init__(self, *, tasks: TaskService, instances: InstanceService) -> None:
+        self._tasks = tasks
+        self._instances = instances
+        self._next_instance_purge = 0
+        #: Rows that could not be dealt with, since the start.
+        self.failures = 0
+
+    def sweep(self, ledger: Ledger) -> None:
+        """Make one pass."""
+        now = self._tasks.turns.now_ms()
+        agents = self._sweep_instances(ledger)
+        for row in ledger.due(now, MOST_ROWS):
+            self._guarded(ledger, row.id, partial(self._end_time, ledger, row, now))
+        for agent in sorted(agents):
+            self._guarded(ledger, agent, partial(self._tasks.dispatch.route, ledger, agent))
+        ledger.purge_tasks(now, MOST_ROWS, "retention")
+        self._purge_instances(ledger, now)
+
+    def _sweep_instances(self, ledger: Ledger) -> set[str]:
+        """Look at every live instance; return the agents they serve."""
+        rows = ledger.instances()
+        for row in rows:
+            self._guarded(ledger, row.agent_id, partial(self._instances.check, ledger, row))
+        return {row.agent for row in rows}
+
+    def _end_time(self, ledger: Ledger, row: TaskRecord, now: int) -> None:
+        """Make the turn that a task's time calls for."""
+        state = State(row.state)
+        why = expired_by(row, now)
+        if state is State.CANCELLING and row.inc is not None:
+            self._tasks.turns.force(ledger, row, row.inc)
+        elif why is not None:
+            self._tasks.turns.expire(ledger, row, why)
+        elif state is State.OFFERED and row.inc is not None:
+            self._tasks.turns.withdraw(ledger, row, row.inc)
+            self._tasks.dispatch.refused(row.inc)
+        else:
+            ledger.put_off(row.id, now + PUT_OFF_MS)
+
+    def _guarded(self, ledger: Ledger, name: str, work: Callable[[], None]) -> None:
+        try:
+            with ledger.savepoint():
+                work()
+        except Exception:
+            if not ledger.is_open():
+                raise
+            self.failures += 1
+            _logger.exception("sweep_row_failed", extra={"row": name})
+            ledger.put_off(name, self._tasks.turns.now_ms() + PUT_OFF_MS)
+
+    def _purge_instances(self, ledger: Ledger, now: int) -> None:
+        if now < self._next_instance_purge:
+            return
+        self._next_instance_purge = now + INSTANCE_PURGE_MS
+        ledger.purge_instances(now - RETENTION_MS)

@@ -1,0 +1,118 @@
+"""The verbs of tasks: those of consumers and those of runs, each inside a transaction that the caller opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from blocks_worker.hub.answers import Consumer, Holder, RefusedError, Reply, no_such_task, problem, shown, task_row
+from blocks_worker.hub.bell import Bell
+from blocks_worker.hub.dispatch import Dispatch
+from blocks_worker.hub.reports import Reports
+from blocks_worker.hub.submits import Submits
+from blocks_worker.hub.turns import Turns
+from blocks_worker.protocol.lifecycle import SHOWN
+from blocks_worker.protocol.tasks import CancelAnswer, EventsAnswer, TaskPage
+
+if TYPE_CHECKING:
+    from blocks_worker.concurrency import Entropy, SteadyClock
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.records import TaskRecord
+    from blocks_worker.protocol.leases import Claim, Numbers, Report
+    from blocks_worker.protocol.tasks import CancelTask, EventsQuery, SubmitTask
+
+__all__ = ["Consumer", "Holder", "Reply", "TaskService"]
+
+#: Most rows of one page, and most bytes of events in one answer.
+MAX_PAGE = 256
+MAX_EVENT_BYTES = 512 * 1024
+
+
+class TaskService:
+    """Be the door to tasks. Everything runs on the store's writer thread, save the reads."""
+
+    def __init__(self, *, numbers: Numbers, steady: SteadyClock, entropy: Entropy, secret: bytes) -> None:
+        self.bell = Bell(steady, secret)
+        self.turns = Turns(numbers, steady, self.bell)
+        self.dispatch = Dispatch(self.turns, steady)
+        self._submits = Submits(steady, entropy, self.dispatch)
+        self._reports = Reports(self.turns, self.dispatch, secret)
+
+    def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Reply:
+        """Take a task in: 201 new, 200 the same again; it is offered in the same transaction."""
+        try:
+            return self._submits.submit(ledger, consumer, request)
+        except RefusedError as refused:
+            return refused.reply
+
+    def get(self, ledger: Ledger, consumer: Consumer, task_id: str) -> Reply:
+        """Return a task of the consumer."""
+        row = _own(ledger, consumer, task_id)
+        return no_such_task() if row is None else Reply(200, task_row(row))
+
+    def page(
+        self,
+        ledger: Ledger,
+        consumer: Consumer,
+        *,
+        state: str | None,
+        agent: str | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Reply:
+        """Return the consumer's tasks, newest first; `state` is a state as consumers see it."""
+        states = None if state is None else [inner.value for inner, outer in SHOWN.items() if outer == state]
+        if states == []:
+            known = ", ".join(sorted(set(SHOWN.values())))
+            return problem(400, "InvalidInput", f"no state is called {state!r}; there are: {known}")
+        most = max(1, min(limit, MAX_PAGE))
+        rows = ledger.page(consumer.owner, states=states, agent=agent, before=cursor, most=most + 1)
+        following = rows[most - 1].id if len(rows) > most else None
+        return Reply(200, TaskPage(tasks=[task_row(row) for row in rows[:most]], next=following))
+
+    def events(self, ledger: Ledger, consumer: Consumer, query: EventsQuery, limit: int = 256) -> Reply:
+        """Return the stored events after a number, and the row of the same moment."""
+        row = _own(ledger, consumer, query.task_id)
+        if row is None:
+            return no_such_task()
+        most = max(1, min(limit, MAX_PAGE))
+        found = ledger.events(row.id, query.after, most + 1)
+        kept = _within(found[:most])
+        raw = [msgspec.Raw(body) for body in kept]
+        return Reply(200, EventsAnswer(task=task_row(row), events=raw, more=len(kept) < len(found)))
+
+    def cancel(self, ledger: Ledger, consumer: Consumer, task_id: str, request: CancelTask) -> Reply:
+        """Cancel: 202 once the flag is set, 200 when the task had ended before."""
+        row = _own(ledger, consumer, task_id)
+        if row is None:
+            return no_such_task()
+        if row.is_ended:
+            return Reply(200, CancelAnswer(task_id=row.id, state=shown(row.state), already_ended=True))
+        self.turns.cancel(ledger, row, request.reason, terminated=request.terminated)
+        self.dispatch.route(ledger, row.agent)
+        row = ledger.task(task_id) or row
+        return Reply(202, CancelAnswer(task_id=row.id, state=shown(row.state)))
+
+    def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
+        """Give the lease of an offer, or take the refusal: 200, 409 fenced, 410 over."""
+        return self._reports.claim(ledger, holder, item)
+
+    def report(self, ledger: Ledger, holder: Holder, item: Report) -> Reply:
+        """Store what a run says: 200, 409 fenced, 422 with the number expected next."""
+        return self._reports.report(ledger, holder, item)
+
+
+def _own(ledger: Ledger, consumer: Consumer, task_id: str) -> TaskRecord | None:
+    row = ledger.task(task_id)
+    return row if row is not None and row.owner == consumer.owner else None
+
+
+def _within(events: list[bytes]) -> list[bytes]:
+    """Return as many events as fit one answer, one at least."""
+    size = 0
+    for place, body in enumerate(events):
+        size += len(body)
+        if place and size > MAX_EVENT_BYTES:
+            return events[:place]
+    return events

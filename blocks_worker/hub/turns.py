@@ -1,0 +1,139 @@
+"""The turns of a task as the hub makes them: the compare-and-set, its events, and who is told.
+
+Each verb takes the row as it was read in the same transaction, and tells whether the turn was made. A turn to
+an end stores the terminal event with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from blocks_worker.hub.answers import shown
+from blocks_worker.hub.due import RETENTION_MS, due_offered, due_queued, due_running
+from blocks_worker.protocol.lifecycle import State
+
+if TYPE_CHECKING:
+    from blocks_worker.concurrency import SteadyClock
+    from blocks_worker.hub.bell import Bell
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.records import Candidate, TaskRecord
+    from blocks_worker.protocol.leases import Numbers, Outcome
+
+_TO = {"completed": State.COMPLETED, "failed": State.FAILED, "canceled": State.CANCELLED}
+
+
+class Turns:
+    """Make turns of tasks."""
+
+    def __init__(self, numbers: Numbers, steady: SteadyClock, bell: Bell) -> None:
+        self._numbers = numbers
+        self._steady = steady
+        self._bell = bell
+
+    def now_ms(self) -> int:
+        """Return the hub's time."""
+        return self._steady.now_ms()
+
+    def offer(self, ledger: Ledger, row: TaskRecord, to: Candidate) -> bool:
+        """Offer a waiting task; say that it starts again when somebody had run it."""
+        now = self._steady.now_ms()
+        until = now + int(self._numbers.offer_timeout * 1000)
+        if not ledger.offer(row, to.incarnation, now=now, until=until, due=due_offered(row, until)):
+            return False
+        if row.leased_at is not None:
+            ledger.say(row, row.epoch + 1, {"type": "system", "status": "restarted", "ts": now})
+        start = ledger.start(row.id)
+        self._bell.offer(ledger, to, row, start if len(start) <= self._numbers.inline_input else None)
+        return True
+
+    def claim(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        """Give the lease."""
+        now = self._steady.now_ms()
+        return ledger.claim(row, by, now=now, due=due_running(row._replace(queue_until=None), now))
+
+    def withdraw(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        """Undo an offer."""
+        return ledger.withdraw(row, by, now=self._steady.now_ms(), due=due_queued(row))
+
+    def lose(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        """End whatever right an incarnation that is gone has on the task."""
+        now, limit = self._steady.now_ms(), self._numbers.max_lost
+        if row.state == State.OFFERED.value:
+            return self.withdraw(ledger, row, by)
+        if row.state == State.CANCELLING.value:
+            return self.force(ledger, row, by)
+        if ledger.lose(row, by, now=now, due=due_queued(row), max_lost=limit):
+            return True
+        ended = ledger.lose_for_good(row, by, now=now, purge=now + RETENTION_MS, max_lost=limit)
+        return ended and self._said_end(ledger, row.id)
+
+    def take_back(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        """Take a task from an incarnation that does not know of it."""
+        now = self._steady.now_ms()
+        if row.state == State.CANCELLING.value:
+            return self.force(ledger, row, by)
+        if ledger.take_back(row, by, now=now, due=due_queued(row)):
+            return True
+        ended = ledger.take_for_good(row, by, now=now, purge=now + RETENTION_MS)
+        return ended and self._said_end(ledger, row.id)
+
+    def release(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        """Take a task that its holder gives back."""
+        now = self._steady.now_ms()
+        if row.state == State.CANCELLING.value:
+            return self.force(ledger, row, by)
+        if ledger.release(row, by, now=now, due=due_queued(row)):
+            return True
+        ended = ledger.release_for_good(row, by, now=now, purge=now + RETENTION_MS)
+        return ended and self._said_end(ledger, row.id)
+
+    def force(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        """End a task whose cancel found nobody to obey it."""
+        now = self._steady.now_ms()
+        return ledger.force(row, by, now=now, purge=now + RETENTION_MS) and self._said_end(ledger, row.id)
+
+    def outcome(self, ledger: Ledger, row: TaskRecord, by: str, outcome: Outcome) -> bool:
+        """Record how the run ended; a result made before a cancel was obeyed stands."""
+        now = self._steady.now_ms()
+        to = _TO[outcome.state]
+        cancelled = row.state == State.CANCELLING.value and to is not State.COMPLETED
+        values: dict[str, Any] = {"to": State.CANCELLED.value if cancelled else to.value, "why": outcome.reason}
+        values |= {"fault": None, "fault_code": None}
+        if cancelled:
+            values["why"] = row.reason or outcome.reason
+        elif to is State.FAILED:
+            values |= {"fault": outcome.error, "fault_code": outcome.error_code or "handler_error"}
+        values |= {"now": now, "purge": now + RETENTION_MS, "n": outcome.last_n, "said": outcome.digest}
+        return ledger.outcome(row, by, values) and self._said_end(ledger, row.id)
+
+    def expire(self, ledger: Ledger, row: TaskRecord, why: str) -> bool:
+        """End a task whose time is over, and tell who runs it."""
+        now = self._steady.now_ms()
+        if not ledger.expire(row, now=now, purge=now + RETENTION_MS, why=why):
+            return False
+        self._bell.cancel(ledger, row, why)
+        return self._said_end(ledger, row.id)
+
+    def cancel(self, ledger: Ledger, row: TaskRecord, why: str | None, *, terminated: bool) -> None:
+        """Cancel at once what nobody holds; else set the flag, and repeat the ring when it is set."""
+        now = self._steady.now_ms()
+        why = "terminated" if terminated else why
+        grace = self._numbers.terminate_grace if terminated else self._numbers.cancel_grace
+        due = now + int(grace * 1000)
+        self._bell.cancel(ledger, row, why)
+        if ledger.cancel_unheld(row.id, now=now, purge=now + RETENTION_MS, why=why):
+            self._said_end(ledger, row.id)
+        elif ledger.cancel_held(row.id, now=now, due=due, why=why):
+            ledger.say(row, row.epoch, {"type": "cancel_requested", "reason": why, "ts": now})
+        elif terminated:
+            ledger.hasten(row.id, now=now, due=due, why=why)
+
+    def _said_end(self, ledger: Ledger, task_id: str) -> bool:
+        """Store the terminal event of a task that has just ended, as its row is now."""
+        row = ledger.task(task_id)
+        if row is None or row.ended is None:
+            raise RuntimeError(f"task {task_id} did not end")
+        head = {"type": "terminal", "state": shown(row.state), "lastN": row.last_n, "ts": row.ended}
+        told = {"error": row.error, "errorCode": row.error_code, "reason": row.reason}
+        ledger.say(row, row.epoch, head | {key: value for key, value in told.items() if value is not None}, ends=True)
+        return True
