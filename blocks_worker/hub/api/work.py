@@ -1,0 +1,69 @@
+"""The worker's doors: claims, reports and heartbeats of the instance that holds the token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from blocks_worker.errors import InvalidMessageError
+from blocks_worker.hub.api.batches import Work, answer_items, items_of, write_items, written
+from blocks_worker.hub.api.calls import Answer, Door, answered
+from blocks_worker.protocol import codec
+from blocks_worker.protocol.leases import Claim, Heartbeat, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.hub.api.calls import Call
+    from blocks_worker.hub.auth.guard import Guard
+    from blocks_worker.hub.instance_service import InstanceService
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.store import Store
+    from blocks_worker.hub.task_service import Holder, Reply, TaskService
+
+Item = TypeVar("Item")
+
+
+class WorkDoors:
+    """Serve instances; who speaks is in the token, never in a body."""
+
+    def __init__(self, *, store: Store, tasks: TaskService, instances: InstanceService, guard: Guard) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._instances = instances
+        self._guard = guard
+
+    def doors(self) -> list[Door]:
+        """Return the endpoints."""
+        return [
+            Door("POST", "/api/v1/claims", self.claims, hot=True),
+            Door("POST", "/api/v1/reports", self.reports, hot=True),
+            Door("POST", "/api/v1/heartbeats", self.heartbeat, hot=True),
+        ]
+
+    async def claims(self, call: Call) -> Answer:
+        """Give or refuse the right to run, for one task or many."""
+        return await self._items(call, Claim, self._tasks.claim)
+
+    async def reports(self, call: Call) -> Answer:
+        """Record what runs have to say, for one task or many."""
+        return await self._items(call, Report, self._tasks.report)
+
+    async def heartbeat(self, call: Call) -> Answer:
+        """Renew all leases of an instance and tell it all flags again."""
+        holder = self._guard.holder(call.bearer)
+        beat = codec.decode(Heartbeat, call.body)
+        return answered(await written(self._store, lambda ledger: self._instances.heartbeat(ledger, holder, beat)))
+
+    async def _items(self, call: Call, kind: type[Item], act: Callable[[Ledger, Holder, Item], Reply]) -> Answer:
+        holder = self._guard.holder(call.bearer)
+        many, items = items_of(kind, call.body)
+        replies = await write_items(self._store, [_work(act, holder, item) for item in items])
+        return answer_items(replies, many=many)
+
+
+def _work(
+    act: Callable[[Ledger, Holder, Item], Reply], holder: Holder, item: Item | InvalidMessageError
+) -> Work | InvalidMessageError:
+    if isinstance(item, InvalidMessageError):
+        return item
+    return lambda ledger: act(ledger, holder, item)

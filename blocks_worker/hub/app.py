@@ -1,0 +1,197 @@
+"""The hub's one entry from HTTP: checks host, origin and size, finds the door, makes every error a Problem."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from starlette.routing import Match, Route
+
+from blocks_worker.hub.api.calls import Answer, Call, refused
+from blocks_worker.hub.problems import FORBIDDEN, INTERNAL, NOT_FOUND, TOO_LARGE, UNAVAILABLE, RefusalError, as_refusal
+from blocks_worker.protocol.codec import MAX_BODY
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from blocks_worker.concurrency import Entropy
+    from blocks_worker.hub.api.calls import Door, Endpoint, Scope
+
+    Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+    Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_logger = logging.getLogger(__name__)
+
+#: Bytes of all header fields together.
+HEADER_LIMIT = 16 * 1024
+#: A body over the limit is read on to here and thrown away, so that its sender gets to read the answer.
+DRAIN_LIMIT = 8 * MAX_BODY
+#: Seconds in which a request's body has to be here.
+BODY_TIMEOUT = 60.0
+#: Characters of an address that are logged.
+LOGGED_PATH = 200
+
+_METHOD_NOT_ALLOWED = 405
+_TIMEOUT = 408
+_HEADERS_TOO_LARGE = 431
+_NO_CONTENT = 204
+
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class DisconnectedError(Exception):
+    """Say that the caller went away before its request was here: nobody waits for an answer."""
+
+
+class App:
+    """Answer HTTP requests by the doors it is given.
+
+    Args:
+        doors: all endpoints.
+        hosts: names, besides the loopback ones, by which callers may call this hub.
+        entropy: draws the id under which a fault is logged and told.
+    """
+
+    def __init__(self, doors: Sequence[Door], *, hosts: Iterable[str], entropy: Entropy) -> None:
+        self._hot = {(door.method, door.path): door.endpoint for door in doors if door.hot}
+        self._routes = [Route(door.path, door.endpoint, methods=[door.method]) for door in doors]
+        self._hosts = LOOPBACK_NAMES | frozenset(hosts)
+        self._entropy = entropy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Be an ASGI application."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"no {scope['type']} is served here")
+        try:
+            answer = await self._answer(scope, receive)
+        except DisconnectedError:
+            return
+        except Exception as error:  # noqa: BLE001 - the top of one request: told and logged, the hub lives on
+            answer = self._failed(scope, error)
+        await _send(answer, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        endpoint = self._hot.get((scope["method"], scope["path"]))
+        self._check_head(scope["headers"])
+        body = await _body(scope["headers"], receive)
+        if endpoint is not None:
+            return await endpoint(Call(scope, body, {}))
+        endpoint, parts = self._find(scope)
+        return await endpoint(Call(scope, body, parts))
+
+    def _find(self, scope: Scope) -> tuple[Endpoint, Mapping[str, str]]:
+        allowed: set[str] = set()
+        for route in self._routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                return child["endpoint"], child["path_params"]
+            if match is Match.PARTIAL:
+                allowed |= route.methods or set()
+        if allowed:
+            verbs = ", ".join(sorted(allowed))
+            text = f"this address answers {verbs}"
+            raise RefusalError(_METHOD_NOT_ALLOWED, "MethodNotAllowed", text, headers=(("allow", verbs),))
+        raise RefusalError(NOT_FOUND, "NotFound", "there is no such address here")
+
+    def _check_head(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Refuse what a page of a foreign site can make a browser send to this machine."""
+        if sum(len(name) + len(value) for name, value in headers) > HEADER_LIMIT:
+            raise RefusalError(_HEADERS_TOO_LARGE, "InvalidInput", f"the headers are over {HEADER_LIMIT} bytes")
+        hosts = [value for name, value in headers if name == b"host"]
+        host = _host_of(hosts[0]) if len(hosts) == 1 else None
+        if host is None or host not in self._hosts:
+            raise RefusalError(FORBIDDEN, "HostForbidden", "this hub does not go by that name")
+        for name, value in headers:
+            if name == b"origin" and value.partition(b"://")[2] != hosts[0]:
+                raise RefusalError(FORBIDDEN, "OriginForbidden", "pages of other sites may not call this hub")
+
+    def _failed(self, scope: Scope, error: Exception) -> Answer:
+        refusal = as_refusal(error)
+        if refusal is not None:
+            return refused(refusal)
+        fault = self._entropy.name(8)
+        fields = {"fault": fault, "method": scope["method"], "path": scope["path"][:LOGGED_PATH]}
+        _logger.error("request_failed", exc_info=error, extra=fields)
+        text = f"the hub failed at this request; its log tells more under {fault}"
+        return refused(RefusalError(INTERNAL, "Internal", text, details={"fault": fault}))
+
+
+def _host_of(value: bytes) -> str | None:
+    """Return the name in a Host field, without its port; None when it is no name."""
+    try:
+        return urlsplit("//" + value.decode("ascii")).hostname
+    except ValueError:
+        return None
+
+
+async def _body(headers: Sequence[tuple[bytes, bytes]], receive: Receive) -> bytes:
+    """Return the whole body, when it is not too large and here in time."""
+    if not any(name in {b"content-length", b"transfer-encoding"} for name, _ in headers):
+        return b""
+    first = await _before_timeout(receive)
+    if first["type"] == "http.request" and not first.get("more_body") and len(first["body"]) <= MAX_BODY:
+        return bytes(first["body"])
+    return await _long_body(first, receive)
+
+
+async def _long_body(message: Mapping[str, Any], receive: Receive) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise DisconnectedError
+        size += len(message.get("body", b""))
+        if size <= MAX_BODY:
+            pieces.append(message.get("body", b""))
+        if not message.get("more_body") or size > DRAIN_LIMIT:
+            break
+        message = await _before_timeout(receive)
+    if size > MAX_BODY:
+        text = f"the body is over {MAX_BODY} bytes"
+        raise RefusalError(TOO_LARGE, "InvalidInput", text, details={"reason": "too_large"}, headers=_CLOSE)
+    return b"".join(pieces)
+
+
+_CLOSE = (("connection", "close"),)
+
+
+async def _before_timeout(receive: Receive) -> Mapping[str, Any]:
+    """Wait for the next piece; a timer is far cheaper here than the task that `wait_for` makes of each call."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    timer = loop.call_later(BODY_TIMEOUT, task.cancel) if task else None
+    try:
+        return await receive()
+    except asyncio.CancelledError as error:
+        if timer is None or loop.time() < timer.when():
+            raise
+        raise RefusalError(_TIMEOUT, "BodyTimeout", "the body did not come in time", headers=_CLOSE) from error
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    if answer.status != _NO_CONTENT:
+        headers.append((b"content-type", b"application/json"))
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+class Entry:
+    """Be there from the first connection on: until the hub is ready callers are told to come again."""
+
+    def __init__(self) -> None:
+        self.app: App | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Be an ASGI application."""
+        if self.app is not None:
+            await self.app(scope, receive, send)
+            return
+        text = "the hub is starting: come again"
+        await _send(refused(RefusalError(UNAVAILABLE, "Unavailable", text, headers=(("retry-after", "1"),))), send)

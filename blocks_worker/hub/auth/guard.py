@@ -1,0 +1,107 @@
+"""Who asks: a bearer token becomes a principal, and a checked token is remembered until it expires."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from blocks_worker.hub.auth.tokens import Kind
+from blocks_worker.hub.problems import UNAUTHORIZED, RefusalError
+from blocks_worker.hub.task_service import Consumer, Holder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from blocks_worker.concurrency import Clock
+    from blocks_worker.hub.auth.tokens import Tokens
+
+#: Checked tokens of one kind that are remembered.
+REMEMBERED = 10_000
+
+Principal = TypeVar("Principal")
+
+
+class Guard:
+    """Tell who holds a token; each door says which kind of principal it lets in."""
+
+    def __init__(self, tokens: Tokens, clock: Clock) -> None:
+        self._consumers = _Known(Kind.CONSUMER, tokens, clock, consumer_of)
+        self._holders = _Known(Kind.INSTANCE, tokens, clock, holder_of)
+
+    def consumer(self, bearer: str | None) -> Consumer:
+        """Return the consumer whose token this is.
+
+        Raises:
+            RefusalError: 401, with the code that says why.
+        """
+        return self._consumers.principal(bearer)
+
+    def holder(self, bearer: str | None) -> Holder:
+        """Return the instance whose token this is.
+
+        Raises:
+            RefusalError: 401, with the code that says why.
+        """
+        return self._holders.principal(bearer)
+
+
+class _Known(Generic[Principal]):
+    """Remember the principals of checked tokens of one kind, by the digest of the token."""
+
+    def __init__(
+        self, kind: Kind, tokens: Tokens, clock: Clock, read: Callable[[Mapping[str, str]], Principal]
+    ) -> None:
+        self._kind = kind
+        self._tokens = tokens
+        self._clock = clock
+        self._read = read
+        self._known: dict[bytes, tuple[Principal, int]] = {}
+
+    def principal(self, bearer: str | None) -> Principal:
+        if bearer is None:
+            raise RefusalError(UNAUTHORIZED, "TokenMissing", "send 'Authorization: Bearer' with an access token")
+        digest = hashlib.sha256(bearer.encode("utf-8", errors="replace")).digest()
+        known = self._known.get(digest)
+        if known is not None and self._clock.wall_ms() < known[1] * 1000:
+            return known[0]
+        return self._check(bearer, digest)
+
+    def _check(self, bearer: str, digest: bytes) -> Principal:
+        claims = self._tokens.verify(self._kind, bearer)
+        principal = self._read(claims.fields)
+        if len(self._known) >= REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[digest] = (principal, claims.expires)
+        return principal
+
+
+def consumer_fields(consumer: Consumer) -> dict[str, str]:
+    """Return what a credential says of a consumer."""
+    return {"owner": consumer.owner, "session": consumer.session_channel or ""}
+
+
+def consumer_of(fields: Mapping[str, str]) -> Consumer:
+    """Return the consumer that a credential names."""
+    return Consumer(owner=fields["owner"], session_channel=fields["session"] or None)
+
+
+def holder_fields(holder: Holder) -> dict[str, str]:
+    """Return what a credential says of an instance."""
+    return {
+        "id": holder.agent_id,
+        "agent": holder.agent_name,
+        "instance": holder.instance_id,
+        "incarnation": holder.incarnation,
+        "owner": holder.owner,
+    }
+
+
+def holder_of(fields: Mapping[str, str]) -> Holder:
+    """Return the instance that a credential names."""
+    return Holder(
+        agent_id=fields["id"],
+        agent_name=fields["agent"],
+        instance_id=fields["instance"],
+        incarnation=fields["incarnation"],
+        owner=fields["owner"],
+    )

@@ -1,0 +1,184 @@
+"""The parts of one hub put together: ledger, services, network, doors; everything here lives on the hub's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from blocks_worker.concurrency import SteadyClock
+from blocks_worker.errors import ConfigurationError, StoreError
+from blocks_worker.hub.api.auth import LOCAL_OWNER, AuthDoors
+from blocks_worker.hub.api.batches import written
+from blocks_worker.hub.api.cdm import KEYSET_OF_MODE, CdmDoors, Surroundings
+from blocks_worker.hub.api.health import HealthDoors
+from blocks_worker.hub.api.registry import RegistryDoors
+from blocks_worker.hub.api.tasks import TaskDoors
+from blocks_worker.hub.api.work import WorkDoors
+from blocks_worker.hub.app import App
+from blocks_worker.hub.auth.guard import Guard
+from blocks_worker.hub.auth.logins import Logins
+from blocks_worker.hub.auth.tokens import Tokens, derived, hashed
+from blocks_worker.hub.instance_service import InstanceService
+from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
+from blocks_worker.hub.publications import Publisher
+from blocks_worker.hub.store import credentials
+from blocks_worker.hub.store.ledger import Ledger
+from blocks_worker.hub.store.store import Store
+from blocks_worker.hub.sweeper import Sweeper
+from blocks_worker.hub.task_service import TaskService
+from blocks_worker.processes import is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AsyncExitStack
+
+    from blocks_worker.concurrency import Clock, Deadline, Entropy
+    from blocks_worker.config import HubConfig
+    from blocks_worker.hub.auth.tokens import Lives
+    from blocks_worker.hub.kept import Kept
+
+_logger = logging.getLogger(__name__)
+
+DATABASE = "hub.sqlite3"
+#: Seconds between two sweeps: a worker that was killed on this host is noticed within two of them.
+SWEEP = 0.5
+#: Sweeps between two savings of what was published.
+SAVE_EVERY = 2
+#: Events that are read at once to be published again.
+REPUBLISHED = 500
+
+
+class Core:
+    """Own what a hub serves; `open` starts it, the stack given to it ends it in reverse order."""
+
+    def __init__(self, config: HubConfig, kept: Kept, *, clock: Clock, entropy: Entropy, lives: Lives) -> None:
+        self._config = config
+        self._kept = kept
+        self._entropy = entropy
+        self._steady = SteadyClock(clock)
+        access_secret = derived(kept.secret, "network")
+        settings = NetworkSettings(hold=config.hold, retention_limit=config.retention_limit, hosts=(config.host,))
+        self.network = LocalNetwork(
+            list(kept.keysets.values()), secret=access_secret, clock=clock, entropy=entropy, settings=settings
+        )
+        keys = {mode: kept.keysets[name].subscribe_key for mode, name in KEYSET_OF_MODE.items()}
+        self.publisher = Publisher(publish=self.network.publish, keys=keys, entropy=entropy)
+        self.store = Store(config.state_dir / DATABASE, clock=clock, on_commit=self.publisher.committed)
+        self._tokens = Tokens(derived(kept.secret, "tokens"), clock=clock, entropy=entropy)
+        self._guard = Guard(self._tokens, clock)
+        self._logins = Logins(
+            tokens=self._tokens, access_secret=access_secret, lives=lives, steady=self._steady, entropy=entropy
+        )
+        secret, numbers = derived(kept.secret, "ledger"), config.numbers
+        self._tasks = TaskService(numbers=numbers, steady=self._steady, entropy=entropy, secret=secret)
+        self._instances = InstanceService(
+            tasks=self._tasks,
+            numbers=numbers,
+            steady=self._steady,
+            clock=clock,
+            entropy=entropy,
+            secret=secret,
+            is_alive=is_alive,
+        )
+        self._saved_seq = 0
+        self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
+
+    async def open(self, stack: AsyncExitStack, local_key: str, deadline: Callable[[], Deadline]) -> None:
+        """Open the ledger, let the local key in, start the network and publish again what may be unsaid.
+
+        `deadline` is asked for when the ledger is closed, which ends its writer thread.
+        """
+        self.store.open()
+        stack.callback(lambda: self.store.close(deadline()))
+        await written(self.store, lambda ledger: self._let_in(ledger, local_key))
+        self.publisher.start(asyncio.get_running_loop())
+        stack.push_async_callback(self._save_published)
+        await self._start_network()
+        stack.push_async_callback(self.network.stop)
+        await self._republish()
+
+    def app(self, url: str) -> App:
+        """Return the application that serves this hub at this address."""
+        network_host = _in_address(self._config.host)
+        surroundings = Surroundings(url, f"http://{network_host}:{self._kept.port('network')}", self._kept.keysets)
+        store, guard, tasks, instances = self.store, self._guard, self._tasks, self._instances
+        auth = AuthDoors(
+            store=store,
+            logins=self._logins,
+            guard=guard,
+            tasks=tasks,
+            instances=instances,
+            surroundings=surroundings,
+            numbers=self._config.numbers,
+            steady=self._steady,
+        )
+        doors = [
+            *TaskDoors(store=store, tasks=tasks, guard=guard).doors(),
+            *WorkDoors(store=store, tasks=tasks, instances=instances, guard=guard).doors(),
+            *auth.doors(),
+            *RegistryDoors(store=store, instances=instances, guard=guard, steady=self._steady).doors(),
+            *CdmDoors(surroundings, self.network.settings).doors(),
+            *HealthDoors(lambda: store.read(lambda ledger: ledger.published())).doors(),
+        ]
+        return App(doors, hosts=[self._config.host], entropy=self._entropy)
+
+    async def tend(self) -> None:
+        """Sweep the ledger for ever; return when its disk failed, after which nothing may be acknowledged."""
+        turn = 0
+        while True:
+            await asyncio.sleep(SWEEP)
+            turn += 1
+            try:
+                await written(self.store, self._sweeper.sweep)
+                if turn % SAVE_EVERY == 0:
+                    await self._save_published()
+            except StoreError as error:
+                if error.code == "commit_failed":
+                    _logger.critical("ledger_failed", extra={"reason": str(error)})
+                    return
+                _logger.warning("sweep_put_off", extra={"reason": str(error)})
+            except Exception:  # the top of one sweep: reported, the next one is due
+                _logger.exception("sweep_failed")
+
+    def _let_in(self, ledger: Ledger, local_key: str) -> None:
+        now = self._steady.now_ms()
+        credentials.add_key(ledger.connection, hashed(local_key), owner=LOCAL_OWNER, name="local", now=now)
+
+    async def _start_network(self) -> None:
+        """Listen where the last start did; another port only when that one was taken meanwhile."""
+        port = self._config.network_port or self._kept.port("network")
+        try:
+            bound = await self.network.start(self._config.host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or self._config.network_port:
+                raise ConfigurationError(
+                    f"the network cannot listen on {self._config.host}:{port} ({error.strerror}); "
+                    "choose another with --network-port"
+                ) from error
+            _logger.warning("network_port_changed", extra={"port": port})
+            bound = await self.network.start(self._config.host, 0)
+        self._kept.keep_port("network", bound)
+
+    async def _republish(self) -> None:
+        """Publish what was committed when the last hub died, before anybody hears of newer events."""
+        seq = self.store.read(lambda ledger: ledger.published())
+        while True:
+            missed = self.store.read(partial(Ledger.events_after, seq=seq, limit=REPUBLISHED))
+            if not missed:
+                return
+            self.publisher.publish(missed)
+            seq = self.publisher.published_seq
+            await asyncio.sleep(0)
+
+    async def _save_published(self) -> None:
+        seq = self.publisher.published_seq
+        if seq > self._saved_seq:
+            await written(self.store, lambda ledger: ledger.save_published(seq))
+            self._saved_seq = seq
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,226 @@
+"""The hub: one thread with one loop that serves the ledger over HTTP and rings the doorbell on its own network."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import threading
+from concurrent.futures import Future
+from contextlib import AsyncExitStack
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
+
+from blocks_worker.concurrency import Clock, Deadline, Entropy, ServiceThread
+from blocks_worker.config import DEFAULT_PORT, is_loopback_host
+from blocks_worker.errors import BlocksError, ConfigurationError, FolderInUseError
+from blocks_worker.hub.app import Entry
+from blocks_worker.hub.auth.tokens import Lives
+from blocks_worker.hub.core import Core
+from blocks_worker.hub.kept import Kept
+from blocks_worker.hub.server import Server, server_config
+from blocks_worker.processes import this_process
+from blocks_worker.state import LocalHub, StateFolder
+
+if TYPE_CHECKING:
+    from blocks_worker.config import HubConfig
+
+_logger = logging.getLogger(__name__)
+
+#: Ports behind the wanted one that an embedded hub tries.
+PORTS_TRIED = 20
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 10.0
+
+_WILDCARDS = frozenset({"", "0.0.0.0", "::", "*"})  # noqa: S104 - refused below
+
+
+class Hub:
+    """Be a hub in this process.
+
+    1. Takes the state folder's lock, so that one hub at most writes its ledger.
+    2. Runs the loop on its thread "hub": HTTP server, network, sweeps.
+    3. Announces itself in the state folder once it answers, and withdraws that before it stops.
+    """
+
+    def __init__(
+        self,
+        config: HubConfig,
+        *,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        lives: Lives | None = None,
+    ) -> None:
+        self._config = config
+        self._clock = clock or Clock()
+        self._entropy = entropy or Entropy()
+        self._lives = lives or Lives()
+        self._folder = StateFolder(config.state_dir)
+        self._thread = ServiceThread("hub", self._run)
+        self._started: Future[LocalHub] = Future()
+        self._ending = threading.Event()
+        self._server: Server | None = None
+        self._deadline: Deadline | None = None
+
+    def start(self, timeout: float = START_TIMEOUT) -> LocalHub:
+        """Start and return where the hub is, once it answers.
+
+        Raises:
+            ConfigurationError: the configuration or its surroundings do not allow it; the text says what to do.
+            StoreError: the ledger cannot be opened.
+        """
+        _check(self._config)
+        self._folder.prepare()
+        if not self._folder.try_lock():
+            raise FolderInUseError(
+                f"another hub runs on the state folder {self._config.state_dir}; stop it, or use it, "
+                "or give this one a folder of its own with --state-dir or BLOCKS_STATE_DIR"
+            )
+        self._thread.start()
+        try:
+            return self._started.result(timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, deadline: Deadline | None = None) -> None:
+        """Finish what is being answered, flush the ledger, close everything."""
+        self._deadline = deadline or self._default_deadline()
+        self._ending.set()
+        if self._server is not None:
+            self._server.should_exit = True
+        if not self._thread.join(self._deadline.remaining()):
+            _logger.error("hub_left_behind")
+            return
+        self._folder.unlock()
+
+    def is_alive(self) -> bool:
+        """Tell whether it runs; it ends by itself only when its ledger failed."""
+        return self._thread.is_alive()
+
+    def _default_deadline(self) -> Deadline:
+        return Deadline(STOP_TIMEOUT, self._clock)
+
+    def _run(self) -> None:
+        loop = _new_loop()
+        try:
+            asyncio.set_event_loop(loop)
+            loop.run_until_complete(self._serve())
+        except BlocksError as error:
+            self._report(error)
+        except Exception as error:  # the top of the thread: whoever waits for the start is told
+            _logger.exception("hub_died")
+            self._report(error)
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def _report(self, error: Exception) -> None:
+        if not self._started.done():
+            self._started.set_exception(error)
+        else:
+            _logger.error("hub_failed", extra={"reason": str(error)})
+
+    async def _serve(self) -> None:
+        """Open everything, serve until told to stop, close in reverse order."""
+        async with AsyncExitStack() as stack:
+            kept = Kept(self._folder, self._entropy)
+            core = Core(self._config, kept, clock=self._clock, entropy=self._entropy, lives=self._lives)
+            await core.open(stack, self._folder.local_key(), lambda: self._deadline or self._default_deadline())
+            entry = Entry()
+            server = self._server = await self._listen(entry, kept)
+            stack.push_async_callback(server.shutdown)
+            address = self._address(server.port, kept)
+            entry.app = core.app(address.url)
+            tending = asyncio.ensure_future(core.tend())
+            tending.add_done_callback(lambda _task: server.end())
+            stack.push_async_callback(_cancelled, tending)
+            self._folder.announce(address)
+            stack.callback(self._folder.withdraw)
+            if self._ending.is_set():
+                server.end()
+            self._started.set_result(address)
+            _logger.info("hub_started", extra={"url": address.url, "origin": address.origin})
+            await server.main_loop()
+        _logger.info("hub_stopped")
+
+    async def _listen(self, entry: Entry, kept: Kept) -> Server:
+        """Bind the wanted port; an embedded hub takes its last one, or a later one, when that is taken."""
+        last: OSError | None = None
+        for port in self._ports(kept):
+            server = Server(server_config(self._config, entry, port))
+            last = await server.bind()
+            if last is None:
+                kept.keep_port("hub", server.port)
+                return server
+            if last.errno != errno.EADDRINUSE:
+                break
+        raise _not_bound(self._config, last)
+
+    def _ports(self, kept: Kept) -> list[int]:
+        wanted = self._config.port
+        if not self._config.embedded or wanted == 0:
+            return [wanted]
+        # A port that somebody chose is where others will look; else the last one is where they looked before.
+        first = kept.port("hub") if wanted == DEFAULT_PORT else None
+        candidates = [first or wanted, *range(wanted, min(wanted + PORTS_TRIED, 2**16))]
+        return list(dict.fromkeys(candidates))
+
+    def _address(self, port: int, kept: Kept) -> LocalHub:
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        scheme = "https" if self._config.tls_cert else "http"
+        process = this_process()
+        return LocalHub(
+            url=f"{scheme}://{host}:{port}",
+            origin=f"http://{host}:{kept.port('network')}",
+            host=process.host,
+            pid=process.pid,
+            started=process.started,
+            version=_version(),
+        )
+
+
+def _check(config: HubConfig) -> None:
+    """Refuse what would let others in by mistake."""
+    if config.host in _WILDCARDS:
+        raise ConfigurationError(f"host {config.host!r} is every address; name the one that callers are to use")
+    if (config.tls_cert is None) != (config.tls_key is None):
+        raise ConfigurationError("TLS needs both --tls-cert and --tls-key")
+    if config.tls_cert is None and not config.public and not is_loopback_host(config.host):
+        raise ConfigurationError(
+            f"{config.host} can be reached by others and tokens would travel in clear text; "
+            "give --tls-cert and --tls-key, or say --public when the network around is yours alone"
+        )
+
+
+def _not_bound(config: HubConfig, error: OSError | None) -> ConfigurationError:
+    if error is not None and error.errno != errno.EADDRINUSE:
+        return ConfigurationError(f"the hub cannot listen on {config.host}:{config.port}: {error.strerror or error}")
+    return ConfigurationError(
+        f"port {config.port} on {config.host} is in use; stop the program that has it, or choose another with --port"
+    )
+
+
+async def _cancelled(task: asyncio.Future[None]) -> None:
+    """Cancel the task and wait for its end."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if find_spec("uvloop") is not None:
+        import uvloop
+
+        return cast("asyncio.AbstractEventLoop", uvloop.new_event_loop())
+    return asyncio.new_event_loop()
+
+
+def _version() -> str:
+    try:
+        return version("blocks_worker")
+    except PackageNotFoundError:
+        return "0"

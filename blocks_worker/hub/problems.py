@@ -1,0 +1,59 @@
+"""How a refusal becomes an answer: one exception for the doors, and one table for everybody else's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blocks_worker.errors import InvalidMessageError, MessageTooLargeError, StoreError
+from blocks_worker.protocol.tasks import Problem
+
+BAD_REQUEST = 400
+UNAUTHORIZED = 401
+FORBIDDEN = 403
+NOT_FOUND = 404
+CONFLICT = 409
+TOO_LARGE = 413
+INTERNAL = 500
+UNAVAILABLE = 503
+NO_ROOM = 507
+
+#: Seconds after which a busy ledger is worth another try.
+RETRY_AFTER = "1"
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class RefusalError(Exception):
+    """Say no with an HTTP status; raised inside a write it undoes what that write did."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, details: dict[str, Any] | None = None, headers: Headers = ()
+    ) -> None:
+        super().__init__(status, code, message)
+        self.status = status
+        self.headers = headers
+        self.problem = Problem(code=code, message=message, details=details)
+
+
+def as_refusal(error: BaseException) -> RefusalError | None:
+    """Return the refusal that an error means to the caller; None when it is a fault of the hub itself."""
+    if isinstance(error, RefusalError):
+        return error
+    if isinstance(error, InvalidMessageError):
+        status = TOO_LARGE if isinstance(error, MessageTooLargeError) else BAD_REQUEST
+        return RefusalError(status, "InvalidInput", str(error), details={"reason": error.reason})
+    if isinstance(error, StoreError):
+        return _store_refusal(error)
+    return None
+
+
+def not_found() -> RefusalError:
+    """Return the one answer for what is not there and for what is not the caller's."""
+    return RefusalError(NOT_FOUND, "NotFound", "there is no such thing here, or it is not yours")
+
+
+def _store_refusal(error: StoreError) -> RefusalError:
+    if error.code == "full":
+        return RefusalError(NO_ROOM, "NoRoom", "the hub's disk is full: nothing new is taken until there is room")
+    text = "the ledger cannot answer now: repeat with the same ids"
+    return RefusalError(UNAVAILABLE, "Unavailable", text, headers=(("retry-after", RETRY_AFTER),))

@@ -1,0 +1,119 @@
+"""From commits to the bus: what the ledger committed is packed in envelopes and published, on the hub's loop."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING
+
+from blocks_worker.protocol.codec import encode
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from blocks_worker.concurrency import Entropy
+    from blocks_worker.hub.store.ledger import Publication
+
+#: Messages of one envelope, and bytes of all of them: 24 KiB less what stands around them.
+ENVELOPE_MESSAGES = 100
+ENVELOPE_BYTES = 24 * 1024 - 128
+#: Channels whose numbering is remembered.
+CHANNELS = 20_000
+
+
+class Publisher:
+    """Publish what was committed; it numbers the messages of each channel and counts what it did.
+
+    `committed` is called by the store's writer thread, everything else by the loop's. A message that
+    no envelope can carry is left out: readers see the hole in the numbers of its task and ask the hub.
+    """
+
+    def __init__(
+        self, *, publish: Callable[[str, str, bytes], object], keys: Mapping[str, str], entropy: Entropy
+    ) -> None:
+        self._publish = publish
+        self._keys = keys
+        self._numbers = _Numbers(entropy.name(8))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.counters: Counter[str] = Counter()
+        #: Place in the ledger of the newest event that was published.
+        self.published_seq = 0
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take what is committed from now on to this loop."""
+        self._loop = loop
+
+    def committed(self, publications: list[Publication]) -> None:
+        """Hand one commit's publications to the loop: one wake-up a commit."""
+        if self._loop is not None and publications:
+            self._loop.call_soon_threadsafe(self.publish, publications)
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """Publish in order of channels and of messages within them."""
+        for (mode, channel), group in _by_channel(publications).items():
+            self._publish_channel(self._keys[mode], mode, channel, group)
+        self.published_seq = max(self.published_seq, *(item.seq or 0 for item in publications))
+
+    def _publish_channel(self, key: str, mode: str, channel: str, group: list[Publication]) -> None:
+        messages = [item.message for item in group]
+        fitting = [message for message in messages if len(message) <= ENVELOPE_BYTES]
+        self.counters["too_large"] += len(messages) - len(fitting)
+        for batch in _batches(fitting):
+            producer, first = self._numbers.take(mode, channel, len(batch))
+            self._publish(key, channel, envelope(producer, first, batch))
+            self.counters["envelopes"] += 1
+        self.counters["messages"] += len(fitting)
+        if any(item.ends_channel for item in group):
+            self._numbers.forget(mode, channel)
+
+
+class _Numbers:
+    """Number the messages of each channel; whoever is numbered anew gets a new producer's name."""
+
+    def __init__(self, hub: str) -> None:
+        self._hub = hub
+        self._made = 0
+        self._channels: OrderedDict[tuple[str, str], tuple[str, int]] = OrderedDict()
+
+    def take(self, mode: str, channel: str, count: int) -> tuple[str, int]:
+        """Return the producer's name and the first number of the next `count` messages."""
+        key = (mode, channel)
+        producer, first = self._channels.get(key) or self._new()
+        self._channels[key] = (producer, first + count)
+        self._channels.move_to_end(key)
+        if len(self._channels) > CHANNELS:
+            self._channels.popitem(last=False)
+        return producer, first
+
+    def forget(self, mode: str, channel: str) -> None:
+        """Drop a channel on which nothing more is said."""
+        self._channels.pop((mode, channel), None)
+
+    def _new(self) -> tuple[str, int]:
+        self._made += 1
+        return f"{self._hub}.{self._made}", 1
+
+
+def envelope(producer: str, first: int, messages: Sequence[bytes]) -> bytes:
+    """Return one publish that carries the messages, whose bytes are taken as they are."""
+    return b'{"v":1,"from":%b,"n":%d,"b":[%b]}' % (encode(producer), first, b",".join(messages))
+
+
+def _by_channel(publications: Sequence[Publication]) -> dict[tuple[str, str], list[Publication]]:
+    groups: dict[tuple[str, str], list[Publication]] = {}
+    for item in publications:
+        groups.setdefault((item.billing_mode, item.channel), []).append(item)
+    return groups
+
+
+def _batches(messages: Sequence[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for message in messages:
+        if batch and (len(batch) == ENVELOPE_MESSAGES or size + len(message) > ENVELOPE_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
+        size += len(message) + 1
+    if batch:
+        yield batch

@@ -1,0 +1,84 @@
+"""The HTTP server below the hub: uvicorn in steps of our own."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import uvicorn
+
+from blocks_worker.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from blocks_worker.config import HubConfig
+    from blocks_worker.hub.app import Entry
+
+#: Seconds that requests in flight get when the hub stops.
+GRACE = 2
+#: Seconds for which an idle connection is kept: longer than any caller's pause between two beats.
+KEEP_ALIVE = 75
+
+
+class Server(uvicorn.Server):
+    """Be uvicorn's server in steps of our own; signals stay the program's."""
+
+    async def bind(self) -> OSError | None:
+        """Listen; return why that is impossible."""
+        try:
+            self.config.load()
+        except OSError as error:
+            raise ConfigurationError(
+                f"certificate or key cannot be used ({error}); mend --tls-cert, --tls-key"
+            ) from error
+        self.lifespan = self.config.lifespan_class(self.config)
+        try:
+            await self.startup()
+        except SystemExit as error:
+            # The server ends the whole program when it cannot listen, and says why only in the cause.
+            cause = error.__context__
+            if not isinstance(cause, OSError):
+                raise ConfigurationError("the HTTP server did not start") from error
+            return cause
+        return None
+
+    def end(self) -> None:
+        """Leave the main loop at its next turn."""
+        self.should_exit = True
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return cast("int", self.servers[0].sockets[0].getsockname()[1])
+
+
+def server_config(config: HubConfig, entry: Entry, port: int) -> uvicorn.Config:
+    """Return how the server is to run: quiet, without lifespan and web sockets, with the fastest parser there is."""
+    return uvicorn.Config(
+        cast("Any", entry),
+        host=config.host,
+        port=port,
+        http=_protocol(),
+        h11_max_incomplete_event_size=16 * 1024,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+        ssl_certfile=config.tls_cert,
+        ssl_keyfile=config.tls_key,
+    )
+
+
+def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
+    if find_spec("httptools") is None:
+        return "h11"
+    from blocks_worker.hub.connection import BoundedConnection
+
+    return BoundedConnection

@@ -1,0 +1,73 @@
+"""The guard: who holds a token, and for how long it is believed."""
+
+from __future__ import annotations
+
+import pytest
+from support_hub import SetClock
+
+from blocks_worker.concurrency import Entropy
+from blocks_worker.hub.auth import guard as guard_module
+from blocks_worker.hub.auth.guard import Guard, consumer_fields, holder_fields
+from blocks_worker.hub.auth.tokens import Kind, Tokens
+from blocks_worker.hub.problems import RefusalError
+from blocks_worker.hub.task_service import Consumer, Holder
+
+CONSUMER = Consumer(owner="ann", session_channel="session.1")
+HOLDER = Holder(agent_id="a1", agent_name="echo", instance_id="i1", incarnation="c1", owner="ann")
+
+
+class _Door:
+    def __init__(self) -> None:
+        self.clock = SetClock()
+        self.tokens = Tokens(b"s" * 32, clock=self.clock, entropy=Entropy())
+        self.guard = Guard(self.tokens, self.clock)
+
+
+def test_a_token_names_its_principal_each_time() -> None:
+    """The first look and the remembered one say the same."""
+    door = _Door()
+    consumer = door.tokens.issue(Kind.CONSUMER, "ann", consumer_fields(CONSUMER), 60)
+    holder = door.tokens.issue(Kind.INSTANCE, "a1", holder_fields(HOLDER), 60)
+
+    assert [door.guard.consumer(consumer), door.guard.consumer(consumer)] == [CONSUMER, CONSUMER]
+    assert [door.guard.holder(holder), door.guard.holder(holder)] == [HOLDER, HOLDER]
+
+
+def test_a_remembered_token_expires_all_the_same() -> None:
+    """What was believed once is not believed after its time."""
+    door = _Door()
+    token = door.tokens.issue(Kind.CONSUMER, "ann", consumer_fields(CONSUMER), 60)
+    door.guard.consumer(token)
+    door.clock.ahead = 200
+
+    with pytest.raises(RefusalError, match="TokenExpired"):
+        door.guard.consumer(token)
+
+
+def test_a_remembered_token_of_one_kind_is_none_of_the_other() -> None:
+    """[G6] Remembering keeps the kinds apart."""
+    door = _Door()
+    token = door.tokens.issue(Kind.CONSUMER, "ann", consumer_fields(CONSUMER), 60)
+    door.guard.consumer(token)
+
+    with pytest.raises(RefusalError, match="TokenInvalid"):
+        door.guard.holder(token)
+
+
+def test_no_token_is_refused_with_what_to_send() -> None:
+    """A missing token has a code of its own."""
+    with pytest.raises(RefusalError, match="TokenMissing"):
+        _Door().guard.consumer(None)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """More tokens than there is room for are still let in, the oldest are forgotten."""
+    door = _Door()
+    tokens = [
+        door.tokens.issue(Kind.CONSUMER, "ann", consumer_fields(CONSUMER), 60)
+        for _ in range(guard_module.REMEMBERED + 5)
+    ]
+
+    assert {door.guard.consumer(token) for token in tokens} == {CONSUMER}
+    assert len(door.guard._consumers._known) == guard_module.REMEMBERED
+    assert door.guard.consumer(tokens[0]) == CONSUMER
