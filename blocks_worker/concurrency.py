@@ -319,8 +319,9 @@ class Batcher(Generic[Item, Answer]):
         waiting.wakeup.acquire()
         if waiting.leads:
             self._send(self._take())
-            waiting.leads = False
+            # In this order: an interrupt between the two leaves one leader too many, never one too few.
             self._hand_on()
+            waiting.leads = False
 
     def _hand_on(self) -> None:
         """Wake the first who waits to lead the next flush; with nobody waiting the batcher is idle."""

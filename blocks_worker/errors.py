@@ -2,6 +2,7 @@
 
     BlocksError
     ├── ConfigurationError (ValueError)            mend the configuration; the text names the key
+    │   ├── FolderInUseError                       use the hub that runs, or another folder
     │   ├── NotConfiguredError (RuntimeError)      set what is missing; the text names the variable
     │   └── UnknownHandlerError                    choose one of the handlers it names
     ├── InvalidMessageError (ValueError)           mend the request: what travels is not what it should be
@@ -38,6 +39,10 @@ class BlocksError(Exception):
 
 class ConfigurationError(BlocksError, ValueError):
     """Say which setting, file or card field is wrong, and how to mend it."""
+
+
+class FolderInUseError(ConfigurationError):
+    """Say that another hub holds the lock of the state folder."""
 
 
 class NotConfiguredError(ConfigurationError, RuntimeError):

@@ -1,0 +1,176 @@
+"""Users' callbacks: a few threads a client, and for each session one callback after another."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from blocks_worker.concurrency import ServiceThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from blocks_worker.client.events import TaskEvent
+
+_logger = logging.getLogger(__name__)
+
+#: Threads that run callbacks, made when there is work for them.
+THREADS = 4
+#: Callbacks that one session may run before another has its turn.
+_TURN = 32
+
+
+@dataclass(frozen=True)
+class CallbackErrorContext:
+    """Where a callback failed.
+
+    Attributes:
+        entry_point: ``taskSession``.
+        callback_type: such as ``onProgress``.
+        event: what it was called with.
+    """
+
+    entry_point: str
+    callback_type: str
+    event: TaskEvent
+
+
+@dataclass
+class Callback:
+    """One registration; it is called no more once it is not `active`."""
+
+    kind: str
+    function: Callable[..., Any]
+    active: bool = True
+
+
+class CallbackPool:
+    """Run the queues of many sessions on few threads.
+
+    The threads are daemons: they run users' code, which nobody can end.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: SimpleQueue[CallbackQueue | None] = SimpleQueue()
+        self._threads: list[ServiceThread] = []
+        self._idle = 0
+        self._stopped = False
+        self._here = threading.local()
+
+    def schedule(self, queue: CallbackQueue) -> None:
+        """Have the queue run on a thread of the pool."""
+        with self._lock:
+            if self._stopped:
+                return
+            thread = None
+            if self._waiting.qsize() >= self._idle and len(self._threads) < THREADS:
+                thread = ServiceThread(f"client-callbacks-{len(self._threads) + 1}", self._run, daemon=True)
+                self._threads.append(thread)
+            self._waiting.put(queue)
+        if thread is not None:
+            thread.start()
+
+    def is_current(self) -> bool:
+        """Tell whether the caller is a callback of this client."""
+        return getattr(self._here, "inside", False)
+
+    def stop(self) -> None:
+        """Let the threads end after the callback that each runs."""
+        with self._lock:
+            self._stopped = True
+            for _ in self._threads:
+                self._waiting.put(None)
+
+    def _run(self) -> None:
+        self._here.inside = True
+        while True:
+            with self._lock:
+                self._idle += 1
+            queue = self._waiting.get()
+            with self._lock:
+                self._idle -= 1
+            if queue is None or self._stopped:
+                return
+            if queue.run(_TURN):
+                self.schedule(queue)
+
+
+class CallbackQueue:
+    """Hold what one session has to call, in order; never two of its callbacks run at once.
+
+    `lock` is the session's; it is never held while a callback runs. `after_last` is called when nothing is
+    left to call.
+    """
+
+    def __init__(self, pool: CallbackPool, lock: threading.Lock, after_last: Callable[[], None]) -> None:
+        self._pool = pool
+        self._lock = lock
+        self._after_last = after_last
+        self._calls: deque[tuple[Callback, TaskEvent]] = deque()
+        self._scheduled = False
+        self._error_callbacks: list[Callback] = []
+
+    def add(self, calls: Sequence[tuple[Callback, TaskEvent]]) -> bool:
+        """Add calls, with the lock held; tell whether `kick` is to be called after it is released."""
+        self._calls.extend(calls)
+        if self._scheduled or not self._calls:
+            return False
+        self._scheduled = True
+        return True
+
+    def kick(self) -> None:
+        """Have the calls run."""
+        self._pool.schedule(self)
+
+    def add_error_callback(self, callback: Callback) -> None:
+        """Tell this callback of exceptions in the others; the lock is held."""
+        self._error_callbacks = [*self._error_callbacks, callback]
+
+    def drop(self) -> None:
+        """Forget what was not called yet; the lock is held."""
+        self._calls.clear()
+
+    def is_idle(self) -> bool:
+        """Tell whether nothing is called and nothing waits; the lock is held."""
+        return not self._scheduled and not self._calls
+
+    def run(self, most: int) -> bool:
+        """Call at most so many; tell whether more are left."""
+        for _ in range(most):
+            with self._lock:
+                if not self._calls:
+                    self._scheduled = False
+                    break
+                callback, event = self._calls.popleft()
+            self._call(callback, event)
+        else:
+            return True
+        self._after_last()
+        return False
+
+    def _call(self, callback: Callback, event: TaskEvent) -> None:
+        if not callback.active:
+            return
+        try:
+            callback.function(event)
+        except Exception as error:  # noqa: BLE001 - a user's callback: it is reported and the next one called
+            self._report(error, CallbackErrorContext("taskSession", callback.kind, event))
+
+    def _report(self, error: Exception, context: CallbackErrorContext) -> None:
+        told = [callback for callback in self._error_callbacks if callback.active]
+        if not told:
+            _logger.warning("callback_failed", extra={"callback": context.callback_type}, exc_info=error)
+        for callback in told:
+            _tell(callback, error, context)
+
+
+def _tell(callback: Callback, error: Exception, context: CallbackErrorContext) -> None:
+    try:
+        callback.function(error, context)
+    except Exception:  # a user's callback: it is reported, and that is all
+        _logger.exception("error_callback_failed")

@@ -1,0 +1,88 @@
+"""What a session shows: an event of a task, as attributes and as the mapping that travelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from blocks_worker.protocol.codec import convert
+from blocks_worker.protocol.events import ArtifactRef, TaskEventMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: What an event is thought to weigh beside its artifact and message, in bytes.
+_WEIGHT = 300
+
+
+@dataclass(frozen=True)
+class TaskEvent:
+    """One event of a task.
+
+    ``event["key"]``, ``event.get(key)`` and ``key in event`` answer from `raw`, the fields as they travelled.
+
+    Attributes:
+        progress: 0 to 1.
+        ts: unix milliseconds by the hub's clock.
+        epoch: which run it belongs to; it only grows.
+        n: place among the events that the run's worker made; None for the hub's own.
+        seq: place in the hub's ledger.
+        last_n: of a terminal event: how many events of the worker stand before it.
+        gap: of a terminal event: events before it could not be had any more.
+    """
+
+    type: str
+    task_id: str
+    raw: dict[str, Any] = field(repr=False)
+    epoch: int
+    message: str | None = None
+    progress: float | None = None
+    state: str | None = None
+    status: str | None = None
+    artifact_ref: ArtifactRef | None = None
+    output_id: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    reason: str | None = None
+    completion_reason: str | None = None
+    ts: int | None = None
+    n: int | None = None
+    seq: int | None = None
+    last_n: int | None = None
+    gap: bool = False
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> TaskEvent:
+        """Return the event that decoded JSON holds.
+
+        Raises:
+            InvalidMessageError: it holds none.
+        """
+        read = convert(TaskEventMessage, raw)
+        return cls(raw=raw, **{name: getattr(read, name) for name in read.__struct_fields__})
+
+    def with_gap(self) -> TaskEvent:
+        """Return this terminal event, marked: something before it is missing."""
+        return replace(self, gap=True, raw={**self.raw, "gap": True})
+
+    def weight(self) -> int:
+        """Return about how many bytes the event takes."""
+        data = self.artifact_ref.data if self.artifact_ref else None
+        return _WEIGHT + len(data or "") + len(self.message or "")
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a field as it travelled."""
+        return self.raw.get(key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.raw[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.raw
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.raw)
+
+    def keys(self) -> Any:
+        """Return the names of the fields that travelled."""
+        return self.raw.keys()

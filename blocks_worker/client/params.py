@@ -1,0 +1,154 @@
+"""What a task is asked for with, checked before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from blocks_worker.client.parts import travelling_parts
+from blocks_worker.errors import InvalidMessageError, MessageTooLargeError
+from blocks_worker.protocol.codec import MAX_BODY, encode, inspect
+from blocks_worker.protocol.tasks import BillingMode, Delivery, SubmitTask, TaskKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Most bytes of `metadata` as JSON.
+MAX_METADATA = 8 * 1024
+#: Room for what stands around one item of a batch, in bytes.
+_ENVELOPE = 1024
+#: Longest life of a pipe in minutes.
+_MAX_DURATION = 43_200
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendMessageParams:
+    """Say which task is wanted.
+
+    Attributes:
+        request_parts: parts, or one text.
+        idempotency_key: the same user, key and body give the existing task.
+        duration: whole minutes of a pipe.
+        timeout: seconds for the submit; None: the client's.
+        metadata: at most 8 KiB as JSON; the handler sees it.
+        max_runtime: seconds that one run may take.
+        deadline: unix milliseconds at which the task ends whatever its state.
+        queue_ttl: seconds that the task may wait for its first run.
+    """
+
+    agent_name: str
+    request_parts: Any = field(default_factory=list)
+    idempotency_key: str | None = None
+    owner_id: str | None = None
+    task_kind: TaskKind = "request"
+    duration: int | None = None
+    stream: bool | None = None
+    consumer_public_key: str | None = None
+    timeout: float | None = None
+    metadata: dict[str, Any] | None = None
+    delivery: Delivery | None = None
+    deadline: int | None = None
+    queue_ttl: float | None = None
+    max_runtime: float | None = None
+
+
+_NAMES = frozenset(one.name for one in fields(SendMessageParams))
+
+
+def params_of(positional: Sequence[object], keywords: Mapping[str, Any]) -> SendMessageParams:
+    """Return the parameters of ``send_message`` in any of its forms.
+
+    Those are keywords alone, one `SendMessageParams` or dict, and agent name and parts with keywords.
+    """
+    if not positional:
+        return _made(keywords)
+    first, *rest = positional
+    if isinstance(first, (SendMessageParams, Mapping)):
+        if rest or keywords:
+            raise TypeError("send_message takes SendMessageParams or a dict alone, without more arguments")
+        return first if isinstance(first, SendMessageParams) else _made(first)
+    if not isinstance(first, str) or len(rest) > 1:
+        raise TypeError("send_message takes the agent's name and its parts, SendMessageParams, or keywords")
+    named = {"agent_name": first, **({"request_parts": rest[0]} if rest else {})}
+    twice = sorted(named.keys() & keywords.keys())
+    if twice:
+        raise TypeError(f"send_message got {', '.join(twice)} twice")
+    return _made({**named, **keywords})
+
+
+def submission(
+    params: SendMessageParams, *, task_id: str, billing_mode: BillingMode, idempotency_key: str, inline_limit: int
+) -> tuple[SubmitTask, int]:
+    """Return the body that asks for the task, and its size in bytes.
+
+    Raises:
+        ValueError: a parameter does not fit; `MessageTooLargeError` when it is all too much.
+    """
+    _check(params)
+    parts = _json(travelling_parts(params.request_parts, inline_limit=inline_limit), "request_parts")
+    body = SubmitTask(
+        agent_name=params.agent_name,
+        billing_mode=billing_mode,
+        request_parts=msgspec.Raw(parts),
+        task_id=task_id,
+        idempotency_key=idempotency_key,
+        owner_id=params.owner_id,
+        task_kind=params.task_kind,
+        duration=params.duration,
+        stream=params.stream,
+        consumer_public_key=params.consumer_public_key,
+        metadata=params.metadata,
+        delivery=params.delivery,
+        max_runtime=params.max_runtime,
+        deadline=params.deadline,
+        queue_ttl=params.queue_ttl,
+    )
+    encoded = encode(body)
+    if len(encoded) > MAX_BODY - _ENVELOPE:
+        raise MessageTooLargeError(len(encoded), MAX_BODY - _ENVELOPE)
+    # What the hub would refuse is refused here, where the caller sees it alone and not with a whole batch.
+    inspect(encoded)
+    return body, len(encoded)
+
+
+def _made(keywords: Mapping[str, Any]) -> SendMessageParams:
+    unknown = sorted(str(name) for name in keywords if name not in _NAMES)
+    if unknown:
+        raise TypeError(f"send_message does not know {', '.join(unknown)}; it takes {', '.join(sorted(_NAMES))}")
+    return SendMessageParams(**keywords)
+
+
+def _check(params: SendMessageParams) -> None:
+    if not params.agent_name or not isinstance(params.agent_name, str):
+        raise ValueError("agent_name is the name of an agent, such as 'echo'")
+    if params.task_kind not in {"request", "pipe"}:
+        raise ValueError(f"task_kind is 'request' or 'pipe', not {params.task_kind!r}")
+    _check_duration(params)
+    if params.metadata is not None and len(_json(params.metadata, "metadata")) > MAX_METADATA:
+        raise InvalidMessageError("too_large", f"metadata may be {MAX_METADATA} bytes as JSON")
+    for name in ("timeout", "queue_ttl", "max_runtime"):
+        value = getattr(params, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} is a number of seconds above 0, not {value!r}")
+
+
+def _json(value: object, name: str) -> bytes:
+    """Return a caller's value as JSON; what JSON cannot carry is refused, not changed (NaN to null, say)."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidMessageError("not_json", f"{name} cannot be written as JSON: {error}") from error
+
+
+def _check_duration(params: SendMessageParams) -> None:
+    duration = params.duration
+    if params.task_kind == "request":
+        if duration is not None:
+            raise ValueError("duration belongs to a pipe; a request has max_runtime")
+        return
+    if isinstance(duration, bool) or not isinstance(duration, int) or not 1 <= duration <= _MAX_DURATION:
+        raise ValueError(f"a pipe needs its duration in whole minutes, 1 to {_MAX_DURATION}")

@@ -1,0 +1,301 @@
+"""One subscription for all sessions of a client, and one thread that routes, repairs and polls for them."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from blocks_worker.client.events import TaskEvent
+from blocks_worker.concurrency import Backoff, Deadline, ServiceThread
+from blocks_worker.errors import BlocksError, InvalidMessageError, TransportClosedError
+from blocks_worker.protocol.codec import decode_trusted
+from blocks_worker.protocol.tasks import MAX_BATCH, EventsAnswer, EventsQuery
+from blocks_worker.transports.base import Gap, Link, Message, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from blocks_worker.client.session import TaskSession
+    from blocks_worker.concurrency import Clock, Entropy
+    from blocks_worker.controlplane.api import ItemResult
+    from blocks_worker.transports.base import Received, Subscription, Transport
+
+    AskEvents = Callable[[Sequence[EventsQuery]], list[ItemResult[EventsAnswer]]]
+
+_logger = logging.getLogger(__name__)
+
+#: Longest time in seconds that the thread waits for the network before it looks at its sessions again.
+_LONGEST_WAIT = 5.0
+#: Seconds for closing a transport that was replaced or given up.
+_CLOSING = 2.0
+
+
+class Subscriptions:
+    """Own the transport of a client, its one subscription, and the thread "client-events".
+
+    1. Route each message to the session of its task.
+    2. Ask the hub, for many sessions in one request, where something is missing or nothing was heard.
+    3. Open another transport when the login got another channel.
+
+    The thread is a daemon: it is blocked in a queue that foreign code feeds, and a client that was
+    forgotten must not keep a process alive.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_transport: Callable[[], Transport],
+        channel: Callable[[], str],
+        ask: AskEvents,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._open_transport = open_transport
+        self._channel = channel
+        self._ask_events = ask
+        self._clock = clock
+        self._backoff = Backoff(entropy, first=0.5, cap=5.0)
+        self._ask_after = 0.0
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._sessions: dict[str, list[TaskSession]] = {}
+        # When to look at which session: a heap of (due, number), and what the numbers stand for. An entry
+        # that was replaced by an earlier one, or whose session was forgotten, stands for nothing.
+        self._due: list[tuple[float, int]] = []
+        self._entries: dict[int, TaskSession] = {}
+        self._planned: dict[TaskSession, tuple[float, int]] = {}
+        self._numbers = itertools.count()
+        self._transport: Transport | None = None
+        self._subscription: Subscription | None = None
+        self._listened = ""
+        self._thread: ServiceThread | None = None
+        self._stopping = False
+        #: Messages that were no events, by reason.
+        self.refused: dict[str, int] = {}
+
+    # ------------------------------------------------------------ for the client
+
+    def open(self) -> None:
+        """Listen, if not yet: a task is submitted only after this."""
+        with self._opening:
+            if self._thread is not None:
+                return
+            if self._stopping:
+                raise RuntimeError("the client was destroyed")
+            self._listen()
+            self._thread = ServiceThread("client-events", self._run, daemon=True)
+            self._thread.start()
+
+    def add(self, session: TaskSession) -> None:
+        """Route the events of its task to this session."""
+        with self._lock:
+            self._sessions.setdefault(session.task_id, []).append(session)
+
+    def watch(self, session: TaskSession) -> None:
+        """Look at the session when it is due, from now on: the hub knows its task."""
+        due = session.due()
+        if due is None:
+            return
+        with self._lock:
+            planned = self._planned.get(session)
+            if planned is not None and planned[0] <= due:
+                return
+            self._unplan(session)
+            number = next(self._numbers)
+            self._planned[session] = (due, number)
+            self._entries[number] = session
+            heapq.heappush(self._due, (due, number))
+
+    def forget(self, session: TaskSession) -> None:
+        """Route nothing to the session any more."""
+        with self._lock:
+            left = [one for one in self._sessions.get(session.task_id, ()) if one is not session]
+            if left:
+                self._sessions[session.task_id] = left
+            else:
+                self._sessions.pop(session.task_id, None)
+            self._unplan(session)
+
+    def sessions(self) -> list[TaskSession]:
+        """Return every session that is routed to."""
+        with self._lock:
+            return [session for group in self._sessions.values() for session in group]
+
+    def look(self, sessions: Sequence[TaskSession]) -> None:
+        """Ask the hub about these sessions now, on the caller's thread."""
+        now = self._clock.monotonic()
+        for session in sessions:
+            session.doubt(now)
+        while sessions:
+            self._ask(sessions)
+            sessions = [session for session in sessions if (session.due() or now + 1) <= now]
+
+    def stop(self) -> None:
+        """Have the thread end and close the transport on its way out, without waiting for it."""
+        self._stopping = True
+
+    def close(self, deadline: Deadline) -> None:
+        """Close the transport and end the thread."""
+        self._stopping = True
+        with self._opening:
+            # First the transport: its closing is what wakes the thread.
+            if self._transport is not None:
+                self._transport.close(deadline)
+            if self._thread is not None and not self._thread.is_current():
+                self._thread.join(deadline.remaining())
+
+    # ------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._turn()
+        except TransportClosedError:
+            if not self._stopping:
+                _logger.warning("client_transport_closed")
+        finally:
+            if self._stopping and self._transport is not None:
+                self._transport.close(Deadline(_CLOSING, self._clock))
+
+    def _turn(self) -> None:
+        if self._subscription is None:
+            return
+        received = self._subscription.receive(self._wait())
+        try:
+            self._route(received)
+            self._follow_login()
+            self._ask(self._due_now())
+        except TransportClosedError:
+            raise
+        except Exception:  # the top of a thread: one bad turn must not leave every session deaf
+            _logger.exception("client_events_failed")
+
+    def _wait(self) -> float:
+        with self._lock:
+            first = self._due[0][0] if self._due else float("inf")
+        until = min(max(first, self._ask_after), self._clock.monotonic() + _LONGEST_WAIT)
+        return max(0.0, until - self._clock.monotonic())
+
+    def _route(self, received: Sequence[Received]) -> None:
+        events: dict[str, list[TaskEvent]] = {}
+        for item in received:
+            if isinstance(item, Message):
+                event = self._event(item.body)
+                if event is not None:
+                    events.setdefault(event.task_id, []).append(event)
+            elif _is_doubtful(item):
+                self._doubt_all()
+        now = self._clock.monotonic()
+        for task_id, group in events.items():
+            for session in self._sessions_of(task_id):
+                session.feed(group, now)
+                self.watch(session)  # earlier, when what came made it wait for something
+
+    def _sessions_of(self, task_id: str) -> list[TaskSession]:
+        with self._lock:
+            return list(self._sessions.get(task_id, ()))
+
+    def _doubt_all(self) -> None:
+        now = self._clock.monotonic()
+        for session in self.sessions():
+            session.doubt(now)
+            self.watch(session)
+
+    def _due_now(self) -> list[TaskSession]:
+        now = self._clock.monotonic()
+        found: list[TaskSession] = []
+        while now >= self._ask_after and len(found) < MAX_BATCH:
+            session = self._next_due(now)
+            if session is None:
+                break
+            due = session.due()
+            if due is not None and due <= now:
+                found.append(session)
+            else:
+                self.watch(session)
+        return found
+
+    def _next_due(self, now: float) -> TaskSession | None:
+        with self._lock:
+            while self._due and self._due[0][0] <= now:
+                session = self._entries.get(heapq.heappop(self._due)[1])
+                if session is not None:
+                    self._unplan(session)
+                    return session
+            return None
+
+    def _unplan(self, session: TaskSession) -> None:
+        planned = self._planned.pop(session, None)
+        if planned is not None:
+            del self._entries[planned[1]]
+
+    def _follow_login(self) -> None:
+        """Listen on the login's channel of now; what came on the old one meanwhile, the hub is asked for."""
+        if self._channel() == self._listened:
+            return
+        with self._opening:
+            old = self._transport
+            self._listen()
+        if old is not None:
+            old.close(Deadline(_CLOSING, self._clock))
+        self._doubt_all()
+
+    def _listen(self) -> None:
+        self._listened = self._channel()
+        self._transport = self._open_transport()
+        self._subscription = self._transport.subscribe([self._listened])
+
+    # ------------------------------------------------------------ asking the hub
+
+    def _ask(self, sessions: Sequence[TaskSession]) -> None:
+        now = self._clock.monotonic()
+        asked = []
+        for session in sessions:
+            session.tick(now)
+            after = session.question(now)
+            if after is not None:
+                asked.append((session, EventsQuery(task_id=session.task_id, after=after)))
+        try:
+            self._take_in(asked)
+        finally:
+            for session in sessions:
+                self.watch(session)
+
+    def _take_in(self, asked: Sequence[tuple[TaskSession, EventsQuery]]) -> None:
+        if not asked:
+            return
+        try:
+            answers = self._ask_events([query for _, query in asked])
+        except BlocksError as error:
+            self._ask_after = self._clock.monotonic() + self._backoff.next()
+            _logger.debug("client_poll_failed", extra={"reason": str(error)})
+            return
+        self._backoff.reset()
+        for (session, _), answer in zip(asked, answers, strict=True):
+            self._feed(session, answer)
+
+    def _feed(self, session: TaskSession, answer: ItemResult[EventsAnswer]) -> None:
+        if answer.status != 200 or answer.body is None:  # noqa: PLR2004 - OK
+            _logger.debug("client_poll_refused", extra={"task": session.task_id, "status": answer.status})
+            return
+        read = [self._event(decode_trusted(dict, bytes(stored))) for stored in answer.body.events]
+        events = [event for event in read if event is not None]
+        session.feed_ledger(answer.body.task, events, self._clock.monotonic(), more=answer.body.more)
+
+    def _event(self, raw: dict[str, Any]) -> TaskEvent | None:
+        """Return the event; one that cannot be read is counted and hides no other."""
+        try:
+            return TaskEvent.of(raw)
+        except InvalidMessageError as error:
+            self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
+            return None
+
+
+def _is_doubtful(item: Received) -> bool:
+    """Tell whether messages may have been lost."""
+    if isinstance(item, Gap):
+        return not item.filled
+    return isinstance(item, Status) and item.link is Link.RECOVERED

@@ -1,0 +1,250 @@
+"""The hub's HTTP interface: one typed method an endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from urllib.parse import quote, urlencode
+
+from blocks_worker.errors import BillingModeMismatchError, InvalidMessageError, RpcError
+from blocks_worker.protocol.codec import decode_trusted, encode
+from blocks_worker.protocol.leases import (
+    Claim,
+    ClaimAnswer,
+    ConnectAnswer,
+    ConnectRequest,
+    ConsumerToken,
+    ConsumerTokenRequest,
+    Heartbeat,
+    HeartbeatAnswer,
+    RefreshAnswer,
+    RefreshRequest,
+    Report,
+    ReportAnswer,
+)
+from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow
+from blocks_worker.protocol.tasks import (
+    CancelAnswer,
+    CancelTask,
+    EventsAnswer,
+    EventsQuery,
+    ItemAnswer,
+    Problem,
+    ReadToken,
+    ReadTokenRequest,
+    SubmitAnswer,
+    SubmitTask,
+    TaskPage,
+    TaskRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blocks_worker.controlplane.http import Http, HttpAnswer
+
+_BASE = "/api/v1"
+_UNAUTHORIZED = 401
+_REFUSED = 400
+#: Words by which the hub says that a new token would do, whatever the status.
+_STALE_TOKEN = frozenset(
+    {
+        "EMBEDDED_JWT_REVOKED",
+        "EMBEDDED_JWT_LOGOUT",
+        "EMBEDDED_JWT_KILLED",
+        "EMBEDDED_JWT_SCOPE_DRIFT",
+        "AGENT_OUT_OF_SCOPE",
+    }
+)
+
+T = TypeVar("T")
+
+
+class Bearer(Protocol):
+    """Where the access token comes from."""
+
+    def access_token(self) -> str:
+        """Return the token to use now."""
+
+    def on_unauthorized(self, refused: str) -> bool:
+        """Get a new token because this one was refused; tell whether there is another one now."""
+
+
+@dataclass(frozen=True)
+class ItemResult(Generic[T]):
+    """What one item of a batch got: a body when it was taken or its shape is known, else a problem."""
+
+    status: int
+    body: T | None
+    problem: Problem | None
+
+    def value(self) -> T:
+        """Return the body of an item that was taken.
+
+        Raises:
+            RpcError: it was refused.
+        """
+        if self.status >= _REFUSED or self.body is None:
+            raise refusal(self.status, self.problem)
+        return self.body
+
+
+class HubApi:
+    """Call the hub as one principal.
+
+    A refused call raises `RpcError`; where nothing answered, `HubUnavailableError` comes through. An access
+    token that is refused is renewed once, and the call repeated.
+    """
+
+    def __init__(self, http: Http, bearer: Bearer | None = None) -> None:
+        self._http = http
+        self._bearer = bearer
+
+    def connect(self, api_key: str, request: ConnectRequest) -> ConnectAnswer:
+        """Register one process life of an instance."""
+        return self._with_key("auth/agent/connect", api_key, request, ConnectAnswer)
+
+    def refresh(self, api_key: str, refresh_token: str) -> RefreshAnswer:
+        """Trade a refresh token for a new pair of tokens."""
+        return self._with_key("auth/agent/refresh", api_key, RefreshRequest(refresh_token=refresh_token), RefreshAnswer)
+
+    def consumer_token(self, api_key: str) -> ConsumerToken:
+        """Trade an API key for a consumer's tokens."""
+        body = encode(ConsumerTokenRequest(api_key=api_key))
+        answer = self._http.call("POST", f"{_BASE}/auth/agent/consumer-token", body=body)
+        return _content(answer, ConsumerToken)
+
+    def read_token(self, task_id: str) -> ReadToken:
+        """Return a grant to read one task's channel."""
+        return self._post("auth/task-read-token", ReadTokenRequest(task_id=task_id), ReadToken)
+
+    def submit(self, items: Sequence[SubmitTask], *, timeout: float | None = None) -> list[ItemResult[SubmitAnswer]]:
+        """Ask for tasks; each may be repeated with the same task id and key."""
+        return self._batch("tasks", items, SubmitAnswer, timeout=timeout)
+
+    def get_task(self, task_id: str) -> TaskRow:
+        """Return the row of a task."""
+        return self._get(f"tasks/{quote(task_id, safe='')}", {}, TaskRow)
+
+    def list_tasks(
+        self,
+        *,
+        state: str | None = None,
+        agent: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> TaskPage:
+        """Return one page of the caller's tasks, newest first."""
+        return self._get("tasks", {"state": state, "agent": agent, "cursor": cursor, "limit": limit}, TaskPage)
+
+    def events(self, queries: Sequence[EventsQuery], *, timeout: float | None = None) -> list[ItemResult[EventsAnswer]]:
+        """Return the stored events of tasks, each after its sequence number."""
+        return self._batch("events", queries, EventsAnswer, timeout=timeout)
+
+    def cancel_task(self, task_id: str, request: CancelTask) -> CancelAnswer:
+        """Ask that a task stop."""
+        return self._post(f"tasks/{quote(task_id, safe='')}/cancel", request, CancelAnswer)
+
+    def claims(self, items: Sequence[Claim], *, timeout: float | None = None) -> list[ItemResult[ClaimAnswer]]:
+        """Take or refuse offered tasks."""
+        return self._batch("claims", items, ClaimAnswer, timeout=timeout)
+
+    def reports(self, items: Sequence[Report], *, timeout: float | None = None) -> list[ItemResult[ReportAnswer]]:
+        """Say what runs have to say; an item that is fenced or has a hole keeps its body."""
+        return self._batch("reports", items, ReportAnswer, timeout=timeout)
+
+    def heartbeat(self, beat: Heartbeat, *, timeout: float | None = None) -> HeartbeatAnswer:
+        """Say that the instance lives and what it holds."""
+        return self._post("heartbeats", beat, HeartbeatAnswer, timeout=timeout)
+
+    def agents(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int | None = None,
+        tag: str | None = None,
+        listing: str | None = None,
+    ) -> AgentPage:
+        """Return one page of the registry, with each agent's card and instances."""
+        query = {"include": "full", "cursor": cursor, "limit": limit, "tag": tag, "listing": listing}
+        return self._get("registry/agents", query, AgentPage)
+
+    def agent(self, name: str) -> AgentRow:
+        """Return one agent of the registry."""
+        return self._get("registry/agents", {"agentName": name}, AgentAnswer).agent
+
+    def _with_key(self, path: str, api_key: str, message: Any, kind: type[T]) -> T:
+        return _content(self._http.call("POST", f"{_BASE}/{path}", body=encode(message), bearer=api_key), kind)
+
+    def _get(self, path: str, query: dict[str, str | int | None], kind: type[T]) -> T:
+        given = {name: value for name, value in query.items() if value is not None}
+        target = f"{path}?{urlencode(given)}" if given else path
+        return _content(self._call("GET", target, None, None), kind)
+
+    def _post(self, path: str, message: Any, kind: type[T], timeout: float | None = None) -> T:
+        return _content(self._call("POST", path, encode(message), timeout), kind)
+
+    def _batch(self, path: str, items: Sequence[Any], kind: type[T], timeout: float | None) -> list[ItemResult[T]]:
+        answers = _content(self._call("POST", path, encode(items), timeout), list[ItemAnswer])
+        if len(answers) != len(items):
+            raise RpcError(f"the hub answered {len(answers)} items where {len(items)} were sent", code="BadAnswer")
+        return [_item(answer, kind) for answer in answers]
+
+    def _call(self, method: str, path: str, body: bytes | None, timeout: float | None) -> HttpAnswer:
+        target = f"{_BASE}/{path}"
+        if self._bearer is None:
+            return self._http.call(method, target, body=body, timeout=timeout)
+        token = self._bearer.access_token()
+        answer = self._http.call(method, target, body=body, bearer=token, timeout=timeout)
+        if _wants_new_token(answer) and self._bearer.on_unauthorized(token):
+            token = self._bearer.access_token()
+            answer = self._http.call(method, target, body=body, bearer=token, timeout=timeout)
+        return answer
+
+
+def refusal(status: int, problem: Problem | None) -> RpcError:
+    """Return the error that a refusal of the hub becomes."""
+    if problem is None:
+        return RpcError(f"the hub answered with status {status}", status=status)
+    details = problem.details or {}
+    if problem.code == "BillingModeMismatch":
+        return BillingModeMismatchError(
+            expected=str(details.get("expected", "")), got=str(details.get("got", "")), status=status
+        )
+    return RpcError(problem.message, code=problem.code, status=status, data=details)
+
+
+def _wants_new_token(answer: HttpAnswer) -> bool:
+    if answer.status < _REFUSED:
+        return False
+    if answer.status == _UNAUTHORIZED:
+        return True
+    problem = _problem(answer.body)
+    return problem is not None and problem.code in _STALE_TOKEN
+
+
+def _content(answer: HttpAnswer, kind: type[T]) -> T:
+    if answer.status >= 300:  # noqa: PLR2004 - whatever is not a success; redirects are not followed
+        raise refusal(answer.status, _problem(answer.body))
+    try:
+        # The hub wrote it, over a connection that we opened to it: its shape is checked, not its manners.
+        return decode_trusted(kind, answer.body)
+    except InvalidMessageError as error:
+        raise RpcError(
+            f"the hub's answer is not what was expected: {error}", code="BadAnswer", status=answer.status
+        ) from error
+
+
+def _item(answer: ItemAnswer, kind: type[T]) -> ItemResult[T]:
+    content = bytes(answer.body)
+    try:
+        return ItemResult(answer.status, decode_trusted(kind, content), None)
+    except InvalidMessageError as error:
+        return ItemResult(answer.status, None, _problem(content) or Problem(code="BadAnswer", message=str(error)))
+
+
+def _problem(content: bytes) -> Problem | None:
+    try:
+        return decode_trusted(Problem, content)
+    except InvalidMessageError:
+        return None

@@ -1,0 +1,142 @@
+"""What is sent: parts in all their forms, parameters in all their forms, and what is refused before sending."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, decode_inline_artifact
+from blocks_worker.client.params import SendMessageParams, params_of, submission
+from blocks_worker.client.parts import SendMessageRequestPart, file_part, json_part, text_part, travelling_parts
+from blocks_worker.client.settings import billing_mode_of, check_headers
+from blocks_worker.errors import MessageTooLargeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def sent(parts: object) -> list[Any]:
+    """Return the parts as they travel."""
+    return travelling_parts(parts, inline_limit=100)
+
+
+def test_texts() -> None:
+    """A bare text, a text part and a dict in either spelling travel alike."""
+    expected = [{"partId": "text", "text": "hi"}]
+
+    for parts in ("hi", [text_part("hi")], [{"part_id": "text", "text": "hi"}], [{"partId": "text", "text": "hi"}]):
+        assert sent(parts) == expected
+
+
+def test_json_and_other_values() -> None:
+    """JSON parts are text with their type; other keys and other values go as they are."""
+    part = json_part({"a": 1})
+
+    assert sent([part]) == [{"partId": "json", "text": '{"a": 1}', "contentType": "application/json"}]
+    assert sent([{"partId": "x", "mood": [1]}, 7, None]) == [{"partId": "x", "mood": [1]}, 7, None]
+    with pytest.raises(ValueError, match="JSON"):
+        json_part(float("nan"))
+
+
+def test_files(tmp_path: Path) -> None:
+    """A file is read at once, keeps its name and type, and loses its text; bytes get a name."""
+    (tmp_path / "a.csv").write_bytes(b"1,2")
+    (named,) = sent([file_part(tmp_path / "a.csv", content_type="text/csv")])
+    (bare,) = sent([SendMessageRequestPart(part_id="f", text="dropped", file=b"x")])
+
+    assert (named["artifactRef"]["fileName"], named["contentType"]) == ("a.csv", "text/csv")
+    assert decode_inline_artifact(named["artifactRef"]) == b"1,2"
+    assert "text" not in bare
+    assert bare["artifactRef"]["fileName"] == "attachment"
+    assert file_part(b"x").file_name == "file"
+
+
+def test_files_that_are_refused() -> None:
+    """A file without a part id, over the inline limit or over the largest size is a ValueError."""
+    with pytest.raises(ValueError, match="part id"):
+        sent([SendMessageRequestPart(file=b"x")])
+    with pytest.raises(ValueError, match="101 bytes"):
+        sent([file_part(b"x" * 101)])
+    with pytest.raises(ValueError, match=str(BLOCKS_MAX_UPLOAD_BYTES)):
+        file_part(bytes(BLOCKS_MAX_UPLOAD_BYTES + 1))
+
+
+def test_forms_of_send_message() -> None:
+    """Keywords, a dict, parameters, and name with parts all mean the same."""
+    expected = SendMessageParams(agent_name="echo", request_parts="hi")
+
+    assert params_of((), {"agent_name": "echo", "request_parts": "hi"}) == expected
+    assert params_of(({"agent_name": "echo", "request_parts": "hi"},), {}) == expected
+    assert params_of((expected,), {}) == expected
+    assert params_of(("echo", "hi"), {}) == expected
+    assert params_of(("echo",), {"request_parts": "hi"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("positional", "keywords"),
+    [
+        ((), {"agent_name": "echo", "mood": 1}),
+        (("echo", "a", "b"), {}),
+        (("echo", "a"), {"request_parts": "b"}),
+        ((SendMessageParams(agent_name="echo"),), {"metadata": {}}),
+        ((7,), {}),
+    ],
+)
+def test_wrong_calls(positional: tuple[object, ...], keywords: dict[str, Any]) -> None:
+    """An unknown keyword, one given twice or too many arguments are a TypeError."""
+    with pytest.raises(TypeError):
+        params_of(positional, keywords)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"agent_name": ""},
+        {"task_kind": "job"},
+        {"duration": 3},
+        {"task_kind": "pipe"},
+        {"task_kind": "pipe", "duration": True},
+        {"task_kind": "pipe", "duration": 43_201},
+        {"metadata": {"x": "y" * 9000}},
+        {"metadata": {"x": float("nan")}},
+        {"queue_ttl": 0},
+        {"timeout": -1},
+        {"request_parts": ["\ud800"]},
+        {"request_parts": "x" * 1_048_576},
+    ],
+)
+def test_what_does_not_fit(fields: dict[str, Any]) -> None:
+    """What the hub would refuse is a ValueError before anything is sent."""
+    params = SendMessageParams(**{"agent_name": "echo", **fields})
+
+    with pytest.raises(ValueError):  # noqa: PT011 - each has a sentence of its own
+        submission(params, task_id="t", billing_mode="free", idempotency_key="k", inline_limit=100)
+
+
+def test_submission() -> None:
+    """The body carries mode, ids and parts; its size is that of its bytes."""
+    params = SendMessageParams(agent_name="echo", request_parts="hi")
+    body, size = submission(params, task_id="t", billing_mode="paid", idempotency_key="k", inline_limit=100)
+
+    assert (body.task_id, body.idempotency_key, body.billing_mode) == ("t", "k", "paid")
+    assert json.loads(bytes(body.request_parts)) == [{"partId": "text", "text": "hi"}]
+    assert size > len(bytes(body.request_parts))
+    assert issubclass(MessageTooLargeError, ValueError)
+
+
+def test_billing_mode() -> None:
+    """The mode has two names and two argument names; none, unknown and contradicting ones are a ValueError."""
+    assert billing_mode_of("playground", None) == billing_mode_of(None, "free") == "free"
+    assert billing_mode_of("paid", "network") == "paid"
+    for wrong in ((None, None), ("gratis", None), ("free", "network")):
+        with pytest.raises(ValueError, match=r"mode|contradict"):
+            billing_mode_of(*wrong)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "content-type", "X-WRITE-AFFINITY", "Blocks-Protocol-Version"])
+def test_own_headers(name: str) -> None:
+    """Headers that the client writes itself may not be given."""
+    with pytest.raises(ValueError, match=name):
+        check_headers({name: "x"})

@@ -1,0 +1,63 @@
+"""Submitter: a submit whose answer is lost is sent again as it was, until its time is over."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support_http import HANG_UP, reply, served
+
+from blocks_worker.client.submitting import Submitter
+from blocks_worker.concurrency import Clock, Entropy
+from blocks_worker.controlplane.api import HubApi
+from blocks_worker.errors import HubUnavailableError, RpcError
+from blocks_worker.protocol.tasks import SubmitTask
+
+if TYPE_CHECKING:
+    from blocks_worker.controlplane.http import Http
+
+TASK = SubmitTask(agent_name="echo", task_id="t", idempotency_key="k")
+TAKEN = {"taskId": "t", "state": "pending", "ownerId": "o", "orgId": "g", "statusChannel": "c"}
+
+
+def item(status: int, body: object) -> bytes:
+    """Return the answer to a batch of one."""
+    return reply(200, json.dumps([{"status": status, "body": body}]).encode())
+
+
+def submitter(http: Http) -> Submitter:
+    """Return a submitter of this client."""
+    return Submitter(HubApi(http), clock=Clock(), entropy=Entropy())
+
+
+def test_lost_and_unknown_answers() -> None:
+    """[3.4] After a lost answer, an unavailable hub and an unknown outcome the same bytes are sent again."""
+    unknown = item(503, {"code": "Busy", "message": "later"})
+    with served(HANG_UP, HANG_UP, reply(503), unknown, item(201, TAKEN)) as (server, http):
+        answer = submitter(http).submit(TASK, 100, 20)
+
+    assert answer.task_id == "t"
+    assert len(server.requests) == 5
+    assert len({request.partition(b"\r\n\r\n")[2] for request in server.requests}) == 1
+
+
+@pytest.mark.parametrize("status", [400, 422, 429, 507])
+def test_refusals_are_not_repeated(status: int) -> None:
+    """A refusal is told at once, with its code and status."""
+    with served(item(status, {"code": "No", "message": "no"})) as (server, http), pytest.raises(RpcError) as caught:
+        submitter(http).submit(TASK, 100, 20)
+
+    assert (caught.value.code, caught.value.status, len(server.requests)) == ("No", status, 1)
+
+
+def test_time_is_over() -> None:
+    """When the time is over, what stood in the way last is raised."""
+    with served(*[HANG_UP] * 40) as (_, http), pytest.raises(HubUnavailableError):
+        submitter(http).submit(TASK, 100, 0.3)
+    with (
+        served(*[item(503, {"code": "Busy", "message": "later"})] * 20) as (_, http),
+        pytest.raises(RpcError) as caught,
+    ):
+        submitter(http).submit(TASK, 100, 0.3)
+    assert caught.value.status == 503
