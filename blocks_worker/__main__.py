@@ -1,0 +1,6 @@
+"""`python -m blocks_worker` is `blocks-run`."""
+
+from blocks_worker.cli.run import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""From flags, environment, registry and card to the options of one instance."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blocks_worker.config import WorkerConfig, load_dotenv, worker_config
+from blocks_worker.errors import ConfigurationError
+from blocks_worker.handlers.loader import LoadedHandler, card_agent_name, resolve_card, resolve_handler
+from blocks_worker.handlers.registry import search_places
+from blocks_worker.observability.logs import setup_logging
+from blocks_worker.protocol.cards import check_card, load_card
+from blocks_worker.runtime.options import AgentInstanceOptions
+
+if TYPE_CHECKING:
+    from blocks_worker.cli.run import Flags
+
+CARD_FILE = "agent-card.json"
+_USUAL_HANDLER = "echo"
+
+
+def configured(flags: Flags) -> WorkerConfig:
+    """Return the configuration of the environment, of ``.env`` and of the flags, which win; logging is set up."""
+    load_dotenv(Path.cwd())
+    config = worker_config()
+    given: dict[str, Any] = {
+        "registry": flags.registry,
+        "drain_timeout": flags.drain_timeout,
+        "log_level": flags.log_level,
+        "log_format": flags.log_format,
+        "embedded_hub": False if flags.no_local else None,
+    }
+    config = replace(config, **{name: value for name, value in given.items() if value is not None})
+    setup_logging(config.log_level, config.log_format)
+    return config
+
+
+def chosen(flags: Flags, config: WorkerConfig) -> AgentInstanceOptions:
+    """Return the options of the instance.
+
+    Raises:
+        ConfigurationError, FileNotFoundError, ImportError, AttributeError, TypeError: with what to mend.
+    """
+    loaded = _loaded(flags, config, Path.cwd())
+    # What a handler imports later lies beside it too; behind all else, so that it hides nothing.
+    sys.path.extend(str(folder) for folder in loaded.folders if str(folder) not in sys.path)
+    options: dict[str, Any] = {**loaded.defaults}
+    if flags.concurrency is not None:
+        options["concurrency"] = flags.concurrency
+    return AgentInstanceOptions(
+        agent_name=loaded.agent_name,
+        handler=loaded.handler,
+        card=loaded.card,
+        description=loaded.description,
+        tags=list(loaded.tags),
+        instance_id=flags.instance_id,
+        drain_timeout=config.drain_timeout,
+        embedded_hub=config.embedded_hub,
+        **options,
+    )
+
+
+def _loaded(flags: Flags, config: WorkerConfig, folder: Path) -> LoadedHandler:
+    here = folder / CARD_FILE
+    if flags.handler is None and flags.card is not None:
+        return _warned(resolve_card(flags.card))
+    if flags.handler is None and here.is_file():
+        return _warned(resolve_card(here))
+    loaded = resolve_handler(
+        flags.handler or _USUAL_HANDLER, registry_path=config.registry, search=search_places(folder)
+    )
+    if loaded.card is None and flags.card is not None:
+        loaded = replace(loaded, card=_matching(flags.card, loaded.agent_name))
+    elif loaded.card is None and here.is_file():
+        loaded = replace(loaded, card=_perhaps(here, loaded.agent_name))
+    return _warned(loaded)
+
+
+def _matching(path: Path, agent_name: str) -> dict[str, Any]:
+    card = load_card(path)
+    if card_agent_name(card) != agent_name:
+        raise ConfigurationError(
+            f"{path} is the card of {card_agent_name(card)!r}, the handler's agent is {agent_name!r}; "
+            "name another card, or make identity.agentName equal"
+        )
+    return card
+
+
+def _perhaps(path: Path, agent_name: str) -> dict[str, Any] | None:
+    """Return the working folder's card when it is this agent's; nobody asked for another one."""
+    try:
+        card = load_card(path)
+    except ConfigurationError as error:
+        click.echo(f"[agent] card left aside: {error}", err=True)
+        return None
+    return card if card_agent_name(card) == agent_name else None
+
+
+def _warned(loaded: LoadedHandler) -> LoadedHandler:
+    for warning in check_card(loaded.card).warnings if loaded.card else ():
+        click.echo(f"[agent] card: {warning}", err=True)
+    return loaded

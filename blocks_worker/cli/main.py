@@ -1,0 +1,45 @@
+"""The command `blocks`: a group whose commands are loaded when they are called."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from blocks_worker import __version__
+
+_COMMANDS = {
+    "agents": "blocks_worker.cli.agents:agents",
+    "run": "blocks_worker.cli.run:run",
+    "send": "blocks_worker.cli.send:send",
+    "tasks": "blocks_worker.cli.tasks:tasks",
+}
+
+
+class _Commands(click.Group):
+    """Import one command's file only: `blocks send` needs no worker."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        del ctx
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name, or None."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.command(cls=_Commands)
+@click.version_option(__version__, prog_name="blocks")
+def blocks() -> None:
+    """Send tasks to agents and see what runs."""
+
+
+def main() -> None:
+    """Run `blocks`."""
+    blocks.main(prog_name="blocks")

@@ -1,0 +1,161 @@
+"""`blocks send`: send one task, show how it goes on standard error, and its artifacts on standard output."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blocks_worker.cli.access import errors_told
+from blocks_worker.cli.exits import Exit
+from blocks_worker.cli.output import end_with, printable
+from blocks_worker.client.client import TaskClient
+from blocks_worker.client.parts import file_part, text_part
+from blocks_worker.observability.redact import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from blocks_worker.artifacts import DownloadedArtifact
+    from blocks_worker.client.events import TaskEvent
+    from blocks_worker.client.session import TaskSession
+
+_COMPLETED = "completed"
+
+
+def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Read each ``id=VALUE``."""
+    pairs = [value.partition("=") for value in values]
+    for value, (part_id, sign, _) in zip(values, pairs, strict=True):
+        if not part_id or not sign:
+            raise click.BadParameter(f"{value!r} is not id=VALUE", ctx, param)
+    return [(part_id, text) for part_id, _, text in pairs]
+
+
+@click.command()
+@click.argument("agent")
+@click.argument("text", required=False)
+@click.option(
+    "--part",
+    "parts",
+    metavar="ID=VALUE",
+    multiple=True,
+    callback=_named_texts,
+    help="A text part with an id of its own.",
+)
+@click.option("--file", "files", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait.")
+@click.option("--save", type=click.Path(file_okay=False, path_type=Path), help="Write the artifacts into this folder.")
+@click.option("--billing-mode", type=click.Choice(["free", "paid"]), default="free", show_default=True)
+def send(
+    *,
+    agent: str,
+    text: str | None,
+    parts: list[tuple[str, str]],
+    files: tuple[Path, ...],
+    as_json: bool,
+    timeout: float,
+    save: Path | None,
+    billing_mode: str,
+) -> None:
+    """Send TEXT to AGENT and wait for the result; "-" as TEXT is standard input."""
+    with errors_told():
+        request = _parts(text, parts, files)
+        with TaskClient.create(billing_mode) as client, client.send_message(agent, request) as session:
+            event = _wait(session, timeout)
+            artifacts = [session.download_artifact(ref) for ref in session.list_artifacts()]
+            saved = [] if save is None else session.save_artifacts(save)
+    if as_json:
+        click.echo(json.dumps(_outcome(event, artifacts), indent=2))
+    elif save is None:
+        _print(artifacts)
+    for path in saved:
+        click.echo(f"saved {one_line(str(path))}", err=True)
+    if event.state != _COMPLETED:
+        end_with(Exit.FAILED, f"task {event.task_id} {event.state}: {event.error or event.reason or 'no reason given'}")
+
+
+def _parts(text: str | None, named: list[tuple[str, str]], files: tuple[Path, ...]) -> list[Any]:
+    said = sys.stdin.read() if text == "-" else text
+    texts = [] if said is None else [text_part(said)]
+    ids = ["file" if number == 1 else f"file-{number}" for number in range(1, len(files) + 1)]
+    return [
+        *texts,
+        *(text_part(value, part_id) for part_id, value in named),
+        *(file_part(path, part_id=part_id) for part_id, path in zip(ids, files, strict=True)),
+    ]
+
+
+def _wait(session: TaskSession, timeout: float) -> TaskEvent:
+    """Wait for the end and show what comes meanwhile; Ctrl-C asks the task to stop."""
+    try:
+        with _shown(f"task {session.task_id}") as show:
+            session.on_progress(show)
+            return session.wait_for_terminal(timeout)
+    except KeyboardInterrupt:
+        session.cancel("interrupted at the command line")
+        raise
+
+
+@contextlib.contextmanager
+def _shown(title: str) -> Iterator[Callable[[TaskEvent], None]]:
+    """Yield what shows a progress event: a moving line on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda event: click.echo(_said(event), err=True) if event.message else None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status(title) as status:
+        yield lambda event: status.update(escape(f"{title}: {_said(event)}"))
+
+
+def _said(event: TaskEvent) -> str:
+    done = f"{event.progress:.0%}" if event.progress else ""
+    return one_line(" ".join(word for word in (done, event.message or event.state or "") if word))
+
+
+def _print(artifacts: list[DownloadedArtifact]) -> None:
+    for number, artifact in enumerate(artifacts, 1):
+        text = _text(artifact)
+        if text is not None:
+            click.echo(printable(text) if sys.stdout.isatty() else text)
+        elif sys.stdout.isatty():
+            click.echo(
+                f"artifact {number} is {one_line(artifact.mime_type)}, {len(artifact.data)} bytes: use --save DIR",
+                err=True,
+            )
+        else:
+            sys.stdout.buffer.write(artifact.data)
+
+
+def _text(artifact: DownloadedArtifact) -> str | None:
+    try:
+        text = artifact.data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def _outcome(event: TaskEvent, artifacts: list[DownloadedArtifact]) -> dict[str, Any]:
+    found = {
+        "taskId": event.task_id,
+        "state": event.state,
+        "error": event.error,
+        "errorCode": event.error_code,
+        "reason": event.reason,
+        "artifacts": [_described(artifact) for artifact in artifacts],
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _described(artifact: DownloadedArtifact) -> dict[str, Any]:
+    text = _text(artifact)
+    content = {"data": base64.b64encode(artifact.data).decode()} if text is None else {"text": text}
+    return {"fileName": artifact.file_name, "mimeType": artifact.mime_type, "size": len(artifact.data), **content}

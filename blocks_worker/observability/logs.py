@@ -1,0 +1,219 @@
+"""Logging: one record, one line, as text or JSON, with the task it belongs to and without secrets.
+
+The library only writes to loggers below ``blocks_worker``; `setup_logging` is for programs. It puts one
+handler on the root logger, so a user's own loggers come out the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import copy
+import logging
+import re
+import sys
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, TextIO
+
+from pythonjsonlogger.json import JsonFormatter
+
+from blocks_worker.observability.redact import clean, clean_value, one_line, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
+
+LEVELS = {"error": logging.ERROR, "warn": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
+#: Characters of a traceback, its end: the line that raised stands there.
+MAX_TRACEBACK = 8192
+#: Foreign loggers that tell addresses and headers below WARNING. Filters do not reach a logger's
+#: children, so the ones that speak are named too.
+FOREIGN = (
+    "pubnub",
+    "httpx",
+    "httpcore",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "h2",
+    "hpack",
+    "urllib3",
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.util.retry",
+)
+
+_task: contextvars.ContextVar[str | None] = contextvars.ContextVar("blocks_worker_task", default=None)
+_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_BOUND = ("agent", "instance", "task")
+_EVENT = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+def setup_logging(level: str = "info", fmt: str = "auto", stream: TextIO | None = None) -> None:
+    """Send all logging to the stream (standard error), one line a record.
+
+    A second call replaces the first one's handler.
+
+    Args:
+        level: ``error``, ``warn``, ``info`` or ``debug``.
+        fmt: ``text``, ``json``, or ``auto``: text on a terminal, JSON elsewhere.
+        stream: where to write.
+    """
+    stream = sys.stderr if stream is None else stream
+    as_text = fmt == "text" or (fmt == "auto" and stream.isatty())
+    handler = _Lines(stream, _TextLines() if as_text else _JsonLines())
+    root = logging.getLogger()
+    for earlier in _ours(root):
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(LEVELS[level])
+    for name in FOREIGN:
+        quieten(name, LEVELS[level])
+
+
+def quieten(name: str, level: int = logging.WARNING) -> None:
+    """Let a foreign logger tell warnings and worse only, and no secrets."""
+    logger = logging.getLogger(name)
+    logger.setLevel(max(level, logging.WARNING))
+    if not any(isinstance(known, RedactingFilter) for known in logger.filters):
+        logger.addFilter(RedactingFilter())
+
+
+def name_process(*, agent: str, instance: str) -> None:
+    """Put the names of agent and instance on every line from now on."""
+    for handler in _ours(logging.getLogger()):
+        handler.names = {"agent": agent, "instance": instance}
+
+
+@contextlib.contextmanager
+def bind_task(task_id: str) -> Iterator[None]:
+    """Put the task's id on every line that this thread or coroutine writes inside the block."""
+    token = _task.set(task_id)
+    try:
+        yield
+    finally:
+        _task.reset(token)
+
+
+class TaskLogger(logging.LoggerAdapter[logging.Logger]):
+    """Be a logger whose every line carries the id of one task."""
+
+    def __init__(self, task_id: str, logger: logging.Logger | None = None) -> None:
+        super().__init__(logger or logging.getLogger("blocks_worker.task"), {"task": task_id})
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the task to the caller's own fields."""
+        return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})}}
+
+
+def task_logger(task_id: str) -> TaskLogger:
+    """Return the logger of one task, for code that may run on any thread."""
+    return TaskLogger(task_id)
+
+
+class RedactingFilter(logging.Filter):
+    """Clean the records of a foreign logger in place, so that no handler, whoever's it is, writes a secret."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Clean the record and let it pass."""
+        _clean(record)
+        return True
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Be the one handler of a program; it knows the names of agent and instance."""
+
+    def __init__(self, stream: TextIO, formatter: logging.Formatter) -> None:
+        super().__init__(stream)
+        self.names: dict[str, str] = {}
+        self.setFormatter(formatter)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; the record itself is left as it is, for the user's own handlers."""
+        record = copy.copy(record)
+        for name, value in {**self.names, "task": _task.get()}.items():
+            if getattr(record, name, None) is None:
+                setattr(record, name, value)
+        _clean(record)
+        return super().format(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
+        """Drop a line that cannot be written: the usual dump of it would hold the secrets that were blanked."""
+
+
+class _JsonLines(JsonFormatter):
+    """Write a record as one JSON object."""
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        """Fill the object in the order in which people read it."""
+        del message_dict
+        log_data.update(ts=_moment(record), level=_level(record), message=record.getMessage(), event=_event(record))
+        log_data.update(_bound(record))
+        log_data.update(logger=record.name, **_fields(record))
+        if record.exc_text:
+            log_data["exception"] = record.exc_text
+
+
+class _TextLines(logging.Formatter):
+    """Write a record as one line for people; a traceback follows, marked, so that it looks like no record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        pairs = {**_fields(record), **_bound(record)}
+        told = "".join(f" {name}={_quoted(value)}" for name, value in pairs.items())
+        line = f"{_moment(record)} {_level(record).upper():5} {record.getMessage()}{told}"
+        trace = (record.exc_text or "").splitlines()
+        return "\n".join([line, *(f"  | {one_line(part)}" for part in trace)])
+
+
+def _quoted(value: object) -> str:
+    """Return a value such that it cannot pass for another field."""
+    text = str(value)
+    return f'"{text}"' if " " in text or "=" in text else text
+
+
+def _ours(root: logging.Logger) -> list[_Lines]:
+    return [handler for handler in root.handlers if isinstance(handler, _Lines)]
+
+
+def _clean(record: logging.LogRecord) -> None:
+    """Blank the secrets in message, arguments, fields and exception, and keep each on its line."""
+    record.msg, record.args = clean(_message(record)), None
+    for name in set(vars(record)) - _USUAL:
+        setattr(record, name, clean_value(name, getattr(record, name)))
+    if record.exc_info and not record.exc_text:
+        record.exc_text = logging.Formatter().formatException(record.exc_info)
+    if record.exc_text:
+        record.exc_text = redact(record.exc_text)[-MAX_TRACEBACK:]
+    record.exc_info = None
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - a caller's bad arguments must not end in a raw dump on stderr
+        return f"{record.msg} (with arguments that do not fit)"
+
+
+def _moment(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, tz=timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _level(record: logging.LogRecord) -> str:
+    return {"WARNING": "warn", "CRITICAL": "error"}.get(record.levelname, record.levelname.lower())
+
+
+def _event(record: logging.LogRecord) -> str | None:
+    """Return the fixed word of the record: the field ``event``, or the message when it is one word."""
+    message = record.getMessage()
+    return getattr(record, "event", None) or (message if _EVENT.match(message) else None)
+
+
+def _bound(record: logging.LogRecord) -> dict[str, Any]:
+    values = {name: getattr(record, name, None) for name in _BOUND}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    skipped = {*_USUAL, *_BOUND, "event"}
+    return {name: value for name, value in vars(record).items() if name not in skipped}
