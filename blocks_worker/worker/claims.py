@@ -1,0 +1,75 @@
+"""How an offered task becomes ours: claims in natural batches, repeated until the offer is too old."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from blocks_worker.concurrency import Backoff, Batcher
+from blocks_worker.errors import BlocksError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blocks_worker.concurrency import Clock, Entropy
+    from blocks_worker.controlplane.api import ItemResult
+    from blocks_worker.protocol.leases import Claim, ClaimAnswer
+    from blocks_worker.worker.counters import Counters
+    from blocks_worker.worker.ports import WorkApi
+
+_logger = logging.getLogger(__name__)
+
+#: Seconds until a claim without an answer is repeated; an answer that comes later is not used.
+CLAIM_TIMEOUT = 5.0
+
+
+class Claims:
+    """Claim and refuse offers; the threads that do it at the same moment share one request."""
+
+    def __init__(self, api: WorkApi, *, clock: Clock, entropy: Entropy, counters: Counters) -> None:
+        self._api = api
+        self._clock = clock
+        self._entropy = entropy
+        self._counters = counters
+        self._never = threading.Event()
+        self._batcher: Batcher[Claim, ItemResult[ClaimAnswer]] = Batcher(self._flush)
+
+    def claim(self, claim: Claim, until: float) -> ClaimAnswer | None:
+        """Return the lease, or None when the hub refused or the offer grew too old meanwhile."""
+        backoff = Backoff(self._entropy, cap=2.0)
+        while True:
+            now = self._clock.monotonic()
+            if now >= until:
+                self._counters.count("claims_too_late")
+                return None
+            result = self._try(claim)
+            if result is not None and self._clock.monotonic() < until:
+                return self._lease(claim, result)
+            self._clock.wait(self._never, max(0.0, min(backoff.next(), until - self._clock.monotonic())))
+
+    def refuse(self, nacks: Sequence[Claim]) -> None:
+        """Send offers back."""
+        self._batcher.call_many(nacks)
+
+    def _try(self, claim: Claim) -> ItemResult[ClaimAnswer] | None:
+        """Return the hub's answer; None when there is none worth the name."""
+        try:
+            result = self._batcher.call(claim)
+        except BlocksError as error:
+            self._counters.count("claims_failed")
+            _logger.debug("claim_retry", extra={"task": claim.task_id, "error": str(error)})
+            return None
+        not_now = result.status >= HTTPStatus.INTERNAL_SERVER_ERROR or result.status == HTTPStatus.TOO_MANY_REQUESTS
+        return None if not_now else result
+
+    def _lease(self, claim: Claim, result: ItemResult[ClaimAnswer]) -> ClaimAnswer | None:
+        if result.status == HTTPStatus.OK and result.body is not None:
+            return result.body
+        self._counters.count("claims_refused")
+        _logger.debug("claim_refused", extra={"task": claim.task_id, "status": result.status})
+        return None
+
+    def _flush(self, items: Sequence[Claim]) -> Sequence[ItemResult[ClaimAnswer]]:
+        return self._api.claims(items, timeout=CLAIM_TIMEOUT)

@@ -1,0 +1,68 @@
+"""Draining: take nothing new, let runs finish, ask the rest to stop, give back what still runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from blocks_worker.concurrency import Deadline
+from blocks_worker.worker.run import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.concurrency import Clock
+    from blocks_worker.worker.dispatcher import Dispatcher
+    from blocks_worker.worker.heartbeat import Beat
+    from blocks_worker.worker.presence import Presence
+    from blocks_worker.worker.run import Run
+    from blocks_worker.worker.running import Running
+
+_logger = logging.getLogger(__name__)
+
+
+class Drain:
+    """Empty the slots by a deadline; heartbeats, and so leases, go on all the while."""
+
+    #: Seconds that a run has after it was asked to stop.
+    GRACE = 5.0
+
+    def __init__(
+        self,
+        *,
+        running: Running,
+        dispatcher: Dispatcher,
+        beat: Beat,
+        presence: Presence,
+        end: Callable[[Run, Ending], bool],
+        clock: Clock,
+    ) -> None:
+        self._running = running
+        self._dispatcher = dispatcher
+        self._beat = beat
+        self._presence = presence
+        self._end = end
+        self._clock = clock
+        self._hurry = threading.Event()
+
+    def hurry(self) -> None:
+        """Wait for no run any longer."""
+        self._hurry.set()
+        self._running.wake_waiters()
+
+    def run(self, timeout: float) -> None:
+        """Drain; runs have `timeout` seconds to finish, and then the grace to stop."""
+        _logger.info("draining", extra={"active": len(self._running.active_tasks()), "timeout": timeout})
+        self._dispatcher.close()
+        self._beat.draining = True
+        self._presence.wake()
+        if self._running.wait_idle(Deadline(timeout, self._clock), self._hurry):
+            return
+        for run in self._running.busy():
+            run.give_back()
+        self._running.wait_idle(Deadline(self.GRACE, self._clock))
+        for run in self._running.held():
+            # Its partial result is not wanted: the task starts anew elsewhere, with no attempt counted.
+            if run.ending is None and self._end(run, Ending("released")):
+                _logger.info("given_back", extra={"task": run.task_id})

@@ -1,0 +1,127 @@
+"""The half of a worker that carries out tasks: from an offer that came in to the report that was answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blocks_worker.worker.claims import Claims
+from blocks_worker.worker.counters import Counters
+from blocks_worker.worker.deadlines import Deadlines
+from blocks_worker.worker.dispatcher import Dispatcher
+from blocks_worker.worker.endings import Endings
+from blocks_worker.worker.executor import SlotExecutor
+from blocks_worker.worker.hooks import Hooks
+from blocks_worker.worker.intake import Intake
+from blocks_worker.worker.loop import CoroutineLoop
+from blocks_worker.worker.middleware.logs import TaskLog
+from blocks_worker.worker.middleware.time_limit import TimeLimit
+from blocks_worker.worker.publisher import Publisher
+from blocks_worker.worker.running import Running
+from blocks_worker.worker.standing import Standing
+from blocks_worker.worker.task_run import TaskRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from blocks_worker.concurrency import Clock, Entropy
+    from blocks_worker.handlers.base import Handler
+    from blocks_worker.protocol.leases import Numbers
+    from blocks_worker.worker.middleware.base import Middleware
+    from blocks_worker.worker.ports import WorkApi
+    from blocks_worker.worker.run import Ending, Run
+    from blocks_worker.worker.settings import WorkerSettings
+
+
+class Engine:
+    """Make and hold the parts of the data walk: dispatcher, slots, claims, runs, reports, limits."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        handler: Handler,
+        api: WorkApi,
+        *,
+        task_client: Callable[[], object] | None,
+        middleware: Sequence[Middleware],
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self.counters = Counters()
+        self.standing = Standing()
+        self.running = Running(settings.concurrency)
+        self.dispatcher = Dispatcher(self.running)
+        self.executor = SlotExecutor(settings.concurrency)
+        self.deadlines = Deadlines(clock)
+        self.loop = CoroutineLoop()
+        self.endings = self._endings(clock)
+        claims = Claims(api, clock=clock, entropy=entropy, counters=self.counters)
+        self.publisher = Publisher(
+            api, heard=self.endings, nack=claims.refuse, clock=clock, entropy=entropy, counters=self.counters
+        )
+        self._time_limit = self._limits(clock)
+        self._hooks = Hooks([TaskLog(clock), self._time_limit, *middleware])
+        self._task_run = self._runs(settings, handler, claims, task_client, clock)
+        self.intake = Intake(
+            self.dispatcher, begin=self._begin, refuse=self.publisher.refuse, clock=clock, counters=self.counters
+        )
+
+    def start(self) -> None:
+        """Start the threads: the first offer must find them."""
+        self.executor.open()
+        self.deadlines.start()
+        self.publisher.start()
+
+    def use(self, numbers: Numbers) -> None:
+        """Take over the hub's numbers."""
+        self._time_limit.cancel_grace = numbers.cancel_grace
+        self._time_limit.terminate_grace = numbers.terminate_grace
+
+    def _endings(self, clock: Clock) -> Endings:
+        return Endings(
+            decide=self._decide,
+            running=self.running,
+            dispatcher=self.dispatcher,
+            hooks=lambda: self._hooks,
+            clock=clock,
+            counters=self.counters,
+        )
+
+    def _limits(self, clock: Clock) -> TimeLimit:
+        return TimeLimit(
+            deadlines=self.deadlines,
+            executor=self.executor,
+            running=self.running,
+            end=self.endings.end,
+            clock=clock,
+            counters=self.counters,
+        )
+
+    def _runs(
+        self,
+        settings: WorkerSettings,
+        handler: Handler,
+        claims: Claims,
+        task_client: Callable[[], object] | None,
+        clock: Clock,
+    ) -> TaskRun:
+        return TaskRun(
+            settings=settings,
+            handler=handler,
+            standing=self.standing,
+            claims=claims,
+            publisher=self.publisher,
+            endings=self.endings,
+            running=self.running,
+            dispatcher=self.dispatcher,
+            hooks=self._hooks,
+            loop=self.loop,
+            task_client=task_client,
+            clock=clock,
+            counters=self.counters,
+        )
+
+    def _begin(self, run: Run) -> None:
+        self.executor.start(self._task_run, run)
+
+    def _decide(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None) -> bool:
+        return self.publisher.end(run, ending, leave)

@@ -1,0 +1,121 @@
+"""The thread that reads the control channel: decodes, checks and hands over; it never calls the network."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blocks_worker.concurrency import ServiceThread
+from blocks_worker.errors import InvalidMessageError, TransportClosedError
+from blocks_worker.protocol.control import CancelRun, ControlMessage, Drain, Probe, StartTask, open_signed
+from blocks_worker.transports.base import Gap, Link, Message, Status
+from blocks_worker.worker.replay import ReplayWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.transports.base import Received, Subscription
+    from blocks_worker.worker.counters import Counters
+    from blocks_worker.worker.run import RunKey
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ears:
+    """Whom the listener tells of what it heard; each returns at once.
+
+    Attributes:
+        reconcile: something may have been missed: the hub is to be asked.
+    """
+
+    offer: Callable[[StartTask], None]
+    cancel: Callable[[RunKey, str | None], None]
+    probe: Callable[[str], None]
+    drain: Callable[[], None]
+    reconcile: Callable[[], None]
+
+
+class Listener:
+    """Own the thread "listener" over one subscription; every message is hostile until its signature was checked."""
+
+    def __init__(self, ears: Ears, counters: Counters) -> None:
+        self._ears = ears
+        self._counters = counters
+        self._subscription: Subscription | None = None
+        self._thread: ServiceThread | None = None
+        self._key = ""
+        self._window = ReplayWindow()
+
+    def listen(self, subscription: Subscription, key: str) -> None:
+        """Begin to read; messages must be signed with this key."""
+        self.rekey(key)
+        self._subscription = subscription
+        self._thread = ServiceThread("listener", self._serve)
+        self._thread.start()
+
+    def rekey(self, key: str) -> None:
+        """Expect another key from now on, whose numbers begin anew."""
+        if key != self._key:
+            # The window first: a message of the new key must not meet the numbers of the old one.
+            self._window = ReplayWindow()
+            self._key = key
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait until the closed subscription has ended the thread; tell whether it did."""
+        return self._thread is None or self._thread.join(timeout)
+
+    def _serve(self) -> None:
+        subscription = self._subscription
+        while subscription is not None:
+            try:
+                received = subscription.receive()
+            except TransportClosedError:
+                return
+            for item in received:
+                self._guarded(item)
+            last = next((item for item in reversed(received) if isinstance(item, Message)), None)
+            if last is not None:
+                subscription.commit(last.position)
+
+    def _guarded(self, item: Received) -> None:
+        try:
+            self._hear(item)
+        except InvalidMessageError as error:
+            self._counters.count(f"messages_refused_{error.reason}")
+            _logger.debug("message_refused", extra={"reason": error.reason})
+        except Exception:  # one message must never end the thread that hears all others
+            self._counters.count("messages_failed")
+            _logger.exception("message_failed")
+
+    def _hear(self, item: Received) -> None:
+        if isinstance(item, Status):
+            self._note(item)
+        elif isinstance(item, Gap):
+            self._counters.count("gaps_repaired" if item.filled else "gaps_open")
+            if not item.filled:
+                self._ears.reconcile()
+        else:
+            sequence, control = open_signed(item.body, self._key)
+            if not self._window.is_new(sequence):
+                raise InvalidMessageError("replay", "this message was here before")
+            self._hand_over(control)
+
+    def _hand_over(self, control: ControlMessage) -> None:
+        if isinstance(control, StartTask):
+            self._ears.offer(control)
+        elif isinstance(control, CancelRun):
+            self._ears.cancel((control.task_id, control.epoch), control.reason)
+        elif isinstance(control, Probe):
+            self._ears.probe(control.nonce)
+        elif isinstance(control, Drain):
+            self._ears.drain()
+
+    def _note(self, status: Status) -> None:
+        self._counters.count(f"transport_{status.link.value}")
+        if status.link is Link.RECOVERED:
+            _logger.info("transport_recovered", extra={"detail": status.detail})
+            self._ears.reconcile()
+        elif status.link is not Link.CONNECTED:
+            _logger.warning("transport_retry", extra={"link": status.link.value, "detail": status.detail})

@@ -1,0 +1,115 @@
+"""No run for ever: the limit of a run, the grace after a cancel, and what becomes of a thread that ignores both."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from blocks_worker.worker.middleware.base import Middleware
+from blocks_worker.worker.run import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.concurrency import Clock
+    from blocks_worker.worker.counters import Counters
+    from blocks_worker.worker.deadlines import Deadlines, Entry
+    from blocks_worker.worker.executor import SlotExecutor
+    from blocks_worker.worker.run import Run, RunKey
+    from blocks_worker.worker.running import Running
+
+_logger = logging.getLogger(__name__)
+
+TERMINATED = "terminated"
+
+
+class TimeLimit(Middleware):
+    """End runs that take too long, and give up their threads.
+
+    At its limit a run is reported failed at once and its cancel event is set; after a cancel it has a
+    grace. A thread that is still at work when its grace is over is abandoned and its slot replaced.
+    """
+
+    def __init__(
+        self,
+        *,
+        deadlines: Deadlines,
+        executor: SlotExecutor,
+        running: Running,
+        end: Callable[[Run, Ending], bool],
+        clock: Clock,
+        counters: Counters,
+        cancel_grace: float = 30.0,
+        terminate_grace: float = 5.0,
+    ) -> None:
+        self._deadlines = deadlines
+        self._executor = executor
+        self._running = running
+        self._end = end
+        self._clock = clock
+        self._counters = counters
+        self.cancel_grace = cancel_grace
+        self.terminate_grace = terminate_grace
+        self._lock = threading.Lock()
+        self._limits: dict[RunKey, Entry] = {}
+
+    def before_run(self, run: Run) -> None:
+        """Begin to watch the run."""
+        if run.deadline is not None:
+            self._watch(run, run.deadline, lambda: self._expire(run))
+        if run.is_cancelled:  # between the claim and here: the limit must not take the place of the grace
+            self.on_cancel(run)
+
+    def on_cancel(self, run: Run) -> None:
+        """Give the run its grace."""
+        if run.ending is None:
+            grace = self.terminate_grace if run.cancel_reason == TERMINATED else self.cancel_grace
+            self._watch(run, self._clock.monotonic() + grace, lambda: self._force(run))
+
+    def after_run(self, run: Run, ending: Ending) -> None:
+        """Watch no more; of a run that was fenced or expired, watch the thread."""
+        self._forget(run)
+        if ending.state == "fenced" or run.is_expired:
+            self._deadlines.at(self._clock.monotonic() + self.cancel_grace, lambda: self._abandon(run))
+
+    def _watch(self, run: Run, moment: float, act: Callable[[], object]) -> None:
+        entry = self._deadlines.at(moment, act)
+        with self._lock:
+            older = self._limits.get(run.key)
+            self._limits[run.key] = entry
+        if older is not None:
+            self._deadlines.call_off(older)
+        if run.ending is not None:  # it ended between the two: nobody would call this off any more
+            self._forget(run)
+
+    def _forget(self, run: Run) -> None:
+        with self._lock:
+            entry = self._limits.pop(run.key, None)
+        if entry is not None:
+            self._deadlines.call_off(entry)
+
+    def _expire(self, run: Run) -> None:
+        self._forget(run)
+        run.is_expired = True
+        ending = Ending("failed", error="timeout", error_code="timeout", reason=run.limit)
+        if self._end(run, ending):
+            self._counters.count("runs_expired")
+        run.wake()
+
+    def _force(self, run: Run) -> None:
+        self._forget(run)
+        state = Ending("canceled", reason=TERMINATED if run.cancel_reason == TERMINATED else "forced")
+        if self._end(run, state):
+            self._counters.count("runs_forced")
+        self._abandon(run)
+
+    def _abandon(self, run: Run) -> None:
+        """Give up the thread, if it is still at this run."""
+        if not any(busy is run for busy in self._running.busy()):
+            return
+        replaced = self._executor.abandon(run)
+        self._counters.count("threads_abandoned" if replaced else "threads_hung")
+        _logger.warning("thread_abandoned", extra={"task": run.task_id, "replaced": replaced})
+        if replaced:
+            self._running.slot_back(run)

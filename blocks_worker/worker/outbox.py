@@ -1,0 +1,245 @@
+"""What one run has to say and the hub has not yet answered: numbered, in order, with its ending last.
+
+Pure: now is passed in, nothing is sent here, and whoever holds it guards it with one lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from blocks_worker.errors import MessageTooLargeError, TaskFinishedError
+from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.events import MAX_EVENT, EventBody
+from blocks_worker.protocol.leases import Outcome, Report, ReportEvent
+
+if TYPE_CHECKING:
+    from blocks_worker.worker.run import Ending, RunKey
+
+#: What may wait for the hub's answer before who emits has to wait.
+BUFFER_EVENTS = 256
+BUFFER_BYTES = 4 * 1024 * 1024
+#: Events of one report; the rest is the next report.
+REPORT_EVENTS = 256
+#: Seconds between two texts of a status.
+STATUS_INTERVAL = 1.0
+#: Seconds in which the first events of a run wait for its outcome, so that a short task is one report.
+HOLD = 0.02
+#: Longest texts that the hub takes in an outcome, in characters.
+MAX_ERROR = 4096
+MAX_REASON = 1024
+
+
+class Outbox:
+    """Number the events of one run, keep them until they were answered, and end once."""
+
+    def __init__(self, key: RunKey) -> None:
+        self.key = key
+        self.lease = ""
+        self._events: deque[tuple[int, bytes]] = deque()
+        self._size = 0
+        self._last_n = 0
+        self._outcome: Outcome | None = None
+        self._release = False
+        self._waiting: EventBody | None = None
+        self._status_at = float("-inf")
+        self._hold_until = 0.0
+        self._not_before = 0.0
+        self._is_open = False
+        self._is_over = False
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether more may be said."""
+        return self._is_open
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether its ending is known, sent or not."""
+        return self._outcome is not None or self._release or self._is_over
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether who emits has to wait."""
+        return len(self._events) >= BUFFER_EVENTS or self._size >= BUFFER_BYTES
+
+    def open(self, lease: str, now: float) -> None:
+        """Begin, now that the run has its lease."""
+        self.lease = lease
+        self._is_open = not self._is_over
+        self._hold_until = now + HOLD
+
+    def append(self, body: bytes) -> None:
+        """Add an event.
+
+        Raises:
+            TaskFinishedError: the run has ended.
+            MessageTooLargeError: no hub would take it.
+        """
+        if not self._is_open:
+            raise TaskFinishedError(self.key[0])
+        if len(body) > MAX_EVENT:
+            raise MessageTooLargeError(len(body), MAX_EVENT)
+        self._add(body)
+
+    def latest(self, event: EventBody, now: float) -> None:
+        """Add a status at its pace: the newest text and the newest fraction wait for their second."""
+        if not self._is_open:
+            raise TaskFinishedError(self.key[0])
+        event = _merged(self._waiting, event)
+        if len(encode(event)) > MAX_EVENT:
+            raise MessageTooLargeError(len(encode(event)), MAX_EVENT)
+        self._waiting = event
+        self._flush_status(now)
+
+    def finish(self, ending: Ending, now: float) -> bool:
+        """End with an outcome; tell whether this ending is the first."""
+        if not self._close(now):
+            return False
+        self._outcome = _outcome(self.key[1], self._last_n, ending)
+        return True
+
+    def release(self, now: float) -> bool:
+        """End by giving the task back; tell whether this ending is the first."""
+        if not self._close(now):
+            return False
+        self._release = True
+        return True
+
+    def drop(self) -> bool:
+        """End without another word, for the task is not ours any more; tell whether it still had an open end."""
+        first = not self.has_ended
+        self._is_open = False
+        self._is_over = True
+        self._events.clear()
+        self._size = 0
+        self._waiting = None
+        return first
+
+    def due_at(self) -> float | None:
+        """Return when there is something to send; None when there is nothing."""
+        if self._is_over or not self.lease:
+            return None
+        if self._outcome is not None or self._release:
+            return self._not_before
+        due = []
+        if self._events:
+            due.append(max(self._hold_until, self._not_before))
+        if self._waiting is not None:
+            due.append(max(self._status_at + STATUS_INTERVAL, self._not_before))
+        return min(due, default=None)
+
+    def take(self, now: float, room: int) -> tuple[Report, int] | None:
+        """Return the next report and its bytes, at most `room` unless one event is more; None when none is due."""
+        due = self.due_at()
+        if due is None or due > now:
+            return None
+        self._flush_status(now)
+        events: list[ReportEvent] = []
+        size = 0
+        for n, body in self._events:
+            if events and (size + len(body) > room or len(events) == REPORT_EVENTS):
+                break
+            size += len(body)
+            events.append(ReportEvent(n=n, body=msgspec.Raw(body)))
+        report = Report(task_id=self.key[0], epoch=self.key[1], lease=self.lease, events=events)
+        if len(events) == len(self._events):
+            report.outcome = self._outcome
+            report.release = self._release
+        return report, size
+
+    def answered(self, report: Report) -> bool:
+        """Take note that the hub has it; tell whether all is said."""
+        if report.events:
+            self._forget_until(report.events[-1].n)
+        if report.outcome is None and not report.release:
+            return False
+        self.drop()
+        return True
+
+    def expected(self, n: int | None) -> bool:
+        """Send again from `n`; tell whether that is possible."""
+        if n is None or n > self._last_n + 1 or (n <= self._last_n and n < self._first_kept()):
+            return False
+        self._forget_until(n - 1)
+        return True
+
+    def later(self, when: float) -> None:
+        """Try again at that moment, for the hub could not deal with it now."""
+        self._not_before = when
+
+    def refused(self, report: Report, ending: Ending, now: float) -> bool:
+        """End as failed because the hub cannot take an event of this report; tell whether that is possible."""
+        if not report.events:
+            return False
+        self._last_n = report.events[0].n - 1
+        self._events.clear()
+        self._size = 0
+        self._waiting = None
+        self._is_open = False
+        self._release = False
+        self._outcome = _outcome(self.key[1], self._last_n, ending)
+        self._not_before = now
+        return True
+
+    def _add(self, body: bytes) -> None:
+        self._last_n += 1
+        self._events.append((self._last_n, body))
+        self._size += len(body)
+
+    def _flush_status(self, now: float) -> None:
+        if self._waiting is None or (self._is_open and now < self._status_at + STATUS_INTERVAL):
+            return
+        self._add(encode(self._waiting))
+        self._waiting = None
+        self._status_at = now
+
+    def _close(self, now: float) -> bool:
+        if self.has_ended or not self.lease:
+            return False
+        self._is_open = False
+        self._flush_status(now)
+        return True
+
+    def _first_kept(self) -> int:
+        return self._events[0][0] if self._events else self._last_n + 1
+
+    def _forget_until(self, n: int) -> None:
+        while self._events and self._events[0][0] <= n:
+            self._size -= len(self._events.popleft()[1])
+
+
+def _merged(older: EventBody | None, newer: EventBody) -> EventBody:
+    """Let the newer say what it says, and the older what the newer leaves out."""
+    if older is None:
+        return newer
+    progress = older.progress if newer.progress is None else newer.progress
+    message = older.message if newer.message is None else newer.message
+    return EventBody(type="progress", progress=progress, message=message)
+
+
+def _outcome(epoch: int, last_n: int, ending: Ending) -> Outcome:
+    """Put an ending into wire form; its digest tells a repeat from another outcome."""
+    if ending.state not in ("completed", "failed", "canceled"):
+        raise ValueError(f"{ending.state} is no outcome")
+    outcome = Outcome(
+        state=ending.state,
+        last_n=last_n,
+        digest="",
+        error=_fitting(ending.error, MAX_ERROR),
+        error_code=ending.error_code,
+        reason=_fitting(ending.reason, MAX_REASON),
+    )
+    outcome.digest = hashlib.sha256(b"%d." % epoch + encode(outcome)).hexdigest()
+    return outcome
+
+
+def _fitting(text: str | None, limit: int) -> str | None:
+    """Cut a text to what travels, and replace what JSON cannot carry."""
+    if text is None:
+        return None
+    clean = text.encode("utf-8", errors="replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -1,0 +1,71 @@
+"""What the worker needs of others, as it needs it: the hub's work endpoints and a login."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blocks_worker.concurrency import Deadline
+    from blocks_worker.controlplane.api import ItemResult
+    from blocks_worker.protocol.leases import (
+        Claim,
+        ClaimAnswer,
+        ConnectAnswer,
+        Heartbeat,
+        HeartbeatAnswer,
+        Report,
+        ReportAnswer,
+    )
+
+
+class WorkApi(Protocol):
+    """Be the three calls of a worker's life.
+
+    Each raises `HubUnavailableError` when nothing answered in time and `RpcError` when the whole was refused.
+    """
+
+    def claims(self, items: Sequence[Claim], *, timeout: float) -> Sequence[ItemResult[ClaimAnswer]]:
+        """Take or refuse offered tasks; one result an item, in order."""
+
+    def reports(self, items: Sequence[Report], *, timeout: float) -> Sequence[ItemResult[ReportAnswer]]:
+        """Say what runs have to say; one result an item, in order."""
+
+    def heartbeat(self, beat: Heartbeat, *, timeout: float) -> HeartbeatAnswer:
+        """Say that the instance lives."""
+
+
+class Login(Protocol):
+    """Be one instance's standing with the hub; it is the transport's `Grants` too."""
+
+    @property
+    def api(self) -> WorkApi:
+        """The hub's calls under this login's token."""
+
+    @property
+    def incarnation(self) -> str:
+        """The name of this process life."""
+
+    def connect(self) -> ConnectAnswer:
+        """Register; one try.
+
+        Raises:
+            AgentAuthFatalError: refused for good.
+            HubUnavailableError, RpcError: not now.
+        """
+
+    def renew_incarnation(self) -> None:
+        """Take a new name: the hub does not know the old one any more."""
+
+    def start(self) -> None:
+        """Begin to renew the tokens in time."""
+
+    def close(self, deadline: Deadline) -> None:
+        """Stop renewing."""
+
+    def token(self) -> str | None:
+        """Return the token by which the transport reads its channels."""
+
+    def refresh(self, refused: str | None) -> bool:
+        """Get another token because this one was refused."""

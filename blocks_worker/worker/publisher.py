@@ -1,0 +1,299 @@
+"""The thread that brings the hub what runs have to say, in natural batches, until the hub has answered."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+from blocks_worker.concurrency import BATCH_ITEMS, Backoff, ServiceThread
+from blocks_worker.errors import BlocksError, PublishTimeoutError, TaskCancelledError
+from blocks_worker.protocol.codec import encode
+from blocks_worker.worker.run import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from blocks_worker.concurrency import Clock, Deadline, Entropy
+    from blocks_worker.controlplane.api import ItemResult
+    from blocks_worker.protocol.events import EventBody
+    from blocks_worker.protocol.leases import Claim, Report, ReportAnswer
+    from blocks_worker.worker.counters import Counters
+    from blocks_worker.worker.outbox import Outbox
+    from blocks_worker.worker.ports import WorkApi
+    from blocks_worker.worker.run import Run, RunKey
+
+_logger = logging.getLogger(__name__)
+
+#: Bytes of events in one request; the hub takes 1 MiB with all that stands around them.
+REQUEST_BYTES = 640 * 1024
+#: Seconds until a request without an answer is repeated.
+REPORT_TIMEOUT = 5.0
+#: Seconds that an emitter waits for room.
+PUBLISH_TIMEOUT = 30.0
+#: Refusals of offers that may wait; one too many is forgotten: the offer then times out by itself.
+NACKS = 1024
+
+_FENCED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE})
+
+
+class Heard(Protocol):
+    """Be told what the hub said about a run."""
+
+    def answered(self, key: RunKey) -> None:
+        """The hub has the ending of this run."""
+
+    def fenced(self, key: RunKey) -> None:
+        """The task is not this run's any more."""
+
+    def cancel(self, key: RunKey, reason: str | None) -> None:
+        """The task is to stop."""
+
+
+class Publisher:
+    """Send reports with one request in flight; what gathers meanwhile is the next request.
+
+    Duties: number and keep the events of all runs, decide which ending of a run is the first, repeat
+    until answered, and carry the refusals of offers, which the listener may not send itself.
+    """
+
+    def __init__(
+        self,
+        api: WorkApi,
+        *,
+        heard: Heard,
+        nack: Callable[[Sequence[Claim]], object],
+        clock: Clock,
+        entropy: Entropy,
+        counters: Counters,
+    ) -> None:
+        self._api = api
+        self._heard = heard
+        self._nack = nack
+        self._clock = clock
+        self._backoff = Backoff(entropy, cap=15.0)
+        self._counters = counters
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._speaking: dict[RunKey, Outbox] = {}
+        self._nacks: list[Claim] = []
+        #: When the thread looks next by itself; minus infinity while it is awake.
+        self._looks_at = float("-inf")
+        self._not_before = float("-inf")
+        self._until: Deadline | None = None
+        self._thread = ServiceThread("publisher", self._serve)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, deadline: Deadline) -> bool:
+        """Send what waits, at the latest until the deadline, and end; tell whether the thread ended."""
+        with self._lock:
+            self._until = deadline
+            self._work.notify()
+        return self._thread.join(deadline.remaining())
+
+    def open(self, run: Run, lease: str) -> None:
+        """Let a run speak under its lease."""
+        with self._lock:
+            run.outbox.open(lease, self._clock.monotonic())
+
+    def emit(self, run: Run, event: EventBody, *, waits: bool = True) -> None:
+        """Take an event to send; `waits`: for room, if too much is unanswered.
+
+        Raises:
+            TaskFinishedError: the run has ended.
+            PublishTimeoutError: there was no room for too long.
+            TaskCancelledError: the task is to stop, and there was no room.
+        """
+        body = encode(event)
+        with self._lock:
+            if waits:
+                self._await_room(run)
+            run.outbox.append(body)
+            self._speaks(run.outbox)
+
+    def emit_latest(self, run: Run, event: EventBody) -> None:
+        """Take a status, of which the newest counts."""
+        encode(event)
+        with self._lock:
+            run.outbox.latest(event, self._clock.monotonic())
+            self._speaks(run.outbox)
+
+    def end(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None = None) -> bool:
+        """Take the ending of a run; tell whether it is the first, for only that one counts.
+
+        `leave` is called before anything of it can be sent: the hub offers the next task in answer to an
+        outcome, and the slot must be free by then.
+        """
+        with self._lock:
+            if leave is not None:
+                leave(run)
+            now = self._clock.monotonic()
+            if ending.state == "fenced":
+                self._speaking.pop(run.key, None)
+                first = run.outbox.drop()
+            elif ending.state == "released":
+                first = run.outbox.release(now)
+            else:
+                first = run.outbox.finish(ending, now)
+            if first and ending.state != "fenced":
+                self._speaks(run.outbox)
+            self._room.notify_all()
+        return first
+
+    def refuse(self, claim: Claim) -> None:
+        """Take the refusal of an offer."""
+        with self._lock:
+            if len(self._nacks) < NACKS:
+                self._nacks.append(claim)
+                self._work.notify()
+
+    def _await_room(self, run: Run) -> None:
+        limit = self._clock.monotonic() + PUBLISH_TIMEOUT
+        while run.outbox.is_full and run.outbox.is_open:
+            if run.cancel_event.is_set():
+                raise TaskCancelledError(run.task_id)
+            left = limit - self._clock.monotonic()
+            if left <= 0:
+                raise PublishTimeoutError(f"the hub has answered nothing for {PUBLISH_TIMEOUT:.0f} s")
+            self._room.wait(min(left, 1.0))
+
+    def _speaks(self, outbox: Outbox) -> None:
+        """Note that this one has something to say; wake the thread only when it would look too late."""
+        self._speaking[outbox.key] = outbox
+        due = outbox.due_at()
+        if due is not None and due < self._looks_at:
+            self._work.notify()
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                nacks, batch = self._next()
+            if not nacks and not batch:
+                return
+            self._refuse_all(nacks)
+            self._send(batch)
+
+    def _next(self) -> tuple[list[Claim], list[tuple[Outbox, Report]]]:
+        """Wait for something to send; nothing means the end."""
+        while True:
+            now = self._clock.monotonic()
+            nacks, self._nacks = self._nacks[:BATCH_ITEMS], self._nacks[BATCH_ITEMS:]
+            batch = self._gather(now) if now >= self._not_before else []
+            if nacks or batch or self._is_done():
+                return nacks, batch
+            self._sleep(now)
+
+    def _gather(self, now: float) -> list[tuple[Outbox, Report]]:
+        batch: list[tuple[Outbox, Report]] = []
+        room = REQUEST_BYTES
+        for key, outbox in list(self._speaking.items()):
+            if outbox.due_at() is None:
+                del self._speaking[key]
+                continue
+            taken = outbox.take(now, room)
+            if taken is None:
+                continue
+            if batch and taken[1] > room:
+                break
+            batch.append((outbox, taken[0]))
+            room -= taken[1]
+            if len(batch) == BATCH_ITEMS or room <= 0:
+                break
+        return batch
+
+    def _is_done(self) -> bool:
+        if self._until is None:
+            return False
+        return self._until.expired() or not any(box.due_at() is not None for box in self._speaking.values())
+
+    def _sleep(self, now: float) -> None:
+        dues = [due for box in self._speaking.values() if (due := box.due_at()) is not None]
+        looks_at = max(min(dues), self._not_before) if dues else float("inf")
+        pause = None if looks_at == float("inf") else max(0.0, looks_at - now)
+        if self._until is not None:
+            pause = self._until.within(pause if pause is not None else 1.0)
+        self._looks_at = looks_at
+        self._work.wait(pause)
+        self._looks_at = float("-inf")
+
+    def _refuse_all(self, nacks: list[Claim]) -> None:
+        if not nacks:
+            return
+        try:
+            self._nack(nacks)
+        except BlocksError as error:
+            # Only a hint to the hub, which notices by itself when the offer times out.
+            self._counters.count("nacks_lost", len(nacks))
+            _logger.debug("nack_failed", extra={"error": str(error)})
+
+    def _send(self, batch: list[tuple[Outbox, Report]]) -> None:
+        if not batch:
+            return
+        timeout = REPORT_TIMEOUT if self._until is None else max(0.1, self._until.within(REPORT_TIMEOUT))
+        try:
+            answers = self._api.reports([report for _, report in batch], timeout=timeout)
+        except BlocksError as error:
+            self._failed(error)
+            return
+        except Exception as error:  # one broken answer must not end the only thread that reports
+            _logger.exception("report_broken")
+            self._failed(error)
+            return
+        self._recovered()
+        for (outbox, report), answer in zip(batch, answers, strict=False):
+            self._apply(outbox, report, answer)
+
+    def _failed(self, error: Exception) -> None:
+        pause = self._backoff.next()
+        if self._not_before == float("-inf"):
+            _logger.warning("report_retry", extra={"error": str(error)})
+        self._counters.count("reports_failed")
+        with self._lock:
+            self._not_before = self._clock.monotonic() + pause
+
+    def _recovered(self) -> None:
+        self._backoff.reset()
+        if self._not_before != float("-inf"):
+            _logger.info("report_recovered")
+        self._not_before = float("-inf")
+
+    def _apply(self, outbox: Outbox, report: Report, answer: ItemResult[ReportAnswer]) -> None:
+        """Decide under the lock what an answer means, and tell of it after."""
+        with self._lock:
+            tell = self._verdict(outbox, report, answer)
+            self._room.notify_all()
+        if tell is not None:
+            tell(outbox.key)
+        if answer.status == HTTPStatus.OK and answer.body is not None and answer.body.cancel:
+            self._heard.cancel(outbox.key, answer.body.reason)
+
+    def _verdict(
+        self, outbox: Outbox, report: Report, answer: ItemResult[ReportAnswer]
+    ) -> Callable[[RunKey], None] | None:
+        now = self._clock.monotonic()
+        if answer.status == HTTPStatus.OK:
+            return self._over(outbox, self._heard.answered) if outbox.answered(report) else None
+        if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and outbox.expected(
+            answer.body.expected_n if answer.body else None
+        ):
+            self._counters.count("reports_repeated")
+            return None
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            outbox.later(now + self._backoff.next(0.2))
+            return None
+        if answer.status not in _FENCED:
+            why = answer.problem.message if answer.problem else f"the hub answered {answer.status}"
+            _logger.error("report_refused", extra={"task": outbox.key[0], "status": answer.status, "error": why})
+            ending = Ending("failed", error=f"the hub refused an event: {why}", error_code="bad_result")
+            if outbox.refused(report, ending, now):
+                return None
+        return self._over(outbox, self._heard.fenced)
+
+    def _over(self, outbox: Outbox, tell: Callable[[RunKey], None]) -> Callable[[RunKey], None]:
+        self._speaking.pop(outbox.key, None)
+        return tell

@@ -1,0 +1,36 @@
+"""How this instance stands with its hub: what the last connect told, and how long it may be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blocks_worker.protocol.leases import Numbers
+from blocks_worker.worker.leases import HubTime, Trust
+
+if TYPE_CHECKING:
+    from blocks_worker.protocol.leases import ConnectAnswer
+
+
+class Standing:
+    """Hold the hub's numbers, its clock and our trust. Each is replaced whole, so a reader needs no lock."""
+
+    def __init__(self) -> None:
+        self.numbers = Numbers()
+        self.trust = Trust(self.numbers)
+        self.hub_time = HubTime(0, 0.0)
+        self.agent_id = ""
+
+    def connected(self, answer: ConnectAnswer, begun: float) -> None:
+        """Take over what a connect that was begun at `begun` was answered."""
+        self.numbers = answer.numbers
+        self.trust = Trust(answer.numbers)
+        self.trust.renewed(begun)
+        self.hub_time = HubTime(answer.hub_time, begun)
+        self.agent_id = answer.agent_id
+
+    def run_until(self, now: float, max_runtime: float, deadline_ms: int | None) -> tuple[float, str]:
+        """Return when a run that begins now is over at the latest, and the name of the limit."""
+        end = now + max_runtime
+        if deadline_ms is not None and self.hub_time.monotonic(deadline_ms) < end:
+            return self.hub_time.monotonic(deadline_ms), "deadline"
+        return end, "max_runtime"

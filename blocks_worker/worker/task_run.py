@@ -1,0 +1,224 @@
+"""One run from its claim to its report: the steps in order."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import TYPE_CHECKING
+
+from blocks_worker.artifacts import inline_artifact
+from blocks_worker.context.events import TaskEvents
+from blocks_worker.context.messages import StartTaskMessage
+from blocks_worker.errors import InvalidMessageError, TaskFinishedError
+from blocks_worker.handlers.results import normalise
+from blocks_worker.observability.logs import bind_task
+from blocks_worker.protocol.events import EventBody
+from blocks_worker.protocol.leases import Claim
+from blocks_worker.worker.failures import ending_of, is_our_users_fault
+from blocks_worker.worker.run import Ending
+from blocks_worker.worker.run_context import RunEmitter, context_of
+from blocks_worker.worker.start_body import content_of, offered_digest, parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.concurrency import Clock
+    from blocks_worker.context.task import TaskContext
+    from blocks_worker.handlers.base import Handler
+    from blocks_worker.handlers.results import Result
+    from blocks_worker.protocol.leases import ClaimAnswer
+    from blocks_worker.worker.claims import Claims
+    from blocks_worker.worker.counters import Counters
+    from blocks_worker.worker.dispatcher import Dispatcher
+    from blocks_worker.worker.endings import Endings
+    from blocks_worker.worker.hooks import Hooks
+    from blocks_worker.worker.loop import CoroutineLoop
+    from blocks_worker.worker.publisher import Publisher
+    from blocks_worker.worker.run import Run
+    from blocks_worker.worker.running import Running
+    from blocks_worker.worker.settings import WorkerSettings
+    from blocks_worker.worker.standing import Standing
+
+_logger = logging.getLogger(__name__)
+
+
+class TaskRun:
+    """Carry out offered tasks, each on the slot's thread that calls this."""
+
+    def __init__(  # noqa: PLR0913 - this is where the parts of a run meet
+        self,
+        *,
+        settings: WorkerSettings,
+        handler: Handler,
+        standing: Standing,
+        claims: Claims,
+        publisher: Publisher,
+        endings: Endings,
+        running: Running,
+        dispatcher: Dispatcher,
+        hooks: Hooks,
+        loop: CoroutineLoop,
+        task_client: Callable[[], object] | None,
+        clock: Clock,
+        counters: Counters,
+    ) -> None:
+        self._settings = settings
+        self._handler = handler
+        self._standing = standing
+        self._claims = claims
+        self._publisher = publisher
+        self._endings = endings
+        self._running = running
+        self._dispatcher = dispatcher
+        self._hooks = hooks
+        self._loop = loop
+        self._task_client = task_client
+        self._clock = clock
+        self._counters = counters
+
+    def __call__(self, run: Run) -> None:
+        """Claim, admit, prepare, call the handler, report; every line that is logged meanwhile names the task."""
+        try:
+            with bind_task(run.task_id):
+                self._do(run)
+        finally:
+            self._running.slot_back(run)
+
+    def _do(self, run: Run) -> None:
+        if not self._claim(run):
+            self._running.answered(run.key)
+            return
+        task = self._admit(run)
+        if task is not None:
+            self._carry_out(run, task)
+
+    def _claim(self, run: Run) -> bool:
+        if self._dispatcher.is_closed:
+            self._publisher.refuse(Claim(task_id=run.task_id, epoch=run.epoch, nack="draining"))
+            return False
+        answer = self._lease(run)
+        if answer is None:
+            return False
+        limit = min(answer.max_runtime, self._settings.max_runtime)
+        run.answer = answer
+        run.started_at = self._clock.monotonic()
+        run.deadline, run.limit = self._standing.run_until(run.started_at, limit, answer.deadline)
+        self._publisher.open(run, answer.lease)
+        return True
+
+    def _lease(self, run: Run) -> ClaimAnswer | None:
+        """Claim with what came along; should that be another content than the hub's, once more without it."""
+        until = run.received_at + self._standing.numbers.offer_timeout
+        have = offered_digest(run.offer)
+        answer = self._claims.claim(Claim(task_id=run.task_id, epoch=run.epoch, have=have), until)
+        if answer is not None and content_of(run.offer, answer) is None:
+            answer = self._claims.claim(Claim(task_id=run.task_id, epoch=run.epoch), until)
+        return answer
+
+    def _admit(self, run: Run) -> StartTaskMessage | None:
+        """Return the task as the handler gets it; None when nothing is to be started."""
+        answer = run.answer
+        if answer is None or not run.outbox.is_open:
+            return None
+        if answer.cancel:
+            self._endings.cancel(run.key, answer.reason)
+        if run.is_cancelled:
+            self._endings.end(run, Ending("canceled", reason=run.cancel_reason), leaves=True)
+            return None
+        if self._dispatcher.is_closed:
+            self._endings.end(run, Ending("released"), leaves=True)
+            return None
+        try:
+            start = parsed(content_of(run.offer, answer) or b"")
+        except InvalidMessageError as error:
+            _logger.warning("task_invalid", extra={"task": run.task_id, "error": str(error)})
+            ending = Ending("failed", error="invalid_start_task", error_code="invalid_start_task")
+            self._endings.end(run, ending, leaves=True)
+            return None
+        return StartTaskMessage.of(task_id=run.task_id, attempt=answer.attempt, start=start)
+
+    def _carry_out(self, run: Run, task: StartTaskMessage) -> None:
+        events = TaskEvents(RunEmitter(self._publisher, run), inline_limit=self._settings.inline_limit)
+        context = context_of(run, task, events, task_client=self._task_client, clock=self._clock)
+        self._hooks.before_run(run)
+        try:
+            events.running()
+            ending = self._handle(run, task, context)
+        except TaskFinishedError:
+            # A limit or a lost lease ended the run while it was at work: what it has now comes too late.
+            ending = Ending("fenced")
+        self._report(run, ending)
+
+    def _handle(self, run: Run, task: StartTaskMessage, context: TaskContext) -> Ending:
+        try:
+            result = self._result(run, task, context)
+        except BaseException as error:  # noqa: BLE001 - the edge of a handler: SystemExit ends the task, not the slot
+            return self._raised(run, error)
+        if run.gives_back:
+            return Ending("released")
+        cancelled = run.is_cancelled
+        failure = self._say(run, result)
+        if cancelled:
+            return Ending("canceled", reason=run.cancel_reason)
+        return failure or Ending("completed")
+
+    def _result(self, run: Run, task: StartTaskMessage, context: TaskContext) -> Result:
+        """Call the handler and read what it returned; a generator is read here, and so is still the handler."""
+        returned = self._handler(task, context)
+        if inspect.iscoroutine(returned):
+            returned = self._loop.run(returned, run)
+        return normalise(returned, outputs=self._settings.outputs)
+
+    def _say(self, run: Run, result: Result) -> Ending | None:
+        """Publish warnings and artifacts; return how the run fails when they cannot be."""
+        for warning in result.warnings:
+            _logger.warning("result_warning", extra={"task": run.task_id, "warning": warning})
+            self._emit(run, EventBody(type="system", status="warning", message=warning))
+        if result.warnings and self._settings.strict_results:
+            return Ending("failed", error="; ".join(result.warnings), error_code="bad_result")
+        try:
+            bodies = self._artifacts(result)
+            for body in bodies:
+                self._emit(run, body)
+        except (ValueError, UnicodeError) as error:
+            return Ending("failed", error=str(error), error_code="artifact_failed")
+        return None
+
+    def _artifacts(self, result: Result) -> list[EventBody]:
+        """Return the events of all artifacts, so that either all are published or none."""
+        limit = self._settings.inline_limit
+        return [
+            EventBody(
+                type="artifact",
+                artifact_ref=inline_artifact(
+                    each.data, mime_type=each.mime_type, file_name=each.file_name, limit=limit
+                ),
+                output_id=each.output_id,
+            )
+            for each in result.artifacts
+        ]
+
+    def _emit(self, run: Run, event: EventBody) -> None:
+        """Publish without waiting for room: the result is in memory already, the handler's buffer is not."""
+        self._publisher.emit(run, event, waits=False)
+
+    def _raised(self, run: Run, error: BaseException) -> Ending:
+        if run.gives_back:
+            return Ending("released")
+        ending = ending_of(error, cancelled=run.is_cancelled, reason=run.cancel_reason)
+        if ending.state == "failed" and not run.is_expired and not is_our_users_fault(error):
+            _logger.error("handler_failed", extra={"task": run.task_id}, exc_info=error)
+            self._tell(run, error)
+        return ending
+
+    def _tell(self, run: Run, error: BaseException) -> None:
+        if self._settings.on_error is None:
+            return
+        try:
+            self._settings.on_error(run.task_id, error)
+        except Exception:  # the callback is the user's: its trouble goes no further
+            _logger.exception("on_error_failed", extra={"task": run.task_id})
+
+    def _report(self, run: Run, ending: Ending) -> None:
+        if ending.state == "fenced" or not self._endings.end(run, ending, leaves=True):
+            self._counters.count("late_results")

@@ -1,0 +1,121 @@
+"""The slots: they live through everything, and can be given up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import CancelledError
+from functools import partial
+
+import pytest
+from support import wait_until
+
+from blocks_worker.worker.executor import SlotExecutor
+
+
+class Quiet(BaseException):
+    """Something of a user's own."""
+
+
+KINDS: list[type[BaseException]] = [
+    ValueError,
+    KeyError,
+    OSError,
+    RecursionError,
+    MemoryError,
+    StopIteration,
+    CancelledError,
+    TimeoutError,
+    SystemExit,
+    KeyboardInterrupt,
+    GeneratorExit,
+    Quiet,
+]
+
+
+def test_ten_thousand_exceptions_leave_the_slots_as_they_were() -> None:
+    """Twelve kinds of exception end the work, never the thread. [C3, C9]"""
+    executor = SlotExecutor(4)
+    executor.open()
+    futures = [executor.submit(_raise, KINDS[number % len(KINDS)]) for number in range(10_000)]
+    raised = {type(future.exception(30)) for future in futures}
+
+    assert raised == set(KINDS)
+    assert executor.threads == 4
+    executor.shutdown()
+
+
+def test_start_survives_what_its_work_raises(caplog: pytest.LogCaptureFixture) -> None:
+    """The hot path has no future: what comes out of it is logged."""
+    executor = SlotExecutor(1)
+    executor.open()
+    for kind in KINDS:
+        executor.start(_raise, kind)
+
+    assert executor.submit(lambda: 7).result(5) == 7
+    assert sum(record.getMessage() == "slot_failed" for record in caplog.records) == len(KINDS)
+    executor.shutdown()
+
+
+def test_a_hung_thread_is_replaced_up_to_the_limit() -> None:
+    """An abandoned thread costs no slot; beyond the limit a hung one keeps its own. [C1, C2]"""
+    executor = SlotExecutor(2, max_abandoned=1)
+    executor.open()
+    go, items = threading.Event(), ["a", "b"]
+    started = [threading.Event(), threading.Event()]
+    for item, began in zip(items, started, strict=True):
+        executor.start(partial(_hang, began, go), item)
+    for began in started:
+        assert began.wait(5)
+
+    assert (executor.abandon("a"), executor.abandon("b")) == (True, False)
+    assert executor.submit(lambda: 7).result(5) == 7
+    assert (executor.abandoned, executor.threads) == (1, 2)
+    go.set()
+    wait_until(lambda: executor.abandoned == 0)
+    assert executor.submit(lambda: 8).result(5) == 8
+    executor.shutdown()
+    assert executor.threads == 0
+
+
+def test_shutdown_can_cancel_what_waits() -> None:
+    """As with any executor: futures that did not begin are cancelled."""
+    executor = SlotExecutor(1)
+    executor.open()
+    go, began = threading.Event(), threading.Event()
+    executor.submit(_hang, began, go)
+    began.wait(5)
+    waiting = executor.submit(lambda: 1)
+    executor.shutdown(wait=False, cancel_futures=True)
+    go.set()
+
+    assert waiting.cancelled()
+    with pytest.raises(RuntimeError):
+        executor.submit(lambda: 2)
+    executor.join(5)
+
+
+def test_a_process_with_a_hung_slot_ends() -> None:
+    """The interpreter waits for no slot at its exit. [D7]"""
+    program = (
+        "import threading\n"
+        "from blocks_worker.worker.executor import SlotExecutor\n"
+        "executor = SlotExecutor(1); executor.open()\n"
+        "began = threading.Event()\n"
+        "executor.start(lambda _: (began.set(), threading.Event().wait()), 'x')\n"
+        "began.wait(5)\n"
+        "print('leaving')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], timeout=20, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout.strip()) == (0, "leaving")
+
+
+def _hang(began: threading.Event, go: threading.Event, _item: object = None) -> None:
+    began.set()
+    go.wait(30)
+
+
+def _raise(kind: type[BaseException]) -> None:
+    raise kind

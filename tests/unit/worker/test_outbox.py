@@ -1,0 +1,183 @@
+"""What a run says: numbered, kept until answered, ended once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks_worker.errors import MessageTooLargeError, TaskFinishedError
+from blocks_worker.protocol.codec import decode_trusted, encode
+from blocks_worker.protocol.events import MAX_EVENT, EventBody
+from blocks_worker.worker.outbox import BUFFER_EVENTS, HOLD, Outbox
+from blocks_worker.worker.run import Ending
+
+if TYPE_CHECKING:
+    from blocks_worker.protocol.leases import Report
+
+DONE = Ending("completed")
+ROOM = 640 * 1024
+
+
+def outbox() -> Outbox:
+    """Return an open one."""
+    box = Outbox(("t", 1))
+    box.open("lease", 0.0)
+    return box
+
+
+def body(text: str = "x") -> bytes:
+    """Return an event."""
+    return encode(EventBody(type="progress", message=text))
+
+
+def take(box: Outbox, now: float = 100.0) -> Report:
+    """Return the next report."""
+    taken = box.take(now, ROOM)
+    assert taken is not None
+    return taken[0]
+
+
+def test_a_short_run_is_one_report() -> None:
+    """Events wait a moment for the outcome; with it they go at once."""
+    box = outbox()
+    box.append(body())
+
+    assert box.take(0.0, ROOM) is None
+    assert box.due_at() == HOLD
+    box.finish(DONE, 0.001)
+    report = take(box, 0.001)
+    assert ([event.n for event in report.events], report.outcome and report.outcome.last_n) == ([1], 1)
+
+
+def test_the_first_ending_counts() -> None:
+    """A second ending changes nothing, whatever it is."""
+    box = outbox()
+
+    assert box.finish(DONE, 0.0)
+    assert not box.finish(Ending("failed"), 0.0)
+    assert not box.release(0.0)
+    assert not box.drop()
+
+
+def test_nothing_is_said_after_the_end() -> None:
+    """Who emits after the end is told."""
+    box = outbox()
+    box.finish(DONE, 0.0)
+
+    with pytest.raises(TaskFinishedError):
+        box.append(body())
+    with pytest.raises(TaskFinishedError):
+        box.latest(EventBody(type="progress", message="x"), 0.0)
+
+
+def test_an_event_that_no_hub_takes_is_refused_here() -> None:
+    """One byte over the limit raises in its caller."""
+    box = outbox()
+    spare = MAX_EVENT - len(body(""))
+    box.append(body("x" * spare))
+
+    with pytest.raises(MessageTooLargeError):
+        box.append(body("x" * (spare + 1)))
+
+
+def test_a_repeat_has_the_same_digest_and_another_outcome_another() -> None:
+    """The digest names epoch and outcome. [B10, B11]"""
+    one, same, other = outbox(), outbox(), outbox()
+    one.finish(DONE, 0.0)
+    same.finish(DONE, 5.0)
+    other.finish(Ending("failed"), 0.0)
+    digests = [outcome.digest for box in (one, same, other) if (outcome := take(box).outcome)]
+
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_status_waits_its_second_and_the_newest_goes() -> None:
+    """One a second; a fraction and a text that wait are said together."""
+    box = outbox()
+    box.latest(EventBody(type="progress", message="a"), 10.0)
+    box.latest(EventBody(type="progress", progress=0.5), 10.1)
+    box.latest(EventBody(type="progress", message="b"), 10.2)
+    first = take(box, 10.5)
+    box.answered(first)
+
+    assert [event.n for event in first.events] == [1]
+    assert box.take(10.9, ROOM) is None
+    assert box.due_at() == 11.0
+    second = decode_trusted(EventBody, bytes(take(box, 11.0).events[0].body))
+    assert (second.progress, second.message) == (0.5, "b")
+
+
+def test_the_buffer_says_when_it_is_full() -> None:
+    """So many unanswered events, then who emits has to wait."""
+    box = outbox()
+    for _ in range(BUFFER_EVENTS):
+        assert not box.is_full
+        box.append(body())
+
+    assert box.is_full
+    box.answered(take(box))
+    assert not box.is_full
+
+
+def test_a_refused_event_fails_the_run_without_it() -> None:
+    """What the hub cannot take is dropped with all after it, and the run ends failed at what was stored."""
+    box = outbox()
+    box.append(body("good"))
+    box.answered(take(box))
+    box.append(body("bad"))
+    box.finish(DONE, 0.0)
+    assert box.refused(take(box), Ending("failed", error_code="bad_result"), 0.0)
+    outcome = take(box).outcome
+
+    assert outcome is not None
+    assert (outcome.state, outcome.last_n) == ("failed", 1)
+
+
+def test_hostile_texts_are_made_to_fit() -> None:
+    """An error text of any length and content can travel. [C6]"""
+    box = outbox()
+    box.finish(Ending("failed", error="\ud800\0" + "x" * 100_000), 0.0)
+
+    assert len(encode(take(box))) < 20_000
+
+
+@given(st.lists(st.sampled_from(["emit", "send", "lose reply", "lose request", "hole"]), max_size=60))
+def test_a_hub_gets_every_event_once_and_in_order(steps: list[str]) -> None:
+    """Through any loss of requests and replies the hub's row has 1…last_n, and the outcome after them. [A1, A2, B16]"""
+    box, stored, sent, ended = outbox(), list[str](), 0, False
+
+    def hub(report: Report) -> int | None:
+        new = [event for event in report.events if event.n > len(stored)]
+        if new and new[0].n != len(stored) + 1:
+            return len(stored) + 1
+        stored.extend(decode_trusted(EventBody, bytes(event.body)).message or "" for event in new)
+        return None
+
+    for step in [*steps, "end", "send", "send"]:
+        if step == "emit":
+            sent += 1
+            box.append(body(str(sent)))
+        elif step == "end":
+            box.finish(DONE, 200.0)
+        else:
+            taken = box.take(100.0 if step != "send" else 300.0, 40)
+            if taken is None or step == "lose request":
+                continue
+            expected = hub(taken[0])
+            assert expected is None
+            if step == "lose reply":
+                continue
+            if step == "hole":
+                assert box.expected(len(stored) + 1)
+                continue
+            ended = box.answered(taken[0])
+    while not ended:
+        report = take(box, 300.0)
+        assert hub(report) is None
+        ended = box.answered(report)
+
+    assert stored == [str(number) for number in range(1, sent + 1)]
+    assert box.due_at() is None

@@ -1,0 +1,77 @@
+"""Slots and the held list."""
+
+from __future__ import annotations
+
+import threading
+
+from blocks_worker.concurrency import Deadline
+from blocks_worker.protocol.control import StartTask
+from blocks_worker.worker.outbox import Outbox
+from blocks_worker.worker.run import Run
+from blocks_worker.worker.running import Running
+
+
+def run_of(task: str, epoch: int = 1) -> Run:
+    """Return a run."""
+    return Run(StartTask(task_id=task, epoch=epoch, digest="d"), Outbox((task, epoch)), 0.0)
+
+
+def keys(running: Running) -> list[tuple[str, int]]:
+    """Return the held list, in short."""
+    return [(held.task_id, held.epoch) for held in running.held_list()]
+
+
+def test_a_task_is_held_until_the_hub_answered() -> None:
+    """The slot comes back with the thread, the task leaves the list with the answer. [R7]"""
+    running = Running(1)
+    run = run_of("a")
+    running.reserve(run)
+    running.slot_back(run)
+
+    assert (running.free(), keys(running), running.active_tasks()) == (1, [("a", 1)], [])
+    running.answered(run.key)
+    assert keys(running) == []
+
+
+def test_a_slot_comes_back_once() -> None:
+    """A thread that was given up and returns later frees nothing that another run has."""
+    running = Running(1)
+    old, new = run_of("a"), run_of("b")
+    running.reserve(old)
+    running.slot_back(old)
+    running.reserve(new)
+    running.slot_back(old)
+
+    assert running.free() == 0
+
+
+def test_a_task_may_be_held_in_two_epochs() -> None:
+    """A fenced run that still has its thread does not keep the new epoch from coming here."""
+    running = Running(2)
+    old, new = run_of("a", 1), run_of("a", 2)
+
+    assert running.reserve(old)
+    running.answered(old.key)
+    assert running.reserve(new)
+    assert running.find(("a", 2)) is new
+
+
+def test_wait_idle_ends_with_the_last_slot() -> None:
+    """Who waits for empty slots is woken by the last of them."""
+    running = Running(1)
+    run = run_of("a")
+    running.reserve(run)
+    threading.Timer(0.05, running.slot_back, [run]).start()
+
+    assert running.wait_idle(Deadline(5))
+
+
+def test_wait_idle_ends_by_hurry_and_by_deadline() -> None:
+    """A second signal or the deadline ends the wait, with the slots still taken."""
+    running = Running(1)
+    running.reserve(run_of("a"))
+    hurry = threading.Event()
+    hurry.set()
+
+    assert not running.wait_idle(Deadline(60), hurry)
+    assert not running.wait_idle(Deadline(0))

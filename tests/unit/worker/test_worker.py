@@ -1,0 +1,493 @@
+"""The worker against the real ledger in this process: the life of request tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from support import wait_until
+from support_worker import NUMBERS, LedgerInProcess, WorkerAtHub
+
+from blocks_worker.errors import AgentAuthFatalError, InputError, TaskFinishedError
+from blocks_worker.protocol.control import Drain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blocks_worker.hub.store.ledger import Ledger
+
+
+@pytest.fixture
+def hub() -> Iterator[LedgerInProcess]:
+    """Return a fresh ledger."""
+    with LedgerInProcess() as ledger:
+        yield ledger
+
+
+class Gate:
+    """A handler that says it started and waits until it is let go, or for its cancel."""
+
+    def __init__(self, *, deaf: bool = False) -> None:
+        self.started = threading.Event()
+        self.go = threading.Event()
+        self.contexts: list[Any] = []
+        self.deaf = deaf
+
+    def __call__(self, _task: Any, ctx: Any) -> str:
+        """Do it."""
+        self.contexts.append(ctx)
+        self.started.set()
+        while not self.go.wait(0.02):
+            if ctx.is_cancelled and not self.deaf:
+                return "partial"
+        return "done"
+
+
+def echo(task: Any) -> str:
+    """Return the text."""
+    return f"Echo {task.text()}"
+
+
+def swept(hub: LedgerInProcess, task: str) -> str:
+    """Sweep, and return the state of a task."""
+    hub.sweep()
+    return hub.row(task).state
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    """Return what the events are, in short."""
+    return [event.get("state") or event["type"] for event in events]
+
+
+def test_a_task_runs_and_is_reported_in_one_request(hub: LedgerInProcess) -> None:
+    """A short task is: running, artifact, terminal, and costs one claim and one report."""
+    with WorkerAtHub(hub, echo) as at:
+        at.ready()
+        before = len([call for call in at.login.calls if call[0] != "heartbeat"])
+        task = hub.submit("hello")
+        row = hub.ended(task)
+
+        assert row.state == "completed"
+        assert kinds(hub.events(task)) == ["running", "artifact", "completed"]
+        assert [call[0] for call in at.login.calls if call[0] != "heartbeat"][before:] == ["claims", "reports"]
+
+
+def test_many_tasks_through_one_slot_are_never_refused(hub: LedgerInProcess) -> None:
+    """The slot is free again before the hub can answer an outcome with the next offer. [B20]"""
+    with WorkerAtHub(hub, echo) as at:
+        worker = at.ready()
+        tasks = [hub.submit(str(number)) for number in range(100)]
+
+        assert [hub.ended(task).state for task in tasks] == ["completed"] * 100
+        assert {name for name in worker.counters if name.startswith("offers_refused")} == set()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (ValueError("no such city"), "handler_error", "no such city"),
+        (ValueError(), "handler_error", "ValueError"),
+        (InputError("part 'a' is missing"), "invalid_input", "part 'a' is missing"),
+        (SystemExit(3), "handler_exit", "handler_exit"),
+        (KeyboardInterrupt(), "handler_exit", "handler_exit"),
+        (GeneratorExit(), "handler_exit", "handler_exit"),
+    ],
+)
+def test_an_exception_fails_the_task_and_spares_the_worker(
+    hub: LedgerInProcess, error: BaseException, code: str, text: str
+) -> None:
+    """Whatever a handler raises becomes its task's error; the next task runs. [C3]"""
+    raising = [error]
+    told: list[BaseException] = []
+
+    def handler(task: Any) -> str:
+        if raising:
+            raise raising.pop()
+        return "fine"
+
+    with WorkerAtHub(hub, handler, on_error=lambda _task, seen: told.append(seen)) as at:
+        at.ready()
+        row = hub.ended(hub.submit())
+
+        assert (row.state, row.error_code, row.error) == ("failed", code, text)
+        assert hub.ended(hub.submit()).state == "completed"
+        assert len(told) == (0 if code == "invalid_input" else 1)
+
+
+def test_cancel_sets_the_event_and_keeps_what_was_made(hub: LedgerInProcess) -> None:
+    """A cancelled handler that returns is reported canceled, with its artifacts and the caller's reason."""
+    gate = Gate()
+    with WorkerAtHub(hub, gate) as at:
+        at.ready()
+        task = hub.submit()
+        gate.started.wait(5)
+        hub.cancel(task, "changed my mind")
+        row = hub.ended(task)
+
+        assert (row.state, row.reason) == ("canceled", "changed my mind")
+        assert "artifact" in kinds(hub.events(task))
+
+
+def test_cancel_comes_by_heartbeat_when_the_bus_is_dead(hub: LedgerInProcess) -> None:
+    """A cancel needs no bus. [B5]"""
+    gate = Gate()
+    with WorkerAtHub(hub, gate) as at:
+        at.ready()
+        task = hub.submit()
+        gate.started.wait(5)
+        hub.bus.deaf = True
+        hub.cancel(task)
+
+        assert hub.ended(task).state == "canceled"
+
+
+def test_a_deaf_bus_is_rebuilt_and_offers_come_by_heartbeat(hub: LedgerInProcess) -> None:
+    """Three nonces that never come rebuild the transport; tasks run meanwhile. [A12]"""
+    with WorkerAtHub(hub, echo) as at:
+        worker = at.ready()
+        hub.bus.deaf = True
+        task = hub.submit()
+
+        assert hub.ended(task).state == "completed"
+        wait_until(lambda: hub.bus.rebuilt, 10, "the rebuild")
+        assert worker.counters["transport_rebuilds"] >= 1
+
+
+def test_a_handler_that_ignores_cancel_is_forced_and_its_slot_replaced(hub: LedgerInProcess) -> None:
+    """After its grace the task is over, its thread given up, and the next task runs. [C1]"""
+    gate = Gate(deaf=True)
+    hung = [gate]
+    with WorkerAtHub(hub, lambda task, ctx: hung.pop()(task, ctx) if hung else "next") as at:
+        worker = at.ready()
+        task = hub.submit()
+        gate.started.wait(5)
+        hub.cancel(task)
+        row = hub.ended(task)
+
+        assert (row.state, row.reason) == ("canceled", "forced")
+        wait_until(lambda: worker.counters["abandoned_threads"] == 1, what="the abandoned thread")
+        assert hub.ended(hub.submit()).state == "completed"
+        gate.go.set()
+        wait_until(lambda: worker.counters["abandoned_threads"] == 0, what="its return")
+
+
+def test_a_run_over_its_limit_fails_at_once(hub: LedgerInProcess) -> None:
+    """At max_runtime the task is failed with timeout, and its event is set. [C2]"""
+    gate = Gate()
+    with WorkerAtHub(hub, gate, max_runtime=0.3) as at:
+        worker = at.ready()
+        row = hub.ended(hub.submit())
+
+        assert (row.state, row.error_code, row.reason) == ("failed", "timeout", "max_runtime")
+        wait_until(lambda: gate.contexts[0].is_cancelled and gate.contexts[0].is_expired, what="the event")
+        wait_until(lambda: worker.counters.get("late_results") == 1, what="the late result")
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_lost_replies_are_repeated_without_a_second_effect(hub: LedgerInProcess, lost: int) -> None:
+    """A claim or report whose answer is lost is repeated with the same ids; the handler starts once. [A2, B10]"""
+    starts: list[str] = []
+
+    def handler(task: Any) -> str:
+        starts.append(task.task_id)
+        return "x"
+
+    with WorkerAtHub(hub, handler, heartbeat_interval=5.0) as at:
+        at.ready()
+        at.login.lose_replies = lost
+        task = hub.submit()
+
+        assert hub.ended(task).state == "completed"
+        wait_until(lambda: not at.worker.active_tasks, what="the answer")
+        assert starts == [task]
+        assert kinds(hub.events(task)) == ["running", "artifact", "completed"]
+
+
+def test_an_outcome_waits_for_a_hub_that_is_away(hub: LedgerInProcess) -> None:
+    """A result made while the hub is unreachable is reported when it is back, and stays in the held list."""
+    gate = Gate()
+    with WorkerAtHub(hub, gate) as at:
+        at.ready()
+        task = hub.submit()
+        gate.started.wait(5)
+        at.login.cut.set()
+        gate.go.set()
+        wait_until(lambda: at.worker.counters.get("reports_failed", 0) >= 2, what="failed reports")
+        at.login.cut.clear()
+
+        assert hub.ended(task).state == "completed"
+        assert (task, 1) in [(held.task_id, held.epoch) for held in at.login.beats[-1].held] or not (
+            at.login.beats[-1].held
+        )
+
+
+def test_drain_lets_runs_finish(hub: LedgerInProcess) -> None:
+    """Stop takes nothing new, tells the hub at once, and waits for what runs."""
+    gate = Gate()
+    with WorkerAtHub(hub, gate) as at:
+        worker = at.ready()
+        task = hub.submit()
+        gate.started.wait(5)
+        stopper = threading.Thread(target=worker.stop)
+        stopper.start()
+        wait_until(lambda: at.login.beats[-1].draining, what="the draining beat")
+        later = hub.submit()
+        gate.go.set()
+        stopper.join(10)
+
+        assert hub.row(task).state == "completed"
+        assert hub.row(later).state == "pending"
+        assert (worker.state, worker.wait(0)) == ("stopped", True)
+        assert at.login.beats[-1].stopped
+
+
+def test_drain_gives_back_what_does_not_finish(hub: LedgerInProcess) -> None:
+    """After the deadline a run is asked to stop and its task goes back, with no attempt counted. [D4]"""
+    gate = Gate()
+    with WorkerAtHub(hub, gate) as at:
+        worker = at.ready()
+        task = hub.submit()
+        gate.started.wait(5)
+        worker.stop(0)
+        row = hub.row(task)
+
+        assert (row.state, row.attempt) == ("pending", 0)
+        assert gate.contexts[0].is_cancelled
+        with WorkerAtHub(hub, echo, name="two"):
+            assert hub.ended(task).state == "completed"
+
+
+def test_hurry_cuts_a_drain_short(hub: LedgerInProcess) -> None:
+    """The second signal cancels all at once. [D5]"""
+    gate = Gate()
+    with WorkerAtHub(hub, gate, drain_timeout=600.0) as at:
+        worker = at.ready()
+        hub.submit()
+        gate.started.wait(5)
+        stopper = threading.Thread(target=worker.stop)
+        stopper.start()
+        wait_until(lambda: worker.state == "draining", what="the drain")
+        worker.hurry()
+        stopper.join(10)
+
+        assert worker.state == "stopped"
+
+
+def test_a_second_stop_waits_for_the_first(hub: LedgerInProcess) -> None:
+    """Both calls return after the end."""
+    with WorkerAtHub(hub, echo) as at:
+        worker = at.ready()
+        others = [threading.Thread(target=worker.stop) for _ in range(3)]
+        for other in others:
+            other.start()
+        for other in others:
+            other.join(10)
+
+        assert worker.wait(0)
+
+
+def test_a_newer_process_takes_over(hub: LedgerInProcess) -> None:
+    """The older one of two under one name fails with Superseded, and its run's event is set. [B13]"""
+    gate = Gate()
+    fatal: list[BaseException] = []
+    with WorkerAtHub(hub, gate, options={"on_fatal": fatal.append}) as older:
+        older.ready()
+        hub.submit()
+        gate.started.wait(5)
+        with WorkerAtHub(hub, echo) as newer:
+            newer.ready()
+            wait_until(lambda: older.worker.state == "failed", 10, "the older one's end")
+
+            with pytest.raises(AgentAuthFatalError) as raised:
+                older.worker.wait(10)
+            assert raised.value.code == "Superseded"
+            assert fatal == [raised.value]
+            assert gate.contexts[0].is_cancelled
+
+
+def test_a_forgotten_incarnation_comes_back_as_a_new_one() -> None:
+    """When the hub has given the instance up, it drops its runs and registers anew. [B12]"""
+    gate = Gate()
+    gates: list[Any] = [gate]
+    short = msgspec.structs.replace(NUMBERS, lease_ttl=0.9, lease_margin=0.1, lease_grace=0.1)
+    with (
+        LedgerInProcess(numbers=short) as hub,
+        WorkerAtHub(hub, lambda task, ctx: gates.pop()(task, ctx) if gates else "again", slots=2) as at,
+    ):
+        at.ready()
+        task = hub.submit()
+        gate.started.wait(5)
+        before = at.login.incarnation
+        at.login.cut.set()
+        wait_until(lambda: swept(hub, task) == "pending", 20, "the loss of the lease")
+        at.login.cut.clear()
+
+        assert hub.ended(task, 20).state == "completed"
+        assert gate.contexts[0].is_cancelled
+        assert at.login.incarnation != before
+        assert at.login.connects == 2
+
+
+def test_connect_is_tried_until_it_succeeds(hub: LedgerInProcess) -> None:
+    """A hub that is away at the start delays the worker, nothing else."""
+    with WorkerAtHub(hub, echo) as at:
+        at.login.cut.set()
+        with pytest.raises(TimeoutError, match="not ready"):
+            at.worker.wait_ready(0.2)
+        at.login.cut.clear()
+        at.ready()
+
+        assert hub.ended(hub.submit()).state == "completed"
+
+
+def test_a_refusal_for_good_is_raised_by_the_waits(hub: LedgerInProcess) -> None:
+    """A refused credential ends the worker, not the process."""
+    at = WorkerAtHub(hub, echo)
+    at.login.refuse = AgentAuthFatalError("this key is refused", code="API_KEY_INVALID")
+    with at:
+        with pytest.raises(AgentAuthFatalError):
+            at.worker.wait_ready(10)
+        with pytest.raises(AgentAuthFatalError):
+            at.worker.wait(10)
+
+        assert (at.worker.state, at.worker.error) == ("failed", at.login.refuse)
+
+
+def test_an_async_handler_runs_and_is_cancelled(hub: LedgerInProcess) -> None:
+    """Coroutines run on one loop; a cancel cancels them, SystemExit in one harms no other."""
+    started = threading.Event()
+
+    async def handler(task: Any, ctx: Any) -> str:
+        if task.text() == "hang":
+            started.set()
+            await asyncio.sleep(3600)
+        if task.text() == "exit":
+            raise SystemExit
+        return f"async {task.text()}"
+
+    with WorkerAtHub(hub, handler, slots=3) as at:
+        at.ready()
+        hanging = hub.submit("hang")
+        started.wait(5)
+
+        assert hub.ended(hub.submit("exit")).error_code == "handler_exit"
+        assert hub.ended(hub.submit("a")).state == "completed"
+        hub.cancel(hanging)
+        assert hub.ended(hanging).state == "canceled"
+
+
+def test_status_is_throttled_and_the_last_text_is_sent(hub: LedgerInProcess) -> None:
+    """Of a hundred texts in a moment the first and the last travel, before the terminal. [R-15]"""
+
+    def handler(task: Any, ctx: Any) -> None:
+        for number in range(100):
+            ctx.report_status(f"step {number}")
+
+    with WorkerAtHub(hub, handler) as at:
+        at.ready()
+        task = hub.submit()
+        hub.ended(task)
+
+        assert [event["message"] for event in hub.events(task) if "message" in event] == ["step 0", "step 99"]
+
+
+def test_the_context_is_closed_after_the_end(hub: LedgerInProcess) -> None:
+    """Sending through a context of an ended run raises. [C19]"""
+    kept: list[Any] = []
+    with WorkerAtHub(hub, lambda _task, ctx: kept.append(ctx)) as at:
+        at.ready()
+        hub.ended(hub.submit())
+
+        for send in (kept[0].report_status, kept[0].report_progress, kept[0].publish_artifact):
+            with pytest.raises(TaskFinishedError):
+                send(1 if send == kept[0].report_progress else "x")
+
+
+def test_an_artifact_over_the_limit_fails_the_task(hub: LedgerInProcess) -> None:
+    """Sizes up to the limit travel, one byte more is artifact_failed. [R-6]"""
+    with WorkerAtHub(hub, lambda task: "x" * int(task.text())) as at:
+        at.ready()
+
+        assert hub.ended(hub.submit("16384")).state == "completed"
+        assert hub.ended(hub.submit("16385")).error_code == "artifact_failed"
+
+
+def test_strict_results_fail_on_anything_unknown(hub: LedgerInProcess) -> None:
+    """An unknown result is a warning, or a failure where asked for. [C4]"""
+    with WorkerAtHub(hub, lambda _task: object()) as at:
+        at.ready()
+        task = hub.submit()
+
+        assert hub.ended(task).state == "completed"
+        assert [event["status"] for event in hub.events(task) if event["type"] == "system"] == ["warning"]
+    with WorkerAtHub(hub, lambda _task: object(), name="two", strict_results=True) as at:
+        at.ready()
+        assert hub.ended(hub.submit()).error_code == "bad_result"
+
+
+def test_drain_under_load_loses_nothing(hub: LedgerInProcess) -> None:
+    """While tasks flow, workers come and go; every task completes, none is lost or refused for good. [B19, D4]"""
+    tasks: list[str] = []
+    with WorkerAtHub(hub, echo, name="stays", slots=2) as stays:
+        stays.ready()
+        for turn in range(4):
+            with WorkerAtHub(hub, echo, name=f"goes-{turn}", slots=2) as goes:
+                goes.ready()
+                tasks += [hub.submit(str(number)) for number in range(50)]
+                goes.worker.stop()
+
+        assert {hub.ended(task, 20).state for task in tasks} == {"completed"}
+        assert {hub.row(task).attempt for task in tasks} == {1}
+
+
+def test_a_process_whose_handler_hangs_ends_in_time(tmp_path: Path) -> None:
+    """A handler that ignores everything delays the end by the drain, its grace and no more. [D7]"""
+    program = tmp_path / "hang.py"
+    program.write_text(
+        f"import sys, threading; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from support_worker import LedgerInProcess, WorkerAtHub\n"
+        "began = threading.Event()\n"
+        "def hang(task):\n"
+        "    began.set(); threading.Event().wait()\n"
+        "with LedgerInProcess() as hub:\n"
+        "    at = WorkerAtHub(hub, hang); at.worker.start(); at.worker.wait_ready(10)\n"
+        "    task = hub.submit(); began.wait(10)\n"
+        "    at.worker.stop(0.1)\n"
+        "    print(at.worker.state, hub.row(task).state)\n"
+    )
+    done = subprocess.run([sys.executable, str(program)], timeout=25, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout.strip()) == (0, "stopped pending")
+
+
+def test_a_stop_ends_the_wait_for_readiness(hub: LedgerInProcess) -> None:
+    """Who waits for a worker that is stopped before it got in is told. [D3]"""
+    at = WorkerAtHub(hub, echo)
+    at.login.cut.set()
+    with at:
+        threading.Timer(0.2, at.worker.stop).start()
+
+        with pytest.raises(RuntimeError, match="stopped"):
+            at.worker.wait_ready(10)
+
+
+def test_the_hub_may_ask_for_a_drain(hub: LedgerInProcess) -> None:
+    """An order to drain on the control channel stops the worker as `stop` does."""
+    with WorkerAtHub(hub, echo) as at:
+        worker = at.ready()
+
+        def order(ledger: Ledger) -> None:
+            row = ledger.instance(at.login.incarnation)
+            assert row is not None
+            hub.tasks.bell.ring(ledger, row, Drain())
+
+        hub.write(order)
+
+        assert worker.wait(10)
+        assert worker.state == "stopped"
