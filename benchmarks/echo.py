@@ -45,14 +45,24 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def running(args: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program of ours until the end of the block."""
-    with log.open("wb") as file, subprocess.Popen(args, env=environment, stdout=file, stderr=file) as process:
+def running(args: list[str], log: Path, ready: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program of ours until the end of the block; it is ready once it printed `ready`."""
+    with log.open("wb") as file, subprocess.Popen(args, stdout=file, stderr=file) as process:
         try:
+            await_text(log, ready, process)
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)
+
+
+def await_text(log: Path, text: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the log holds the text."""
+    deadline = time.monotonic() + 60
+    while text not in log.read_text(errors="replace"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"{process.args!r} did not start:\n{log.read_text(errors='replace')}")
+        time.sleep(0.05)
 
 
 def one_by_one(client: TaskClient, count: int) -> list[float]:
@@ -67,7 +77,7 @@ def one_by_one(client: TaskClient, count: int) -> list[float]:
 
 def check(client: TaskClient, text: str) -> None:
     """Send one task, wait for its end and compare what came back."""
-    with client.send_message(agent_name="echo", request_parts=[text]) as session:
+    with client.send_message(agent_name="echo", request_parts=text) as session:
         session.wait_for_terminal(timeout=60)
         assert session.text() == f"Echoed request: {text}", session.text()
 
@@ -135,27 +145,14 @@ def main() -> None:
             BLOCKS_CDM_URL=f"http://127.0.0.1:{port}/api/v1/cdm",
             LOG_LEVEL="warn",
         )
-        environment = dict(os.environ)
         hub_args = [str(BIN / "blocks-hub"), "--port", str(port)]
-        hub = stack.enter_context(running(hub_args, environment, Path(folder) / "hub.log"))
+        hub = stack.enter_context(running(hub_args, Path(folder) / "hub.log", "[hub] listening"))
         worker_args = [str(BIN / "blocks-run"), "--handler", "echo", "--no-local", "--concurrency", str(chosen.threads)]
-        worker = stack.enter_context(running(worker_args, environment, Path(folder) / "worker.log"))
-        client = stack.enter_context(connected())
+        worker = stack.enter_context(running(worker_args, Path(folder) / "worker.log", "[agent] ready"))
+        client = stack.enter_context(TaskClient.create("free"))
         print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores, store FULL")
         pids = {"client": os.getpid(), "hub": hub.pid, "worker": worker.pid}
         measure(client, pids, chosen.sequential, chosen.total, chosen.threads)
-
-
-def connected() -> TaskClient:
-    """Return a client, waiting for the hub to come up."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            return TaskClient.create("free")
-        except ConnectionError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,160 @@
-"""Turn a plain Python function into a network service."""
+"""Turn a plain Python function into a network service.
+
+The public names are resolved on first use, so that importing the package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from blocks_worker.artifacts import (
+        BLOCKS_MAX_UPLOAD_BYTES,
+        DownloadedArtifact,
+        build_artifact_ref,
+        decode_inline_artifact,
+        download_artifact,
+        should_inline_artifact,
+    )
+    from blocks_worker.client.callbacks import CallbackErrorContext
+    from blocks_worker.client.client import TaskClient, create_task_client
+    from blocks_worker.client.events import TaskEvent
+    from blocks_worker.client.params import SendMessageParams
+    from blocks_worker.client.parts import SendMessageRequestPart, file_part, json_part, text_part
+    from blocks_worker.client.session import TaskSession
+    from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo
+    from blocks_worker.config import DEFAULT_CDM_URL
+    from blocks_worker.context.messages import ExpireTaskMessage, StartTaskMessage
+    from blocks_worker.context.task import TaskContext
+    from blocks_worker.controlplane.cdm import CdmApiConfig, CdmConfig, CdmKeyset, fetch_cdm_config
+    from blocks_worker.errors import (
+        AgentAuthFatalError,
+        AnonTaskAccessDenied,
+        AnonTaskAccessDeniedError,
+        AuthRefreshFailedError,
+        BillingModeMismatchError,
+        BlocksError,
+        HubUnavailableError,
+        InputError,
+        RpcError,
+        TaskCancelledError,
+        TaskFailedError,
+        TaskFinishedError,
+    )
+    from blocks_worker.protocol.channels import task_channel
+    from blocks_worker.protocol.events import ArtifactRef
+    from blocks_worker.protocol.parts import RequestPart
+    from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
+    from blocks_worker.runtime.options import AgentInstanceOptions
+
+#: Where each public name lives.
+_HOMES = {
+    "AgentAuthFatalError": "errors",
+    "AgentInstance": "runtime.instance",
+    "AgentInstanceOptions": "runtime.options",
+    "AnonTaskAccessDenied": "errors",
+    "AnonTaskAccessDeniedError": "errors",
+    "ArtifactRef": "protocol.events",
+    "AuthRefreshFailedError": "errors",
+    "BLOCKS_MAX_UPLOAD_BYTES": "artifacts",
+    "BillingModeMismatchError": "errors",
+    "BlocksError": "errors",
+    "CallbackErrorContext": "client.callbacks",
+    "CdmApiConfig": "controlplane.cdm",
+    "CdmConfig": "controlplane.cdm",
+    "CdmKeyset": "controlplane.cdm",
+    "DEFAULT_CDM_URL": "config",
+    "DownloadedArtifact": "artifacts",
+    "ExpireTaskMessage": "context.messages",
+    "HubUnavailableError": "errors",
+    "InputError": "errors",
+    "ListTasksParams": "client.tasks",
+    "ListTasksResult": "client.tasks",
+    "RequestPart": "protocol.parts",
+    "RpcError": "errors",
+    "SendMessageParams": "client.params",
+    "SendMessageRequestPart": "client.parts",
+    "StartTaskMessage": "context.messages",
+    "TaskCancelledError": "errors",
+    "TaskClient": "client.client",
+    "TaskContext": "context.task",
+    "TaskEvent": "client.events",
+    "TaskFailedError": "errors",
+    "TaskFinishedError": "errors",
+    "TaskInfo": "client.tasks",
+    "TaskSession": "client.session",
+    "build_artifact_ref": "artifacts",
+    "create_task_client": "client.client",
+    "decode_inline_artifact": "artifacts",
+    "download_artifact": "artifacts",
+    "fetch_cdm_config": "controlplane.cdm",
+    "file_part": "client.parts",
+    "json_part": "client.parts",
+    "should_inline_artifact": "artifacts",
+    "start_agent_instance": "runtime.instance",
+    "task_channel": "protocol.channels",
+    "text_part": "client.parts",
+}
+
+__all__ = [
+    "BLOCKS_MAX_UPLOAD_BYTES",
+    "DEFAULT_CDM_URL",
+    "AgentAuthFatalError",
+    "AgentInstance",
+    "AgentInstanceOptions",
+    "AnonTaskAccessDenied",
+    "AnonTaskAccessDeniedError",
+    "ArtifactRef",
+    "AuthRefreshFailedError",
+    "BillingModeMismatchError",
+    "BlocksError",
+    "CallbackErrorContext",
+    "CdmApiConfig",
+    "CdmConfig",
+    "CdmKeyset",
+    "DownloadedArtifact",
+    "ExpireTaskMessage",
+    "HubUnavailableError",
+    "InputError",
+    "ListTasksParams",
+    "ListTasksResult",
+    "RequestPart",
+    "RpcError",
+    "SendMessageParams",
+    "SendMessageRequestPart",
+    "StartTaskMessage",
+    "TaskCancelledError",
+    "TaskClient",
+    "TaskContext",
+    "TaskEvent",
+    "TaskFailedError",
+    "TaskFinishedError",
+    "TaskInfo",
+    "TaskSession",
+    "__version__",
+    "build_artifact_ref",
+    "create_task_client",
+    "decode_inline_artifact",
+    "download_artifact",
+    "fetch_cdm_config",
+    "file_part",
+    "json_part",
+    "should_inline_artifact",
+    "start_agent_instance",
+    "task_channel",
+    "text_part",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'blocks_worker' has no attribute {name!r}")
+    value = getattr(import_module(f"blocks_worker.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,100 @@
+"""Join the local hub of this user, or start one in this process; start it again when its process dies."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from blocks_worker.concurrency import Clock, Deadline, Entropy, Periodic
+from blocks_worker.config import DEFAULT_PORT, HubConfig
+from blocks_worker.errors import FolderInUseError, HubUnavailableError
+from blocks_worker.state import LocalHub, StateFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from blocks_worker.hub.hub import Hub
+
+_logger = logging.getLogger(__name__)
+
+#: Seconds between two looks whether the hub still runs.
+_WATCH_INTERVAL = 0.5
+#: Seconds for a hub that ended by itself to be cleared away.
+_HUB_STOP_TIMEOUT = 5.0
+#: Seconds between two tries to find or start the hub.
+_TRY_INTERVAL = 0.05
+
+
+class LocalHubKeeper:
+    """See to it that this user has a local hub: whoever holds the folder's lock runs it.
+
+    1. `find` joins the hub that runs, or starts one here.
+    2. A thread looks on: when the hub's process is gone, one of those who look on starts it anew, on the
+       same data and the same ports.
+    3. `stop` ends a hub that runs here; another process of this user may then take over.
+    """
+
+    def __init__(self, state_dir: Path, *, port: int | None, clock: Clock, entropy: Entropy) -> None:
+        self._folder = StateFolder(state_dir)
+        self._port = port
+        self._clock = clock
+        self._entropy = entropy
+        self._hub: Hub | None = None
+        self._stopping = False
+        self._watch = Periodic("local-hub-watch", self._look, _WATCH_INTERVAL, entropy)
+
+    def find(self, timeout: float) -> LocalHub:
+        """Return the local hub, started here when nobody runs one.
+
+        Raises:
+            HubUnavailableError: another process holds the lock and announced nothing in time.
+            ConfigurationError: the folder or the port cannot be used.
+        """
+        self._folder.prepare()
+        deadline = Deadline(timeout, self._clock)
+        found = self._join_or_start()
+        while found is None:
+            if deadline.expired():
+                raise HubUnavailableError(str(self._folder.path), "its lock is held, but no hub was announced")
+            self._clock.pause(deadline.within(_TRY_INTERVAL))
+            found = self._join_or_start()
+        self._watch.start()
+        return found
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the hub lives in this process."""
+        return self._hub is not None
+
+    def stop(self, deadline: Deadline) -> None:
+        """End the watch, and the hub when it runs here."""
+        self._stopping = True
+        self._watch.stop()
+        self._watch.join(deadline.remaining())
+        if self._hub is not None:
+            self._hub.stop(deadline)
+            self._hub = None
+
+    def _join_or_start(self) -> LocalHub | None:
+        return self._folder.discovered() or self._start()
+
+    def _start(self) -> LocalHub | None:
+        """Start the hub here; None when somebody else is about to."""
+        from blocks_worker.hub.hub import Hub
+
+        config = HubConfig(state_dir=self._folder.path, port=self._port or DEFAULT_PORT, embedded=True)
+        hub = Hub(config, clock=self._clock, entropy=self._entropy)
+        try:
+            address = hub.start()
+        except FolderInUseError:
+            return None
+        self._hub = hub
+        _logger.info("local_hub_started", extra={"url": address.url, "folder": str(self._folder.path)})
+        return address
+
+    def _look(self) -> None:
+        if self._hub is not None and not self._hub.is_alive():
+            self._hub.stop(Deadline(_HUB_STOP_TIMEOUT))
+            self._hub = None
+        if self._hub is None and not self._stopping:
+            self._join_or_start()

@@ -1,0 +1,75 @@
+"""Handlers that the daemons of these tests serve. Each notes its runs in the file named by RUNS."""
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+
+def note(task: Any, ctx: Any, word: str) -> None:
+    """Append one line: word, task, attempt, pid, unix time."""
+    line = f"{word} {task.task_id} {ctx.attempt} {os.getpid()} {time.time():.3f}\n"
+    with Path(os.environ["RUNS"]).open("a") as file:
+        file.write(line)
+
+
+def hold(task: Any, ctx: Any) -> str:
+    """Wait for the file named by GATE to appear, or for the cancel; then return the text."""
+    note(task, ctx, "start")
+    gate = Path(os.environ["GATE"])
+    while not gate.exists():
+        if ctx.wait(0.05):
+            note(task, ctx, "cancelled")
+            return "cancelled"
+    note(task, ctx, "end")
+    return f"done: {task.text()}"
+
+
+def spin(task: Any, ctx: Any) -> str:
+    """Burn the CPU for as many seconds as the text says, or until the cancel."""
+    note(task, ctx, "start")
+    end = time.monotonic() + float(task.text())
+    while time.monotonic() < end and not ctx.is_cancelled:
+        pass
+    note(task, ctx, "cancelled" if ctx.is_cancelled else "end")
+    return "spun"
+
+
+def hang(task: Any, ctx: Any) -> str:
+    """Never return, whatever is asked."""
+    note(task, ctx, "start")
+    while True:
+        threading.Event().wait()
+
+
+def modules(task: Any) -> list[dict[str, Any]]:
+    """Return which top-level packages this process has loaded."""
+    return [{"data": sorted({name.partition(".")[0] for name in sys.modules})}]
+
+
+def misbehave(task: Any) -> Any:
+    """Do what the text says, all of it wrong."""
+    wish = task.text()
+    if wish == "exit":
+        raise SystemExit(3)
+    if wish == "interrupt":
+        raise KeyboardInterrupt
+    if wish == "raise":
+        raise LookupError("no such thing")
+    if wish == "huge":
+        return b"x" * 50_000_000
+    if wish == "junk":
+        return object()
+    if wish == "unserialisable":
+        return {"artifacts": [{"data": {"value": {1, 2}}}]}
+    return "fine"
+
+
+async def later(task: Any, ctx: Any) -> str:
+    """Be a coroutine."""
+    import asyncio
+
+    await asyncio.sleep(0.01)
+    return f"later: {task.text()} {ctx.attempt}"

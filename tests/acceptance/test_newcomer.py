@@ -1,0 +1,91 @@
+"""What a stranger types, word for word."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from acceptance.conftest import ROOT, Daemon, World
+from support import wait_until
+
+README = (ROOT / "README.md").read_text()
+
+
+def clone_environment(world: World) -> dict[str, str]:
+    """Return an environment with an empty home and nothing configured; the installed packages are reused."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(world.folder / "home"),
+        "BLOCKS_VENV": str(Path(sys.executable).parents[1]),
+        # The port 3001 may be anybody's here; the home's state folder tells where the hub is.
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+    }
+
+
+def test_the_two_terminals_of_the_readme(world: World) -> None:
+    """The first command serves echo; the line it prints works in a second terminal, and so does the consumer."""
+    environment = clone_environment(world)
+    log = world.folder / "first-terminal"
+    with log.open("wb") as file:
+        command = next(line.split("#")[0].strip() for line in README.splitlines() if line.startswith("./scripts/run"))
+        process = subprocess.Popen(shlex.split(command), cwd=ROOT, env=environment, stdout=file, stderr=file)
+    first = Daemon(process, log)
+    world.daemons.append(first)
+    first.wait_for("[agent] ready", timeout=60)
+    printed = re.search(r"second terminal: (.*)", first.text())
+    assert printed is not None
+    assert printed[1] == "./scripts/blocks send echo Hello"
+
+    second = subprocess.run(
+        shlex.split(printed[1]),
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert second.returncode == 0, second.stderr
+    assert "Echoed request: Hello" in second.stdout
+
+    consumer = re.search(r"```python\n# consumer.py\n(.*?)```", README, re.DOTALL)
+    assert consumer is not None
+    script = subprocess.run(
+        [sys.executable, "-c", consumer[1]],
+        cwd=world.folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert script.returncode == 0, script.stderr
+    assert "Echoed request: Hello" in script.stdout
+    saved = re.search(r"saved: (.*)", script.stdout)
+    assert saved is not None, script.stdout
+    assert (world.folder / saved[1]).read_text() == "Echoed request: Hello"
+
+    asked = time.monotonic()
+    assert first.terminate() == 0
+    assert time.monotonic() - asked < 3.0, "an idle daemon ends in under three seconds"
+
+
+def test_a_handler_of_the_readme_is_served(world: World) -> None:
+    """The handler that the README shows is served as it stands."""
+    handler = re.search(r"```python\n# greet.py\n(.*?)```", README, re.DOTALL)
+    assert handler is not None
+    (world.folder / "greet.py").write_text(handler[1])
+    world.worker("greet:handler")
+
+    done = world.run("blocks", "send", "greet", "Ada")
+
+    assert done.stdout.strip() == "Good morning, Ada!"
+
+
+def test_two_workers_find_each_other_in_one_home(world: World) -> None:
+    """Without any setting the second worker joins the hub of the first, and the port may be taken."""
+    environment = {name: value for name, value in world.environment.items() if name != "BLOCKS_HUB_URL"}
+    world.environment = environment
+    world.worker("echo")
+    world.worker("adder")
+
+    wait_until(lambda: {"echo", "adder"} <= set(world.agents()), what="both agents")
+    done = world.run("blocks", "send", "adder", '{"a": 1, "b": 2}')
+
+    assert '"sum": 3' in done.stdout
