@@ -86,7 +86,7 @@ def test_every_listed_channel_needs_read(guarded: Net) -> None:
         ("ü", "Token is invalid."),
         (token(secret=b"somebody else's"), "Token is invalid."),
         (token()[:-8] + "AAAAAAA=", "Token is invalid."),
-        (token(now_s=NOW - 601), "Token is expired."),
+        (token(now_s=NOW - 3601), "Token is expired."),
         (token(user_id="user-2"), "Token is not for this uuid."),
         (token(read=[]), "Forbidden"),
     ],
