@@ -9,7 +9,7 @@ from localnet import KEYS
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.transports.base import Gap, Message, Status
-from blocks_worker.transports.pubnub import PubNubSettings, PubNubTransport
+from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,7 @@ from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.tokens import ConsumerLogin
 from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
 from blocks_worker.protocol.tasks import BillingMode, CancelTask
-from blocks_worker.transports.pubnub import PubNubSettings, PubNubTransport
+from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

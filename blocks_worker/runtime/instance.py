@@ -16,7 +16,7 @@ from blocks_worker.processes import this_process
 from blocks_worker.protocol.leases import ConnectRequest
 from blocks_worker.runtime.entry import CDM_PATH, HUB_STOP_TIMEOUT, Entry, enter
 from blocks_worker.runtime.options import AgentInstanceOptions, InstancePlan, options_of, plan
-from blocks_worker.transports.pubnub import PubNubSettings, PubNubTransport
+from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 from blocks_worker.worker.worker import Worker, WorkerSettings
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pubnub_pair import Inbox, transports
 from blocks_worker.concurrency import Deadline
 
 if TYPE_CHECKING:
-    from blocks_worker.transports.pubnub import PubNubTransport
+    from blocks_worker.transports.pubnub.transport import PubNubTransport
 
 
 def burst(sender: PubNubTransport, channel: str, count: int) -> threading.Thread:

@@ -17,7 +17,7 @@ from support import wait_until
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.errors import PublishRefusedError
 from blocks_worker.transports.cursor import MemoryCursors
-from blocks_worker.transports.pubnub import PubNubSettings, PubNubTransport
+from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.transports.gaps import Search, Window
-from blocks_worker.transports.pubnub_client import PAGE_ROWS
-from blocks_worker.transports.pubnub_outcomes import REPEATABLE, CallFailedError, Kind
+from blocks_worker.transports.pubnub.client import PAGE_ROWS
+from blocks_worker.transports.pubnub.outcomes import REPEATABLE, CallFailedError, Kind
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
     from blocks_worker.concurrency import Clock
-    from blocks_worker.transports.pubnub_client import NetworkClient
+    from blocks_worker.transports.pubnub.client import NetworkClient
     from blocks_worker.transports.replies import Event
 
 Answer = TypeVar("Answer")

@@ -4,7 +4,7 @@ from pubnub_pair import Inbox, Tokens, transports
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import ConfigurationError
-from blocks_worker.transports.pubnub import PubNubSettings
+from blocks_worker.transports.pubnub.transport import PubNubSettings
 
 
 @pytest.mark.parametrize(

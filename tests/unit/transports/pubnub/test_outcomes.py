@@ -7,8 +7,8 @@ import pytest
 from canned import Canned, reply
 from pubnub_pair import Tokens
 
-from blocks_worker.transports.pubnub_client import NetworkClient, PubNubSettings
-from blocks_worker.transports.pubnub_outcomes import CallFailedError, Kind, classify
+from blocks_worker.transports.pubnub.client import NetworkClient, PubNubSettings
+from blocks_worker.transports.pubnub.outcomes import CallFailedError, Kind, classify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

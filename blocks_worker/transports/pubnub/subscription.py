@@ -11,11 +11,11 @@ from blocks_worker.transports.base import Link, Status
 from blocks_worker.transports.channel_set import ChannelSet
 from blocks_worker.transports.cursor import Cursor, cursor_key
 from blocks_worker.transports.inbox import Inbox
-from blocks_worker.transports.pubnub_flow import NOTE_SIZE, Flow
-from blocks_worker.transports.pubnub_health import Health
-from blocks_worker.transports.pubnub_history import History
-from blocks_worker.transports.pubnub_reader import Parts, Reader
-from blocks_worker.transports.pubnub_watch import Watch
+from blocks_worker.transports.pubnub.flow import NOTE_SIZE, Flow
+from blocks_worker.transports.pubnub.health import Health
+from blocks_worker.transports.pubnub.history import History
+from blocks_worker.transports.pubnub.reader import Parts, Reader
+from blocks_worker.transports.pubnub.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.transports.base import Received
     from blocks_worker.transports.cursor import CursorStore
-    from blocks_worker.transports.pubnub_client import NetworkClient, PubNubSettings
+    from blocks_worker.transports.pubnub.client import NetworkClient, PubNubSettings
 
 _logger = logging.getLogger(__name__)
 

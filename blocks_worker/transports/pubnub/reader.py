@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import ServiceThread
 from blocks_worker.transports.base import Link, Status
-from blocks_worker.transports.pubnub_flow import NOTE_SIZE
-from blocks_worker.transports.pubnub_health import BAD_REPLIES, REFUSALS, TIMEOUTS
-from blocks_worker.transports.pubnub_outcomes import CallFailedError, Kind
+from blocks_worker.transports.pubnub.flow import NOTE_SIZE
+from blocks_worker.transports.pubnub.health import BAD_REPLIES, REFUSALS, TIMEOUTS
+from blocks_worker.transports.pubnub.outcomes import CallFailedError, Kind
 from blocks_worker.transports.replies import Reply, ReplyRefusedError, read_reply
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock
     from blocks_worker.transports.channel_set import ChannelSet, Polled
     from blocks_worker.transports.inbox import Inbox
-    from blocks_worker.transports.pubnub_client import NetworkClient
-    from blocks_worker.transports.pubnub_flow import Flow
-    from blocks_worker.transports.pubnub_health import Health
-    from blocks_worker.transports.pubnub_history import History
+    from blocks_worker.transports.pubnub.client import NetworkClient
+    from blocks_worker.transports.pubnub.flow import Flow
+    from blocks_worker.transports.pubnub.health import Health
+    from blocks_worker.transports.pubnub.history import History
 
 _logger = logging.getLogger(__name__)
 

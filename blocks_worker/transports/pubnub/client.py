@@ -15,8 +15,8 @@ from pubnub.pubnub import PubNub
 from pubnub.request_handlers.httpx import HttpxRequestHandler
 
 from blocks_worker.errors import BlocksError, ConfigurationError
-from blocks_worker.transports.pubnub_handler import LoopbackHandler
-from blocks_worker.transports.pubnub_outcomes import CallFailedError, Kind, classify
+from blocks_worker.transports.pubnub.handler import LoopbackHandler
+from blocks_worker.transports.pubnub.outcomes import CallFailedError, Kind, classify
 from blocks_worker.transports.replies import Event, read_position
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Backoff
-from blocks_worker.transports.pubnub_outcomes import Kind
+from blocks_worker.transports.pubnub.outcomes import Kind
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Entropy

@@ -14,8 +14,8 @@ from blocks_worker.errors import InvalidMessageError
 from blocks_worker.transports.base import Gap, Message
 from blocks_worker.transports.envelope import open_envelope
 from blocks_worker.transports.gaps import Hole, Seen, Window, overflow_windows
-from blocks_worker.transports.pubnub_history import Found
-from blocks_worker.transports.pubnub_outcomes import CallFailedError
+from blocks_worker.transports.pubnub.history import Found
+from blocks_worker.transports.pubnub.outcomes import CallFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock
     from blocks_worker.transports.base import Received
     from blocks_worker.transports.inbox import Inbox
-    from blocks_worker.transports.pubnub_history import History
+    from blocks_worker.transports.pubnub.history import History
     from blocks_worker.transports.replies import Event, Reply
 
 _logger = logging.getLogger(__name__)

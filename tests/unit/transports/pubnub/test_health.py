@@ -1,8 +1,8 @@
 import pytest
 
 from blocks_worker.concurrency import Clock, Entropy
-from blocks_worker.transports.pubnub_health import LOST, Health
-from blocks_worker.transports.pubnub_outcomes import Kind
+from blocks_worker.transports.pubnub.health import LOST, Health
+from blocks_worker.transports.pubnub.outcomes import Kind
 
 
 class HandClock(Clock):

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from blocks_worker.concurrency import ServiceThread
-from blocks_worker.transports.pubnub_outcomes import CallFailedError
+from blocks_worker.transports.pubnub.outcomes import CallFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
 from localnet import KEYS, networks
 from pubnub_pair import Tokens
 
-from blocks_worker.transports.pubnub_client import NetworkClient, PubNubSettings
+from blocks_worker.transports.pubnub.client import NetworkClient, PubNubSettings
 
 
 def test_a_page_holds_the_rows_after_one_position_up_to_and_with_another() -> None:
