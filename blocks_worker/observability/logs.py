@@ -22,6 +22,11 @@ from blocks_worker.observability.redact import clean, clean_value, one_line, red
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
+    #: Generic for type checkers; not so at run time before Python 3.11.
+    _Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    _Adapter = logging.LoggerAdapter
+
 LEVELS = {"error": logging.ERROR, "warn": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 #: Characters of a traceback, its end: the line that raised stands there.
 MAX_TRACEBACK = 8192
@@ -94,7 +99,7 @@ def bind_task(task_id: str) -> Iterator[None]:
         _task.reset(token)
 
 
-class TaskLogger(logging.LoggerAdapter[logging.Logger]):
+class TaskLogger(_Adapter):
     """Be a logger whose every line carries the id of one task."""
 
     def __init__(self, task_id: str, logger: logging.Logger | None = None) -> None:
