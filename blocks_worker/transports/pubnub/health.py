@@ -25,6 +25,9 @@ LOST = 30.0
 #: Seconds by which the two clocks may part between two looks; more means that the machine slept.
 DRIFT = 60.0
 
+#: Longest pause in seconds before the next try where the network is on this machine: a crowd does no harm there.
+NEARBY_CAP = 2.0
+
 #: Failures after which it is worth asking for a first, immediate answer before a poll that is held.
 _LINK = frozenset({Kind.UNREACHABLE, Kind.TIMEOUT, Kind.BROKEN, Kind.SERVER, Kind.MISPLACED})
 _ELSEWHERE = frozenset({Kind.UNREACHABLE, Kind.MISPLACED, Kind.REFUSED})
@@ -33,10 +36,10 @@ _ELSEWHERE = frozenset({Kind.UNREACHABLE, Kind.MISPLACED, Kind.REFUSED})
 class Health:
     """Take note of good and bad polls; everything is asked and told by the reader that is current."""
 
-    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, clock: Clock, entropy: Entropy, *, nearby: bool = False) -> None:
         self._clock = clock
         self._entropy = entropy
-        self._backoff = Backoff(entropy)
+        self._backoff = Backoff(entropy, cap=NEARBY_CAP) if nearby else Backoff(entropy)
         self._throttled = Backoff(entropy, first=1.0, cap=THROTTLED_CAP)
         self.timeouts = 0
         self.bad_replies = 0

@@ -172,7 +172,7 @@ class PubNubSubscription:
         return Parts(
             channels=ChannelSet(channels, doors.wake_channel),
             flow=flow,
-            health=Health(doors.clock, doors.entropy),
+            health=Health(doors.clock, doors.entropy, nearby=doors.settings.is_loopback),
             history=history,
             inbox=inbox,
             clock=doors.clock,
