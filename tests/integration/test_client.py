@@ -264,7 +264,9 @@ def test_a_process_ends_with_a_client_open(hub: Caller, instance: str) -> None:
 
 def test_interrupt_ends_a_wait(hub: Caller, instance: str) -> None:
     """[3.7] Ctrl-C ends a wait."""
-    script = SCRIPT + "session.wait_for_terminal(None)\n"
+    # Whoever starts the tests in the background may have left Ctrl-C ignored, and a child inherits that.
+    listens = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script = listens + SCRIPT + "session.wait_for_terminal(None)\n"
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -272,7 +274,10 @@ def test_interrupt_ends_a_wait(hub: Caller, instance: str) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "sent\n"
         os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
 
     assert process.returncode != 0
     assert "KeyboardInterrupt" in errors
