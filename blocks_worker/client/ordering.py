@@ -171,11 +171,13 @@ class SessionOrder:
             elif not self._is_news:
                 return []
             self._is_news = False
+            return [event]
         if event.type == "cancel_requested":
             if self._cancel_shown:
                 return []
             self._cancel_shown = True
-        return [event]
+        # It may be the first word of a newer run: nothing of an older one may be shown after it.
+        return [*self._announced(event.epoch), event]
 
     def _ephemeral(self, event: TaskEvent) -> list[TaskEvent]:
         if event.epoch == self._epoch and self._terminal is None:

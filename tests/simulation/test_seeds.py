@@ -1,49 +1,91 @@
-import json
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
 
 import pytest
-from simulation.driver import Simulation
+from simulation.heap import Heap, Owner
+from simulation.play import play, play_seed
+from simulation.shrink import Shrinker, told
+from simulation.story import story_of
 
-from blocks_worker.protocol.lifecycle import SHOWN, SHOWN_TERMINAL, State
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-SEEDS = range(100)
-
-
-def check(world: Simulation) -> None:
-    """Hold one history against the invariants."""
-    driver = world.database.writer.connection.driver_connection
-    assert driver is not None
-    rows = driver.execute("SELECT id, state, epoch, last_n FROM task").fetchall()
-    events: dict[str, list[dict[str, object]]] = {}
-    for task, body in driver.execute("SELECT task, body FROM event ORDER BY seq"):
-        events.setdefault(task, []).append(json.loads(body))
-    assert len(rows) == len(world.sessions), "I8: one task for each key"
-    for task, state, epoch, last_n in rows:
-        ledger, shown = events[task], world.shown[task]
-        terminals = [event for event in ledger if event["type"] == "terminal"]
-        assert SHOWN[State(state)] in SHOWN_TERMINAL, f"I1: {task} stands at {state}"
-        assert len(terminals) == 1, f"I2: {task} ended {len(terminals)} times"
-        assert [event.type for event in shown].count("terminal") == 1, f"I3: {task} showed {shown}"
-        assert shown[-1].type == "terminal", f"I3: {task} spoke after its end"
-        assert shown[-1].state == SHOWN[State(state)] == terminals[0]["state"], f"I3: {task} differs from the record"
-        kept = [event["n"] for event in ledger if event["epoch"] == epoch and "n" in event]
-        assert kept == list(range(1, last_n + 1)), f"I4: {task} kept {kept} of {last_n}"
-        if not shown[-1].gap:
-            seen = [event.n for event in shown if event.epoch == epoch and event.n is not None]
-            assert seen == kept, f"I4: {task} showed {seen} of {kept}"
-        epochs = [event.epoch for event in shown]
-        assert epochs == sorted(epochs), f"I5: {task} showed epochs {epochs}"
-    assert all(len(holders) == 1 for holders in world.leases.values()), "I6: two leases in one epoch"
+#: Histories that CI plays at least and at most, and the seconds in which it plays more than the least.
+LEAST, MOST, SECONDS = 200, 320, 24.0
+BLOCKS = 4
+#: Seeds that once went wrong. 103792: after a cancel of the second run a session showed late events of the first.
+ONCE_WRONG = [103792]
+#: Faults without which a block of histories proves little.
+EXPECTED = {
+    "request lost", "answer lost", "request late", "answer late", "bus dropped", "bus doubled", "bus late",
+    "bus", "kill", "drain", "pause", "crash", "hub died: now", "hub died: before commit",
+    "hub died: torn commit", "hub died: after commit", "hub died: after publish",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_no_history_breaks_an_invariant(seed: int) -> None:
-    """Kills, restarts, lost calls, lost, doubled and late messages: I1 to I6 hold in every history."""
-    world = Simulation(seed)
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Keep thousands of expected warnings out of the report."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
-    world.run()
 
-    check(world)
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_no_history_breaks_an_invariant(block: int) -> None:
+    """[E1] [B12] [B21] Kills, drains, zombies, dying hubs, torn commits, lost calls and a lying bus: I1 to I8, I11."""
+    begun, played, faults = time.monotonic(), 0, set()
+    for seed in range(block * 1000, block * 1000 + MOST // BLOCKS):
+        if played >= LEAST // BLOCKS and time.monotonic() - begun > SECONDS / BLOCKS:
+            break
+        history = play_seed(seed)
+        assert not history.wrongs, told(Shrinker(history).shrink())
+        faults |= set(history.history.faults)
+        played += 1
+
+    assert played >= LEAST // BLOCKS
     # The positive control: the faults did happen.
-    assert world.faults["killed"] == 3
-    assert world.faults["bus dropped"] + world.faults["request lost"] + world.faults["answer lost"] > 0
-    world.database.close()
+    assert faults >= EXPECTED
+
+
+@pytest.mark.parametrize("seed", ONCE_WRONG)
+def test_what_was_mended_stays_mended(seed: int) -> None:
+    """Each seed that once broke an invariant is played again."""
+    history = play_seed(seed)
+
+    assert not history.wrongs, told(history)
+
+
+def test_a_seed_plays_the_same_each_time() -> None:
+    """One seed is one history: its steps come again exactly, or no failure could be looked into."""
+    first, second = play_seed(7), play_seed(7)
+
+    assert first.history.lines == second.history.lines
+    assert first.history.small == second.history.small
+    assert first.executions > 0
+
+
+def test_what_is_left_out_moves_nothing_else() -> None:
+    """A story without a kind of small faults keeps its other faults, so that a failure can be shrunk."""
+    story = story_of(3)
+    played = play(story.without("bus dropped"))
+
+    assert "bus dropped" not in played.history.faults
+    assert played.history.faults["kill"] == play(story).history.faults["kill"] > 0
+
+
+def test_an_owner_that_is_held_does_it_all_later() -> None:
+    """What a stopped process would have done it does in the same order when it goes on; a dead one does nothing."""
+    heap, held, gone, done = Heap(), Owner(), Owner(), []
+    held.held_until = heap.now + 10
+    gone.is_gone = True
+    for number in range(3):
+        heap.after(number, lambda number=number: done.append((number, heap.now)), held)
+    heap.after(1, lambda: done.append((9, 0.0)), gone)
+    while heap.step(heap.now + 100):
+        pass
+
+    assert done == [(0, 1010.0), (1, 1010.0), (2, 1010.0)]

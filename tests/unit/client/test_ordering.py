@@ -168,6 +168,16 @@ def test_older_epoch_is_never_shown() -> None:
     assert order.dropped == 1
 
 
+def test_a_word_of_the_hub_begins_a_newer_run() -> None:
+    """[I5] A cancel of a newer run, whose restart was lost, ends what is shown of the older one."""
+    order = SessionOrder(TASK, 0.0)
+    order.feed(progress(1, 1), 0.0)
+    told = order.feed(event("cancel_requested", seq=5, epoch=2), 0.0)
+
+    assert [(one.epoch, one.status or one.type) for one in told] == [(2, "restarted"), (2, "cancel_requested")]
+    assert shown(order, [progress(2, 2), progress(1, 6, epoch=2)]) == [(2, 1)]
+
+
 def test_terminal_waits_for_what_is_missing() -> None:
     """[P4] A terminal event with something missing asks the hub at once, and is shown marked when that is no use."""
     order = SessionOrder(TASK, 0.0)

@@ -1,0 +1,108 @@
+"""The oracle: one history against the invariants, and its figures."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from blocks_worker.hub.store.database import driver_of
+from blocks_worker.protocol.leases import Numbers
+from blocks_worker.protocol.lifecycle import SHOWN, SHOWN_TERMINAL, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from simulation.world import World
+
+_ROWS = "SELECT id, state, epoch, last_n, cancel_at, ended, delivery, leased_at FROM task"
+#: Seconds between the grace of a cancel and the sweep that ends it.
+SWEEP = 2.0
+
+
+def wrongs(world: World) -> list[str]:
+    """Return what the history did wrong; nothing, if all is well."""
+    return [*world.history.wrongs, *_of_ledger(world)]
+
+
+def _of_ledger(world: World) -> Iterator[str]:
+    driver = driver_of(world.hub.database.writer)
+    rows = driver.execute(_ROWS).fetchall()
+    events: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for task, body in driver.execute("SELECT task, body FROM event ORDER BY seq"):
+        events[task].append(json.loads(body))
+    yield from _of_submits(world, [row[0] for row in rows])
+    for row in rows:
+        yield from _of_end(world, row, events[row[0]])
+        yield from _of_order(world, row, events[row[0]])
+        yield from _of_cancel(world, row)
+        yield from _of_starts(world, row)
+    for key, holders in world.history.leases.items():
+        if len(holders) > 1:
+            yield f"I6: {key} was leased to {sorted(holders)}"
+
+
+def _of_submits(world: World, ids: list[str]) -> Iterator[str]:
+    accepted = world.history.accepted
+    missing = {plan.name for plan in world.story.tasks} - set(accepted)
+    if missing:
+        yield f"I1: {sorted(missing)} never got an answer to their submit"
+    if sorted(ids) != sorted(accepted.values()):
+        yield f"I8: {len(accepted)} keys, {len(ids)} tasks: {sorted(set(ids) ^ set(accepted.values()))}"
+
+
+def _of_end(world: World, row: Any, ledger: list[dict[str, Any]]) -> Iterator[str]:
+    task, state = row[0], SHOWN[State(row[1])]
+    ends = [event for event in ledger if event["type"] == "terminal"]
+    if state not in SHOWN_TERMINAL:
+        yield f"I1: {task} stands at {row[1]}"
+        return
+    if len(ends) != 1:
+        yield f"I2: {task} has {len(ends)} terminal events"
+        return
+    shown = world.history.shown[task]
+    told = [event for event in shown if event.type == "terminal"]
+    if len(told) != 1 or shown[-1] is not told[0]:
+        yield f"I3: {task} showed {len(told)} terminal events, the last of {len(shown)}"
+    elif not told[0].state == state == ends[0]["state"] or told[0].epoch != row[2]:
+        yield f"I3: {task} showed {told[0].state} of epoch {told[0].epoch}, its row says {state} of {row[2]}"
+
+
+def _of_order(world: World, row: Any, ledger: list[dict[str, Any]]) -> Iterator[str]:
+    task, _, epoch, last_n, *_ = row
+    shown = world.history.shown[task]
+    kept = [event["n"] for event in ledger if event["epoch"] == epoch and "n" in event]
+    if kept != list(range(1, last_n + 1)):
+        yield f"I4: {task} kept {kept} of {last_n}"
+    seen = [event.n for event in shown if event.epoch == epoch and event.n is not None]
+    has_gap = bool(shown) and shown[-1].gap
+    if seen != kept and not has_gap:
+        yield f"I4: {task} showed {seen} of {kept}"
+    if seen != sorted(set(seen) & set(kept)):
+        yield f"I4: {task} showed {seen} out of order, or what nobody kept"
+    epochs = [event.epoch for event in shown]
+    if epochs != sorted(epochs):
+        yield f"I5: {task} showed the epochs {epochs}"
+
+
+def _of_cancel(world: World, row: Any) -> Iterator[str]:
+    """I7: a cancelled task ends within its grace, less the time in which there was no hub."""
+    task, _, _, _, cancel_at, ended, *_ = row
+    if cancel_at is None or ended is None:
+        return
+    away = sum(until - since for since, until in world.history.away)
+    took = (ended - cancel_at) / 1000
+    if took > Numbers().cancel_grace + SWEEP + away:
+        yield f"I7: {task} ended {took:.1f} s after its cancel"
+
+
+def _of_starts(world: World, row: Any) -> Iterator[str]:
+    task, delivery = row[0], row[6]
+    starts = {key: told for key, told in world.history.starts.items() if key[0] == task}
+    for key, told in starts.items():
+        if len(told) > 1:
+            yield f"I6: the handler of {key} was started {len(told)} times"
+        if {incarnation for _, incarnation in told} - world.history.leases[key]:
+            yield f"I7: the handler of {key} was started without a lease"
+    if delivery == "at_most_once" and len(starts) > 1:
+        yield f"I11: {task} is at most once and was started {len(starts)} times"

@@ -1,0 +1,141 @@
+"""The consumer: submits until answered, cancels, and is the clock of each of its sessions."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from blocks_worker.client.events import TaskEvent
+from blocks_worker.client.ordering import GAP_REPAIR_TIMEOUT, SessionOrder
+from blocks_worker.hub.task_service import Consumer as Caller
+from blocks_worker.protocol.codec import decode_trusted, encode
+from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, SubmitAnswer, SubmitTask
+
+if TYPE_CHECKING:
+    from simulation.network import Answers
+    from simulation.story import TaskPlan
+    from simulation.world import World
+
+OWNER = Caller(owner="me", session_channel="session.me")
+#: Seconds between two looks of a session at its clock.
+LOOK = 0.5
+
+
+class Consumer:
+    """Ask for every task of the story and follow each to its end."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sessions: dict[str, SessionOrder] = {}
+        #: When each session last asked the ledger.
+        self._asked: dict[str, float] = {}
+        assert OWNER.session_channel is not None
+        world.network.listen(OWNER.session_channel, self._hear)
+        for plan in world.story.tasks:
+            world.heap.after(plan.at, lambda plan=plan: self._submit(plan, self._request(plan)))
+
+    def _request(self, plan: TaskPlan) -> SubmitTask:
+        deadline = None if plan.deadline is None else self._world.heap.clock.wall_ms() + int(plan.deadline * 1000)
+        if plan.has_id:
+            self._listen(plan.name)
+        return SubmitTask(
+            agent_name="agent",
+            request_parts=msgspec.Raw(encode([{"partId": "p", "text": plan.name}])),
+            task_id=plan.name if plan.has_id else None,
+            idempotency_key=plan.name,
+            delivery="at_most_once" if plan.once else None,
+            deadline=deadline,
+            queue_ttl=plan.queue_ttl,
+            max_runtime=plan.max_runtime,
+        )
+
+    def _submit(self, plan: TaskPlan, request: SubmitTask) -> None:
+        def then(answers: Answers) -> None:
+            reply = answers[0] if answers else None
+            if reply is None or reply.status == 404:  # 404: no worker has registered the agent yet
+                world.heap.after(1.0, lambda: self._submit(plan, request))
+            elif reply.status not in {200, 201}:
+                world.history.wrong(world.heap.now, f"{plan.name} was refused: {reply}")
+            else:
+                self._accepted(plan, reply.body)
+
+        world = self._world
+        sent = decode_trusted(SubmitTask, encode(request))
+        world.network.call(f"submit {plan.name}", [lambda ledger: world.hub.tasks.submit(ledger, OWNER, sent)], then)
+
+    def _accepted(self, plan: TaskPlan, answer: SubmitAnswer) -> None:
+        world, task_id = self._world, answer.task_id
+        world.history.accepted[plan.name] = task_id
+        world.history.say(world.heap.now, f"{plan.name} is accepted as {task_id}")
+        if not plan.has_id:
+            # What was said before nobody could listen is in the ledger only.
+            self._listen(task_id)
+            self._sessions[task_id].ask_now(world.heap.now)
+        if plan.cancels_after is not None:
+            world.heap.after(plan.cancels_after, lambda: self._cancel(task_id, terminated=plan.terminates))
+
+    def _cancel(self, task_id: str, *, terminated: bool) -> None:
+        def then(answers: Answers) -> None:
+            if answers is None:
+                world.heap.after(1.0, lambda: self._cancel(task_id, terminated=terminated))
+            else:
+                world.history.cancelled[task_id] = world.heap.now
+                world.history.say(world.heap.now, f"{task_id}: the cancel is answered {answers[0].status}")
+
+        world = self._world
+        request = CancelTask(terminated=terminated)
+        work = [lambda ledger: world.hub.tasks.cancel(ledger, OWNER, task_id, request)]
+        world.network.call(f"cancel {task_id}", work, then)
+
+    # ------------------------------------------------------------------ sessions
+    def _listen(self, task_id: str) -> None:
+        if task_id not in self._sessions:
+            self._sessions[task_id] = SessionOrder(task_id, self._world.heap.now)
+            self._watch(task_id)
+
+    def _hear(self, body: dict[str, Any]) -> None:
+        event = TaskEvent.of(body)
+        session = self._sessions.get(event.task_id)
+        if session is not None:
+            self._show(session, session.feed(event, self._world.heap.now))
+
+    def _watch(self, task_id: str) -> None:
+        """Be the session's clock: give up waiting, ask the ledger."""
+        session, now = self._sessions[task_id], self._world.heap.now
+        given_up = session.tick(now)
+        if given_up and self._was_needless(task_id, now):
+            self._world.history.wrong(now, f"I4: the session of {task_id} gave up without having asked")
+        self._show(session, given_up)
+        if session.wants_ledger(now):
+            self._ask(session)
+        if not session.finished:
+            self._world.heap.after(LOOK, lambda: self._watch(task_id))
+
+    def _ask(self, session: SessionOrder) -> None:
+        world, task_id, begun = self._world, session.task_id, self._world.heap.now
+        query = EventsQuery(task_id=task_id, after=session.cursor)
+
+        def then(answers: Answers) -> None:
+            answer = answers[0].body if answers else None
+            if not isinstance(answer, EventsAnswer):  # lost, or asked before the submit was taken in
+                return
+            events = [TaskEvent.of(json.loads(bytes(raw))) for raw in answer.events]
+            self._show(session, session.feed_ledger(answer.task, events, world.heap.now, more=answer.more))
+
+        session.asked(begun)
+        self._asked[task_id] = begun
+        work = [lambda ledger: world.hub.tasks.events(ledger, OWNER, query)]
+        world.network.call(f"events {task_id}", work, then)
+
+    def _was_needless(self, task_id: str, now: float) -> bool:
+        """Tell whether a session gave up on a hole that it never asked the ledger about."""
+        return self._asked.get(task_id, float("-inf")) < now - GAP_REPAIR_TIMEOUT - LOOK
+
+    def _show(self, session: SessionOrder, events: list[TaskEvent]) -> None:
+        history, task_id = self._world.history, session.task_id
+        history.shown[task_id] += events
+        if session.finished and task_id not in history.finished:
+            history.finished.add(task_id)
+            history.say(self._world.heap.now, f"{task_id}: its session has ended, {events[-1].state}")

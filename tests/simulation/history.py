@@ -1,0 +1,46 @@
+"""What a recorder outside the parts under test writes down of one history."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from blocks_worker.client.events import TaskEvent
+
+Key = tuple[str, int]
+
+
+class History:
+    """Collect; judging is `check`'s affair."""
+
+    def __init__(self) -> None:
+        #: Every line is a moment and what happened.
+        self.lines: list[tuple[float, str]] = []
+        #: Small faults that happened, by their names, and how many of each kind of fault.
+        self.small: list[str] = []
+        self.faults: dict[str, int] = defaultdict(int)
+        #: Wrongs that were seen while it went on.
+        self.wrongs: list[str] = []
+        #: Who was given a lease.
+        self.leases: dict[Key, set[str]] = defaultdict(set)
+        #: Which handlers were started: moment and incarnation.
+        self.starts: dict[Key, list[tuple[float, str]]] = defaultdict(list)
+        #: Tasks that the hub accepted: the id, by the plan's name.
+        self.accepted: dict[str, str] = {}
+        #: What each session showed.
+        self.shown: dict[str, list[TaskEvent]] = defaultdict(list)
+        self.finished: set[str] = set()
+        #: Cancels that were answered: the moment, by task.
+        self.cancelled: dict[str, float] = {}
+        #: When the hub was away.
+        self.away: list[tuple[float, float]] = []
+
+    def say(self, now: float, text: str) -> None:
+        """Write a line."""
+        self.lines.append((now, text))
+
+    def wrong(self, now: float, text: str) -> None:
+        """Write down what must not be."""
+        self.lines.append((now, f"!! {text}"))
+        self.wrongs.append(text)

@@ -1,0 +1,188 @@
+"""The hub's process: the shipped store, services and sweeper on a database that outlives it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from simulation.heap import Owner
+
+from blocks_worker.concurrency import SteadyClock
+from blocks_worker.errors import StoreError
+from blocks_worker.hub.instance_service import InstanceService
+from blocks_worker.hub.store.database import driver_of, open_database
+from blocks_worker.hub.store.ledger import Ledger, Publication
+from blocks_worker.hub.store.store import Store
+from blocks_worker.hub.sweeper import Sweeper
+from blocks_worker.hub.task_service import TaskService
+from blocks_worker.protocol.leases import Numbers, Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+
+    from simulation.network import Answers
+    from simulation.world import World
+
+SECRET = b"s" * 32
+#: Seconds that gather calls into one commit, between sweeps, between savings of what was published.
+GATHER, SWEEP, SAVE = 0.002, 1.0, 1.0
+
+
+class CrashError(BaseException):
+    """Be the death of the process: nothing in it may catch this."""
+
+
+class Hub:
+    """Live, die at the worst moment, and live again on the same ledger."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.database = open_database(None)
+        self._driver = driver_of(self.database.writer)
+        self._life = Owner()
+        self._waiting: list[tuple[list[Future[Any]], Callable[[Answers], None]]] = []
+        self._is_flushing = self._has_reports = False
+        self._published = 0
+        self._doom, self._is_doomed = "", False
+        self._away = 0.0
+        self._steady = SteadyClock(world.heap.clock)
+        self.boot()
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether there is a process."""
+        return not self._life.is_gone
+
+    def boot(self) -> None:
+        """Start on the ledger that is there; what was kept in memory is gone."""
+        world, numbers, steady = self._world, Numbers(), self._steady
+        self._life = Owner()
+        self._store = Store(None, clock=world.heap.clock, on_commit=self._said)
+        # As `Store.open` does, but for the thread: here the heap is the only one.
+        self._store._database = self.database
+        (last,) = self._driver.execute("SELECT max(seq) FROM event").fetchone()
+        self._published = self._store.read(Ledger.published)
+        self._store._numbering.start_after(max(last or 0, self._published))
+        self.tasks = TaskService(numbers=numbers, steady=steady, entropy=world.entropy, secret=SECRET)
+        self.instances = InstanceService(
+            tasks=self.tasks,
+            numbers=numbers,
+            steady=steady,
+            clock=world.heap.clock,
+            entropy=world.entropy,
+            secret=SECRET,
+            is_alive=self._is_alive,
+        )
+        self._sweeper = Sweeper(tasks=self.tasks, instances=self.instances)
+        seq = self._published
+        missed = self._store.read(lambda ledger: ledger.events_after(seq, 100_000))
+        world.heap.after(0.05, lambda: self._hand_over(missed), self._life)
+        world.heap.after(SWEEP, self._sweep, self._life)
+        world.heap.after(SAVE, self._save, self._life)
+
+    def take(self, name: str, works: Sequence[Callable[[Ledger], Any]], answer: Callable[[Answers], None]) -> None:
+        """Take the items of one request; they are answered after the commit."""
+        if not self.is_up:
+            answer(None)
+            return
+        self._has_reports |= name.startswith("reports")
+        self._waiting.append((self._store.write_many(works), answer))
+        self._flush_soon()
+
+    def crash(self, point: str, seconds: float) -> None:
+        """Die: now, or at that point of the next commit that takes a report."""
+        if not self.is_up:
+            return
+        self._doom, self._away = point, seconds
+        if point == "now":
+            self._die()
+
+    def _is_alive(self, process: Process) -> bool | None:
+        return self._world.knows_process(process.pid)
+
+    # ------------------------------------------------------------------ commits
+    def _flush_soon(self) -> None:
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._world.heap.after(GATHER, self._flush, self._life)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        # The worst moment is one in which a worker is told that something is recorded.
+        self._is_doomed, self._is_flushing, self._has_reports = self._has_reports, False, False
+        if self._is_doomed and self._doom == "before commit":
+            self._store.write(_die_here)
+        elif self._is_doomed and self._doom == "torn commit":
+            self._driver.set_authorizer(_refuse_commit)
+        try:
+            self._store._write_group()
+        except CrashError:
+            self._waiting = waiting
+            self._die()
+            return
+        for futures, answer in waiting:
+            answer(self._results(futures))
+        if self._store._broken is not None:
+            self._die()
+
+    def _results(self, futures: list[Future[Any]]) -> Answers:
+        errors = [error for future in futures if (error := future.exception(0)) is not None]
+        for error in errors:
+            if not isinstance(error, StoreError):
+                self._world.history.wrong(self._world.heap.now, f"a write raised {error!r}")
+        return None if errors else [future.result(0) for future in futures]
+
+    def _said(self, said: list[Publication]) -> None:
+        """Take what one commit said."""
+        if self._is_doomed and self._doom == "after commit":
+            raise CrashError
+        self._hand_over(said)
+        if self._is_doomed and self._doom == "after publish":
+            raise CrashError
+
+    def _hand_over(self, said: list[Publication]) -> None:
+        for publication in said:
+            self._published = max(self._published, publication.seq or 0)
+            self._world.network.publish(publication)
+
+    def _die(self) -> None:
+        world = self._world
+        world.history.faults[f"hub died: {self._doom or 'torn commit'}"] += 1
+        world.history.say(world.heap.now, f"the hub dies ({self._doom}), for {self._away:.1f} s")
+        self._driver.set_authorizer(None)
+        with suppress(sqlite3.Error):
+            self._driver.execute("ROLLBACK")
+        self._life.is_gone = True
+        self._doom = ""
+        self._is_flushing = self._has_reports = False
+        waiting, self._waiting = self._waiting, []
+        for _, answer in waiting:
+            answer(None)
+        world.history.away.append((world.heap.now, world.heap.now + self._away))
+        world.heap.after(self._away, self.boot)
+
+    # ------------------------------------------------------------------ what it does by itself
+    def _sweep(self) -> None:
+        self._store.write(self._sweeper.sweep)
+        if self._sweeper.failures:
+            self._world.history.wrong(self._world.heap.now, "a sweep failed at a row")
+        self._flush_soon()
+        self._world.heap.after(SWEEP, self._sweep, self._life)
+
+    def _save(self) -> None:
+        seq = self._published
+        if seq:
+            self._store.write(lambda ledger: ledger.save_published(seq))
+            self._flush_soon()
+        self._world.heap.after(SAVE, self._save, self._life)
+
+
+def _die_here(_ledger: Ledger) -> None:
+    raise CrashError
+
+
+def _refuse_commit(action: int, what: str | None, *_rest: object) -> int:
+    is_commit = action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT"
+    return sqlite3.SQLITE_DENY if is_commit else sqlite3.SQLITE_OK

@@ -1,0 +1,153 @@
+"""Mutants: each breaks one rule of what is shipped, for the length of a block; the simulation must notice."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import msgspec
+
+from blocks_worker.client.ordering import SessionOrder
+from blocks_worker.hub import reports
+from blocks_worker.hub.instance_service import InstanceService
+from blocks_worker.hub.store import statements as sql
+from blocks_worker.hub.store.store import Store
+from blocks_worker.hub.submits import Submits
+from blocks_worker.hub.sweeper import Sweeper
+from blocks_worker.protocol.lifecycle import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.records import TaskRecord
+
+Patch = tuple[Any, str, Any]
+
+
+@contextmanager
+def planted(*patches: Patch) -> Iterator[None]:
+    """Have these in place of what is shipped."""
+    with ExitStack() as stack:
+        for owner, name, value in patches:
+            stack.enter_context(patch.object(owner, name, value))
+        yield
+
+
+def _without(text: str, *parts: str) -> str:
+    for part in parts:
+        assert part in text, f"{part!r} is not in {text!r}: the mutant has to follow the statement"
+        text = text.replace(part, "")
+    return text
+
+
+def _outcome_unguarded() -> list[Patch]:
+    """X1: an outcome is taken from anybody who ever held the task, ended or not."""
+    bare = sql.OUTCOME.split(" WHERE ")[0] + " WHERE task.id = :key"
+    return [(reports, "_speaks", lambda _row, _holder, _item: True), (sql, "OUTCOME", bare)]
+
+
+def _epoch_ignored() -> list[Patch]:
+    """X2: the compare-and-set looks at the state only."""
+    outcome, append = (_without(text, " AND task.epoch = :e") for text in (sql.OUTCOME, sql.APPEND))
+    by = " AND task.inc = :by"
+    return [
+        (reports, "_speaks", lambda row, _holder, _item: row.is_held),
+        (sql, "OUTCOME", _without(outcome, by)),
+        (sql, "APPEND", _without(append, by)),
+    ]
+
+
+def _no_key() -> list[Patch]:
+    """X3: the idempotency key is not looked at."""
+    shipped = Submits.submit
+
+    def submit(self: Submits, ledger: Ledger, consumer: Any, request: Any) -> Any:
+        return shipped(self, ledger, consumer, msgspec.structs.replace(request, idempotency_key=None))
+
+    return [(Submits, "submit", submit)]
+
+
+def _said_before_commit() -> list[Patch]:
+    """X4: what is written is said before it is durable."""
+    shipped = Store._run_all
+
+    class Early:
+        """Say what was written, then let the transaction be committed."""
+
+        def __init__(self, store: Store, ledger: Ledger) -> None:
+            self._store, self._ledger = store, ledger
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._ledger, name)
+
+        def commit(self) -> None:
+            """Say, then commit."""
+            said = list(self._ledger.outbox)
+            self._store._hand_over(said)
+            self._ledger.commit()
+
+    def run_all(self: Store, ledger: Ledger, sets: Any, taken: Any) -> None:
+        shipped(self, Early(self, ledger), sets, taken)  # type: ignore[arg-type]  # the ledger, but for one verb
+
+    return [(Store, "_run_all", run_all)]
+
+
+def _no_poll() -> list[Patch]:
+    """X5: a session never asks the hub."""
+    return [(SessionOrder, "wants_ledger", lambda _self, _now: False)]
+
+
+def _no_repair() -> list[Patch]:
+    """X5: a session asks after silence, but never about a hole."""
+    shipped = SessionOrder.wants_ledger
+
+    def wants(self: SessionOrder, now: float) -> bool:
+        return shipped(self, now) and not self._has_hole and self._terminal is None
+
+    return [(SessionOrder, "wants_ledger", wants)]
+
+
+def _no_lease_sweep() -> list[Patch]:
+    """X6: nobody looks for silent instances."""
+    return [(InstanceService, "check", lambda _self, _ledger, _row: None)]
+
+
+def _no_offer_timeout() -> list[Patch]:
+    """X6: an offer stands for ever."""
+    shipped = Sweeper._end_time
+
+    def end_time(self: Sweeper, ledger: Ledger, row: TaskRecord, now: int) -> None:
+        if row.state != State.OFFERED.value or row.deadline is not None or row.queue_until is not None:
+            shipped(self, ledger, row, now)
+        else:
+            ledger.put_off(row.id, now + 1000)
+
+    return [(Sweeper, "_end_time", end_time)]
+
+
+def _once_put_back() -> list[Patch]:
+    """X9: what may be run once goes back to the queue like the rest."""
+    guard = " AND task.delivery = 'at_least_once'"
+    return [(sql, name, _without(getattr(sql, name), guard)) for name in ("LOSE", "TAKE_BACK", "RELEASE")]
+
+
+def _no_reconcile() -> list[Patch]:
+    """Nobody compares the list of a worker with the ledger: a task whose lease never arrived stays held."""
+    return [(InstanceService, "_reconcile", lambda _self, ledger, row, _pulse, _beat: ledger.tasks_of(row.incarnation))]
+
+
+#: Mutant by name: how it is planted, which invariants notice it, the first seed that is tried, how many at most.
+MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
+    "outcome without compare-and-set": (_outcome_unguarded, {"I2", "I3", "I5"}, 0, 20),
+    "epoch ignored": (_epoch_ignored, {"I5"}, 0, 200),
+    "no idempotency key": (_no_key, {"I8"}, 0, 20),
+    "said before the commit": (_said_before_commit, {"I3", "I4"}, 0, 100),
+    "no session poll": (_no_poll, {"I3", "I4"}, 0, 20),
+    "no gap repair": (_no_repair, {"I4"}, 0, 20),
+    "no lease sweep": (_no_lease_sweep, {"I1"}, 0, 60),
+    "no offer timeout": (_no_offer_timeout, {"I1"}, 0, 200),
+    "at most once put back": (_once_put_back, {"I11"}, 0, 60),
+    "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
+}

@@ -1,0 +1,109 @@
+"""One run from its offer to its ending, as the slot's thread would go through it: claim, admit, handle, report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blocks_worker.protocol.codec import decode_trusted, encode
+from blocks_worker.protocol.events import EventBody
+from blocks_worker.protocol.leases import Claim, ClaimAnswer
+from blocks_worker.worker.run import Ending
+from blocks_worker.worker.start_body import content_of, offered_digest
+
+if TYPE_CHECKING:
+    from simulation.network import Answers
+    from simulation.worker import Life
+
+    from blocks_worker.worker.run import Run
+
+#: Share of the handlers that fail, that never look at their cancel event, and that are long.
+FAILS, DEAF, LONG = 0.2, 0.1, 0.1
+
+
+class Runs:
+    """Carry out the runs of one process life."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    def begin(self, run: Run) -> None:
+        """Go on with an accepted offer on a slot's thread."""
+        self._life.later(0.001, lambda: self._claim(run))
+
+    def _claim(self, run: Run) -> None:
+        life, until = self._life, run.received_at + self._life.standing.numbers.offer_timeout
+        if life.dispatcher.is_closed:
+            life.publisher.refuse(Claim(task_id=run.task_id, epoch=run.epoch, nack="draining"))
+            self._not_ours(run)
+            return
+        if life.now >= until:
+            self._not_ours(run)
+            return
+        sent = Claim(task_id=run.task_id, epoch=run.epoch, have=offered_digest(run.offer))
+        item, holder = decode_trusted(Claim, encode(sent)), life.holder
+
+        def then(answers: Answers) -> None:
+            reply = answers[0] if answers else None
+            if reply is None or life.now >= until:
+                life.later(0.5, lambda: self._claim(run))
+            elif reply.status != 200:
+                self._not_ours(run)
+            else:
+                self._leased(run, decode_trusted(ClaimAnswer, encode(reply.body)))
+
+        life.call(f"claim {run.task_id}", [lambda ledger: life.world.claimed(ledger, holder, item)], then)
+
+    def _leased(self, run: Run, answer: ClaimAnswer) -> None:
+        """Admit the run, as `TaskRun` does; the handler starts unless something speaks against it by now."""
+        life = self._life
+        assert content_of(run.offer, answer) is not None
+        run.answer, run.started_at = answer, life.now
+        run.deadline, run.limit = life.standing.run_until(life.now, answer.max_runtime, answer.deadline)
+        life.publisher.open(run, answer.lease)
+        if not run.outbox.is_open:
+            life.running.slot_back(run)
+            return
+        if answer.cancel:
+            life.endings.cancel(run.key, answer.reason)
+        if run.is_cancelled:
+            life.endings.end(run, Ending("canceled", reason=run.cancel_reason), leaves=True)
+        elif life.dispatcher.is_closed:
+            life.endings.end(run, Ending("released"), leaves=True)
+        else:
+            self._start(run)
+        life.pump()
+
+    def _start(self, run: Run) -> None:
+        life = self._life
+        life.world.started(run.key, life.incarnation)
+        life.hooks.before_run(run)
+        draw = life.world.story.draw
+        steps = int(draw(*run.key, "steps") * 9) + (15 if draw(*run.key, "long") < LONG else 0)
+        self._emit(run, EventBody(type="system", status="running"))
+        self._work(run, steps, is_deaf=draw(*run.key, "deaf") < DEAF)
+
+    def _work(self, run: Run, left: int, *, is_deaf: bool) -> None:
+        """Be the handler: some events, some time, then an outcome."""
+        life, story = self._life, self._life.world.story
+        if not run.outbox.is_open:  # its end was decided elsewhere: what comes now is late
+            life.running.slot_back(run)
+        elif run.cancel_event.is_set() and not is_deaf:
+            ending = Ending("released") if run.gives_back else Ending("canceled", reason=run.cancel_reason)
+            life.endings.end(run, ending, leaves=True)
+        elif left == 0:
+            fails = story.draw(*run.key, "fails") < FAILS
+            ending = Ending("failed", error="x", error_code="handler_error") if fails else Ending("completed")
+            life.endings.end(run, ending, leaves=True)
+        else:
+            self._emit(run, EventBody(type="progress", message=f"{left} left"))
+            pause = story.between(0.01, 6, *run.key, "pause", left)
+            life.later(pause, lambda: self._work(run, left - 1, is_deaf=is_deaf))
+        life.pump()
+
+    def _emit(self, run: Run, event: EventBody) -> None:
+        self._life.publisher.emit(run, event, waits=False)
+
+    def _not_ours(self, run: Run) -> None:
+        self._life.running.answered(run.key)
+        self._life.running.slot_back(run)
+        self._life.pump()
