@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from localnet import networks
 from pubnub_pair import Inbox, Tokens, transports
+from support import wait_until
+from support_faults import KINDS, FaultyBus, heal, play_on
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import (
@@ -19,6 +21,7 @@ from blocks_worker.errors import (
     TransportClosedError,
 )
 from blocks_worker.hub.network.access import mint
+from blocks_worker.transports.memory import MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +39,15 @@ class Network(Protocol):
 
     def grant(self, name: str, *channels: str) -> str:
         """Return a token for these channels."""
+
+    def play(self, fault: str, count: int = 1) -> None:
+        """Have this go wrong so often."""
+
+    def struck(self) -> bool:
+        """Tell whether all of it went wrong."""
+
+    def heal(self) -> None:
+        """Let everything go well again."""
 
     def cut(self) -> None:
         """Take the network away; what it kept is lost."""
@@ -62,6 +74,18 @@ class PubNubNetwork:
         names = [*channels, f"w.{name}"]
         return mint(SECRET, user_id=name, read=names, write=names, ttl_minutes=5, now_s=int(time.time()))
 
+    def play(self, fault: str, count: int = 1) -> None:
+        """Have this go wrong so often."""
+        self._fault = play_on(self._net, fault, count)
+
+    def struck(self) -> bool:
+        """Tell whether all of it went wrong."""
+        return self._fault.hits == self._fault.count
+
+    def heal(self) -> None:
+        """Let everything go well again."""
+        heal(self._net)
+
     def cut(self) -> None:
         """Stop the network."""
         self._net.loop.run(self._net.network.stop())
@@ -71,10 +95,38 @@ class PubNubNetwork:
         self._net.loop.run(self._net.network.start(port=self._net.port))
 
 
-@pytest.fixture(params=["pubnub"])
+class MemoryNetwork:
+    """Be the transport inside one process."""
+
+    def __init__(self) -> None:
+        self._bus = FaultyBus()
+        self._made: list[MemoryTransport] = []
+        self.play, self.struck, self.heal = self._bus.play, self._bus.struck, self._bus.heal
+        self.cut, self.restore = self._bus.cut, self._bus.restore
+
+    def transport(self, name: str, grants: Grants | None = None) -> Transport:  # noqa: ARG002 - nothing is guarded
+        """Open a transport."""
+        self._made.append(MemoryTransport(self._bus, producer=f"{name}-{len(self._made)}"))
+        return self._made[-1]
+
+    def grant(self, name: str, *channels: str) -> str:  # noqa: ARG002 - nothing is guarded
+        """Return nothing: everybody may do everything."""
+        return ""
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for transport in self._made:
+            transport.close(Deadline(5))
+
+
+@pytest.fixture(params=["memory", "pubnub"])
 def network(request: pytest.FixtureRequest) -> Iterator[Network]:
     """Give a network without access control."""
-    assert request.param == "pubnub"
+    if request.param == "memory":
+        memory = MemoryNetwork()
+        yield memory
+        memory.close()
+        return
     with networks() as start, transports() as make:
         yield PubNubNetwork(start(), make)
 
@@ -298,3 +350,34 @@ def test_one_refused_channel_does_not_deafen_the_rest(guarded: Network) -> None:
     tokens.refresh(None)
     sender.publish("a", say(3), Deadline(5))
     assert sorted(inbox.until(3)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("fault", KINDS)
+def test_no_fault_loses_or_repeats_a_message(network: Network, fault: str) -> None:
+    """Whatever goes wrong on the way, each message is handed over once, and the next ones come as ever."""
+    inbox, sender = Inbox(network.transport("reader").subscribe(["a"])), network.transport("sender")
+    sender.publish("a", say(0), Deadline(5))
+    inbox.until(1)
+
+    network.play(fault)
+    sending = threading.Thread(target=_send, args=(sender, "a", 5))
+    sending.start()
+    if fault == "hang":
+        wait_until(network.struck, what="a publish hangs")
+        network.heal()
+    sending.join(20)
+    inbox.until(6)
+    network.heal()
+    sender.publish("a", say(9), Deadline(10))
+
+    assert sorted(inbox.until(7)) == [0, 0, 1, 2, 3, 4, 9]
+    assert not [gap for gap in inbox.gaps if not gap.filled]
+
+
+def test_a_publish_that_is_not_answered_ends_with_its_deadline(network: Network) -> None:
+    """The caller hears that nobody knows whether it came."""
+    sender = network.transport("sender")
+    network.play("cut", 1000)
+
+    with pytest.raises(PublishTimeoutError):
+        sender.publish("a", say(1), Deadline(0.5))

@@ -291,23 +291,26 @@ def fds() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_rebuilds_and_changes_leave_nothing_behind(net: Net, make: Callable[..., PubNubTransport]) -> None:
-    """Threads and descriptors are as many after thirty rebuilds and two hundred set changes."""
+@pytest.mark.parametrize(("rebuilds", "changes"), [(30, 200), pytest.param(100, 1000, marks=pytest.mark.long)])
+def test_rebuilds_and_changes_leave_nothing_behind(
+    net: Net, make: Callable[..., PubNubTransport], rebuilds: int, changes: int
+) -> None:
+    """Threads and descriptors are as many after many rebuilds and set changes."""
     inbox, reader = opened(make, net.port)
     sender = make(net.port, "sender")
     say(sender, 0)
     inbox.subscription.set_channels(["a", "b"])
     inbox.until(1)
     threads, files = threading.active_count(), fds()
-    for number in range(1, 31):
+    for number in range(1, rebuilds + 1):
         reader.rebuild("test")
         say(sender, number)
         inbox.until(number + 1)
-    for number in range(200):
+    for number in range(changes):
         inbox.subscription.set_channels(["a", f"b{number}"])
-    say(sender, 31)
+    say(sender, rebuilds + 1)
 
-    assert inbox.until(32) == list(range(32))
+    assert inbox.until(rebuilds + 2) == list(range(rebuilds + 2))
     wait_until(lambda: threading.active_count() <= threads + 1, what="no thread more")
     wait_until(lambda: fds() <= files + 2, what="no descriptor more")
 

@@ -94,10 +94,13 @@ def rows(call: Call, channel: str, within: Window, count: int | None) -> list[Me
     """Return the newest rows of a window, at most `count`, oldest first."""
     now = call.realm.shared.clock.monotonic()
     found: list[Message] = []
+    hides = call.realm.shared.hides
     for message in call.realm.history.newest_first(channel, now - call.realm.shared.settings.history_age):
         if message.tt <= within.above or len(found) == count:
             break
-        if message.tt <= within.until and (message.ttl is None or now < message.at + message.ttl):
+        if message.tt > within.until or (message.ttl is not None and now >= message.at + message.ttl):
+            continue
+        if hides is None or not hides(message):
             found.append(message)
     found.reverse()
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from blocks_worker.hub.network.reading import RequestReader
@@ -21,6 +22,13 @@ LINGER = 2.0
 STALLED = 30.0
 #: Seconds that a connection may rest between two requests.
 IDLE = 300.0
+
+
+@dataclass(slots=True)
+class Spoiled(Reply):
+    """Be no answer: `deliver` is given the line, and does with it what it likes."""
+
+    deliver: Callable[[asyncio.Transport], None] = asyncio.Transport.abort
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -91,6 +99,12 @@ class Connection(asyncio.BufferedProtocol):
         """Cut the connection at once."""
         self._transport.abort()
 
+    def silence(self) -> None:
+        """Say nothing and take nothing any more, with the line left open."""
+        if self._held is not None:
+            self._held.cancel()
+        self._transport.pause_reading()
+
     def _advance(self) -> None:
         if self._request is not None or self._blocked or self._transport.is_closing():
             return
@@ -120,6 +134,9 @@ class Connection(asyncio.BufferedProtocol):
     def _send(self, reply: Reply) -> None:
         request, self._request = self._request, None
         if request is None or self._transport.is_closing():
+            return
+        if isinstance(reply, Spoiled):
+            reply.deliver(self._transport)
             return
         self._transport.write(rendered(reply, keep_alive=request.keep_alive))
         if request.keep_alive:

@@ -17,6 +17,8 @@ from blocks_worker.hub.network import history
 from blocks_worker.hub.network.access import AccessManager, Denied
 from blocks_worker.hub.network.call import Call, called
 from blocks_worker.hub.network.channels import Message, Timeline
+from blocks_worker.hub.network.control import PATH, Control
+from blocks_worker.hub.network.faults import Faults
 from blocks_worker.hub.network.http import Answer, Connection
 from blocks_worker.hub.network.presence_calls import presence
 from blocks_worker.hub.network.publishing import publish, signal
@@ -68,22 +70,26 @@ class LocalNetwork:
     ) -> None:
         self._keysets = tuple(keysets)
         self._entropy = entropy
-        self._shared = Shared(settings or NetworkSettings(), clock, Timeline(clock), self._draw_region(0))
+        self.shared = Shared(settings or NetworkSettings(), clock, Timeline(clock), self._draw_region(0))
         steady = SteadyClock(clock)
         self._access = None if secret is None else AccessManager(secret, lambda: steady.now_ms() // 1000)
         self._realms = self._fresh_realms()
         self._servers: list[asyncio.Server] = []
-        self._connections: set[Connection] = set()
+        self._place = ("127.0.0.1", 0)
+        self.connections: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        #: What tests have go wrong here.
+        self.faults = Faults(self)
+        self._control = Control(self.faults)
 
     @property
     def settings(self) -> NetworkSettings:
         """Return the settings in force; setting them takes effect with the next request."""
-        return self._shared.settings
+        return self.shared.settings
 
     @settings.setter
     def settings(self, settings: NetworkSettings) -> None:
-        self._shared.settings = settings
+        self.shared.settings = settings
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen, on both loopback addresses for a loopback host, and return the port.
@@ -94,31 +100,57 @@ class LocalNetwork:
         """
         if host not in LOOPBACK and self._access is None:
             raise ConfigurationError(f"the network listens on {host!r} only with access control: give it a secret")
-        self._shared.region = self._draw_region(self._shared.region)
+        self.move()
         bound = await self._listen(host, port)
+        self._place = host, bound
         self._tick()
         return bound
 
     async def stop(self) -> None:
         """Close everything at once, held polls too, and forget every message."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        await self.refuse()
+        self.forget()
+
+    async def refuse(self) -> None:
+        """Close the port and every connection, held polls too; what was published is kept."""
         servers, self._servers = self._servers, []
         for server in servers:
             server.close()
-        if self._sweep is not None:
-            self._sweep.cancel()
-        for connection in list(self._connections):
-            connection.abort()
+        self.cut()
         for server in servers:
             await server.wait_closed()
         await asyncio.sleep(0)  # the aborted connections hear of their end on the next turn
+
+    async def accept(self) -> None:
+        """Listen again where `start` did, with the same region: nothing was lost."""
+        await self._listen(*self._place)
+
+    def cut(self) -> None:
+        """End every connection at once."""
+        for connection in list(self.connections):
+            connection.abort()
+
+    def forget(self) -> None:
+        """Forget every message, and who is present."""
         self._realms = self._fresh_realms()
+
+    def move(self) -> None:
+        """Be another region from now on: it tells clients that messages may be gone."""
+        self.shared.region = self._draw_region(self.shared.region)
+
+    @property
+    def first_realm(self) -> Realm:
+        """The realm of the first keyset."""
+        return self._realms[self._keysets[0].subscribe_key]
 
     def publish(
         self, subscribe_key: str, channel: str, payload: bytes, *, store: bool = True, publisher: str = "hub"
     ) -> int:
         """Publish from inside, without HTTP; `payload` is sound JSON. Return the timetoken."""
-        timetoken = self._shared.timeline.draw()
-        message = Message(timetoken, channel, payload, self._shared.clock.monotonic(), publisher=publisher)
+        timetoken = self.shared.timeline.draw()
+        message = Message(timetoken, channel, payload, self.shared.clock.monotonic(), publisher=publisher)
         self._realms[subscribe_key].publish(message, store=store)
         return timetoken
 
@@ -128,6 +160,11 @@ class LocalNetwork:
 
     def handle(self, request: Request) -> Answer:
         """Answer one request; everything that comes over a connection passes here."""
+        if self.faults.active and request.path != PATH:
+            return self.faults.answer(request, lambda: self._served(request))
+        return self._served(request)
+
+    def _served(self, request: Request) -> Answer:
         try:
             self._check_host(request.host)
             if request.method == "OPTIONS":
@@ -147,13 +184,15 @@ class LocalNetwork:
             case ["GET", "v2", "subscribe", key, channels, _]:
                 answer = self._allowed(request, key, lambda call: subscribe(call, channels))
             case ["GET", "time", _]:
-                answer = ok([self._shared.timeline.draw()])
+                answer = ok([self.shared.timeline.draw()])
             case ["GET", "signal", publish_key, key, _, channel, _, *rest]:
                 answer = self._allowed(request, key, lambda call: signal(call, publish_key, channel, rest))
             case ["GET", "v2", "presence", "sub-key" | "sub_key", key, *rest]:
                 answer = self._presence(request, key, rest)
             case [method, "v2" | "v3" as version, "history", "sub-key", key, kind, channels]:
                 answer = self._history(request, key, f"{method} {version} {kind}", channels)
+            case ["POST", "_ctl"] if self.settings.testing:
+                answer = self._control.obey(request)
         return answer or sentence(404, "Not Found", service="Balancer")
 
     def _allowed(self, request: Request, key: str, act: Callable[[Call], Answer]) -> Answer:
@@ -186,14 +225,14 @@ class LocalNetwork:
     def _check_host(self, host: str) -> None:
         """Refuse names that are not ours: a page of a foreign site may have its name point to this machine."""
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if name not in LOOPBACK and name not in self._shared.settings.hosts:
+        if name not in LOOPBACK and name not in self.shared.settings.hosts:
             raise Refused(sentence(403, "This name is not served here", service="Balancer"))
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         for realm in self._realms.values():
             realm.expire()
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.expire(loop.time())
         self._sweep = loop.call_later(SWEEP, self._tick)
 
@@ -218,10 +257,10 @@ class LocalNetwork:
 
     async def _server(self, host: str, port: int) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: Connection(self.handle, self._connections), host, port, backlog=512)
+        return await loop.create_server(lambda: Connection(self.handle, self.connections), host, port, backlog=512)
 
     def _fresh_realms(self) -> dict[str, Realm]:
-        return {keyset.subscribe_key: Realm(keyset, self._shared) for keyset in self._keysets}
+        return {keyset.subscribe_key: Realm(keyset, self.shared) for keyset in self._keysets}
 
     def _draw_region(self, last: int) -> int:
         """Return another small number than the last start had: it tells clients that messages are gone."""

@@ -34,3 +34,5 @@ class NetworkSettings:
     hosts: tuple[str, ...] = ()
     #: Seconds before a join, leave or state change is announced: later than the joiner's handshake.
     presence_delay: float = 0.25
+    #: Offer the fault hooks over HTTP too.
+    testing: bool = False

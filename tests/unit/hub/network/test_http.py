@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from localnet import Net
+from localnet import Net, NetworkMaker
 from support import wait_until
 
 from blocks_worker.hub.network import http
@@ -139,7 +139,7 @@ def test_client_that_takes_no_answers(net: Net) -> None:
         with contextlib.suppress(BlockingIOError):
             for _ in range(20_000):
                 connection.send(fetch * 10)
-        wait_until(lambda: any(each._blocked for each in net.network._connections), what="the server stops serving")
+        wait_until(lambda: any(each._blocked for each in net.network.connections), what="the server stops serving")
 
         assert net.ask("/time/0").status == 200
 
@@ -155,10 +155,10 @@ def test_stalled_and_idle_connections_are_cut(net: Net) -> None:
         idle.sendall(ASK)
         until(idle, b"]")
         held = net.held("room", cursor)
-        wait_until(lambda: len(net.network._connections) == 3 and _begun(net) == 1, what="all are there")
+        wait_until(lambda: len(net.network.connections) == 3 and _begun(net) == 1, what="all are there")
 
         def pass_time(seconds: float) -> None:
-            for each in list(net.network._connections):
+            for each in list(net.network.connections):
                 each.expire(net.loop.loop.time() + seconds)
 
         net.loop.call(pass_time, http.STALLED + 1)
@@ -170,4 +170,57 @@ def test_stalled_and_idle_connections_are_cut(net: Net) -> None:
 
 
 def _begun(net: Net) -> int:
-    return sum(each._reader.has_begun() for each in list(net.network._connections))
+    return sum(each._reader.has_begun() for each in list(net.network.connections))
+
+
+def test_a_request_that_drips_is_cut(net: Net) -> None:
+    """A head has its seconds from its first byte and a whole request its own, however often a byte comes."""
+    body = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+    with wire(net) as head, wire(net) as rest:
+        for connection, first in ((head, ASK[:10]), (rest, body)):
+            connection.sendall(first)
+        wait_until(lambda: _begun(net) == 2, what="both have begun")
+        began = net.loop.loop.time()
+
+        def look(seconds: float) -> None:
+            for each in list(net.network.connections):
+                each._touched = began + seconds  # a byte came just now
+                each.expire(began + seconds)
+
+        net.loop.call(look, http.HEAD - 1)
+        assert len(net.network.connections) == 2
+        net.loop.call(look, http.HEAD + 1)
+        assert said(head) == b""
+        assert len(net.network.connections) == 1
+        net.loop.call(look, http.STALLED + 1)
+        assert said(rest) == b""
+
+
+def test_a_head_that_waited_for_an_answer_has_its_time_after_it(net: Net) -> None:
+    """Half a request behind a poll that is held was not slow: its seconds count from when we read on."""
+    cursor = net.cursor()
+    poll = f"GET /v2/subscribe/sub-test/room/0?tt={cursor} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with wire(net) as connection:
+        connection.sendall(poll + ASK[:10])
+        wait_until(lambda: net.waiting() == 1, what="the poll is held")
+        (each,) = net.network.connections
+        net.loop.call(lambda: each.expire(net.loop.loop.time() + http.STALLED + 1))
+        net.publish("room", "late")
+        connection.sendall(ASK[10:])
+        answers = until(connection, b"HTTP/1.1 200 OK", 2)
+
+    assert b'"d":"late"' in answers
+
+
+def test_connections_are_bounded(start_network: NetworkMaker) -> None:
+    """One more than there may be is closed at once; when another goes, there is room again."""
+    net = start_network(connections=2)
+    with wire(net) as first, wire(net) as second:
+        for connection in (first, second):
+            connection.sendall(ASK)
+            until(connection, b"]")
+        with wire(net) as third:
+            assert said(third) == b""
+    wait_until(lambda: not net.network.connections, what="the others are gone")
+
+    assert net.ask("/time/0").status == 200
