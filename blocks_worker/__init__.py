@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from blocks_worker.context.messages import ExpireTaskMessage, StartTaskMessage
     from blocks_worker.context.task import TaskContext
     from blocks_worker.controlplane.cdm import CdmApiConfig, CdmConfig, CdmKeyset, fetch_cdm_config
+    from blocks_worker.controlplane.presigned import presigned_upload_flow
     from blocks_worker.errors import (
         AgentAuthFatalError,
         AnonTaskAccessDenied,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         AuthRefreshFailedError,
         BillingModeMismatchError,
         BlocksError,
+        FileUploadError,
         HubUnavailableError,
         InputError,
         RpcError,
@@ -67,6 +69,7 @@ _HOMES = {
     "DEFAULT_CDM_URL": "config",
     "DownloadedArtifact": "artifacts",
     "ExpireTaskMessage": "context.messages",
+    "FileUploadError": "errors",
     "HubUnavailableError": "errors",
     "InputError": "errors",
     "ListTasksParams": "client.tasks",
@@ -91,6 +94,7 @@ _HOMES = {
     "fetch_cdm_config": "controlplane.cdm",
     "file_part": "client.parts",
     "json_part": "client.parts",
+    "presigned_upload_flow": "controlplane.presigned",
     "should_inline_artifact": "artifacts",
     "start_agent_instance": "runtime.instance",
     "task_channel": "protocol.channels",
@@ -115,6 +119,7 @@ __all__ = [
     "CdmKeyset",
     "DownloadedArtifact",
     "ExpireTaskMessage",
+    "FileUploadError",
     "HubUnavailableError",
     "InputError",
     "ListTasksParams",
@@ -140,6 +145,7 @@ __all__ = [
     "fetch_cdm_config",
     "file_part",
     "json_part",
+    "presigned_upload_flow",
     "should_inline_artifact",
     "start_agent_instance",
     "task_channel",

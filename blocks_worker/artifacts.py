@@ -1,27 +1,48 @@
-"""Artifacts: made to travel inside an event, read back, and saved under names that harm nobody."""
+"""Artifacts: made to travel inside an event, read back from it or from the file store, and given harmless names."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
+import io
 import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from blocks_worker.config import INLINE_LIMIT
-from blocks_worker.errors import ArtifactError
+from blocks_worker.controlplane.files import check_hash
+from blocks_worker.controlplane.presigned import presigned_upload_flow
+from blocks_worker.errors import ArtifactError, FileUploadError
 from blocks_worker.protocol.codec import convert
 from blocks_worker.protocol.events import ArtifactRef
+from blocks_worker.protocol.files import MAX_UPLOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from os import PathLike
 
+__all__ = [
+    "BLOCKS_MAX_UPLOAD_BYTES",
+    "ArtifactRef",
+    "DownloadedArtifact",
+    "FileReader",
+    "FileUploadError",
+    "artifact_pieces",
+    "as_ref",
+    "build_artifact_ref",
+    "decode_inline_artifact",
+    "download_artifact",
+    "inline_artifact",
+    "presigned_upload_flow",
+    "safe_file_name",
+    "should_inline_artifact",
+]
+
 #: Largest file that may be handed over, in bytes.
-BLOCKS_MAX_UPLOAD_BYTES = 26_214_400
+BLOCKS_MAX_UPLOAD_BYTES = MAX_UPLOAD
 #: Longest file name that is written, in bytes: what common file systems take, with room for ``-999``.
 _NAME_BYTES = 200
 _SEPARATORS = re.compile(r"[/\\]")
@@ -131,17 +152,41 @@ def decode_inline_artifact(ref: ArtifactRef | Mapping[str, Any]) -> bytes:
         data = base64.b64decode(known.data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ArtifactError(f"the artifact's data is not base64: {error}") from error
-    if known.hash and known.hash.removeprefix("sha256:").lower() != hashlib.sha256(data).hexdigest():
-        raise ArtifactError("the artifact's data is not what its hash says")
+    check_hash(known, hashlib.sha256(data).hexdigest())
     return data
 
 
-def download_artifact(ref: ArtifactRef | Mapping[str, Any], source: object = None) -> DownloadedArtifact:  # noqa: ARG001 - users hand over a client; what travels inside needs none
-    """Return the artifact of a reference that carries its data."""
+@runtime_checkable
+class FileReader(Protocol):
+    """Be what reads the file store: a `TaskClient` or a `TaskSession`."""
+
+    def file_pieces(self, ref: ArtifactRef) -> Iterator[bytes]:
+        """Yield a stored file by pieces, checked at its end."""
+
+
+def download_artifact(ref: ArtifactRef | Mapping[str, Any], source: object = None) -> DownloadedArtifact:
+    """Return the artifact of a reference; `source` is a client or session, which one that travels inside needs not.
+
+    Raises:
+        ArtifactError: it is not what its hash says, or kept in the file store and `source` cannot read that.
+        RpcError, HubUnavailableError: the hub refused to hand it out, or did not answer.
+    """
     known = as_ref(ref)
-    if known.kind != "inline":
-        raise ArtifactError("the artifact is kept in a file store, and this version reads only what travels inside")
-    return DownloadedArtifact(decode_inline_artifact(known), known.mime_type, known.file_name)
+    # Grows in one place and hands that over: joining a list of pieces would hold all of it twice.
+    whole = io.BytesIO()
+    for piece in artifact_pieces(known, source):
+        whole.write(piece)
+    return DownloadedArtifact(whole.getvalue(), known.mime_type, known.file_name)
+
+
+def artifact_pieces(ref: ArtifactRef, source: object) -> Iterator[bytes]:
+    """Yield the artifact of a reference by pieces; an error may come after the first."""
+    if ref.kind == "inline":
+        yield decode_inline_artifact(ref)
+    elif isinstance(source, FileReader):
+        yield from source.file_pieces(ref)
+    else:
+        raise ArtifactError("the artifact is kept in the file store: hand over the TaskClient or TaskSession as well")
 
 
 def as_ref(ref: ArtifactRef | Mapping[str, Any]) -> ArtifactRef:

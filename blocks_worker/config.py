@@ -32,6 +32,8 @@ class HubConfig:
     Attributes:
         public: allow another address than loopback without TLS.
         hold: seconds that the local network keeps an empty poll open.
+        reserve_bytes: below so much free room on the ledger's disk no new task is taken; None: 5 % of the disk,
+            within 200 MB and 1 GB, and at most a quarter of it.
         embedded: the hub lives inside a worker: a port in use is no error, the next free one is taken.
         testing: let tests reach the fault hooks.
     """
@@ -46,6 +48,7 @@ class HubConfig:
     hold: float = 20.0
     retention_limit: int = 100
     numbers: Numbers = field(default_factory=Numbers)
+    reserve_bytes: int | None = None
     embedded: bool = False
     testing: bool = False
 

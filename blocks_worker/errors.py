@@ -9,6 +9,7 @@
     │   └── MessageTooLargeError                   send less, or send a reference
     ├── RpcError                                   the hub said no: `code` and `status` tell what to do
     │   └── BillingModeMismatchError               open the client in the agent's mode
+    ├── FileUploadError                            a file could not be stored: `status_code` tells why
     ├── HubUnavailableError (RuntimeError, ConnectionError)   wait, or start a hub
     ├── AgentAuthFatalError (RuntimeError)         get another key; trying again is no use
     ├── AuthRefreshFailedError (RuntimeError)      the login behind the token has to be mended
@@ -118,6 +119,14 @@ class BillingModeMismatchError(RpcError):
         super().__init__(text, code="BillingModeMismatch", status=status, data=data)
         self.expected = expected
         self.got = got
+
+
+class FileUploadError(BlocksError):
+    """Say which step of an upload failed, and why; `status_code` is the hub's, 0 when it did not answer."""
+
+    def __init__(self, text: str, *, status_code: int = 0) -> None:
+        super().__init__(text)
+        self.status_code = status_code
 
 
 class HubUnavailableError(BlocksError, RuntimeError, ConnectionError):

@@ -54,6 +54,7 @@ class World:
         self.clock = FakeClock()
         self.entropy = SeededEntropy(seed)
         self.said: list[Publication] = []
+        self.has_room = True
         #: What the host knows of processes, by pid; one that is not here cannot be told.
         self.processes: dict[int, bool] = {}
         self._path = path
@@ -65,7 +66,13 @@ class World:
         self.store = Store(self._path, clock=self.clock, on_commit=self.said.extend)
         self.store.open()
         secret = b"s" * 32
-        self.tasks = TaskService(numbers=self.numbers, steady=self.steady, entropy=self.entropy, secret=secret)
+        self.tasks = TaskService(
+            numbers=self.numbers,
+            steady=self.steady,
+            entropy=self.entropy,
+            secret=secret,
+            admits=lambda: self.has_room,
+        )
         self.instances = InstanceService(
             tasks=self.tasks,
             numbers=self.numbers,
@@ -103,6 +110,7 @@ class World:
         concurrency: int = 1,
         pid: int | None = None,
         agent: str = "echo",
+        owner: str = "ann",
     ) -> Registration | Reply:
         """Connect a process life; its instance is called as it is, unless said otherwise."""
         request = ConnectRequest(
@@ -116,7 +124,7 @@ class World:
         def work(ledger: Ledger) -> Registration | Reply:
             facts = ledger.agent(agent)
             assert facts is not None
-            return self.instances.connect(ledger, "ann", request, facts)
+            return self.instances.connect(ledger, owner, request, facts)
 
         return self.do(work)
 

@@ -117,7 +117,8 @@ class Caller:
 @contextmanager
 def running_hub(folder: Path, *, clock: Clock | None = None, **settings: Any) -> Iterator[Caller]:
     """Run a hub on a folder and give a caller of it."""
-    hub = Hub(HubConfig(**{"state_dir": folder, "port": 0, **settings}), clock=clock)
+    # The reserve of a real hub is larger than all else that a test leaves behind.
+    hub = Hub(HubConfig(**{"state_dir": folder, "port": 0, "reserve_bytes": 1 << 20, **settings}), clock=clock)
     caller = Caller(hub.start(), StateFolder(folder).local_key())
     try:
         yield caller

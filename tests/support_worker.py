@@ -32,6 +32,7 @@ from blocks_worker.protocol.leases import (
     ConnectRequest,
     Heartbeat,
     HeartbeatAnswer,
+    LateReport,
     Numbers,
     Report,
     ReportAnswer,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from blocks_worker.hub.store.ledger import Ledger, Publication
+    from blocks_worker.protocol.files import RequestUpload, UploadOffer
 
 T = TypeVar("T")
 
@@ -278,6 +280,15 @@ class InProcessLogin:
             hub_time=done.hub_time,
         )
 
+    def report_late(self, items: Sequence[LateReport], *, timeout: float) -> list[ItemResult[ReportAnswer]]:
+        """Say what processes that died had to say."""
+        self._reach("late", len(items))
+        copies = [decode_trusted(LateReport, encode(item)) for item in items]
+        works = [lambda ledger, item=item: self._hub.tasks.report_late(ledger, OWNER.owner, item) for item in copies]
+        replies = [future.result(10) for future in self._hub.store.write_many(works)]
+        self._answer()
+        return [_item(reply, ReportAnswer) for reply in replies]
+
     def renew_incarnation(self) -> None:
         """Take a new name."""
         self._request = msgspec.structs.replace(self._request, incarnation=Entropy().name(8))
@@ -315,6 +326,10 @@ class InProcessLogin:
             raise _refusal(reply)
         assert isinstance(reply.body, HeartbeatAnswer)
         return reply.body
+
+    def request_upload(self, request: RequestUpload) -> UploadOffer:
+        """Refuse: this hub has no file store."""
+        raise RpcError("no room for files here", code="NoRoom", status=507)
 
     def _batch(self, what: str, items: Sequence[Any], verb: Callable[..., Reply], kind: type[T]) -> list[ItemResult[T]]:
         self._reach(what, len(items))

@@ -13,6 +13,7 @@ _COMMANDS = {
     "run": "blocks_worker.cli.run:run",
     "send": "blocks_worker.cli.send:send",
     "tasks": "blocks_worker.cli.tasks:tasks",
+    "watch": "blocks_worker.cli.watch:watch",
 }
 
 

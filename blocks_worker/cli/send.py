@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -12,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blocks_worker.cli.access import errors_told
+from blocks_worker.cli.display import outcome, print_artifacts, progress_shown
 from blocks_worker.cli.exits import Exit
-from blocks_worker.cli.output import end_with, printable
+from blocks_worker.cli.output import end_with
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.parts import file_part, text_part
 from blocks_worker.observability.redact import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from blocks_worker.artifacts import DownloadedArtifact
     from blocks_worker.client.events import TaskEvent
     from blocks_worker.client.session import TaskSession
 
@@ -72,9 +68,9 @@ def send(
             artifacts = [session.download_artifact(ref) for ref in session.list_artifacts()]
             saved = [] if save is None else session.save_artifacts(save)
     if as_json:
-        click.echo(json.dumps(_outcome(event, artifacts), indent=2))
+        click.echo(json.dumps(outcome(event, artifacts), indent=2))
     elif save is None:
-        _print(artifacts)
+        print_artifacts(artifacts)
     for path in saved:
         click.echo(f"saved {one_line(str(path))}", err=True)
     if event.state != _COMPLETED:
@@ -95,67 +91,9 @@ def _parts(text: str | None, named: list[tuple[str, str]], files: tuple[Path, ..
 def _wait(session: TaskSession, timeout: float) -> TaskEvent:
     """Wait for the end and show what comes meanwhile; Ctrl-C asks the task to stop."""
     try:
-        with _shown(f"task {session.task_id}") as show:
+        with progress_shown(f"task {session.task_id}") as show:
             session.on_progress(show)
             return session.wait_for_terminal(timeout)
     except KeyboardInterrupt:
         session.cancel("interrupted at the command line")
         raise
-
-
-@contextlib.contextmanager
-def _shown(title: str) -> Iterator[Callable[[TaskEvent], None]]:
-    """Yield what shows a progress event: a moving line on a terminal, plain lines elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda event: click.echo(_said(event), err=True) if event.message else None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    with Console(stderr=True).status(title) as status:
-        yield lambda event: status.update(escape(f"{title}: {_said(event)}"))
-
-
-def _said(event: TaskEvent) -> str:
-    done = f"{event.progress:.0%}" if event.progress else ""
-    return one_line(" ".join(word for word in (done, event.message or event.state or "") if word))
-
-
-def _print(artifacts: list[DownloadedArtifact]) -> None:
-    for number, artifact in enumerate(artifacts, 1):
-        text = _text(artifact)
-        if text is not None:
-            click.echo(printable(text) if sys.stdout.isatty() else text)
-        elif sys.stdout.isatty():
-            click.echo(
-                f"artifact {number} is {one_line(artifact.mime_type)}, {len(artifact.data)} bytes: use --save DIR",
-                err=True,
-            )
-        else:
-            sys.stdout.buffer.write(artifact.data)
-
-
-def _text(artifact: DownloadedArtifact) -> str | None:
-    try:
-        text = artifact.data.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    return None if "\0" in text else text
-
-
-def _outcome(event: TaskEvent, artifacts: list[DownloadedArtifact]) -> dict[str, Any]:
-    found = {
-        "taskId": event.task_id,
-        "state": event.state,
-        "error": event.error,
-        "errorCode": event.error_code,
-        "reason": event.reason,
-        "artifacts": [_described(artifact) for artifact in artifacts],
-    }
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def _described(artifact: DownloadedArtifact) -> dict[str, Any]:
-    text = _text(artifact)
-    content = {"data": base64.b64encode(artifact.data).decode()} if text is None else {"text": text}
-    return {"fileName": artifact.file_name, "mimeType": artifact.mime_type, "size": len(artifact.data), **content}

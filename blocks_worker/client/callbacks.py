@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from blocks_worker.client.events import TaskEvent
 from blocks_worker.concurrency import ServiceThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from blocks_worker.client.events import TaskEvent
 
 _logger = logging.getLogger(__name__)
 
@@ -22,6 +21,27 @@ _logger = logging.getLogger(__name__)
 THREADS = 4
 #: Callbacks that one session may run before another has its turn.
 _TURN = 32
+#: Calls of one callback with news of a past moment, and bytes of their events, that wait for it: as many as a
+#: session keeps events. Artifacts, the request to stop and the terminal event wait in any number: the session
+#: holds on to them anyway.
+WAITING_CALLS = 256
+WAITING_BYTES = 4 * 1024 * 1024
+#: What is news of a past moment.
+PASSING = frozenset({"progress", "system"})
+
+#: Callbacks of every event run before those of one type.
+EVERY = "onEvent"
+_KINDS = {
+    "progress": "onProgress",
+    "artifact": "onArtifact",
+    "terminal": "onTerminal",
+    "cancel_requested": "onCancelRequested",
+}
+
+
+def kinds_of(event: TaskEvent) -> tuple[str, ...]:
+    """Return the kinds of callbacks that an event is for, in the order in which they run."""
+    return (EVERY, _KINDS[event.type]) if event.type in _KINDS else (EVERY,)
 
 
 @dataclass(frozen=True)
@@ -46,6 +66,11 @@ class Callback:
     kind: str
     function: Callable[..., Any]
     active: bool = True
+    #: Of what waits for it, guarded by its session's lock: the places of the passing events, their bytes, and
+    #: how many were given up.
+    passing: deque[int] = field(default_factory=deque)
+    weight: int = 0
+    lost: int = 0
 
 
 class CallbackPool:
@@ -104,20 +129,28 @@ class CallbackQueue:
     """Hold what one session has to call, in order; never two of its callbacks run at once.
 
     `lock` is the session's; it is never held while a callback runs. `after_last` is called when nothing is
-    left to call.
+    left to call. A callback that falls behind is not told the oldest of what is passing; one of every event is
+    told by a ``system`` event with status ``warning`` that it was not.
     """
 
     def __init__(self, pool: CallbackPool, lock: threading.Lock, after_last: Callable[[], None]) -> None:
         self._pool = pool
         self._lock = lock
         self._after_last = after_last
-        self._calls: deque[tuple[Callback, TaskEvent]] = deque()
+        self._calls: OrderedDict[int, tuple[Callback, TaskEvent]] = OrderedDict()
+        self._next = 0
         self._scheduled = False
         self._error_callbacks: list[Callback] = []
 
     def add(self, calls: Sequence[tuple[Callback, TaskEvent]]) -> bool:
         """Add calls, with the lock held; tell whether `kick` is to be called after it is released."""
-        self._calls.extend(calls)
+        for callback, event in calls:
+            self._calls[self._next] = (callback, event)
+            if event.type in PASSING:
+                callback.passing.append(self._next)
+                callback.weight += event.weight()
+                self._bound(callback)
+            self._next += 1
         if self._scheduled or not self._calls:
             return False
         self._scheduled = True
@@ -146,22 +179,47 @@ class CallbackQueue:
                 if not self._calls:
                     self._scheduled = False
                     break
-                callback, event = self._calls.popleft()
+                callback, event, lost = self._take()
+            if lost and callback.active:
+                self._warn(callback, event, lost)
             self._call(callback, event)
         else:
             return True
         self._after_last()
         return False
 
+    def _bound(self, callback: Callback) -> None:
+        """Give up the oldest passing events of a callback that is behind."""
+        while len(callback.passing) > WAITING_CALLS or (callback.weight > WAITING_BYTES and len(callback.passing) > 1):
+            _, event = self._calls.pop(callback.passing.popleft())
+            callback.weight -= event.weight()
+            callback.lost += 1
+
+    def _take(self) -> tuple[Callback, TaskEvent, int]:
+        """Take the first call, and how many before it were given up."""
+        _, (callback, event) = self._calls.popitem(last=False)
+        if event.type in PASSING:
+            callback.passing.popleft()
+            callback.weight -= event.weight()
+        lost, callback.lost = callback.lost, 0
+        return callback, event, lost
+
+    def _warn(self, callback: Callback, event: TaskEvent, lost: int) -> None:
+        _logger.warning("callback_behind", extra={"task": event.task_id, "callback": callback.kind, "not_told": lost})
+        if callback.kind == EVERY:
+            message = f"{lost} events were not told: this callback is slower than they come"
+            raw = {"type": "system", "taskId": event.task_id, "epoch": 0, "status": "warning", "message": message}
+            self._call(callback, TaskEvent.of(raw))
+
     def _call(self, callback: Callback, event: TaskEvent) -> None:
         if not callback.active:
             return
         try:
             callback.function(event)
-        except Exception as error:  # noqa: BLE001 - a user's callback: it is reported and the next one called
+        except BaseException as error:  # noqa: BLE001 - a user's: sys.exit in it must not end the thread of all others
             self._report(error, CallbackErrorContext("taskSession", callback.kind, event))
 
-    def _report(self, error: Exception, context: CallbackErrorContext) -> None:
+    def _report(self, error: BaseException, context: CallbackErrorContext) -> None:
         told = [callback for callback in self._error_callbacks if callback.active]
         if not told:
             _logger.warning("callback_failed", extra={"callback": context.callback_type}, exc_info=error)
@@ -169,8 +227,8 @@ class CallbackQueue:
             _tell(callback, error, context)
 
 
-def _tell(callback: Callback, error: Exception, context: CallbackErrorContext) -> None:
+def _tell(callback: Callback, error: BaseException, context: CallbackErrorContext) -> None:
     try:
         callback.function(error, context)
-    except Exception:  # a user's callback: it is reported, and that is all
+    except BaseException:  # a user's callback: it is reported, and that is all
         _logger.exception("error_callback_failed")

@@ -14,11 +14,14 @@ from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInf
 from blocks_worker.errors import ConfigurationError, RpcError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from typing_extensions import Self
 
     from blocks_worker.client.results import TaskResult
     from blocks_worker.client.session import TaskSession
     from blocks_worker.controlplane.api import HubApi
+    from blocks_worker.protocol.events import ArtifactRef
 
 _NOT_FOUND = 404
 
@@ -104,10 +107,40 @@ class TaskClient:
 
         Raises:
             ValueError, TypeError: an argument does not fit.
+            FileUploadError: a file over the inline limit could not be stored.
             RpcError: the hub refused; its `code` tells why.
             HubUnavailableError: the hub did not answer in time.
         """
         return self._core.send(params_of(args, keywords))
+
+    def connect(
+        self,
+        task_id: str,
+        auto_drain: bool = True,  # noqa: FBT001, FBT002 - the arguments which users know
+        drain_window_s: float | None = None,
+        role: str = "consumer",
+    ) -> TaskSession:
+        """Return the session of a task that exists: sent by another process, another client, or some time ago.
+
+        State, events and artifacts are there when this returns. A task that is over gives a complete, closed
+        session; any other is told live from there on, with nothing missing between. Its callbacks are told of
+        earlier artifacts and of the end, not of earlier progress: `list_events()` has it.
+
+        Args:
+            task_id: as `session.task_id` said; a task of this user, in either billing mode.
+            auto_drain: how open streams end with the task; without effect as long as tasks have no streams.
+            drain_window_s: seconds for that; without effect as well.
+            role: ``consumer``; an agent's owner sees its tasks in a later version.
+
+        Raises:
+            RuntimeError: the client was destroyed, or its login could not be renewed.
+            RpcError: this user has no such task.
+            HubUnavailableError: the hub did not answer in time.
+        """
+        del auto_drain, drain_window_s
+        if role != "consumer":
+            raise ConfigurationError(f"role {role!r} is not offered: only whose task it is may watch it, as 'consumer'")
+        return self._core.attach(task_id)
 
     def run(self, agent: str, parts: object = None, timeout: float | None = 60, **keywords: Any) -> TaskResult:
         """Send, wait and return the result.
@@ -158,6 +191,10 @@ class TaskClient:
     def get_user_id(self) -> str:
         """Return who the hub takes this client for."""
         return self._core.login.user_id
+
+    def file_pieces(self, ref: ArtifactRef) -> Iterator[bytes]:
+        """Yield a stored file of this user by pieces of at most 64 KiB, checked at its end."""
+        return self._core.file_pieces(ref)
 
     @property
     def api(self) -> HubApi:

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from blocks_worker.client.callbacks import CallbackPool
+from blocks_worker.client.events import TaskEvent
 from blocks_worker.client.ordering import SESSION_POLL
 from blocks_worker.client.params import submission
+from blocks_worker.client.repeating import one_try, repeated
 from blocks_worker.client.session import TaskSession
 from blocks_worker.client.submitting import Submitter
-from blocks_worker.client.subscriptions import Subscriptions
+from blocks_worker.client.subscriptions import Subscriptions, decoded
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.config import bypass_proxy_on_loopback, is_loopback_url
+from blocks_worker.controlplane.files import patience, pieces_of, store_file
 from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.tokens import ConsumerLogin
+from blocks_worker.protocol.files import RequestUpload
 from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
-from blocks_worker.protocol.tasks import BillingMode, CancelTask
+from blocks_worker.protocol.tasks import BillingMode, CancelTask, EventsQuery
 from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from blocks_worker.client.params import SendMessageParams
+    from blocks_worker.client.parts import FileKeeper, LargeFile
     from blocks_worker.client.settings import Place
     from blocks_worker.controlplane.api import ItemResult
-    from blocks_worker.protocol.tasks import EventsAnswer, EventsQuery
+    from blocks_worker.protocol.events import ArtifactRef
+    from blocks_worker.protocol.tasks import EventsAnswer
     from blocks_worker.transports.base import Transport
+
+T = TypeVar("T")
 
 #: Seconds that one look into the ledger may take: it runs on the thread which routes the events.
 _POLL_TIMEOUT = 4.0
@@ -71,6 +80,7 @@ class ClientCore:
             open_transport=_opener(place, self.login, self.clock, self._entropy),
             channel=_channel_of(self.login),
             ask=_asker(self.login),
+            billing_mode=billing_mode,
             clock=self.clock,
             entropy=self._entropy,
         )
@@ -107,24 +117,68 @@ class ClientCore:
             billing_mode=self._billing_mode,
             idempotency_key=params.idempotency_key or task_id,
             inline_limit=self._inline_limit,
+            keep=self._keeper(params),
         )
         self.ready()
         self._subscriptions.open()
+        channel = self.login.session_channel
         session = self._session(task_id)
         try:
             answer = self._submitter.submit(body, size, params.timeout or self.timeout)
         except BaseException:
             session.close()
             raise
-        if answer.task_id != task_id:
+        is_own = answer.task_id == task_id
+        if is_own:
+            session.heard_on = channel
+        else:
             session.close()
             session = self._session(answer.task_id)
-        session.accepted(answer)
+        session.accepted(answer, is_own=is_own)
         # A task that was there before has a past that the network does not tell again.
         if answer.idempotent or answer.state in SHOWN_TERMINAL:
-            self._subscriptions.look([session])
+            self._subscriptions.look(session)
         self._subscriptions.watch(session)
         return session
+
+    def attach(self, task_id: str) -> TaskSession:
+        """Watch a task that exists, whoever asked for it.
+
+        Its past is read first, for a task that is over needs no more. Of one that goes on, the hub then tells
+        this client; what came between the two is read once that is arranged.
+        """
+        session = TaskSession(self, task_id, poll=self._poll, joined=True)
+        deadline = Deadline(self.timeout, self.clock)
+        row = self._patiently(lambda: self._subscriptions.read(session), deadline)
+        if row is not None:
+            session.found(row)
+        if session.due() is None:
+            return session
+        self._subscriptions.open()
+        self._subscriptions.add(session)
+        try:
+            self._patiently(lambda: self._subscriptions.read(session), deadline)
+        except BaseException:
+            session.close()
+            raise
+        self._subscriptions.watch(session)
+        return session
+
+    def stored_events(self, task_id: str, after: int) -> Iterator[TaskEvent]:
+        """Yield what the hub stored of a task after a sequence number, page by page."""
+        while True:
+            query = EventsQuery(task_id=task_id, after=after)
+            page = self._patiently(partial(self._page, query), Deadline(self.timeout, self.clock))
+            events = [TaskEvent.of(raw) for raw in decoded(page)]
+            yield from events
+            if not page.more:
+                return
+            after = max(event.seq or 0 for event in events)
+
+    def file_pieces(self, ref: ArtifactRef) -> Iterator[bytes]:
+        """Yield a stored file by pieces, checked at its end."""
+        self.ready()
+        return pieces_of(self.api, ref, patience(self.clock, self._entropy, self.timeout))
 
     def read_token(self, task_id: str) -> str:
         """Return a grant to read the task's channel on the network."""
@@ -133,8 +187,10 @@ class ClientCore:
 
     def stop_task(self, task_id: str, *, reason: str | None, terminated: bool) -> bool:
         """Ask the hub that a task stop; tell whether it still ran."""
-        self.ready()
-        return not self.api.cancel_task(task_id, CancelTask(reason=reason, terminated=terminated)).already_ended
+        deadline = Deadline(self.timeout, self.clock)
+        request = CancelTask(reason=reason, terminated=terminated)
+        answer = self._patiently(lambda: self.api.cancel_task(task_id, request, timeout=one_try(deadline)), deadline)
+        return not answer.already_ended
 
     def forget(self, session: TaskSession) -> None:
         """Route nothing to this session any more."""
@@ -154,6 +210,38 @@ class ClientCore:
         self.pool.stop()
         self.login.close(deadline)
         self._http.close()
+
+    def _patiently(self, act: Callable[[], T], deadline: Deadline) -> T:
+        """Do what may be done twice until it was answered, as long as the client is open."""
+
+        def checked() -> T:
+            self.ready()
+            return act()
+
+        return repeated(checked, deadline, clock=self.clock, entropy=self._entropy)
+
+    def _keeper(self, params: SendMessageParams) -> FileKeeper:
+        """Return what stores the large files of one message, in one upload session."""
+        session = self._entropy.name()
+
+        def keep(file: LargeFile) -> ArtifactRef:
+            self.ready()
+            about = RequestUpload(
+                role="consumer-input",
+                file_name=file.file_name,
+                mime_type=file.mime_type,
+                agent_name=params.agent_name,
+                upload_session_id=session,
+                part_id=file.part_id,
+            )
+            again = patience(self.clock, self._entropy, params.timeout or self.timeout)
+            return store_file(self.api, file.content, about, again).artifact_ref
+
+        return keep
+
+    def _page(self, query: EventsQuery) -> EventsAnswer:
+        (answer,) = self.api.events([query], timeout=_POLL_TIMEOUT)
+        return answer.value()
 
     def _session(self, task_id: str) -> TaskSession:
         session = TaskSession(self, task_id, poll=self._poll)

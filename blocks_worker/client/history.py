@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from blocks_worker.client.callbacks import PASSING, kinds_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,10 +20,11 @@ KEPT_BYTES = 4 * 1024 * 1024
 class History:
     """Keep events under the numbers in which they were shown, from 0; the oldest go first.
 
-    The lock of its session guards it.
+    The lock of its session guards it. One that joined its task later does not tell of progress again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, joined: bool = False) -> None:
+        self._joined = joined
         self.artifacts: list[TaskEvent] = []
         self.terminal: TaskEvent | None = None
         self._kept: deque[TaskEvent] = deque()
@@ -49,6 +52,15 @@ class History:
     def events(self) -> list[TaskEvent]:
         """Return what is kept."""
         return list(self._kept)
+
+    def earlier(self, kind: str) -> list[TaskEvent]:
+        """Return what a callback that is registered now is told of."""
+        if kind == "onArtifact":
+            return list(self.artifacts)
+        if kind == "onTerminal":
+            return [self.terminal] if self.terminal is not None else []
+        told = [event for event in self._kept if kind in kinds_of(event)]
+        return [event for event in told if event.type not in PASSING] if self._joined else told
 
     def since(self, number: int) -> tuple[int, list[TaskEvent]]:
         """Return how many events from `number` on are lost, and those that are kept."""

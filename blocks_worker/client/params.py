@@ -17,6 +17,8 @@ from blocks_worker.protocol.tasks import BillingMode, Delivery, SubmitTask, Task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from blocks_worker.client.parts import FileKeeper
+
 #: Most bytes of `metadata` as JSON.
 MAX_METADATA = 8 * 1024
 #: Room for what stands around one item of a batch, in bytes.
@@ -81,15 +83,22 @@ def params_of(positional: Sequence[object], keywords: Mapping[str, Any]) -> Send
 
 
 def submission(
-    params: SendMessageParams, *, task_id: str, billing_mode: BillingMode, idempotency_key: str, inline_limit: int
+    params: SendMessageParams,
+    *,
+    task_id: str,
+    billing_mode: BillingMode,
+    idempotency_key: str,
+    inline_limit: int,
+    keep: FileKeeper,
 ) -> tuple[SubmitTask, int]:
-    """Return the body that asks for the task, and its size in bytes.
+    """Return the body that asks for the task, and its size in bytes; `keep` stores its large files.
 
     Raises:
+        FileUploadError: a large file could not be stored.
         ValueError: a parameter does not fit; `MessageTooLargeError` when it is all too much.
     """
     _check(params)
-    parts = _json(travelling_parts(params.request_parts, inline_limit=inline_limit), "request_parts")
+    parts = _json(travelling_parts(params.request_parts, inline_limit=inline_limit, keep=keep), "request_parts")
     body = SubmitTask(
         agent_name=params.agent_name,
         billing_mode=billing_mode,

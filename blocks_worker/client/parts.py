@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, inline_artifact, should_inline_artifact
+from blocks_worker.config import INLINE_LIMIT
 from blocks_worker.errors import InvalidMessageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
+
+    from blocks_worker.protocol.events import ArtifactRef
 
 _OCTETS = "application/octet-stream"
 #: Both spellings of a part's fields, and what they are on the wire.
@@ -31,13 +34,30 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class SendMessageRequestPart:
-    """One input of a task: text, or a file as bytes, under an id that the agent's card names."""
+    """One input of a task: text, or a file as bytes or path, under an id that the agent's card names."""
 
     part_id: str | None = None
     text: str | None = None
     content_type: str | None = None
-    file: bytes | None = None
+    file: bytes | Path | None = None
     file_name: str | None = None
+
+
+@dataclass(frozen=True)
+class LargeFile:
+    """A file that does not fit into a message: it is stored at the hub, and its reference travels."""
+
+    part_id: str
+    content: bytes | Path
+    mime_type: str
+    file_name: str
+
+
+class FileKeeper(Protocol):
+    """Be what stores large files."""
+
+    def __call__(self, file: LargeFile) -> ArtifactRef:
+        """Store a file and return its reference."""
 
 
 def text_part(text: str, part_id: str = "text") -> SendMessageRequestPart:
@@ -65,32 +85,39 @@ def file_part(
     file_name: str | None = None,
     content_type: str = _OCTETS,
 ) -> SendMessageRequestPart:
-    """Return a part that is a file, read now from a path or given as bytes.
+    """Return a part that is a file, given as bytes or as a path.
+
+    A small file is read now. A larger one is read when it is sent, by pieces, and never held whole.
 
     Raises:
         ValueError: it is larger than `BLOCKS_MAX_UPLOAD_BYTES`.
         OSError: the path cannot be read.
     """
     if isinstance(path_or_data, (bytes, bytearray)):
-        data, default = bytes(path_or_data), "file"
-    else:
-        path = Path(path_or_data)
-        _check_size(path.stat().st_size, part_id)
-        data, default = path.read_bytes(), path.name
-    _check_size(len(data), part_id)
-    return SendMessageRequestPart(part_id, None, content_type, data, file_name or default)
+        _check_size(len(path_or_data), part_id)
+        return SendMessageRequestPart(part_id, None, content_type, bytes(path_or_data), file_name or "file")
+    path = Path(path_or_data).absolute()
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        _check_size(size, part_id)
+        content = path if size > INLINE_LIMIT else file.read()
+    return SendMessageRequestPart(part_id, None, content_type, content, file_name or path.name)
 
 
-def travelling_parts(parts: object, *, inline_limit: int) -> list[Any]:
+def travelling_parts(parts: object, *, inline_limit: int, keep: FileKeeper) -> list[Any]:
     """Return the parts as the JSON values that travel; a bare text is one text part.
 
+    `keep` is called for files over the inline limit, after all parts were looked at.
+
     Raises:
-        ValueError: a file has no part id, or is larger than `inline_limit`.
+        ValueError: a file has no part id, or is larger than `BLOCKS_MAX_UPLOAD_BYTES`.
         TypeError: the parts are no list.
+        FileUploadError: a large file could not be stored.
     """
     if parts is None:
         return []
-    return [_travelling(part, inline_limit) for part in _listed(parts)]
+    ready = [_travelling(part, inline_limit) for part in _listed(parts)]
+    return [_kept(part, keep) if isinstance(part, _PartWithFile) else part for part in ready]
 
 
 def _listed(parts: object) -> Sequence[object]:
@@ -118,25 +145,38 @@ def _travelling(part: object, inline_limit: int) -> object:
     return part
 
 
-def _without_file(fields: dict[str, Any], inline_limit: int) -> dict[str, Any]:
-    """Put a file's bytes into a reference that carries them."""
-    if not isinstance(fields.get("file"), (bytes, bytearray, memoryview)):
+@dataclass(frozen=True)
+class _PartWithFile:
+    """A part whose file is still to be stored."""
+
+    fields: dict[str, Any]
+    file: LargeFile
+
+
+def _kept(part: _PartWithFile, keep: FileKeeper) -> dict[str, Any]:
+    return {**part.fields, "artifactRef": keep(part.file).to_dict()}
+
+
+def _without_file(fields: dict[str, Any], inline_limit: int) -> dict[str, Any] | _PartWithFile:
+    """Put a small file into a reference that carries it; mark a large one."""
+    content = fields.get("file")
+    if not isinstance(content, (bytes, bytearray, memoryview, Path)):
         return fields
-    data = bytes(fields.pop("file"))
     part_id = fields.get("partId")
     if not part_id:
         raise ValueError("a file needs a part id: SendMessageRequestPart(part_id=..., file=...)")
-    _check_size(len(data), part_id)
-    if not should_inline_artifact(len(data), inline_limit):
-        raise ValueError(
-            f"the file of part {part_id!r} is {len(data)} bytes; this version sends files up to {inline_limit} bytes "
-            "(ARTIFACT_INLINE_LIMIT_BYTES)"
-        )
-    fields.pop("text", None)
-    name = fields.pop("fileName", None) or "attachment"
-    mime_type = fields.get("contentType") or _OCTETS
-    ref = inline_artifact(data, mime_type=mime_type, file_name=name, limit=inline_limit)
-    return {**fields, "contentType": mime_type, "artifactRef": ref.to_dict()}
+    size = content.stat().st_size if isinstance(content, Path) else memoryview(content).nbytes
+    _check_size(size, part_id)
+    name = str(fields.get("fileName") or (content.name if isinstance(content, Path) else "attachment"))
+    mime_type = str(fields.get("contentType") or _OCTETS)
+    kept = {key: value for key, value in fields.items() if key not in {"file", "fileName", "text"}}
+    kept["contentType"] = mime_type
+    if should_inline_artifact(size, inline_limit):
+        data = content.read_bytes() if isinstance(content, Path) else bytes(content)
+        ref = inline_artifact(data, mime_type=mime_type, file_name=name, limit=inline_limit)
+        return {**kept, "artifactRef": ref.to_dict()}
+    whole = content if isinstance(content, Path) else bytes(content)
+    return _PartWithFile(kept, LargeFile(part_id, whole, mime_type, name))
 
 
 def _check_size(size: int, part_id: object) -> None:

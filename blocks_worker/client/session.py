@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from blocks_worker.artifacts import DownloadedArtifact, download_artifact
-from blocks_worker.client.callbacks import Callback, CallbackPool, CallbackQueue
-from blocks_worker.client.events import TaskEvent
+from blocks_worker.client.callbacks import EVERY, Callback, CallbackQueue, kinds_of
 from blocks_worker.client.history import History
 from blocks_worker.client.ordering import SessionOrder
+from blocks_worker.client.reading import Reading
 from blocks_worker.client.results import TaskResult, save_all
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import TaskFailedError
+from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
 
 if TYPE_CHECKING:
@@ -23,37 +25,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from blocks_worker.client.callbacks import CallbackErrorContext
-    from blocks_worker.concurrency import Clock
+    from blocks_worker.client.events import TaskEvent
+    from blocks_worker.client.owner import SessionOwner
     from blocks_worker.protocol.events import ArtifactRef
     from blocks_worker.protocol.tasks import SubmitAnswer, TaskRow
 
     EventCallback = Callable[[TaskEvent], Any]
-    ErrorCallback = Callable[[Exception, CallbackErrorContext], Any]
-
-#: Callbacks of one event type; those of every event run before them.
-_KINDS = {
-    "progress": "onProgress",
-    "artifact": "onArtifact",
-    "terminal": "onTerminal",
-    "cancel_requested": "onCancelRequested",
-}
-_EVERY = "onEvent"
-
-
-class SessionOwner(Protocol):
-    """Be the client of a session, as far as the session needs it."""
-
-    pool: CallbackPool
-    clock: Clock
-
-    def stop_task(self, task_id: str, *, reason: str | None, terminated: bool) -> bool:
-        """Ask the hub that a task stop; tell whether it still ran."""
-
-    def read_token(self, task_id: str) -> str:
-        """Return a grant to read the task's channel."""
-
-    def forget(self, session: TaskSession) -> None:
-        """Route nothing to this session any more."""
+    # What `sys.exit` raises is no Exception, and is told all the same.
+    ErrorCallback = Callable[[Any, CallbackErrorContext], Any]
 
 
 class TaskSession:
@@ -61,12 +40,15 @@ class TaskSession:
 
     Its lock guards the order of events, the history, the callbacks and the state. What comes in is decided
     on under the lock; callbacks run on the client's callback threads, one after another, without it.
-    A session keeps its client alive.
+    A session keeps its client alive. One that joined a task later (`joined`) does not tell a callback of the
+    progress that was before it.
     """
 
-    def __init__(self, owner: SessionOwner, task_id: str, *, poll: float) -> None:
+    def __init__(self, owner: SessionOwner, task_id: str, *, poll: float, joined: bool = False) -> None:
         self._owner = owner
         self.task_id = task_id
+        #: The channel on which the hub tells this session; another one than the client's, and it is registered.
+        self.heard_on = ""
         self.owner_id = ""
         self.org_id = ""
         self.status_channel = ""
@@ -76,7 +58,7 @@ class TaskSession:
         self._lock = threading.Lock()
         self._changed: threading.Condition | None = None
         self._order = SessionOrder(task_id, owner.clock.monotonic(), poll=poll)
-        self._history = History()
+        self._history = History(joined=joined)
         self._callbacks: dict[str, list[Callback]] = {}
         self._queue = CallbackQueue(owner.pool, self._lock, self._after_callbacks)
         self._closed = False
@@ -117,7 +99,10 @@ class TaskSession:
     # ------------------------------------------------------------ callbacks
 
     def on_progress(self, callback: EventCallback) -> Callable[[], None]:
-        """Call with each progress event, earlier ones included; the answer takes the registration back."""
+        """Call with each progress event; the answer takes the registration back.
+
+        Earlier ones are included, save in a session of `connect`: there `list_events` tells of them.
+        """
         return self._register("onProgress", callback)
 
     def on_artifact(self, callback: EventCallback) -> Callable[[], None]:
@@ -134,7 +119,7 @@ class TaskSession:
 
     def on_event(self, callback: EventCallback) -> Callable[[], None]:
         """Call with every event, before the callbacks of its type."""
-        return self._register(_EVERY, callback)
+        return self._register(EVERY, callback)
 
     def on_error(self, callback: ErrorCallback) -> Callable[[], None]:
         """Call with each exception of another callback, and where it came from."""
@@ -171,7 +156,7 @@ class TaskSession:
         terminal = self.wait_for_terminal(timeout)
         if terminal.state != "completed":
             raise TaskFailedError(self.task_id, terminal)
-        return TaskResult(self.task_id, [download_artifact(ref) for ref in self.list_artifacts()])
+        return TaskResult(self.task_id, [download_artifact(ref, self) for ref in self.list_artifacts()])
 
     def text(self, timeout: float | None = None) -> str:
         """Return the result as text."""
@@ -182,21 +167,13 @@ class TaskSession:
         return self.result(timeout).json()
 
     def __iter__(self) -> Iterator[TaskEvent]:
-        """Yield the events from the first that is kept to the terminal one; a closed session ends it.
+        """Yield the events from the first to the terminal one; a closed session ends it.
 
-        What a slow reader let pass beyond what is kept is told by a ``system`` event with status ``warning``.
+        A slow reader gets what the session keeps no more from the hub. What nobody has any more is told by a
+        ``system`` event with status ``warning``.
         """
-        position = 0
-        while True:
-            lost, events = self._next_events(position)
-            if not lost and not events:
-                return
-            position += lost + len(events)
-            if lost:
-                yield self._warning(f"{lost} events are no longer kept")
-            yield from events
-            if events and events[-1].type == "terminal":
-                return
+        stored = partial(self._owner.stored_events, self.task_id)
+        return iter(Reading(self.task_id, following=self._next_events, stored=stored))
 
     # ------------------------------------------------------------ artifacts
 
@@ -204,14 +181,21 @@ class TaskSession:
         """Return the artifact of a reference."""
         return download_artifact(ref, self)
 
+    def file_pieces(self, ref: ArtifactRef) -> Iterator[bytes]:
+        """Yield a stored artifact by pieces of at most 64 KiB, checked at its end."""
+        return self._owner.file_pieces(ref)
+
     def save_artifacts(self, directory: str | PathLike[str]) -> list[Path]:
         """Write every artifact so far into a folder and return the paths; nothing there is overwritten."""
-        return save_all(self.list_artifacts(), directory)
+        return save_all(self.list_artifacts(), directory, self)
 
     # ------------------------------------------------------------ ending
 
     def cancel(self, reason: str | None = None) -> bool:
-        """Ask the task to stop; tell whether it still ran."""
+        """Ask the task to stop; tell whether it still ran.
+
+        Safe to repeat, and repeated while no answer comes: one that ended by the first request counts as ended.
+        """
         return self._stop(reason, terminated=False)
 
     def terminate(self, reason: str | None = None) -> bool:
@@ -239,16 +223,22 @@ class TaskSession:
 
     # ------------------------------------------------------------ what the client feeds in
 
-    def accepted(self, answer: SubmitAnswer) -> None:
-        """Take in what the hub said to the submit."""
+    def accepted(self, answer: SubmitAnswer, *, is_own: bool) -> None:
+        """Take in what the hub said to the submit; `is_own`: the task was made by it."""
         with self._lock:
             self.owner_id = answer.owner_id
             self.org_id = answer.org_id
             self.status_channel = answer.status_channel
-            self.idempotent = answer.idempotent
+            # Under the id that was made for it, the task is this submit's own: its first answer was lost.
+            self.idempotent = answer.idempotent and not is_own
             self._queued = answer.queued
             if self._state == "pending" and answer.state not in SHOWN_TERMINAL:
                 self._state = answer.state
+
+    def found(self, row: TaskRow) -> None:
+        """Take in whose task it is."""
+        self.owner_id = self.org_id = row.owner
+        self.status_channel = task_channel(row.owner, row.task_id)
 
     def feed(self, events: Sequence[TaskEvent], now: float) -> None:
         """Take in events of the network."""
@@ -304,8 +294,7 @@ class TaskSession:
         return self._queue.add([call for event in events for call in self._calls(event)])
 
     def _calls(self, event: TaskEvent) -> list[tuple[Callback, TaskEvent]]:
-        told = [*self._callbacks.get(_EVERY, ()), *self._callbacks.get(_KINDS.get(event.type, ""), ())]
-        return [(callback, event) for callback in told]
+        return [(callback, event) for kind in kinds_of(event) for callback in self._callbacks.get(kind, ())]
 
     def _wake(self) -> None:
         if self._changed is not None:
@@ -332,17 +321,12 @@ class TaskSession:
         callback = Callback(kind, function)
         with self._lock:
             self._callbacks[kind] = [*self._callbacks.get(kind, []), callback]
-            kick = False if self._closed else self._queue.add([(callback, event) for event in self._earlier(kind)])
+            kick = (
+                False if self._closed else self._queue.add([(callback, event) for event in self._history.earlier(kind)])
+            )
         if kick:
             self._queue.kick()
         return lambda: self._unregister(callback)
-
-    def _earlier(self, kind: str) -> list[TaskEvent]:
-        if kind == "onArtifact":
-            return list(self._history.artifacts)
-        if kind == "onTerminal":
-            return [self._history.terminal] if self._history.terminal is not None else []
-        return [event for event in self._history.events() if kind in {_EVERY, _KINDS.get(event.type)}]
 
     def _unregister(self, callback: Callback) -> None:
         callback.active = False
@@ -368,11 +352,6 @@ class TaskSession:
                 self._check_waitable()
                 self._wait(None)
             return self._history.since(position)
-
-    def _warning(self, message: str) -> TaskEvent:
-        return TaskEvent.of(
-            {"type": "system", "taskId": self.task_id, "epoch": 0, "status": "warning", "message": message}
-        )
 
     def _stop(self, reason: str | None, *, terminated: bool) -> bool:
         if self._history.terminal is not None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blocks_worker.concurrency import BATCH_BYTES, Backoff, Batcher, Deadline
-from blocks_worker.controlplane.api import refusal
-from blocks_worker.errors import HubUnavailableError, RpcError
+from blocks_worker.client.repeating import one_try, repeated
+from blocks_worker.concurrency import BATCH_BYTES, Batcher, Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
     from blocks_worker.controlplane.api import HubApi, ItemResult
     from blocks_worker.protocol.tasks import SubmitAnswer, SubmitTask
 
-#: The hub cannot say whether the task was stored: the same submit is sent again.
-_UNKNOWN = 503
-#: Least time in seconds that one request is given.
-_LEAST = 0.1
 #: Room for the brackets and commas of a batch, in bytes.
 _ENVELOPE = 1024
 
@@ -52,28 +47,10 @@ class Submitter:
             HubUnavailableError: no answer came in time.
         """
         item = _Submit(task, size, Deadline(timeout, self._clock))
-        backoff = Backoff(self._entropy, first=0.1, cap=5.0)
-        while True:
-            try:
-                result = self._batcher.call(item)
-                if result.status != _UNKNOWN:
-                    return result.value()
-                error: Exception = refusal(result.status, result.problem)
-            except RpcError as refused:
-                if refused.status != _UNKNOWN:
-                    raise
-                error = refused
-            except (HubUnavailableError, InterruptedError) as lost:
-                error = lost
-            self._pause(item.deadline, backoff, error)
-
-    def _pause(self, deadline: Deadline, backoff: Backoff, error: Exception) -> None:
-        pause = backoff.next()
-        left = deadline.remaining()
-        if left is not None and left <= pause:
-            raise error
-        self._clock.pause(pause)
+        return repeated(
+            lambda: self._batcher.call(item).value(), item.deadline, clock=self._clock, entropy=self._entropy
+        )
 
     def _flush(self, items: Sequence[_Submit]) -> list[ItemResult[SubmitAnswer]]:
-        left = [item.deadline.remaining() or 0.0 for item in items]
-        return self._api.submit([item.task for item in items], timeout=max(_LEAST, min(left)))
+        timeout = min(one_try(item.deadline) for item in items)
+        return self._api.submit([item.task for item in items], timeout=timeout)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from blocks_worker.client.session import TaskSession
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.controlplane.api import ItemResult
+    from blocks_worker.protocol.tasks import BillingMode, TaskRow
     from blocks_worker.transports.base import Received, Subscription, Transport
 
     AskEvents = Callable[[Sequence[EventsQuery]], list[ItemResult[EventsAnswer]]]
@@ -38,7 +39,8 @@ class Subscriptions:
 
     1. Route each message to the session of its task.
     2. Ask the hub, for many sessions in one request, where something is missing or nothing was heard.
-    3. Open another transport when the login got another channel.
+    3. Have the hub tell a session's events on this client's channel, where it does not yet.
+    4. Open another transport when the login got another channel.
 
     The thread is a daemon: it is blocked in a queue that foreign code feeds, and a client that was
     forgotten must not keep a process alive.
@@ -50,15 +52,20 @@ class Subscriptions:
         open_transport: Callable[[], Transport],
         channel: Callable[[], str],
         ask: AskEvents,
+        billing_mode: BillingMode,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self._open_transport = open_transport
         self._channel = channel
         self._ask_events = ask
+        self._billing_mode = billing_mode
         self._clock = clock
         self._backoff = Backoff(entropy, first=0.5, cap=5.0)
         self._ask_after = 0.0
+        # Tasks in one question: fewer after each that failed, for the answer may have been too much.
+        self._most = MAX_BATCH
+        self._is_failing = False
         self._lock = threading.Lock()
         self._opening = threading.Lock()
         self._sessions: dict[str, list[TaskSession]] = {}
@@ -124,14 +131,32 @@ class Subscriptions:
         with self._lock:
             return [session for group in self._sessions.values() for session in group]
 
-    def look(self, sessions: Sequence[TaskSession]) -> None:
-        """Ask the hub about these sessions now, on the caller's thread."""
-        now = self._clock.monotonic()
-        for session in sessions:
-            session.doubt(now)
-        while sessions:
-            self._ask(sessions)
-            sessions = [session for session in sessions if (session.due() or now + 1) <= now]
+    def look(self, session: TaskSession) -> None:
+        """Ask the hub about this session now, on the caller's thread; if that fails it is asked later."""
+        try:
+            self.read(session)
+        except BlocksError as error:
+            _logger.debug("client_look_failed", extra={"reason": str(error)})
+            session.doubt(self._clock.monotonic())
+
+    def read(self, session: TaskSession) -> TaskRow | None:
+        """Take in all that the hub stored about this session, on the caller's thread.
+
+        Returns the task's row; None when the session was over before.
+
+        Raises:
+            RpcError: the hub refused.
+            HubUnavailableError: it did not answer.
+        """
+        row = None
+        session.doubt(self._clock.monotonic())
+        after = session.question(self._clock.monotonic())
+        while after is not None:
+            channel, query = self._listened, self._query(session, after)
+            (answer,) = self._ask_events([query])
+            row = self._take_page(session, query, answer.value(), channel)
+            after = session.question(self._clock.monotonic())
+        return row
 
     def stop(self) -> None:
         """Have the thread end and close the transport on its way out, without waiting for it."""
@@ -207,7 +232,7 @@ class Subscriptions:
     def _due_now(self) -> list[TaskSession]:
         now = self._clock.monotonic()
         found: list[TaskSession] = []
-        while now >= self._ask_after and len(found) < MAX_BATCH:
+        while now >= self._ask_after and len(found) < self._most:
             session = self._next_due(now)
             if session is None:
                 break
@@ -257,33 +282,56 @@ class Subscriptions:
             session.tick(now)
             after = session.question(now)
             if after is not None:
-                asked.append((session, EventsQuery(task_id=session.task_id, after=after)))
+                asked.append((session, self._query(session, after)))
         try:
             self._take_in(asked)
         finally:
             for session in sessions:
                 self.watch(session)
 
+    def _query(self, session: TaskSession, after: int) -> EventsQuery:
+        """Return what to ask; the hub is to tell this client of the task if it does not yet."""
+        unheard = self._listened not in {"", session.heard_on}
+        return EventsQuery(task_id=session.task_id, after=after, listen=self._billing_mode if unheard else None)
+
     def _take_in(self, asked: Sequence[tuple[TaskSession, EventsQuery]]) -> None:
         if not asked:
             return
+        channel = self._listened
         try:
             answers = self._ask_events([query for _, query in asked])
         except BlocksError as error:
-            self._ask_after = self._clock.monotonic() + self._backoff.next()
-            _logger.debug("client_poll_failed", extra={"reason": str(error)})
+            self._put_off([session for session, _ in asked], error)
             return
         self._backoff.reset()
-        for (session, _), answer in zip(asked, answers, strict=True):
-            self._feed(session, answer)
+        self._is_failing = False
+        self._most = min(MAX_BATCH, self._most * 2)
+        for (session, query), answer in zip(asked, answers, strict=True):
+            self._feed(session, query, answer, channel)
 
-    def _feed(self, session: TaskSession, answer: ItemResult[EventsAnswer]) -> None:
+    def _put_off(self, sessions: Sequence[TaskSession], error: BlocksError) -> None:
+        """Have the hub asked about them later, and about fewer at once; say so once in a run of failures."""
+        now = self._clock.monotonic()
+        self._ask_after = now + self._backoff.next()
+        self._most = max(1, len(sessions) // 2)
+        for session in sessions:
+            session.doubt(now)
+        level = logging.DEBUG if self._is_failing else logging.WARNING
+        _logger.log(level, "client_poll_failed", extra={"tasks": len(sessions), "reason": str(error)})
+        self._is_failing = True
+
+    def _feed(self, session: TaskSession, query: EventsQuery, answer: ItemResult[EventsAnswer], channel: str) -> None:
         if answer.status != 200 or answer.body is None:  # noqa: PLR2004 - OK
             _logger.debug("client_poll_refused", extra={"task": session.task_id, "status": answer.status})
             return
-        read = [self._event(decode_trusted(dict, bytes(stored))) for stored in answer.body.events]
-        events = [event for event in read if event is not None]
-        session.feed_ledger(answer.body.task, events, self._clock.monotonic(), more=answer.body.more)
+        self._take_page(session, query, answer.body, channel)
+
+    def _take_page(self, session: TaskSession, query: EventsQuery, page: EventsAnswer, channel: str) -> TaskRow:
+        if query.listen is not None:
+            session.heard_on = channel
+        events = [event for event in map(self._event, decoded(page)) if event is not None]
+        session.feed_ledger(page.task, events, self._clock.monotonic(), more=page.more)
+        return page.task
 
     def _event(self, raw: dict[str, Any]) -> TaskEvent | None:
         """Return the event; one that cannot be read is counted and hides no other."""
@@ -292,6 +340,11 @@ class Subscriptions:
         except InvalidMessageError as error:
             self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
             return None
+
+
+def decoded(page: EventsAnswer) -> list[dict[str, Any]]:
+    """Return the events of a page of the ledger as they travelled."""
+    return [decode_trusted(dict, bytes(stored)) for stored in page.events]
 
 
 def _is_doubtful(item: Received) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
-from blocks_worker.artifacts import decode_inline_artifact, inline_artifact
+from blocks_worker.artifacts import decode_inline_artifact
 from blocks_worker.protocol.codec import convert
 from blocks_worker.protocol.events import ArtifactRef, EventBody
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 #: Longest text of a status, in characters; a longer one belongs into an artifact.
 MAX_STATUS = 4096
@@ -29,12 +29,25 @@ class Emitter(Protocol):
         """Send an event, but at most one of this kind a second: the newest replaces the one that waits."""
 
 
+class StoreOutput(Protocol):
+    """Be what makes the reference to an output: the data inside it when they are small, else their place."""
+
+    def __call__(
+        self, data: bytes, *, mime_type: str, file_name: str | None = None, output_id: str | None = None
+    ) -> ArtifactRef:
+        """Return the reference.
+
+        Raises:
+            ArtifactError: the output cannot be stored.
+        """
+
+
 class TaskEvents:
     """Be the sending half of a context."""
 
-    def __init__(self, emitter: Emitter, *, inline_limit: int) -> None:
+    def __init__(self, emitter: Emitter, *, store: StoreOutput) -> None:
         self._emitter = emitter
-        self._inline_limit = inline_limit
+        self._store = store
 
     def running(self) -> None:
         """Say that the run began."""
@@ -69,29 +82,27 @@ class TaskEvents:
 
         Raises:
             TypeError: the data are neither text nor bytes.
-            ArtifactError: they are more than may travel inline.
+            ArtifactError: they cannot be stored.
         """
         if not isinstance(data, (str, bytes, bytearray, memoryview)):
             raise TypeError(f"an artifact is str or bytes, not {type(data).__name__}")
         default = "text/plain" if isinstance(data, str) else "application/octet-stream"
         content = data.encode("utf-8", errors="strict") if isinstance(data, str) else bytes(data)
-        ref = inline_artifact(content, mime_type=mime_type or default, file_name=file_name, limit=self._inline_limit)
+        ref = self._store(content, mime_type=mime_type or default, file_name=file_name, output_id=output_id)
         self._emitter.emit(EventBody(type="artifact", artifact_ref=ref, output_id=output_id))
         return ref
 
 
-def download_input_artifact(part: Any) -> bytes:
-    """Return the bytes of the artifact that an input part carries.
+def download_input_artifact(part: Any, fetch: Callable[[ArtifactRef], bytes]) -> bytes:
+    """Return the bytes of the artifact that an input part carries or refers to; `fetch` gets a stored one.
 
     Raises:
-        ValueError: the part has none, or not all that is needed to read it.
+        ValueError: the part has none, or not all that is needed to read it; or it cannot be read.
     """
     ref = _ref_of(part)
     if ref is None:
         raise ValueError("this part carries no artifact")
-    if ref.kind != "inline":
-        raise ValueError("this part's artifact is a file, which cannot be fetched yet: send it inline")
-    return decode_inline_artifact(ref)
+    return decode_inline_artifact(ref) if ref.kind == "inline" else fetch(ref)
 
 
 def _ref_of(part: Any) -> ArtifactRef | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from blocks_worker.errors import BillingModeMismatchError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted, encode
+from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer
 from blocks_worker.protocol.leases import (
     Claim,
     ClaimAnswer,
@@ -17,6 +19,7 @@ from blocks_worker.protocol.leases import (
     ConsumerTokenRequest,
     Heartbeat,
     HeartbeatAnswer,
+    LateReport,
     RefreshAnswer,
     RefreshRequest,
     Report,
@@ -39,13 +42,16 @@ from blocks_worker.protocol.tasks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
 
-    from blocks_worker.controlplane.http import Http, HttpAnswer
+    from blocks_worker.controlplane.http import Http, HttpAnswer, HttpStream
 
 _BASE = "/api/v1"
 _UNAUTHORIZED = 401
 _REFUSED = 400
+#: Whatever is not a success; redirects are not followed.
+_REDIRECTED = 300
 #: Words by which the hub says that a new token would do, whatever the status.
 _STALE_TOKEN = frozenset(
     {
@@ -114,6 +120,14 @@ class HubApi:
         answer = self._http.call("POST", f"{_BASE}/auth/agent/consumer-token", body=body)
         return _content(answer, ConsumerToken)
 
+    def late_reports(
+        self, api_key: str, items: Sequence[LateReport], *, timeout: float | None = None
+    ) -> list[ItemResult[ReportAnswer]]:
+        """Say what processes that died had to say, each under its own lease."""
+        path = f"{_BASE}/reports/late"
+        answer = self._http.call("POST", path, body=encode(items), bearer=api_key, timeout=timeout)
+        return _results(answer, len(items), ReportAnswer)
+
     def read_token(self, task_id: str) -> ReadToken:
         """Return a grant to read one task's channel."""
         return self._post("auth/task-read-token", ReadTokenRequest(task_id=task_id), ReadToken)
@@ -141,9 +155,9 @@ class HubApi:
         """Return the stored events of tasks, each after its sequence number."""
         return self._batch("events", queries, EventsAnswer, timeout=timeout)
 
-    def cancel_task(self, task_id: str, request: CancelTask) -> CancelAnswer:
-        """Ask that a task stop."""
-        return self._post(f"tasks/{quote(task_id, safe='')}/cancel", request, CancelAnswer)
+    def cancel_task(self, task_id: str, request: CancelTask, *, timeout: float | None = None) -> CancelAnswer:
+        """Ask that a task stop; may be repeated."""
+        return self._post(f"tasks/{quote(task_id, safe='')}/cancel", request, CancelAnswer, timeout)
 
     def claims(self, items: Sequence[Claim], *, timeout: float | None = None) -> list[ItemResult[ClaimAnswer]]:
         """Take or refuse offered tasks."""
@@ -156,6 +170,43 @@ class HubApi:
     def heartbeat(self, beat: Heartbeat, *, timeout: float | None = None) -> HeartbeatAnswer:
         """Say that the instance lives and what it holds."""
         return self._post("heartbeats", beat, HeartbeatAnswer, timeout=timeout)
+
+    def request_upload(self, request: RequestUpload) -> UploadOffer:
+        """Ask where the bytes of a file may be sent."""
+        return self._post("files/request-upload", request, UploadOffer)
+
+    def put_file(self, url: str, file: BinaryIO, size: int) -> None:
+        """Send the next `size` bytes of a file to the address of an upload; it works once."""
+        answer = self._http.stream_up(urlsplit(url).path, file, size)
+        if answer.status >= _REDIRECTED:
+            raise refusal(answer.status, _problem(answer.body))
+
+    def confirm_upload(self, upload_id: str) -> UploadDone:
+        """Return the reference to a file all of which is there."""
+        return self._post("files/confirm-upload", ConfirmUpload(upload_id=upload_id), UploadDone)
+
+    @contextmanager
+    def file(self, file_id: str, first: int = 0) -> Iterator[Iterator[bytes]]:
+        """Give the pieces of a stored file from one byte on, to be read inside the block."""
+        path = f"{_BASE}/files/{quote(file_id, safe='')}"
+        with self._stream(path, first) as stream:
+            if stream.status >= _REDIRECTED:
+                raise refusal(stream.status, _problem(stream.whole().body))
+            yield stream.pieces()
+
+    @contextmanager
+    def _stream(self, path: str, first: int) -> Iterator[HttpStream]:
+        """Open a stream; a token that is refused is renewed once."""
+        token = None if self._bearer is None else self._bearer.access_token()
+        with self._http.stream_down(path, bearer=token, first=first) as stream:
+            if stream.status != _UNAUTHORIZED:
+                yield stream
+                return
+            refused = stream.whole()
+        if self._bearer is None or token is None or not self._bearer.on_unauthorized(token):
+            raise refusal(refused.status, _problem(refused.body))
+        with self._http.stream_down(path, bearer=self._bearer.access_token(), first=first) as stream:
+            yield stream
 
     def agents(
         self,
@@ -185,10 +236,7 @@ class HubApi:
         return _content(self._call("POST", path, encode(message), timeout), kind)
 
     def _batch(self, path: str, items: Sequence[Any], kind: type[T], timeout: float | None) -> list[ItemResult[T]]:
-        answers = _content(self._call("POST", path, encode(items), timeout), list[ItemAnswer])
-        if len(answers) != len(items):
-            raise RpcError(f"the hub answered {len(answers)} items where {len(items)} were sent", code="BadAnswer")
-        return [_item(answer, kind) for answer in answers]
+        return _results(self._call("POST", path, encode(items), timeout), len(items), kind)
 
     def _call(self, method: str, path: str, body: bytes | None, timeout: float | None) -> HttpAnswer:
         target = f"{_BASE}/{path}"
@@ -224,7 +272,7 @@ def _wants_new_token(answer: HttpAnswer) -> bool:
 
 
 def _content(answer: HttpAnswer, kind: type[T]) -> T:
-    if answer.status >= 300:  # noqa: PLR2004 - whatever is not a success; redirects are not followed
+    if answer.status >= _REDIRECTED:
         raise refusal(answer.status, _problem(answer.body))
     try:
         # The hub wrote it, over a connection that we opened to it: its shape is checked, not its manners.
@@ -233,6 +281,14 @@ def _content(answer: HttpAnswer, kind: type[T]) -> T:
         raise RpcError(
             f"the hub's answer is not what was expected: {error}", code="BadAnswer", status=answer.status
         ) from error
+
+
+def _results(answer: HttpAnswer, sent: int, kind: type[T]) -> list[ItemResult[T]]:
+    """Return what each item of a batch got."""
+    answers = _content(answer, list[ItemAnswer])
+    if len(answers) != sent:
+        raise RpcError(f"the hub answered {len(answers)} items where {sent} were sent", code="BadAnswer")
+    return [_item(each, kind) for each in answers]
 
 
 def _item(answer: ItemAnswer, kind: type[T]) -> ItemResult[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -17,10 +17,13 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from blocks_worker.errors import ConfigurationError, HubUnavailableError
+from blocks_worker.errors import ArtifactError, ConfigurationError, HubUnavailableError
+from blocks_worker.protocol.files import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
 
 #: Connections kept for the flows of one process: claims, reports, submits, heartbeats, polls, logins.
 CONNECTIONS = 8
@@ -40,6 +43,49 @@ class HttpAnswer:
     status: int
     body: bytes
     headers: Mapping[str, str]
+
+
+class HttpStream:
+    """What a server answers, its body by pieces of at most 64 KiB."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, errors: Callable[[], AbstractContextManager[None]]) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+        self._errors = errors
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the body as it comes.
+
+        Raises:
+            HubUnavailableError: it ended before its length, or nothing came for too long.
+        """
+        with self._errors():
+            yield from self._response.stream(PIECE, decode_content=False)
+
+    def whole(self) -> HttpAnswer:
+        """Return the answer with its whole body."""
+        with self._errors():
+            return HttpAnswer(self.status, _whole(self._response), self.headers)
+
+
+class _Exactly:
+    """Read a file up to the length that was announced for it, and not a byte less."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; nothing once all that was announced is read."""
+        try:
+            piece = self._file.read(min(size, self._left))
+        except OSError as error:
+            raise ArtifactError(f"the file cannot be read: {error.strerror or error}") from error
+        if self._left and not piece:
+            raise ArtifactError("the file became shorter while it was sent")
+        self._left -= len(piece)
+        return piece
 
 
 class Http:
@@ -74,44 +120,102 @@ class Http:
         Raises:
             HubUnavailableError: no answer came; its `sent` tells whether the request may have been carried out.
         """
-        headers = dict(self._headers)
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        if bearer is not None:
-            headers["Authorization"] = f"Bearer {bearer}"
-        limit = self._timeout if timeout is None else timeout
+        headers = self._head(bearer, None if body is None else "application/json")
+        with self._errors(), self._response(method, path, lambda: body, headers, timeout) as response:
+            return HttpAnswer(response.status, _whole(response), response.headers)
+
+    def stream_up(
+        self, path: str, file: BinaryIO, size: int, *, bearer: str | None = None, timeout: float | None = None
+    ) -> HttpAnswer:
+        """Send the next `size` bytes of a file with PUT, piece by piece, and return the answer.
+
+        Raises:
+            HubUnavailableError: no answer came; all of it may have arrived.
+            ArtifactError: the file is shorter.
+        """
+        headers = self._head(bearer, "application/octet-stream")
+        headers["Content-Length"] = str(size)
+        start = file.tell()
+
+        def body() -> _Exactly:
+            file.seek(start)
+            return _Exactly(file, size)
+
+        with self._errors(), self._response("PUT", path, body, headers, timeout) as response:
+            return HttpAnswer(response.status, _whole(response), response.headers)
+
+    @contextmanager
+    def stream_down(
+        self, path: str, *, bearer: str | None = None, first: int = 0, timeout: float | None = None
+    ) -> Iterator[HttpStream]:
+        """Give what the server answers to GET, from one byte of it on, to be read inside the block.
+
+        Raises:
+            HubUnavailableError: no answer came.
+        """
+        headers = {**self._head(bearer, None), "Accept": "*/*"}
+        if first:
+            headers["Range"] = f"bytes={first}-"
         with self._errors():
-            try:
-                return self._exchange(method, path, body, headers, limit)
-            except ProtocolError as error:
-                if not _hung_up(error):
-                    raise
-                return self._exchange(method, path, body, headers, limit)
+            response = self._begun("GET", path, lambda: None, headers, timeout)
+        with _released(response):
+            yield HttpStream(response, self._errors)
 
     def close(self) -> None:
         """Close every connection; a call from now on fails."""
         self._pool.close()
 
-    def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], limit: float
-    ) -> HttpAnswer:
-        response = self._pool.urlopen(
+    def _head(self, bearer: str | None, content_type: str | None) -> dict[str, str]:
+        headers = dict(self._headers)
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        return headers
+
+    @contextmanager
+    def _response(
+        self,
+        method: str,
+        path: str,
+        body: Callable[[], bytes | _Exactly | None],
+        headers: Mapping[str, str],
+        timeout: float | None,
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        response = self._begun(method, path, body, headers, timeout)
+        with _released(response):
+            yield response
+
+    def _begun(
+        self,
+        method: str,
+        path: str,
+        body: Callable[[], bytes | _Exactly | None],
+        headers: Mapping[str, str],
+        timeout: float | None,
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request and return the answer that has begun; a connection found dead is replaced once."""
+        limit = self._timeout if timeout is None else timeout
+        try:
+            return self._sent(method, path, body(), headers, limit)
+        except ProtocolError as error:
+            if not _hung_up(error):
+                raise
+            return self._sent(method, path, body(), headers, limit)
+
+    def _sent(
+        self, method: str, path: str, body: bytes | _Exactly | None, headers: Mapping[str, str], limit: float
+    ) -> urllib3.BaseHTTPResponse:
+        return self._pool.urlopen(
             method,
             self._prefix + path,
-            body=body,
+            body=cast("bytes", body),
             headers=headers,
             retries=False,
             redirect=False,
             timeout=urllib3.Timeout(connect=min(limit, CONNECT_TIMEOUT), read=limit),
             preload_content=False,
         )
-        try:
-            content = _whole(response)
-        except BaseException:
-            response.close()
-            raise
-        response.release_conn()
-        return HttpAnswer(response.status, content, response.headers)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -132,8 +236,22 @@ class Http:
 
 def _pool(scheme: str, host: str, port: int | None) -> urllib3.HTTPConnectionPool:
     if scheme == "https":
-        return urllib3.HTTPSConnectionPool(host, port, maxsize=CONNECTIONS, cert_reqs="CERT_REQUIRED")
-    return urllib3.HTTPConnectionPool(host, port, maxsize=CONNECTIONS)
+        return urllib3.HTTPSConnectionPool(host, port, maxsize=CONNECTIONS, cert_reqs="CERT_REQUIRED", blocksize=PIECE)
+    return urllib3.HTTPConnectionPool(host, port, maxsize=CONNECTIONS, blocksize=PIECE)
+
+
+@contextmanager
+def _released(response: urllib3.BaseHTTPResponse) -> Iterator[None]:
+    """Give the connection back after a body that was read, and close it after one that was not."""
+    try:
+        yield
+    except BaseException:
+        response.close()
+        raise
+    if response.closed:
+        response.release_conn()
+    else:
+        response.close()
 
 
 def _whole(response: urllib3.BaseHTTPResponse) -> bytes:

@@ -185,7 +185,7 @@ class TokenKeeper:
     def _tell(callback: Callable[[Exception], None], error: Exception) -> None:
         try:
             callback(error)
-        except Exception:  # a user's callback: report and go on
+        except (Exception, SystemExit):  # a user's callback: report and go on; Ctrl-C may hit a thread of the user's
             _logger.exception("callback_failed")
 
     def _tick(self) -> float:

@@ -12,11 +12,12 @@ from blocks_worker.controlplane.keeper import TokenKeeper, TokenPair
 from blocks_worker.errors import AgentAuthFatalError, AuthRefreshFailedError, RpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
+    from blocks_worker.controlplane.api import ItemResult
     from blocks_worker.controlplane.http import Http
-    from blocks_worker.protocol.leases import ConnectAnswer, ConnectRequest, ConsumerToken
+    from blocks_worker.protocol.leases import ConnectAnswer, ConnectRequest, ConsumerToken, LateReport, ReportAnswer
 
 #: Words by which the hub says that a key is refused for good.
 FATAL_CODES = frozenset({"API_KEY_INVALID", "AGENT_FORCED_OFFLINE"})
@@ -70,6 +71,15 @@ class InstanceLogin:
             answer = self._door.connect(self._api_key, self._request)
         self._keeper.use(TokenPair.of(answer))
         return answer
+
+    def report_late(self, items: Sequence[LateReport], *, timeout: float) -> list[ItemResult[ReportAnswer]]:
+        """Say what processes of this key that died had to say; needs no connect.
+
+        Raises:
+            RpcError: the hub refused the whole.
+            HubUnavailableError: nothing answered.
+        """
+        return self._door.late_reports(self._api_key, items, timeout=timeout)
 
     def start(self) -> None:
         """Start to renew the tokens ahead of time."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES
+from blocks_worker.config import INLINE_LIMIT
 from blocks_worker.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ _BYTES_LIKE = (bytes, bytearray, memoryview)
 
 @dataclass(frozen=True)
 class OutArtifact:
-    """One artifact of a result."""
+    """One artifact of a result; a large file is told by its path, and read when it is sent."""
 
-    data: bytes
+    data: bytes | Path
     mime_type: str
     file_name: str | None = None
     output_id: str | None = None
@@ -265,11 +266,11 @@ def _json_list(values: Generator[Any, Any, Any]) -> bytes:
 def _file(path: Path) -> OutArtifact:
     if not path.is_file():
         raise ArtifactError(f"the handler returned the path {_short(str(path))}, which is not a file")
-    _check_size(path.stat().st_size)
-    with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    _check_size(len(data))
+    size = path.stat().st_size
+    _check_size(size)
     name = path.name if _is_label(path.name) else None
+    with path.open("rb") as file:
+        data = path if size > INLINE_LIMIT else file.read(INLINE_LIMIT + 1)
     return OutArtifact(data, mimetypes.guess_type(path.name)[0] or BINARY, name)
 
 

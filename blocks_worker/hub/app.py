@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.routing import Match, Route
 
-from blocks_worker.hub.api.calls import Answer, Call, refused
+from blocks_worker.hub.api.calls import Answer, Call, StreamedAnswer, refused
 from blocks_worker.hub.problems import FORBIDDEN, INTERNAL, NOT_FOUND, TOO_LARGE, UNAVAILABLE, RefusalError, as_refusal
 from blocks_worker.protocol.codec import MAX_BODY
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from blocks_worker.concurrency import Entropy
     from blocks_worker.hub.api.calls import Door, Endpoint, Scope
@@ -57,6 +58,8 @@ class App:
     def __init__(self, doors: Sequence[Door], *, hosts: Iterable[str], entropy: Entropy) -> None:
         self._hot = {(door.method, door.path): door.endpoint for door in doors if door.hot}
         self._routes = [Route(door.path, door.endpoint, methods=[door.method]) for door in doors]
+        self._streaming = frozenset(door.endpoint for door in doors if door.streams)
+        self._streaming_verbs = frozenset(door.method for door in doors if door.streams)
         self._hosts = LOOPBACK_NAMES | frozenset(hosts)
         self._entropy = entropy
 
@@ -64,6 +67,7 @@ class App:
         """Be an ASGI application."""
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
+        answer: Answer | StreamedAnswer
         try:
             answer = await self._answer(scope, receive)
         except DisconnectedError:
@@ -72,9 +76,13 @@ class App:
             answer = self._failed(scope, error)
         await _send(answer, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer | StreamedAnswer:
         endpoint = self._hot.get((scope["method"], scope["path"]))
         self._check_head(scope["headers"])
+        if scope["method"] in self._streaming_verbs:
+            endpoint, parts = self._find(scope)
+            if endpoint in self._streaming:
+                return await _streamed(endpoint, scope, parts, receive)
         body = await _body(scope["headers"], receive)
         if endpoint is not None:
             return await endpoint(Call(scope, body, {}))
@@ -157,6 +165,45 @@ async def _long_body(message: Mapping[str, Any], receive: Receive) -> bytes:
 _CLOSE = (("connection", "close"),)
 
 
+async def _streamed(
+    endpoint: Endpoint, scope: Scope, parts: Mapping[str, str], receive: Receive
+) -> Answer | StreamedAnswer:
+    """Give a request to its door before its body is here; what the door left of it is thrown away."""
+    body = _Body(scope["headers"], receive)
+    try:
+        return await endpoint(Call(scope, b"", parts, body.pieces))
+    except RefusalError as refusal:
+        await body.drain()
+        refusal.headers = (*refusal.headers, *_CLOSE)
+        raise
+
+
+class _Body:
+    """Be the body of one request while it comes."""
+
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]], receive: Receive) -> None:
+        self._receive = receive
+        self._more = any(name in {b"content-length", b"transfer-encoding"} for name, _ in headers)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield what is not here yet, as it comes."""
+        while self._more:
+            message = await _before_timeout(self._receive)
+            if message["type"] == "http.disconnect":
+                raise DisconnectedError
+            self._more = bool(message.get("more_body"))
+            yield message.get("body", b"")
+
+    async def drain(self) -> None:
+        """Read on for a while, so that the sender gets to read why he was refused."""
+        left = DRAIN_LIMIT
+        async with aclosing(self.pieces()) as pieces:
+            async for piece in pieces:
+                left -= len(piece)
+                if left < 0:
+                    return
+
+
 async def _before_timeout(receive: Receive) -> Mapping[str, Any]:
     """Wait for the next piece; a timer is far cheaper here than the task that `wait_for` makes of each call."""
     loop = asyncio.get_running_loop()
@@ -173,13 +220,25 @@ async def _before_timeout(receive: Receive) -> Mapping[str, Any]:
             timer.cancel()
 
 
-async def _send(answer: Answer, send: Send) -> None:
+async def _send(answer: Answer | StreamedAnswer, send: Send) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    if isinstance(answer, StreamedAnswer):
+        await _send_pieces(answer, headers, send)
+        return
     if answer.status != _NO_CONTENT:
         headers.append((b"content-type", b"application/json"))
         headers.append((b"content-length", b"%d" % len(answer.body)))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _send_pieces(answer: StreamedAnswer, headers: list[tuple[bytes, bytes]], send: Send) -> None:
+    """Send piece by piece; what fails on the way cuts the connection, for the status is out already."""
+    async with aclosing(answer.pieces) as pieces:
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 class Entry:

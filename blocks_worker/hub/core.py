@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from blocks_worker.errors import ConfigurationError, StoreError
 from blocks_worker.hub.api.auth import LOCAL_OWNER, AuthDoors
 from blocks_worker.hub.api.batches import written
 from blocks_worker.hub.api.cdm import KEYSET_OF_MODE, CdmDoors, Surroundings
+from blocks_worker.hub.api.files import FileDoors
 from blocks_worker.hub.api.health import HealthDoors
 from blocks_worker.hub.api.registry import RegistryDoors
 from blocks_worker.hub.api.tasks import TaskDoors
@@ -21,9 +23,12 @@ from blocks_worker.hub.app import App
 from blocks_worker.hub.auth.guard import Guard
 from blocks_worker.hub.auth.logins import Logins
 from blocks_worker.hub.auth.tokens import Tokens, derived, hashed
+from blocks_worker.hub.file_service import FileService
+from blocks_worker.hub.files import FileStore
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
 from blocks_worker.hub.publications import Publisher
+from blocks_worker.hub.room import Room
 from blocks_worker.hub.store import credentials
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
@@ -43,10 +48,17 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 DATABASE = "hub.sqlite3"
+#: Folder of the stored files, and how many threads touch the disk for them.
+FILES = "files"
+FILE_THREADS = 4
 #: Seconds between two sweeps: a worker that was killed on this host is noticed within two of them.
 SWEEP = 0.5
 #: Sweeps between two savings of what was published.
 SAVE_EVERY = 2
+#: Sweeps between two looks for files that nobody needs.
+PURGE_FILES_EVERY = 4
+#: Sweeps between two looks at the free room of the disk.
+LOOK_EVERY = 4
 #: Events that are read at once to be published again.
 REPUBLISHED = 500
 
@@ -60,20 +72,33 @@ class Core:
         self._entropy = entropy
         self._steady = SteadyClock(clock)
         access_secret = derived(kept.secret, "network")
-        settings = NetworkSettings(hold=config.hold, retention_limit=config.retention_limit, hosts=(config.host,))
+        settings = NetworkSettings(
+            hold=config.hold,
+            retention_limit=config.retention_limit,
+            hosts=(config.host,),
+            testing=config.testing,
+        )
         self.network = LocalNetwork(
             list(kept.keysets.values()), secret=access_secret, clock=clock, entropy=entropy, settings=settings
         )
         keys = {mode: kept.keysets[name].subscribe_key for mode, name in KEYSET_OF_MODE.items()}
         self.publisher = Publisher(publish=self.network.publish, keys=keys, entropy=entropy)
-        self.store = Store(config.state_dir / DATABASE, clock=clock, on_commit=self.publisher.committed)
+        self._room = Room(config.state_dir, reserve_bytes=config.reserve_bytes)
+        self.store = Store(
+            config.state_dir / DATABASE,
+            clock=clock,
+            on_commit=self.publisher.committed,
+            on_full=self._room.release,
+        )
         self._tokens = Tokens(derived(kept.secret, "tokens"), clock=clock, entropy=entropy)
         self._guard = Guard(self._tokens, clock)
         self._logins = Logins(
             tokens=self._tokens, access_secret=access_secret, lives=lives, steady=self._steady, entropy=entropy
         )
         secret, numbers = derived(kept.secret, "ledger"), config.numbers
-        self._tasks = TaskService(numbers=numbers, steady=self._steady, entropy=entropy, secret=secret)
+        self._tasks = TaskService(
+            numbers=numbers, steady=self._steady, entropy=entropy, secret=secret, admits=self._room.admits
+        )
         self._instances = InstanceService(
             tasks=self._tasks,
             numbers=numbers,
@@ -83,6 +108,9 @@ class Core:
             secret=secret,
             is_alive=is_alive,
         )
+        self._disk = FileStore(config.state_dir / FILES)
+        self._files = FileService(steady=self._steady, entropy=entropy, admits=self._room.admits)
+        self._file_threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="hub-files")
         self._saved_seq = 0
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
 
@@ -91,9 +119,11 @@ class Core:
 
         `deadline` is asked for when the ledger is closed, which ends its writer thread.
         """
+        self._room.look()
         self.store.open()
         stack.callback(lambda: self.store.close(deadline()))
         await written(self.store, lambda ledger: self._let_in(ledger, local_key))
+        stack.callback(self._file_threads.shutdown)
         self.publisher.start(asyncio.get_running_loop())
         stack.push_async_callback(self._save_published)
         await self._start_network()
@@ -117,9 +147,12 @@ class Core:
         )
         doors = [
             *TaskDoors(store=store, tasks=tasks, guard=guard).doors(),
-            *WorkDoors(store=store, tasks=tasks, instances=instances, guard=guard).doors(),
+            *WorkDoors(store=store, tasks=tasks, instances=instances, guard=guard, logins=self._logins).doors(),
             *auth.doors(),
             *RegistryDoors(store=store, instances=instances, guard=guard, steady=self._steady).doors(),
+            *FileDoors(
+                store=store, service=self._files, disk=self._disk, guard=guard, executor=self._file_threads
+            ).doors(),
             *CdmDoors(surroundings, self.network.settings).doors(),
             *HealthDoors(lambda: store.read(lambda ledger: ledger.published())).doors(),
         ]
@@ -131,10 +164,14 @@ class Core:
         while True:
             await asyncio.sleep(SWEEP)
             turn += 1
+            if turn % LOOK_EVERY == 0:
+                self._room.look()
             try:
                 await written(self.store, self._sweeper.sweep)
                 if turn % SAVE_EVERY == 0:
                     await self._save_published()
+                if turn % PURGE_FILES_EVERY == 0:
+                    await self._purge_files()
             except StoreError as error:
                 if error.code == "commit_failed":
                     _logger.critical("ledger_failed", extra={"reason": str(error)})
@@ -172,6 +209,14 @@ class Core:
             self.publisher.publish(missed)
             seq = self.publisher.published_seq
             await asyncio.sleep(0)
+
+    async def _purge_files(self) -> None:
+        """Hide files whose time is over, take their bytes away, then forget them."""
+        keys = await written(self.store, self._files.begin_purge)
+        if keys:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._file_threads, self._disk.remove, keys)
+            await written(self.store, lambda ledger: self._files.end_purge(ledger, keys))
 
     async def _save_published(self) -> None:
         seq = self.publisher.published_seq

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import InstanceRecord, TaskRecord
     from blocks_worker.hub.turns import Turns
-    from blocks_worker.protocol.leases import ReportEvent
+    from blocks_worker.protocol.leases import LateReport, ReportEvent
 
 
 def incarnation_unknown() -> Reply:
@@ -105,6 +105,14 @@ class Reports:
             return self._apply(ledger, holder, item, row)
         except InvalidMessageError as error:
             return problem(400, "InvalidInput", str(error), {"reason": error.reason})
+
+    def late(self, ledger: Ledger, owner: str, item: LateReport) -> Reply:
+        """Store what a process life of this owner left behind: the lease in the report proves that it was his."""
+        row = ledger.instance(item.incarnation)
+        if row is None or row.owner != owner:
+            return fenced(item.report.task_id, item.report.epoch)
+        holder = Holder(row.agent_id, row.agent, row.instance_id, row.incarnation, row.owner)
+        return self.report(ledger, holder, item.report)
 
     def _apply(self, ledger: Ledger, holder: Holder, item: Report, row: TaskRecord) -> Reply:
         new = [one for one in item.events if one.n > row.last_n]

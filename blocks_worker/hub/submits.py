@@ -10,6 +10,8 @@ import msgspec
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.answers import Consumer, RefusedError, Reply, problem, shown
 from blocks_worker.hub.due import due_queued
+from blocks_worker.hub.file_service import file_ids, without_file_ids
+from blocks_worker.hub.store import files
 from blocks_worker.hub.store.records import AgentFacts, TaskRecord
 from blocks_worker.protocol.channels import TASK, check_name, task_channel
 from blocks_worker.protocol.codec import encode
@@ -18,31 +20,44 @@ from blocks_worker.protocol.lifecycle import State
 from blocks_worker.protocol.tasks import SubmitAnswer, SubmitTask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blocks_worker.concurrency import Entropy, SteadyClock
     from blocks_worker.hub.dispatch import Dispatch
     from blocks_worker.hub.store.ledger import Ledger
+
+#: Without this key no part refers to a stored file.
+_FILE = b'"fileId"'
 
 
 class Submits:
     """Accept tasks."""
 
-    def __init__(self, steady: SteadyClock, entropy: Entropy, dispatch: Dispatch) -> None:
+    def __init__(
+        self, steady: SteadyClock, entropy: Entropy, dispatch: Dispatch, admits: Callable[[], bool] = lambda: True
+    ) -> None:
         self._steady = steady
         self._entropy = entropy
         self._dispatch = dispatch
+        self._admits = admits
         #: What waits for an agent, at most: grows with each submit, counted anew when it seems too much.
         self._waiting: dict[str, int] = {}
 
     def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Reply:
         """Return 201 for a new task, 200 for the one that is there under the same key."""
-        digest = _digest(encode(msgspec.structs.replace(request, task_id=None)))
+        digest = _digest(encode(_as_compared(request)))
         known = self._known(ledger, consumer, request, digest)
         if known is not None:
             return _accepted(200, known)
+        if not self._admits():
+            raise RefusedError(problem(507, "NoRoom", "the hub's disk is nearly full: free some room, then try again"))
         agent = self._agent(ledger, consumer, request)
         _check(request)
         self._check_backlog(ledger, agent)
+        stored = _stored_files(ledger, consumer, request)
         row = self._insert(ledger, consumer, request, agent, digest)
+        for file_id in stored:
+            files.use(ledger.connection, file_id, row.id)
         self._dispatch.route(ledger, agent.name)
         now_row = ledger.task(row.id) or row
         if now_row.state == State.QUEUED.value:
@@ -128,6 +143,27 @@ class Submits:
         row = row._replace(due_at=due_queued(row))
         ledger.insert_task(row, start)
         return row
+
+
+def _as_compared(request: SubmitTask) -> SubmitTask:
+    """Return what two submits under one key have in common: not the id, and not where a file was stored."""
+    compared = msgspec.structs.replace(request, task_id=None)
+    if _FILE not in bytes(request.request_parts):
+        return compared
+    return msgspec.structs.replace(compared, request_parts=msgspec.Raw(without_file_ids(bytes(request.request_parts))))
+
+
+def _stored_files(ledger: Ledger, consumer: Consumer, request: SubmitTask) -> list[str]:
+    """Return the ids of the stored files that the input refers to; each has to be there and the caller's own."""
+    if _FILE not in bytes(request.request_parts):
+        return []
+    found = file_ids(bytes(request.request_parts))
+    for file_id in found:
+        record = files.get(ledger.connection, file_id)
+        if record is None or record.state != files.COMMITTED or record.owner != consumer.owner:
+            text = f"no stored file has the id {file_id[:64]!r}: upload it, then send its reference"
+            raise RefusedError(problem(400, "InvalidInput", text, {"reason": "file"}))
+    return found
 
 
 def _same_body(row: TaskRecord, digest: str) -> TaskRecord:

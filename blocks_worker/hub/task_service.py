@@ -16,10 +16,12 @@ from blocks_worker.protocol.lifecycle import SHOWN
 from blocks_worker.protocol.tasks import CancelAnswer, EventsAnswer, TaskPage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blocks_worker.concurrency import Entropy, SteadyClock
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
-    from blocks_worker.protocol.leases import Claim, Numbers, Report
+    from blocks_worker.protocol.leases import Claim, LateReport, Numbers, Report
     from blocks_worker.protocol.tasks import CancelTask, EventsQuery, SubmitTask
 
 __all__ = ["Consumer", "Holder", "Reply", "TaskService"]
@@ -27,16 +29,26 @@ __all__ = ["Consumer", "Holder", "Reply", "TaskService"]
 #: Most rows of one page, and most bytes of events in one answer.
 MAX_PAGE = 256
 MAX_EVENT_BYTES = 512 * 1024
+#: Bytes of events in the answer to one batch: what a client reads in the few seconds that it has for a look.
+MAX_BATCH_BYTES = 8 * 1024 * 1024
 
 
 class TaskService:
     """Be the door to tasks. Everything runs on the store's writer thread, save the reads."""
 
-    def __init__(self, *, numbers: Numbers, steady: SteadyClock, entropy: Entropy, secret: bytes) -> None:
+    def __init__(
+        self,
+        *,
+        numbers: Numbers,
+        steady: SteadyClock,
+        entropy: Entropy,
+        secret: bytes,
+        admits: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.bell = Bell(steady, secret)
         self.turns = Turns(numbers, steady, self.bell)
         self.dispatch = Dispatch(self.turns, steady)
-        self._submits = Submits(steady, entropy, self.dispatch)
+        self._submits = Submits(steady, entropy, self.dispatch, admits)
         self._reports = Reports(self.turns, self.dispatch, secret)
 
     def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Reply:
@@ -71,16 +83,36 @@ class TaskService:
         following = rows[most - 1].id if len(rows) > most else None
         return Reply(200, TaskPage(tasks=[task_row(row) for row in rows[:most]], next=following))
 
-    def events(self, ledger: Ledger, consumer: Consumer, query: EventsQuery, limit: int = 256) -> Reply:
-        """Return the stored events after a number, and the row of the same moment."""
+    def events(
+        self,
+        ledger: Ledger,
+        consumer: Consumer,
+        query: EventsQuery,
+        limit: int = MAX_PAGE,
+        *,
+        room: int = MAX_EVENT_BYTES,
+    ) -> Reply:
+        """Return the stored events after a number, and the row of the same moment.
+
+        `room`: bytes for the events. Where there is any, one event comes at least; without, the row alone.
+        """
         row = _own(ledger, consumer, query.task_id)
         if row is None:
             return no_such_task()
-        most = max(1, min(limit, MAX_PAGE))
+        most = max(1, min(limit, MAX_PAGE)) if room > 0 else 0
         found = ledger.events(row.id, query.after, most + 1)
-        kept = _within(found[:most])
+        kept = _within(found[:most], min(room, MAX_EVENT_BYTES))
         raw = [msgspec.Raw(body) for body in kept]
         return Reply(200, EventsAnswer(task=task_row(row), events=raw, more=len(kept) < len(found)))
+
+    def listen(self, ledger: Ledger, consumer: Consumer, query: EventsQuery) -> Reply:
+        """Have a task that goes on speak on the consumer's session channel too; one that is over says no more."""
+        row = _own(ledger, consumer, query.task_id)
+        if row is None:
+            return no_such_task()
+        if query.listen is not None and consumer.session_channel is not None and not row.is_ended:
+            ledger.watch(row, query.listen, consumer.session_channel)
+        return Reply(200, task_row(row))
 
     def cancel(self, ledger: Ledger, consumer: Consumer, task_id: str, request: CancelTask) -> Reply:
         """Cancel: 202 once the flag is set, 200 when the task had ended before."""
@@ -102,17 +134,21 @@ class TaskService:
         """Store what a run says: 200, 409 fenced, 422 with the number expected next."""
         return self._reports.report(ledger, holder, item)
 
+    def report_late(self, ledger: Ledger, owner: str, item: LateReport) -> Reply:
+        """Store what a process that died could not bring any more, as `report` does."""
+        return self._reports.late(ledger, owner, item)
+
 
 def _own(ledger: Ledger, consumer: Consumer, task_id: str) -> TaskRecord | None:
     row = ledger.task(task_id)
     return row if row is not None and row.owner == consumer.owner else None
 
 
-def _within(events: list[bytes]) -> list[bytes]:
-    """Return as many events as fit one answer, one at least."""
+def _within(events: list[bytes], room: int) -> list[bytes]:
+    """Return as many events as fit, one at least."""
     size = 0
     for place, body in enumerate(events):
         size += len(body)
-        if place and size > MAX_EVENT_BYTES:
+        if place and size > room:
             return events[:place]
     return events

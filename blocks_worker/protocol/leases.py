@@ -75,6 +75,8 @@ class ConnectAnswer(Wire, omit_defaults=False):
     message_key: str
     numbers: Numbers
     hub_time: int
+    #: The agent's: it decides on which keyset of the network the hub speaks.
+    billing_mode: BillingMode = "free"
 
 
 class RefreshRequest(Wire):
@@ -181,6 +183,13 @@ class Report(Wire):
     events: list[ReportEvent] = []
     outcome: Outcome | None = None
     release: bool = False
+
+
+class LateReport(Wire):
+    """What a process that died had to say: its report, and the incarnation whose lease the report carries."""
+
+    incarnation: str
+    report: Report
 
 
 class ReportAnswer(Wire, omit_defaults=False):

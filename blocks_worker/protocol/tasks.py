@@ -105,10 +105,15 @@ class CancelAnswer(Wire, omit_defaults=False):
 
 
 class EventsQuery(Wire):
-    """Ask for the stored events of a task after a sequence number."""
+    """Ask for the stored events of a task after a sequence number.
+
+    `listen`: what is stored after this answer is also to be said on the caller's session channel, with the keys
+    of this billing mode, which are those that the caller listens with.
+    """
 
     task_id: str
     after: int = 0
+    listen: BillingMode | None = None
 
 
 class EventsAnswer(Wire, omit_defaults=False):

@@ -17,6 +17,7 @@ from blocks_worker.protocol.leases import ConnectRequest
 from blocks_worker.runtime.entry import CDM_PATH, HUB_STOP_TIMEOUT, Entry, enter
 from blocks_worker.runtime.options import AgentInstanceOptions, InstancePlan, options_of, plan
 from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
+from blocks_worker.worker.spool import SpoolPlace
 from blocks_worker.worker.worker import Worker, WorkerSettings
 
 if TYPE_CHECKING:
@@ -194,11 +195,12 @@ def _worker(
         entropy=entropy,
     )
 
-    def open_transport(_answer: ConnectAnswer, grants: Grants) -> Transport:
+    def open_transport(answer: ConnectAnswer, grants: Grants) -> Transport:
+        keys = cdm.keyset(answer.billing_mode)
         settings = PubNubSettings(
             origin=cdm.origin,
-            publish_key=cdm.playground.publish_key,
-            subscribe_key=cdm.playground.subscribe_key,
+            publish_key=keys.publish_key,
+            subscribe_key=keys.subscribe_key,
             user_id=plan.instance_id,
             hold=cdm.pubnub.hold,
             retention_limit=cdm.pubnub.retention_limit,
@@ -207,7 +209,7 @@ def _worker(
         return PubNubTransport(settings, grants=grants, producer=login.incarnation, clock=clock, entropy=entropy)
 
     return Worker(
-        settings=_settings(options, config, plan),
+        settings=_settings(options, config, plan, _spool(config, plan, instance._entry)),  # noqa: SLF001
         handler=plan.handler,
         login=login,
         open_transport=open_transport,
@@ -218,7 +220,19 @@ def _worker(
     )
 
 
-def _settings(options: AgentInstanceOptions, config: WorkerConfig, plan: InstancePlan) -> WorkerSettings:
+def _spool(config: WorkerConfig, plan: InstancePlan, entry: Entry) -> SpoolPlace:
+    return SpoolPlace.of(
+        config.connection.state_dir / "spool",
+        # A hub's address may change with a restart, its keys stay.
+        hub=entry.cdm.playground.subscribe_key,
+        api_key=entry.api_key,
+        always=plan.delivery == "at_most_once",
+    )
+
+
+def _settings(
+    options: AgentInstanceOptions, config: WorkerConfig, plan: InstancePlan, spool: SpoolPlace
+) -> WorkerSettings:
     return WorkerSettings(
         agent_name=plan.agent_name,
         instance_id=plan.instance_id,
@@ -230,6 +244,7 @@ def _settings(options: AgentInstanceOptions, config: WorkerConfig, plan: Instanc
         outputs=plan.outputs,
         heartbeat_interval=plan.heartbeat_interval,
         on_error=options.on_error,
+        spool=spool,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy, Periodic
 from blocks_worker.config import DEFAULT_PORT, HubConfig
-from blocks_worker.errors import FolderInUseError, HubUnavailableError
+from blocks_worker.errors import BlocksError, FolderInUseError, HubUnavailableError
 from blocks_worker.state import LocalHub, StateFolder
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds between two looks whether the hub still runs.
 _WATCH_INTERVAL = 0.5
+#: Seconds until the next try when the hub could not be started.
+_FAILED_INTERVAL = 5.0
 #: Seconds for a hub that ended by itself to be cleared away.
 _HUB_STOP_TIMEOUT = 5.0
 #: Seconds between two tries to find or start the hub.
@@ -61,11 +63,6 @@ class LocalHubKeeper:
         self._watch.start()
         return found
 
-    @property
-    def runs_here(self) -> bool:
-        """Whether the hub lives in this process."""
-        return self._hub is not None
-
     def stop(self, deadline: Deadline) -> None:
         """End the watch, and the hub when it runs here."""
         self._stopping = True
@@ -89,12 +86,23 @@ class LocalHubKeeper:
         except FolderInUseError:
             return None
         self._hub = hub
+        if self._stopping:
+            # The end was asked for while it started: nobody else stops it.
+            hub.stop(Deadline(_HUB_STOP_TIMEOUT))
+            self._hub = None
         _logger.info("local_hub_started", extra={"url": address.url, "folder": str(self._folder.path)})
         return address
 
-    def _look(self) -> None:
+    def _look(self) -> float | None:
+        """See whether the hub still runs; return the pause before the next look, longer after a failure."""
         if self._hub is not None and not self._hub.is_alive():
             self._hub.stop(Deadline(_HUB_STOP_TIMEOUT))
             self._hub = None
-        if self._hub is None and not self._stopping:
+        if self._hub is not None or self._stopping:
+            return None
+        try:
             self._join_or_start()
+        except BlocksError as error:
+            _logger.error("local_hub_failed", extra={"error": str(error)})  # noqa: TRY400 - its sentence says it all
+            return _FAILED_INTERVAL
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blocks_worker.worker.claims import Claims
@@ -16,19 +17,21 @@ from blocks_worker.worker.loop import CoroutineLoop
 from blocks_worker.worker.middleware.logs import TaskLog
 from blocks_worker.worker.middleware.time_limit import TimeLimit
 from blocks_worker.worker.publisher import Publisher
+from blocks_worker.worker.run_files import RunFiles
 from blocks_worker.worker.running import Running
+from blocks_worker.worker.spool import Spool
 from blocks_worker.worker.standing import Standing
 from blocks_worker.worker.task_run import TaskRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.handlers.base import Handler
-    from blocks_worker.protocol.leases import Numbers
+    from blocks_worker.protocol.leases import Numbers, Report
     from blocks_worker.worker.middleware.base import Middleware
-    from blocks_worker.worker.ports import WorkApi
-    from blocks_worker.worker.run import Ending, Run
+    from blocks_worker.worker.ports import Login
+    from blocks_worker.worker.run import Ending, Run, RunKey
     from blocks_worker.worker.settings import WorkerSettings
 
 
@@ -39,7 +42,7 @@ class Engine:
         self,
         settings: WorkerSettings,
         handler: Handler,
-        api: WorkApi,
+        login: Login,
         *,
         task_client: Callable[[], object] | None,
         middleware: Sequence[Middleware],
@@ -54,13 +57,24 @@ class Engine:
         self.deadlines = Deadlines(clock)
         self.loop = CoroutineLoop()
         self.endings = self._endings(clock)
+        api = login.api
+        self.spool = Spool(
+            settings.spool, incarnation=lambda: login.incarnation, unanswered=self._unanswered, clock=clock
+        )
         claims = Claims(api, clock=clock, entropy=entropy, counters=self.counters)
         self.publisher = Publisher(
-            api, heard=self.endings, nack=claims.refuse, clock=clock, entropy=entropy, counters=self.counters
+            api,
+            heard=self.endings,
+            nack=claims.refuse,
+            clock=clock,
+            entropy=entropy,
+            counters=self.counters,
+            spool=self.spool,
         )
         self._time_limit = self._limits(clock)
         self._hooks = Hooks([TaskLog(clock), self._time_limit, *middleware])
-        self._task_run = self._runs(settings, handler, claims, task_client, clock)
+        files = partial(RunFiles, api, inline_limit=settings.inline_limit, clock=clock, entropy=entropy)
+        self._task_run = self._runs(settings, handler, claims, files, task_client, clock)
         self.intake = Intake(
             self.dispatcher, begin=self._begin, refuse=self.publisher.refuse, clock=clock, counters=self.counters
         )
@@ -69,6 +83,7 @@ class Engine:
         """Start the threads: the first offer must find them."""
         self.executor.open()
         self.deadlines.start()
+        self.spool.start()
         self.publisher.start()
 
     def use(self, numbers: Numbers) -> None:
@@ -101,6 +116,7 @@ class Engine:
         settings: WorkerSettings,
         handler: Handler,
         claims: Claims,
+        files: Callable[[Run], RunFiles],
         task_client: Callable[[], object] | None,
         clock: Clock,
     ) -> TaskRun:
@@ -109,6 +125,7 @@ class Engine:
             handler=handler,
             standing=self.standing,
             claims=claims,
+            files=files,
             publisher=self.publisher,
             endings=self.endings,
             running=self.running,
@@ -122,6 +139,9 @@ class Engine:
 
     def _begin(self, run: Run) -> None:
         self.executor.start(self._task_run, run)
+
+    def _unanswered(self, keys: Iterable[RunKey]) -> list[Report]:
+        return self.publisher.unanswered(keys)
 
     def _decide(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None) -> bool:
         return self.publisher.end(run, ending, leave)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -138,18 +139,22 @@ class Outbox:
         if due is None or due > now:
             return None
         self._flush_status(now)
-        events: list[ReportEvent] = []
-        size = 0
-        for n, body in self._events:
-            if events and (size + len(body) > room or len(events) == REPORT_EVENTS):
-                break
-            size += len(body)
-            events.append(ReportEvent(n=n, body=msgspec.Raw(body)))
-        report = Report(task_id=self.key[0], epoch=self.key[1], lease=self.lease, events=events)
-        if len(events) == len(self._events):
-            report.outcome = self._outcome
-            report.release = self._release
-        return report, size
+        return self._report(0, room)
+
+    def unanswered(self, room: int) -> list[Report]:
+        """Return all that the hub has not answered, in reports of at most `room` bytes; only once there is an outcome.
+
+        It is for a file that outlives this process: nothing counts as sent by it.
+        """
+        if self._outcome is None or self._is_over:
+            return []
+        reports: list[Report] = []
+        taken = 0
+        while not reports or reports[-1].outcome is None:
+            report, _ = self._report(taken, room)
+            taken += len(report.events)
+            reports.append(report)
+        return reports
 
     def answered(self, report: Report) -> bool:
         """Take note that the hub has it; tell whether all is said."""
@@ -203,6 +208,21 @@ class Outbox:
         self._is_open = False
         self._flush_status(now)
         return True
+
+    def _report(self, start: int, room: int) -> tuple[Report, int]:
+        """Return a report of the kept events from that place on, and its bytes; the ending stands in the last one."""
+        events: list[ReportEvent] = []
+        size = 0
+        for n, body in islice(self._events, start, None):
+            if events and (size + len(body) > room or len(events) == REPORT_EVENTS):
+                break
+            size += len(body)
+            events.append(ReportEvent(n=n, body=msgspec.Raw(body)))
+        report = Report(task_id=self.key[0], epoch=self.key[1], lease=self.lease, events=events)
+        if start + len(events) == len(self._events):
+            report.outcome = self._outcome
+            report.release = self._release
+        return report, size
 
     def _first_kept(self) -> int:
         return self._events[0][0] if self._events else self._last_n + 1

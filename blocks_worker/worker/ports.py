@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from blocks_worker.controlplane.files import FileApi
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
         ConnectAnswer,
         Heartbeat,
         HeartbeatAnswer,
+        LateReport,
         Report,
         ReportAnswer,
     )
 
 
-class WorkApi(Protocol):
-    """Be the three calls of a worker's life.
+class WorkApi(FileApi, Protocol):
+    """Be the three calls of a worker's life, and those for files.
 
     Each raises `HubUnavailableError` when nothing answered in time and `RpcError` when the whole was refused.
     """
@@ -54,6 +57,9 @@ class Login(Protocol):
             AgentAuthFatalError: refused for good.
             HubUnavailableError, RpcError: not now.
         """
+
+    def report_late(self, items: Sequence[LateReport], *, timeout: float) -> Sequence[ItemResult[ReportAnswer]]:
+        """Say what processes that died had to say; one result an item, in order; needs no connect."""
 
     def renew_incarnation(self) -> None:
         """Take a new name: the hub does not know the old one any more."""

@@ -36,12 +36,14 @@ class Turns:
     """Whom presence tells of its turns.
 
     Attributes:
+        connecting: a connect is about to be tried.
         connected: a connect was answered: listen on its channel.
         forgotten: the hub knows nothing of us any more: nothing that we hold is ours.
         proved: the hub answered, and knows that the bus reaches us.
         fatal: we were refused for good.
     """
 
+    connecting: Callable[[], object]
     connected: Callable[[ConnectAnswer], None]
     forgotten: Callable[[], None]
     proved: Callable[[], None]
@@ -131,6 +133,7 @@ class Presence:
         return pause
 
     def _connect(self) -> float:
+        self._turns.connecting()
         begun = self._clock.monotonic()
         answer = self._registered()
         self._standing.connected(answer, begun)

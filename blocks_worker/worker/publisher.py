@@ -13,7 +13,7 @@ from blocks_worker.protocol.codec import encode
 from blocks_worker.worker.run import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.controlplane.api import ItemResult
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from blocks_worker.worker.outbox import Outbox
     from blocks_worker.worker.ports import WorkApi
     from blocks_worker.worker.run import Run, RunKey
+    from blocks_worker.worker.spool import Spool
 
 _logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Publisher:
         clock: Clock,
         entropy: Entropy,
         counters: Counters,
+        spool: Spool,
     ) -> None:
         self._api = api
         self._heard = heard
@@ -74,6 +76,7 @@ class Publisher:
         self._clock = clock
         self._backoff = Backoff(entropy, cap=15.0)
         self._counters = counters
+        self._spool = spool
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
@@ -135,6 +138,7 @@ class Publisher:
             now = self._clock.monotonic()
             if ending.state == "fenced":
                 self._speaking.pop(run.key, None)
+                self._spool.answered(run.key)
                 first = run.outbox.drop()
             elif ending.state == "released":
                 first = run.outbox.release(now)
@@ -142,8 +146,16 @@ class Publisher:
                 first = run.outbox.finish(ending, now)
             if first and ending.state != "fenced":
                 self._speaks(run.outbox)
+                if ending.state != "released":
+                    self._spool.ended(run.key)
             self._room.notify_all()
         return first
+
+    def unanswered(self, keys: Iterable[RunKey]) -> list[Report]:
+        """Return what these runs have said and the hub has not answered, for those whose outcome is known."""
+        with self._lock:
+            boxes = [self._speaking[key] for key in keys if key in self._speaking]
+            return [report for box in boxes for report in box.unanswered(REQUEST_BYTES)]
 
     def refuse(self, claim: Claim) -> None:
         """Take the refusal of an offer."""
@@ -234,6 +246,7 @@ class Publisher:
     def _send(self, batch: list[tuple[Outbox, Report]]) -> None:
         if not batch:
             return
+        self._spool.before_sending(outbox.key for outbox, report in batch if report.outcome is not None)
         timeout = REPORT_TIMEOUT if self._until is None else max(0.1, self._until.within(REPORT_TIMEOUT))
         try:
             answers = self._api.reports([report for _, report in batch], timeout=timeout)
@@ -296,4 +309,5 @@ class Publisher:
 
     def _over(self, outbox: Outbox, tell: Callable[[RunKey], None]) -> Callable[[RunKey], None]:
         self._speaking.pop(outbox.key, None)
+        self._spool.answered(outbox.key)
         return tell

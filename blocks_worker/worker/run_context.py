@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from blocks_worker.context.events import TaskEvents, download_input_artifact
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock
     from blocks_worker.context.messages import StartTaskMessage
-    from blocks_worker.protocol.events import EventBody
+    from blocks_worker.protocol.events import ArtifactRef, EventBody
     from blocks_worker.worker.publisher import Publisher
     from blocks_worker.worker.run import Run
 
@@ -55,6 +56,7 @@ def context_of(
     task: StartTaskMessage,
     events: TaskEvents,
     *,
+    fetch: Callable[[ArtifactRef], bytes],
     task_client: Callable[[], object] | None,
     clock: Clock,
 ) -> TaskContext:
@@ -66,7 +68,7 @@ def context_of(
         report_status=events.report_status,
         report_progress=events.report_progress,
         create_stream=_no_stream,
-        download_input_artifact=download_input_artifact,
+        download_input_artifact=partial(download_input_artifact, fetch=fetch),
         publish_artifact=events.publish_artifact,
         cancel_event=run.cancel_event,
         metadata=task.metadata,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from blocks_worker.worker.spool import SpoolPlace
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
@@ -22,6 +24,7 @@ class WorkerSettings:
         outputs: the ids of the outputs that the agent's card declares.
         heartbeat_interval: how often the hub hears of us; the hub's own numbers may make it shorter.
         on_error: told of each exception that a handler raises.
+        spool: where outcomes are kept that the hub has not answered; None: nowhere.
     """
 
     agent_name: str
@@ -34,3 +37,4 @@ class WorkerSettings:
     outputs: frozenset[str] = frozenset()
     heartbeat_interval: float = 5.0
     on_error: Callable[[str, BaseException], None] | None = None
+    spool: SpoolPlace | None = None

@@ -6,7 +6,6 @@ import inspect
 import logging
 from typing import TYPE_CHECKING
 
-from blocks_worker.artifacts import inline_artifact
 from blocks_worker.context.events import TaskEvents
 from blocks_worker.context.messages import StartTaskMessage
 from blocks_worker.errors import InvalidMessageError, TaskFinishedError
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from blocks_worker.worker.loop import CoroutineLoop
     from blocks_worker.worker.publisher import Publisher
     from blocks_worker.worker.run import Run
+    from blocks_worker.worker.run_files import RunFiles
     from blocks_worker.worker.running import Running
     from blocks_worker.worker.settings import WorkerSettings
     from blocks_worker.worker.standing import Standing
@@ -52,6 +52,7 @@ class TaskRun:
         handler: Handler,
         standing: Standing,
         claims: Claims,
+        files: Callable[[Run], RunFiles],
         publisher: Publisher,
         endings: Endings,
         running: Running,
@@ -66,6 +67,7 @@ class TaskRun:
         self._handler = handler
         self._standing = standing
         self._claims = claims
+        self._files = files
         self._publisher = publisher
         self._endings = endings
         self._running = running
@@ -138,8 +140,9 @@ class TaskRun:
         return StartTaskMessage.of(task_id=run.task_id, attempt=answer.attempt, start=start)
 
     def _carry_out(self, run: Run, task: StartTaskMessage) -> None:
-        events = TaskEvents(RunEmitter(self._publisher, run), inline_limit=self._settings.inline_limit)
-        context = context_of(run, task, events, task_client=self._task_client, clock=self._clock)
+        files = self._files(run)
+        events = TaskEvents(RunEmitter(self._publisher, run), store=files.store)
+        context = context_of(run, task, events, fetch=files.fetch, task_client=self._task_client, clock=self._clock)
         self._hooks.before_run(run)
         try:
             events.running()
@@ -177,21 +180,21 @@ class TaskRun:
         if result.warnings and self._settings.strict_results:
             return Ending("failed", error="; ".join(result.warnings), error_code="bad_result")
         try:
-            bodies = self._artifacts(result)
+            bodies = self._artifacts(run, result)
             for body in bodies:
                 self._emit(run, body)
         except (ValueError, UnicodeError) as error:
             return Ending("failed", error=str(error), error_code="artifact_failed")
         return None
 
-    def _artifacts(self, result: Result) -> list[EventBody]:
-        """Return the events of all artifacts, so that either all are published or none."""
-        limit = self._settings.inline_limit
+    def _artifacts(self, run: Run, result: Result) -> list[EventBody]:
+        """Return the events of all artifacts, large ones stored, so that either all are published or none."""
+        files = self._files(run)
         return [
             EventBody(
                 type="artifact",
-                artifact_ref=inline_artifact(
-                    each.data, mime_type=each.mime_type, file_name=each.file_name, limit=limit
+                artifact_ref=files.store(
+                    each.data, mime_type=each.mime_type, file_name=each.file_name, output_id=each.output_id
                 ),
                 output_id=each.output_id,
             )

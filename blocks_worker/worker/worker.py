@@ -10,6 +10,7 @@ from blocks_worker.concurrency import Deadline, ServiceThread
 from blocks_worker.worker.drain import Drain
 from blocks_worker.worker.engine import Engine
 from blocks_worker.worker.heartbeat import Beat, Orders
+from blocks_worker.worker.leftovers import Leftovers
 from blocks_worker.worker.listener import Ears, Listener
 from blocks_worker.worker.presence import Presence, Turns
 from blocks_worker.worker.settings import WorkerSettings
@@ -69,9 +70,15 @@ class Worker:
         self._engine = Engine(
             settings,
             handler,
-            login.api,
+            login,
             task_client=task_client,
             middleware=middleware,
+            clock=clock,
+            entropy=entropy,
+        )
+        self._leftovers = Leftovers(
+            settings.spool,
+            send=lambda items, timeout: login.report_late(items, timeout=timeout),
             clock=clock,
             entropy=entropy,
         )
@@ -107,6 +114,8 @@ class Worker:
 
     def _make_presence(self, entropy: Entropy) -> Presence:
         turns = Turns(
+            # A registration ends the leases by which the outcomes of the last process still count.
+            connecting=self._leftovers.wait,
             connected=self._connected,
             forgotten=self._engine.endings.fence_all,
             proved=self._proved,
@@ -164,6 +173,7 @@ class Worker:
                 raise RuntimeError("this worker was started before; make another one")
             self._phase = "starting"
         self._engine.start()
+        self._leftovers.start()
         self._presence.start()
 
     def wait_ready(self, timeout: float | None = None) -> None:
@@ -280,7 +290,9 @@ class Worker:
         steps: list[tuple[str, Callable[[], object]]] = [
             ("deadlines", self._engine.deadlines.stop),
             ("executor", lambda: self._engine.executor.shutdown(wait=False)),
+            ("leftovers", lambda: self._leftovers.stop(deadline)),
             ("publisher", lambda: self._engine.publisher.stop(deadline)),
+            ("spool", lambda: self._engine.spool.stop(deadline)),
             ("heartbeat", lambda: self._presence.stop(deadline)),
             ("farewell", lambda: self._presence.farewell(deadline) if says_farewell else None),
             ("subscription", lambda: self._subscription.close(deadline) if self._subscription else None),

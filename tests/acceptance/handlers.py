@@ -67,6 +67,17 @@ def misbehave(task: Any) -> Any:
     return "fine"
 
 
+def measure(task: Any, ctx: Any) -> str:
+    """Return how many bytes the file part has."""
+    return str(len(ctx.download_input_artifact(task.files[0])))
+
+
+def back(task: Any) -> Path:
+    """Return a file as large as the one that came, of the same content, without reading either."""
+    name = str(task.files[0].artifact_ref.file_name)
+    return Path(os.environ["RUNS"]).parent / name
+
+
 async def later(task: Any, ctx: Any) -> str:
     """Be a coroutine."""
     import asyncio

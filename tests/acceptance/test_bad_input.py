@@ -184,13 +184,17 @@ def test_an_unknown_agent_is_said_at_submit(world: World) -> None:
     assert "ecco" in done.stderr
 
 
-def test_a_file_too_large_for_now_is_refused_before_it_is_sent(world: World) -> None:
-    """A part over the inline limit is refused with its size."""
-    world.worker("echo")
-    big = Path(world.folder / "big")
-    big.write_bytes(b"x" * 100_000)
+def test_a_file_goes_up_to_the_upload_limit(world: World) -> None:
+    """A part over the inline limit is stored and sent; one over the upload limit is refused before it is sent."""
+    world.worker("handlers:measure")
+    large, huge = Path(world.folder / "large"), Path(world.folder / "huge")
+    large.write_bytes(b"x" * 100_000)
+    with huge.open("wb") as file:
+        file.truncate(26_214_401)
 
-    done = world.run("blocks", "send", "echo", "--file", str(big))
+    done = world.run("blocks", "send", "measure", "--file", str(large))
+    refused = world.run("blocks", "send", "measure", "--file", str(huge))
 
-    assert done.returncode == 1
-    assert "100000" in done.stderr.replace(",", "").replace("_", "")
+    assert (done.returncode, done.stdout.strip()) == (0, "100000")
+    assert refused.returncode == 1
+    assert "26214401" in refused.stderr

@@ -1,5 +1,7 @@
 """Real processes are killed at the worst moment; what was accepted is completed all the same."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from acceptance.conftest import World
 from support import wait_until
 
 from blocks_worker.client.client import TaskClient
+from blocks_worker.errors import BillingModeMismatchError
 
 Open = Callable[[], TaskClient]
 
@@ -40,7 +43,7 @@ def test_a_killed_workers_task_is_completed_by_another(world: World, client: Ope
 def test_a_killed_hub_comes_back_and_the_task_completes(world: World, client: Open) -> None:
     """Kill -9 of the hub between submit and result loses nothing, and the task runs once. [P1] [E1] [B14]"""
     hub = world.hub()
-    world.worker("handlers:hold")
+    world.worker("handlers:hold", "--no-local")  # else it would take the dead hub's place
     session = client().send_message(agent_name="hold", request_parts="x")
     wait_until(lambda: world.notes("start"), what="the run")
 
@@ -260,3 +263,30 @@ def test_artifacts_are_saved(world: World, client: Open, tmp_path: Path) -> None
     (path,) = session.save_artifacts(tmp_path / "out")
 
     assert Path(path).read_text() == "Echoed request: Hello"
+
+
+def test_a_paid_agent_is_served_on_its_own_keyset(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent's billing mode decides on which keys the hub speaks; its worker listens there."""
+    world.hub()
+    (world.folder / "register.py").write_text(
+        "import sys, json, urllib.request\n"
+        "from blocks_worker import TaskClient\n"
+        "client = TaskClient.create('paid')\n"
+        "body = json.dumps({'agentName': 'echo', 'billingMode': 'paid'}).encode()\n"
+        "request = urllib.request.Request(sys.argv[1] + '/api/v1/registry/agents', body, method='POST')\n"
+        "request.add_header('Authorization', 'Bearer ' + client._core.login.access_token())\n"
+        "print(urllib.request.urlopen(request).status)\n"
+    )
+    registered = subprocess.run(
+        [sys.executable, "register.py", world.environment["BLOCKS_HUB_URL"]],
+        cwd=world.folder, env=world.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert registered.returncode == 0, registered.stderr
+    world.worker("echo")
+    for name in ("BLOCKS_STATE_DIR", "BLOCKS_HUB_URL"):
+        monkeypatch.setenv(name, world.environment[name])
+
+    with TaskClient.create("paid") as paid, TaskClient.create("free") as free:
+        assert paid.run("echo", "Hello").text == "Echoed request: Hello"
+        with pytest.raises(BillingModeMismatchError):
+            free.send_message(agent_name="echo", request_parts="Hello")

@@ -400,6 +400,28 @@ def test_a_restart_publishes_again_what_may_be_unsaid(tmp_path: Path) -> None:
     assert [body["type"] for message in heard.json["m"] for body in message["d"]["b"]] == ["terminal"]
 
 
+def test_control_messages_go_on_counting_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    """[R10] A hub that starts in its own past numbers on, or workers would take all it says for replays."""
+    clock = SetClock()
+    with running_hub(tmp_path, clock=clock) as first:
+        instance = first.connect()
+        before = _numbers_of_probes(first, instance)
+    clock.ahead = -30
+    with running_hub(tmp_path, clock=clock) as second:
+        after = _numbers_of_probes(second, instance)
+
+    assert min(after) > max(before)
+
+
+def _numbers_of_probes(hub: Caller, instance: dict[str, Any]) -> list[int]:
+    """Beat, and return the numbers of the control messages that are on the network."""
+    assert hub.ask("POST", "/api/v1/heartbeats", {}, bearer=instance["accessToken"]).status == 200
+    keys = hub.ask("GET", "/api/v1/cdm").json["playground"]["subscribeKey"]
+    path = f"/v2/subscribe/{keys}/{instance['controlChannel']}/0?tt=1&uuid=echo-1&auth={instance['pamToken']}"
+    heard = _ask_network(hub, path).json
+    return [body["sequence"] for message in heard["m"] for body in message["d"]["b"]]
+
+
 def _forget_published(folder: Path) -> None:
     from blocks_worker.concurrency import Clock
     from blocks_worker.hub.store.store import Store

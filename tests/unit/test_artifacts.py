@@ -23,6 +23,7 @@ from blocks_worker.errors import ArtifactError
 from blocks_worker.protocol.events import ArtifactRef
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 HOSTILE = [
@@ -109,6 +110,51 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["a-3.txt"]
     assert (tmp_path / "a.txt").read_text() == "mine"
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_three_hundred_hostile_names(tmp_path: Path) -> None:
+    """[F2, F7, R-8] 300 names in one go: each artifact gets a file of its own, all of them in the folder."""
+    ends = ["", "/../x", "\\..\\y", "\x00", ".txt", "\u202e", " ", ":z", "\u0301"]
+    names = [name + end for name in [*HOSTILE, "A.txt", "a.TXT", "\u212b", "\u00c5", "A\u030a"] for end in ends][:300]
+    refs = [inline_artifact(b"%d" % index, mime_type="text/plain", file_name=name) for index, name in enumerate(names)]
+
+    paths = save_all(refs, tmp_path / "out")
+
+    assert len(set(paths)) == len(refs) == 300
+    assert [path.read_bytes() for path in paths] == [b"%d" % index for index in range(300)]
+    assert sorted(tmp_path.rglob("*")) == sorted([tmp_path / "out", *paths])
+
+
+def test_a_folder_swapped_for_a_link_is_not_followed(tmp_path: Path) -> None:
+    """[F3] Somebody who puts a link in the folder's place while it is written gets nothing."""
+    folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    class Racer:
+        def file_pieces(self, ref: ArtifactRef) -> Iterator[bytes]:
+            if not folder.is_symlink():
+                folder.rename(tmp_path / "moved")
+                folder.symlink_to(elsewhere)
+            yield str(ref.file_id).encode()
+
+    save_all([ArtifactRef(kind="file", file_id=name, file_name=name) for name in ("a", "b")], folder, Racer())
+
+    assert list(elsewhere.iterdir()) == []
+    assert sorted(path.name for path in (tmp_path / "moved").iterdir()) == ["a", "b"]
+
+
+def test_what_breaks_off_leaves_no_file(tmp_path: Path) -> None:
+    """An artifact that cannot be read to its end leaves nothing that looks like one."""
+
+    class Breaks:
+        def file_pieces(self, ref: ArtifactRef) -> Iterator[bytes]:
+            yield b"half"
+            raise ArtifactError(f"{ref.file_id} broke off")
+
+    with pytest.raises(ArtifactError, match="broke off"):
+        save_all([ArtifactRef(kind="file", file_id="x", file_name="x")], tmp_path / "out", Breaks())
+
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_default_names(tmp_path: Path) -> None:

@@ -120,9 +120,10 @@ class AuthDoors:
         registration = self._instances.connect(ledger, owner, request, facts)
         if isinstance(registration, Reply):
             raise refusal_of(registration)
-        return self._connected(self._logins.instance_pair(ledger, registration.holder), registration)
+        pair = self._logins.instance_pair(ledger, registration.holder)
+        return self._connected(pair, registration, facts.billing_mode)
 
-    def _connected(self, pair: Pair, registration: Registration) -> ConnectAnswer:
+    def _connected(self, pair: Pair, registration: Registration, billing_mode: str) -> ConnectAnswer:
         return ConnectAnswer(
             access_token=pair.access_token,
             refresh_token=pair.refresh_token,
@@ -134,6 +135,7 @@ class AuthDoors:
             message_key=registration.message_key,
             numbers=self._numbers,
             hub_time=registration.hub_time,
+            billing_mode="paid" if billing_mode == "paid" else "free",
         )
 
     def _consumer(self, ledger: Ledger, key: str) -> ConsumerToken:

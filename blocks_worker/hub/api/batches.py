@@ -72,10 +72,15 @@ def items_of(kind: type[Item], body: bytes) -> tuple[bool, list[Item | InvalidMe
     return True, [_decoded(kind, raw) for raw in raws]
 
 
-async def write_items(store: Store, items: Sequence[Work | InvalidMessageError]) -> list[Reply]:
-    """Write all items in one commit where there is room; each gets its own reply, in order."""
+async def write_items(
+    store: Store, items: Sequence[Work | InvalidMessageError], *, are_new: bool = False
+) -> list[Reply]:
+    """Write all items in one commit where there is room; each gets its own reply, in order.
+
+    `are_new`: they bring new work, which a ledger that is too busy turns away.
+    """
     works = [item for item in items if not isinstance(item, InvalidMessageError)]
-    futures = iter(await settled(store.write_many(works)))
+    futures = iter(await settled(store.write_many(works, is_new=are_new)))
     return [
         refused_item(item) if isinstance(item, InvalidMessageError) else _replied(next(futures))  # one future a work
         for item in items

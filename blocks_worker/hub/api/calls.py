@@ -1,8 +1,8 @@
-"""One request and one answer, as the doors see them: a whole body in, bytes out."""
+"""One request and one answer, as the doors see them: a whole body in, bytes out; files go by pieces both ways."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,15 +29,40 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class StreamedAnswer:
+    """Be what goes back piece by piece; the headers are all there are, type and length too."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    pieces: AsyncGenerator[bytes, None]
+
+
+async def _no_pieces() -> AsyncGenerator[bytes, None]:
+    """Be the body that is here already."""
+    for piece in list[bytes]():
+        yield piece
+
+
 class Call:
-    """Be one request whose body is here; `path` holds the parts of the address that the route names."""
+    """Be one request whose body is here; `path` holds the parts of the address that the route names.
 
-    __slots__ = ("body", "headers", "path", "scope")
+    At a door that streams, `pieces` gives the body as it comes, and `body` is empty.
+    """
 
-    def __init__(self, scope: Scope, body: bytes, path: Mapping[str, str]) -> None:
+    __slots__ = ("body", "headers", "path", "pieces", "scope")
+
+    def __init__(
+        self,
+        scope: Scope,
+        body: bytes,
+        path: Mapping[str, str],
+        pieces: Callable[[], AsyncGenerator[bytes, None]] = _no_pieces,
+    ) -> None:
         self.scope = scope
         self.body = body
         self.path = path
+        self.pieces = pieces
         self.headers = Headers(scope=scope)
 
     @property
@@ -66,17 +91,21 @@ class Call:
         return min(max(int(text), low), high)
 
 
-Endpoint = Callable[[Call], Awaitable[Answer]]
+Endpoint = Callable[[Call], Awaitable["Answer | StreamedAnswer"]]
 
 
 @dataclass(frozen=True)
 class Door:
-    """Be one endpoint: its verb and address; a hot one has no variable part and is found first."""
+    """Be one endpoint: its verb and address; a hot one has no variable part and is found first.
+
+    One that `streams` is given its request before the body is here, whatever its length.
+    """
 
     method: str
     path: str
     endpoint: Endpoint
     hot: bool = field(default=False)
+    streams: bool = field(default=False)
 
 
 def answered(reply: Reply) -> Answer:

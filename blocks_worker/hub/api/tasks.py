@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.api.batches import Work, answer_items, items_of, refused_item, write_items, written
 from blocks_worker.hub.api.calls import Answer, Door, answered
+from blocks_worker.hub.task_service import MAX_BATCH_BYTES, MAX_EVENT_BYTES, MAX_PAGE, Reply
 from blocks_worker.protocol import codec
-from blocks_worker.protocol.tasks import CancelTask, EventsQuery, SubmitTask
+from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, SubmitTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blocks_worker.hub.api.calls import Call
     from blocks_worker.hub.auth.guard import Guard
+    from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.store import Store
-    from blocks_worker.hub.task_service import Consumer, Reply, TaskService
+    from blocks_worker.hub.task_service import Consumer, TaskService
 
 #: Tasks whose events are read before other requests get their turn.
 READ_AT_ONCE = 8
 #: Rows of one page of tasks.
 PAGE = 100
-LARGEST_PAGE = 500
+
+OK = 200
 
 
 class TaskDoors:
@@ -49,7 +53,8 @@ class TaskDoors:
         """Take in one task or many."""
         consumer = self._guard.consumer(call.bearer)
         many, items = items_of(SubmitTask, call.body)
-        replies = await write_items(self._store, [self._submission(consumer, item) for item in items])
+        works = [self._submission(consumer, item) for item in items]
+        replies = await write_items(self._store, works, are_new=True)
         return answer_items(replies, many=many)
 
     async def get(self, call: Call) -> Answer:
@@ -60,7 +65,7 @@ class TaskDoors:
     async def page(self, call: Call) -> Answer:
         """Show one page of the caller's tasks."""
         consumer = self._guard.consumer(call.bearer)
-        query, limit = call.query, call.number("limit", PAGE, low=1, high=LARGEST_PAGE)
+        query, limit = call.query, call.number("limit", PAGE, low=1, high=MAX_PAGE)
         state, agent, cursor = (query.get(name) or None for name in ("state", "agent", "cursor"))
         return answered(
             self._store.read(
@@ -72,17 +77,25 @@ class TaskDoors:
         """Show the stored events of one task after a place in the ledger."""
         consumer = self._guard.consumer(call.bearer)
         query = EventsQuery(task_id=call.path["task_id"], after=call.number("after", 0))
-        return answered(self._read_events(consumer, [query])[0])
+        return answered(self._read_events(consumer, [query], MAX_EVENT_BYTES)[0])
 
     async def events_of_many(self, call: Call) -> Answer:
-        """Show the stored events of up to 256 tasks, each after its own place."""
+        """Show the stored events of up to 256 tasks, each after its own place; later ones are said where asked for.
+
+        Together they are bounded: a task for which no room was left is shown without events, as one that has more.
+        """
         consumer = self._guard.consumer(call.bearer)
-        many, queries = items_of(EventsQuery, call.body)
+        many, sent = items_of(EventsQuery, call.body)
+        # Before the events are read: whatever is stored after what this answer shows, is said.
+        queries = await self._listened(consumer, sent)
         replies: list[Reply] = []
+        room = MAX_BATCH_BYTES
         for start in range(0, len(queries), READ_AT_ONCE):
             if start:
                 await asyncio.sleep(0)
-            replies += self._read_events(consumer, queries[start : start + READ_AT_ONCE])
+            read = self._read_events(consumer, queries[start : start + READ_AT_ONCE], room)
+            room -= sum(map(_weight, read))
+            replies += read
         return answer_items(replies, many=many)
 
     async def cancel(self, call: Call) -> Answer:
@@ -99,12 +112,43 @@ class TaskDoors:
             return item
         return lambda ledger: self._tasks.submit(ledger, consumer, item)
 
-    def _read_events(self, consumer: Consumer, queries: Sequence[EventsQuery | InvalidMessageError]) -> list[Reply]:
-        return self._store.read(
-            lambda ledger: [
-                refused_item(query)
-                if isinstance(query, InvalidMessageError)
-                else self._tasks.events(ledger, consumer, query)
-                for query in queries
-            ]
-        )
+    async def _listened(
+        self, consumer: Consumer, queries: Sequence[EventsQuery | InvalidMessageError]
+    ) -> list[EventsQuery | InvalidMessageError | Reply]:
+        """Register the sessions that want to be told; a query whose registration was refused is its refusal."""
+        wishes = [query for query in queries if isinstance(query, EventsQuery) and query.listen is not None]
+        if not wishes:
+            return list(queries)
+        works = [partial(self._tasks.listen, consumer=consumer, query=query) for query in wishes]
+        replies = zip(wishes, await write_items(self._store, works), strict=True)
+        refused = {id(query): reply for query, reply in replies if reply.status != OK}
+        return [refused.get(id(query), query) for query in queries]
+
+    def _read_events(
+        self, consumer: Consumer, queries: Sequence[EventsQuery | InvalidMessageError | Reply], room: int
+    ) -> list[Reply]:
+        """Read at one moment of the ledger; `room`: bytes for the events of all."""
+
+        def work(ledger: Ledger) -> list[Reply]:
+            replies: list[Reply] = []
+            left = room
+            for query in queries:
+                replies.append(self._events(ledger, consumer, query, left))
+                left -= _weight(replies[-1])
+            return replies
+
+        return self._store.read(work)
+
+    def _events(
+        self, ledger: Ledger, consumer: Consumer, query: EventsQuery | InvalidMessageError | Reply, room: int
+    ) -> Reply:
+        if isinstance(query, Reply):
+            return query
+        if isinstance(query, InvalidMessageError):
+            return refused_item(query)
+        return self._tasks.events(ledger, consumer, query, room=room)
+
+
+def _weight(reply: Reply) -> int:
+    """Return the bytes of the events in a reply."""
+    return sum(memoryview(raw).nbytes for raw in reply.body.events) if isinstance(reply.body, EventsAnswer) else 0

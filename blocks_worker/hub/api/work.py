@@ -8,29 +8,34 @@ from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.api.batches import Work, answer_items, items_of, write_items, written
 from blocks_worker.hub.api.calls import Answer, Door, answered
 from blocks_worker.protocol import codec
-from blocks_worker.protocol.leases import Claim, Heartbeat, Report
+from blocks_worker.protocol.leases import Claim, Heartbeat, LateReport, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blocks_worker.hub.api.calls import Call
     from blocks_worker.hub.auth.guard import Guard
+    from blocks_worker.hub.auth.logins import Logins
     from blocks_worker.hub.instance_service import InstanceService
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.store import Store
     from blocks_worker.hub.task_service import Holder, Reply, TaskService
 
 Item = TypeVar("Item")
+Who = TypeVar("Who")
 
 
 class WorkDoors:
     """Serve instances; who speaks is in the token, never in a body."""
 
-    def __init__(self, *, store: Store, tasks: TaskService, instances: InstanceService, guard: Guard) -> None:
+    def __init__(
+        self, *, store: Store, tasks: TaskService, instances: InstanceService, guard: Guard, logins: Logins
+    ) -> None:
         self._store = store
         self._tasks = tasks
         self._instances = instances
         self._guard = guard
+        self._logins = logins
 
     def doors(self) -> list[Door]:
         """Return the endpoints."""
@@ -38,6 +43,7 @@ class WorkDoors:
             Door("POST", "/api/v1/claims", self.claims, hot=True),
             Door("POST", "/api/v1/reports", self.reports, hot=True),
             Door("POST", "/api/v1/heartbeats", self.heartbeat, hot=True),
+            Door("POST", "/api/v1/reports/late", self.late_reports),
         ]
 
     async def claims(self, call: Call) -> Answer:
@@ -47,6 +53,14 @@ class WorkDoors:
     async def reports(self, call: Call) -> Answer:
         """Record what runs have to say, for one task or many."""
         return await self._items(call, Report, self._tasks.report)
+
+    async def late_reports(self, call: Call) -> Answer:
+        """Record what processes that died had to say; their owner's API key lets in, each lease proves the rest."""
+        key = call.api_key
+        owner = self._store.read(lambda ledger: self._logins.owner(ledger, key))
+        many, items = items_of(LateReport, call.body)
+        replies = await write_items(self._store, [_work(self._tasks.report_late, owner, item) for item in items])
+        return answer_items(replies, many=many)
 
     async def heartbeat(self, call: Call) -> Answer:
         """Renew all leases of an instance and tell it all flags again."""
@@ -62,8 +76,8 @@ class WorkDoors:
 
 
 def _work(
-    act: Callable[[Ledger, Holder, Item], Reply], holder: Holder, item: Item | InvalidMessageError
+    act: Callable[[Ledger, Who, Item], Reply], who: Who, item: Item | InvalidMessageError
 ) -> Work | InvalidMessageError:
     if isinstance(item, InvalidMessageError):
         return item
-    return lambda ledger: act(ledger, holder, item)
+    return lambda ledger: act(ledger, who, item)

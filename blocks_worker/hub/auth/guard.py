@@ -44,6 +44,17 @@ class Guard:
         """
         return self._holders.principal(bearer)
 
+    def either(self, bearer: str | None) -> Consumer | Holder:
+        """Return the consumer or the instance whose token this is.
+
+        Raises:
+            RefusalError: 401, with the code that says why.
+        """
+        try:
+            return self._consumers.principal(bearer)
+        except RefusalError:
+            return self._holders.principal(bearer)
+
 
 class _Known(Generic[Principal]):
     """Remember the principals of checked tokens of one kind, by the digest of the token."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select, update
 
+from blocks_worker.hub.store import files
 from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, TaskRecord
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.leases import ReportEvent
 
 _PUBLISHED = "published_seq"
+#: Sessions besides the first that are told of one task; a further one takes the place of the oldest.
+MOST_WATCHERS = 16
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,14 @@ class Ledger:
         """Set the flag of a running task."""
         return self._run(sql.CANCEL_HELD, key=task_id, now=now, due=due, why=why)
 
+    def watch(self, row: TaskRecord, billing_mode: str, channel: str) -> bool:
+        """Have a task that is not over speak on one more channel from now on; once is enough for each."""
+        line = f"{billing_mode} {channel}"
+        if line == f"{row.billing_mode} {row.session}" or line in _lines(row.watchers):
+            return True
+        kept = [*_lines(row.watchers), line][-MOST_WATCHERS:]
+        return self._run(sql.WATCH, key=row.id, watchers="\n".join(kept))
+
     def hasten(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
         """Shorten the grace of a cancel that is on its way."""
         return self._run(sql.HASTEN, key=task_id, now=now, due=due, why=why)
@@ -225,9 +236,10 @@ class Ledger:
         return [numbered(body, seq) for seq, body in found]
 
     def events_after(self, seq: int, limit: int) -> list[Publication]:
-        """Return what was stored after a number, to be said again; every event is on one or two channels."""
+        """Return what was stored after a number, to be said again; every event is on each channel of its task."""
+        about = (task.c.id, task.c.owner, task.c.session, task.c.billing_mode, task.c.watchers)
         query = (
-            select(event.c.seq, event.c.body, event.c.n, task.c.id, task.c.owner, task.c.session, task.c.billing_mode)
+            select(event.c.seq, event.c.body, event.c.n, *about)
             .join(task, task.c.id == event.c.task)
             .where(event.c.seq > seq)
             .order_by(event.c.seq)
@@ -301,6 +313,7 @@ class Ledger:
         if not found:
             return 0
         keys = [{"key": key} for key, _ in found]
+        files.release(self.connection, [key for key, _ in found], now)
         for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_TASK):
             self._driver.executemany(text, keys)
         oldest = min(ended for _, ended in found)
@@ -338,4 +351,11 @@ def _publications(row: Any, seq: int, body: bytes, *, ends: bool) -> Iterable[Pu
     message = numbered(body, seq)
     if row.session is not None:
         yield Publication(row.session, message, row.billing_mode, seq)
+    for line in _lines(row.watchers):
+        billing_mode, _, channel = line.partition(" ")
+        yield Publication(channel, message, billing_mode, seq)
     yield Publication(task_channel(row.owner, row.id), message, row.billing_mode, seq, ends)
+
+
+def _lines(watchers: str | None) -> list[str]:
+    return watchers.split("\n") if watchers else []

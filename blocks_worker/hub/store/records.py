@@ -45,6 +45,7 @@ class TaskRecord(NamedTuple):
     ended: int | None
     due_at: int | None
     purge_at: int | None
+    watchers: str | None = None
 
     @property
     def is_ended(self) -> bool:

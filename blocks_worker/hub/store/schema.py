@@ -2,7 +2,8 @@
 
 Times are unix milliseconds as whole numbers. `task.due_at` is when the sweeper has to look at a task that has
 not ended, whatever the reason; `task.purge_at` is when an ended one goes. `task.inc` is set exactly while the
-task is offered or held, so one partial index counts the slots in use.
+task is offered or held, so one partial index counts the slots in use. `task.watchers` is where the task speaks
+besides its own channels: a line a session, its billing mode and its channel.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ task = Table(
     _number("ended", nullable=True),
     _number("due_at", nullable=True),
     _number("purge_at", nullable=True),
+    _text("watchers", nullable=True),
     sqlite_with_rowid=False,
 )
 Index("task_owner", task.c.owner, task.c.id)
@@ -154,6 +156,39 @@ refresh_token = Table(
     Column("used", Boolean, nullable=False),
 )
 Index("refresh_token_expires", refresh_token.c.expires)
+
+#: A stored file. `upload` is the hash of the secret by which its bytes may be sent, once, until `upload_until`.
+file = Table(
+    "file",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("owner"),
+    _text("role"),
+    _text("agent", nullable=True),
+    _text("task", nullable=True),
+    _text("name", nullable=True),
+    _text("mime"),
+    _number("size"),
+    _text("sha256", nullable=True),
+    _text("state"),
+    _text("upload", nullable=True),
+    _number("upload_until", nullable=True),
+    _number("created"),
+    _number("purge_at", nullable=True),
+    sqlite_with_rowid=False,
+)
+Index("file_upload", file.c.upload, unique=True, sqlite_where=text("upload IS NOT NULL"))
+Index("file_purge", file.c.purge_at, sqlite_where=text("purge_at IS NOT NULL"))
+
+#: Which tasks use a file, as input or output: it stays as long as one of them.
+file_use = Table(
+    "file_use",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("file", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+Index("file_use_file", file_use.c.file)
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), _text("value"))
 

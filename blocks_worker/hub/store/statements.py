@@ -132,6 +132,7 @@ APPEND = _hot(update(task).where(_ROW, task.c.last_n == _p("lo"), _SPEAKS).value
 INSERT_EVENT = _hot(insert(event))
 INSERT_TASK = _hot(insert(task))
 INSERT_INPUT = _hot(insert(task_input))
+WATCH = _hot(update(task).where(task.c.id == _p("key"), task.c.ended.is_(_NULL)).values(watchers=_p("watchers")))
 PUT_OFF = _hot(update(task).where(task.c.id == _p("key"), task.c.ended.is_(_NULL)).values(due_at=_p("due")))
 
 # ------------------------------------------------------------------------------------------------ reads

@@ -28,7 +28,8 @@ T = TypeVar("T")
 #: One commit takes at most so many sets, or so many seconds of work.
 GROUP_SETS = 512
 GROUP_SECONDS = 0.020
-#: More sets than these do not wait: the caller is told to come again.
+#: When so many sets wait, what is new is turned away. What is under way is bounded by its callers, who each wait
+#: for their answer, and to refuse a report or a heartbeat would only make more work.
 MAX_WAITING = 2048
 
 _logger = logging.getLogger(__name__)
@@ -58,15 +59,22 @@ class Store:
 
     1. Writes wait in one queue; the writer takes all that wait as one transaction, each in a savepoint.
     2. After the commit the messages are handed to `on_commit`, then the callers are answered.
-    3. Reads run on the caller's thread, one at a time, and see every write that was answered.
+    3. When the disk is full `on_full` is asked to make room, and what failed is tried once more.
+    4. Reads run on the caller's thread, one at a time, and see every write that was answered.
     """
 
     def __init__(
-        self, path: Path | None, *, clock: Clock, on_commit: Callable[[list[Publication]], None] = lambda _said: None
+        self,
+        path: Path | None,
+        *,
+        clock: Clock,
+        on_commit: Callable[[list[Publication]], None] = lambda _said: None,
+        on_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._path = path
         self._clock = clock
         self._on_commit = on_commit
+        self._on_full = on_full
         self._numbering = Numbering()
         self._database: Database | None = None
         self._thread = ServiceThread("store-writer", self._write_loop)
@@ -106,11 +114,14 @@ class Store:
         """Run the work in a transaction; the future is resolved after the commit."""
         return self.write_many([work])[0]
 
-    def write_many(self, works: Sequence[Callable[[Ledger], T]]) -> list[Future[T]]:
-        """Run several works, in order, in one transaction as far as it has room."""
+    def write_many(self, works: Sequence[Callable[[Ledger], T]], *, is_new: bool = False) -> list[Future[T]]:
+        """Run several works, in order, in one transaction as far as it has room.
+
+        `is_new`: they bring new work, and are turned away when too many wait.
+        """
         sets = [_Set(work) for work in works]
         with self._changed:
-            refusal = self._refusal(len(sets))
+            refusal = self._refusal(len(sets) if is_new else 0)
             if refusal is None:
                 self._queue.extend(sets)
                 self._changed.notify()
@@ -139,18 +150,22 @@ class Store:
             return self._broken
         if self._closing:
             return StoreError("the store is closed", code="closed")
-        if len(self._queue) + more > MAX_WAITING:
+        if more and len(self._queue) + more > MAX_WAITING:
             return StoreError("too many writes wait: try again", code="busy")
         return None
 
     # -------------------------------------------------------------------------------------------- writer thread
     def _write_loop(self) -> None:
         while self._wait():
-            said: list[Publication] = []
-            done = self._commit_group(said)
-            self._hand_over(said)
-            for item in done:
-                item.resolve()
+            self._write_group()
+
+    def _write_group(self) -> None:
+        """Commit what waits, then say it, then answer."""
+        said: list[Publication] = []
+        done = self._commit_group(said)
+        self._hand_over(said)
+        for item in done:
+            item.resolve()
 
     def _wait(self) -> bool:
         """Wait for work; tell whether there is some."""
@@ -193,6 +208,9 @@ class Store:
             self._after_failure(database, error, taken, said)
             return taken
         said += ledger.outbox
+        refused = [item for item in taken if isinstance(item.error, StoreError) and item.error.code == "full"]
+        if refused and self._on_full():
+            self._each_alone(database, refused, said)
         return taken
 
     def _run_all(self, ledger: Ledger, sets: Iterable[_Set], taken: list[_Set]) -> None:
@@ -216,16 +234,19 @@ class Store:
         failure = _ours(error, "commit_failed")
         code = getattr(failure, "code", "commit_failed")
         _logger.error("commit_failed", extra={"reason": str(error), "code": code, "sets": len(taken)})
-        if code == "full" and len(taken) > 1:
-            for item in taken:
-                item.error = None
-                self._transact(database, [item], said)
+        if code == "full" and (self._on_full() or len(taken) > 1):
+            self._each_alone(database, taken, said)
             return
         if code == "commit_failed":
             # What the disk holds is unknown now: nothing more is acknowledged until somebody opened it anew.
             self._broken = StoreError("the ledger's disk failed: restart the hub", code="commit_failed")
         for item in taken:
             item.error = failure
+
+    def _each_alone(self, database: Database, sets: list[_Set], said: list[Publication]) -> None:
+        for item in sets:
+            item.error = None
+            self._transact(database, [item], said)
 
     def _roll_back(self, ledger: Ledger) -> None:
         try:

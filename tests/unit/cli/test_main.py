@@ -9,7 +9,13 @@ def test_the_commands_are_listed() -> None:
     """The help names every command."""
     lines = CliRunner().invoke(blocks, ["--help"]).stdout.splitlines()
 
-    assert [line.split()[0] for line in lines[lines.index("Commands:") + 1 :]] == ["agents", "run", "send", "tasks"]
+    assert [line.split()[0] for line in lines[lines.index("Commands:") + 1 :]] == [
+        "agents",
+        "run",
+        "send",
+        "tasks",
+        "watch",
+    ]
 
 
 def test_the_version_is_told() -> None:
@@ -17,7 +23,9 @@ def test_the_version_is_told() -> None:
     assert __version__ in CliRunner().invoke(blocks, ["--version"]).stdout
 
 
-@pytest.mark.parametrize("arguments", [["agents"], ["tasks", "--limit", "3"], ["send", "echo", "Hello"]])
+@pytest.mark.parametrize(
+    "arguments", [["agents"], ["tasks", "--limit", "3"], ["send", "echo", "Hello"], ["watch", "t"]]
+)
 def test_without_a_hub_one_line_says_how_to_start_one(arguments: list[str]) -> None:
     """[2.2] No hub is exit 4, and the line names blocks-run and blocks-hub."""
     result = CliRunner().invoke(blocks, arguments)
@@ -36,6 +44,7 @@ def test_without_a_hub_one_line_says_how_to_start_one(arguments: list[str]) -> N
         ["send", "echo", "--file", "/nowhere/at/all"],
         ["send", "echo", "--billing-mode", "barter"],
         ["tasks", "--limit", "0"],
+        ["watch"],
         ["nothing"],
     ],
 )

@@ -9,17 +9,30 @@ import pytest
 
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, decode_inline_artifact
 from blocks_worker.client.params import SendMessageParams, params_of, submission
-from blocks_worker.client.parts import SendMessageRequestPart, file_part, json_part, text_part, travelling_parts
+from blocks_worker.client.parts import (
+    LargeFile,
+    SendMessageRequestPart,
+    file_part,
+    json_part,
+    text_part,
+    travelling_parts,
+)
 from blocks_worker.client.settings import billing_mode_of, check_headers
 from blocks_worker.errors import MessageTooLargeError
+from blocks_worker.protocol.events import ArtifactRef
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+def keep(file: LargeFile) -> ArtifactRef:
+    """Be a file store that keeps nothing."""
+    return ArtifactRef(kind="file", file_id=f"id of {file.file_name}", size=1)
+
+
 def sent(parts: object) -> list[Any]:
     """Return the parts as they travel."""
-    return travelling_parts(parts, inline_limit=100)
+    return travelling_parts(parts, inline_limit=100, keep=keep)
 
 
 def test_texts() -> None:
@@ -54,13 +67,23 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_files_that_are_refused() -> None:
-    """A file without a part id, over the inline limit or over the largest size is a ValueError."""
+    """A file without a part id or over the largest size is a ValueError."""
     with pytest.raises(ValueError, match="part id"):
         sent([SendMessageRequestPart(file=b"x")])
-    with pytest.raises(ValueError, match="101 bytes"):
-        sent([file_part(b"x" * 101)])
     with pytest.raises(ValueError, match=str(BLOCKS_MAX_UPLOAD_BYTES)):
         file_part(bytes(BLOCKS_MAX_UPLOAD_BYTES + 1))
+
+
+def test_a_file_over_the_inline_limit_is_stored(tmp_path: Path) -> None:
+    """[A-7] At the limit a file travels inside; one byte more is stored, a path unread, and its reference travels."""
+    (tmp_path / "b.bin").write_bytes(bytes(20_000))
+    large = file_part(tmp_path / "b.bin", part_id="b", content_type="image/png")
+
+    parts = sent([file_part(b"x" * 100), file_part(b"x" * 101), large])
+
+    assert [part["artifactRef"]["kind"] for part in parts] == ["inline", "file", "file"]
+    assert (large.file, parts[2]["artifactRef"]["fileId"]) == (tmp_path / "b.bin", "id of b.bin")
+    assert {key: parts[2][key] for key in ("partId", "contentType")} == {"partId": "b", "contentType": "image/png"}
 
 
 def test_forms_of_send_message() -> None:
@@ -112,13 +135,13 @@ def test_what_does_not_fit(fields: dict[str, Any]) -> None:
     params = SendMessageParams(**{"agent_name": "echo", **fields})
 
     with pytest.raises(ValueError):  # noqa: PT011 - each has a sentence of its own
-        submission(params, task_id="t", billing_mode="free", idempotency_key="k", inline_limit=100)
+        submission(params, task_id="t", billing_mode="free", idempotency_key="k", inline_limit=100, keep=keep)
 
 
 def test_submission() -> None:
     """The body carries mode, ids and parts; its size is that of its bytes."""
     params = SendMessageParams(agent_name="echo", request_parts="hi")
-    body, size = submission(params, task_id="t", billing_mode="paid", idempotency_key="k", inline_limit=100)
+    body, size = submission(params, task_id="t", billing_mode="paid", idempotency_key="k", inline_limit=100, keep=keep)
 
     assert (body.task_id, body.idempotency_key, body.billing_mode) == ("t", "k", "paid")
     assert json.loads(bytes(body.request_parts)) == [{"partId": "text", "text": "hi"}]

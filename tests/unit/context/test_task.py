@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from blocks_worker.artifacts import inline_artifact
 from blocks_worker.concurrency import Clock
 from blocks_worker.context.events import TaskEvents, download_input_artifact
 from blocks_worker.context.task import TaskContext
 from blocks_worker.errors import ArtifactError, TaskCancelledError
 
 if TYPE_CHECKING:
-    from blocks_worker.protocol.events import EventBody
+    from blocks_worker.protocol.events import ArtifactRef, EventBody
 
 
 class Recorder:
@@ -89,20 +90,20 @@ def test_remaining_counts_to_the_deadline() -> None:
 def test_progress_outside_its_range_is_refused(fraction: float) -> None:
     """Only 0 to 1 is progress."""
     with pytest.raises(ValueError, match="from 0 to 1"):
-        TaskEvents(Recorder(), inline_limit=10).report_progress(fraction)
+        TaskEvents(Recorder(), store=inline_artifact).report_progress(fraction)
 
 
 @pytest.mark.parametrize("wrong", [True, "0.5", None])
 def test_progress_of_another_type_is_refused(wrong: object) -> None:
     """A number it must be."""
     with pytest.raises(TypeError):
-        TaskEvents(Recorder(), inline_limit=10).report_progress(wrong)  # type: ignore[arg-type]  # the point of it
+        TaskEvents(Recorder(), store=inline_artifact).report_progress(wrong)  # type: ignore[arg-type]  # the point of it
 
 
 def test_a_status_is_text_and_bounded() -> None:
     """Another type raises; a long text is cut with a mark."""
     recorder = Recorder()
-    events = TaskEvents(recorder, inline_limit=10)
+    events = TaskEvents(recorder, store=inline_artifact)
     with pytest.raises(TypeError):
         events.report_status(3)  # type: ignore[arg-type]  # the point of it
     events.report_status("x" * 100_000)
@@ -111,10 +112,15 @@ def test_a_status_is_text_and_bounded() -> None:
     assert (len(message), message[-1]) == (4096, "…")
 
 
+def four_bytes(data: bytes, *, output_id: str | None = None, **said: Any) -> ArtifactRef:
+    """Take four bytes at most."""
+    return inline_artifact(data, limit=4, **said)
+
+
 def test_artifacts_of_all_byte_like_types() -> None:
     """Text is text/plain, bytes-likes are octet-streams, anything else a TypeError, too much an ArtifactError. [A-7]"""
     recorder = Recorder()
-    events = TaskEvents(recorder, inline_limit=4)
+    events = TaskEvents(recorder, store=four_bytes)
     refs = [events.publish_artifact(data) for data in ("text", b"byte", bytearray(b"arr"), memoryview(b"view"))]
 
     assert [ref.mime_type for ref in refs] == ["text/plain"] + ["application/octet-stream"] * 3
@@ -127,10 +133,14 @@ def test_artifacts_of_all_byte_like_types() -> None:
 
 
 def test_an_input_artifact_is_read() -> None:
-    """Inline bytes come back; a part without one, a file and nonsense are ValueErrors."""
+    """Inline bytes come back, a file is fetched; a part without one and nonsense are ValueErrors."""
     part = {"partId": "a", "artifactRef": {"kind": "inline", "data": base64.b64encode(b"hi").decode(), "size": 2}}
 
-    assert download_input_artifact(part) == b"hi"
-    for wrong in ({}, {"artifactRef": {"kind": "file"}}, {"artifactRef": {"kind": "odd"}}, {"artifactRef": 3}):
+    def fetch(ref: ArtifactRef) -> bytes:
+        return f"stored {ref.file_id}".encode()
+
+    assert download_input_artifact(part, fetch) == b"hi"
+    assert download_input_artifact({"artifactRef": {"kind": "file", "fileId": "f"}}, fetch) == b"stored f"
+    for wrong in ({}, {"artifactRef": {"kind": "odd"}}, {"artifactRef": 3}):
         with pytest.raises(ValueError, match=r".+"):
-            download_input_artifact(wrong)
+            download_input_artifact(wrong, fetch)

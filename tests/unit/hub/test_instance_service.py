@@ -276,3 +276,14 @@ def test_numbers_are_the_hubs() -> None:
         world.sweep(0.2)
 
         assert world.row().state == "QUEUED"
+
+
+def test_an_instance_of_somebody_else_is_offered_nothing(world: World) -> None:
+    """[G7] An instance that was there before the agent changed hands serves its own owner only."""
+    stranger = world.join("inc1", owner="bob")
+    world.add()
+    assert (world.row().state, world.told(stranger).offers) == ("QUEUED", [])
+
+    world.join("inc2")
+
+    assert world.row().inc == "inc2"

@@ -11,7 +11,7 @@ from ledger_world import ANN, BOB, World, done
 
 from blocks_worker.hub.leases import message_key
 from blocks_worker.protocol.control import CancelRun, StartBody, StartTask, open_signed
-from blocks_worker.protocol.leases import ClaimAnswer, Report, ReportAnswer, ReportEvent
+from blocks_worker.protocol.leases import ClaimAnswer, LateReport, Report, ReportAnswer, ReportEvent
 from blocks_worker.protocol.tasks import (
     CancelAnswer,
     EventsAnswer,
@@ -616,6 +616,27 @@ def test_terminate_shortens_the_grace(world: World) -> None:
     assert (world.row().state, world.row().reason) == ("CANCELLED", "forced")
 
 
+@pytest.mark.parametrize("asked", [{"reason": "mine"}, {"terminated": True}, {}])
+def test_a_forced_end_is_called_so_whoever_acts_first(world: World, asked: dict[str, Any]) -> None:
+    """[C1] The worker that gave a handler up says the same as the hub would, whatever the cancel said."""
+    holder = world.join()
+    lease = world.run(holder)
+    world.cancel(**asked)
+    world.report(holder, lease, outcome=done(state="canceled", reason="forced"))
+
+    assert (world.row().state, world.row().reason) == ("CANCELLED", "forced")
+
+
+def test_a_cancel_that_is_obeyed_keeps_its_reason(world: World) -> None:
+    """[B4] A handler that stops in time ends with what the caller said."""
+    holder = world.join()
+    lease = world.run(holder)
+    world.cancel(reason="mine")
+    world.report(holder, lease, outcome=done(state="canceled", reason="mine"))
+
+    assert world.row().reason == "mine"
+
+
 def test_a_cancel_that_nobody_obeys_is_forced(world: World) -> None:
     """[P6] At the end of the grace the task ends, and its run is fenced."""
     holder = world.join()
@@ -630,3 +651,112 @@ def test_a_cancel_that_nobody_obeys_is_forced(world: World) -> None:
 
     assert (world.row().state, world.row().reason, late.status) == ("CANCELLED", "forced", 409)
     assert [held.task_id for held in world.told(holder, ("t1", 1)).fenced] == ["t1"]
+
+
+# ---------------------------------------------------------------------------------------------- late reports
+def _finished(world: World, holder: Holder) -> tuple[str, Report]:
+    """Let the holder run a task, and return the task and the report that was never sent."""
+    lease = world.run(holder)
+    row = world.row()
+    assert row.inc == holder.incarnation
+    return row.id, Report(task_id=row.id, epoch=row.epoch, lease=lease, outcome=done())
+
+
+def test_a_late_report_counts_by_its_lease(world: World) -> None:
+    """What a process that died left is recorded for its owner, by the lease; again it is a replay. [R11]"""
+    holder = world.join()
+    task, report = _finished(world, holder)
+    item = LateReport(incarnation=holder.incarnation, report=report)
+
+    first = world.do(lambda ledger: world.tasks.report_late(ledger, "ann", item))
+    again = world.do(lambda ledger: world.tasks.report_late(ledger, "ann", item))
+
+    assert (first.status, again.status) == (200, 200)
+    assert world.row(task).state == "COMPLETED"
+
+
+def test_a_late_report_still_counts_after_the_loss(world: World) -> None:
+    """The lease was ended, but nobody was offered the task since: its result stands. [R11]"""
+    holder = world.join()
+    task, report = _finished(world, holder)
+    world.beat(holder, stopped=True)
+    assert world.row(task).state == "QUEUED"
+    item = LateReport(incarnation=holder.incarnation, report=report)
+
+    assert world.do(lambda ledger: world.tasks.report_late(ledger, "ann", item)).status == 200
+    assert world.row(task).state == "COMPLETED"
+
+
+def test_a_late_report_of_anybody_else_is_refused(world: World) -> None:
+    """Another owner, another incarnation or a made-up lease: nothing changes, and nothing is told."""
+    holder = world.join()
+    task, report = _finished(world, holder)
+    other = world.join("inc2")
+    forged = msgspec.structs.replace(report, lease="0" * 64)
+    tries = [
+        ("bob", LateReport(incarnation=holder.incarnation, report=report)),
+        ("ann", LateReport(incarnation=other.incarnation, report=report)),
+        ("ann", LateReport(incarnation="nobody", report=report)),
+        ("ann", LateReport(incarnation=holder.incarnation, report=forged)),
+    ]
+
+    replies = [
+        world.do(lambda ledger, who=who, item=item: world.tasks.report_late(ledger, who, item))  # type: ignore[misc]
+        for who, item in tries
+    ]
+
+    assert [reply.status for reply in replies] == [409] * 4
+    assert world.row(task).state == "RUNNING"
+
+
+# ---------------------------------------------------------------------------------------------- room
+def test_without_room_only_what_is_known_is_accepted() -> None:
+    """A new task is refused with 507; the repeat of one that was taken is answered as ever. [E3]"""
+    with World() as world:
+        world.add_agent()
+        world.add("t1", idempotency_key="k")
+        world.has_room = False
+
+        refused = world.submit(task_id="t2")
+        again = world.submit(task_id="t1", idempotency_key="k")
+
+        assert (refused.status, code(refused)) == (507, "NoRoom")
+        assert again.status == 200
+
+
+def test_a_cancelled_run_that_is_given_back_is_over(world: World) -> None:
+    """[B7] Who drains while his task is being cancelled ends it: it goes to nobody else."""
+    holder = world.join()
+    lease = world.run(holder)
+    assert world.cancel().status == 202
+    reply = world.report(holder, lease, release=True)
+
+    assert reply.status == 200
+    assert (world.row().state, world.row().reason) == ("CANCELLED", "forced")
+
+
+# ---------------------------------------------------------------------------------------------- compare-and-set
+def _freeze(world: World) -> None:
+    """Have the database leave every turn of a task undone, as if the row had changed in between."""
+    ignore = "CREATE TRIGGER frozen BEFORE UPDATE ON task BEGIN SELECT RAISE(IGNORE); END"
+    world.do(lambda ledger: ledger.connection.exec_driver_sql(ignore).rowcount)
+
+
+def test_a_claim_that_changed_nothing_gives_no_lease(world: World) -> None:
+    """[I6] Whose compare-and-set did not hold is fenced."""
+    holder = world.join()
+    world.add()
+    _freeze(world)
+
+    assert (world.claim(holder).status, world.row().state) == (409, "OFFERED")
+
+
+@pytest.mark.parametrize("said", [{"outcome": done()}, {"release": True}, {"events": (1,)}])
+def test_a_report_that_changed_nothing_is_not_confirmed(world: World, said: dict[str, Any]) -> None:
+    """[I2] What is not stored is not answered 200, or the worker would forget it."""
+    holder = world.join()
+    lease = world.run(holder)
+    _freeze(world)
+    reply = world.report(holder, lease, **said)
+
+    assert (reply.status, world.row().state, world.row().last_n) == (409, "RUNNING", 0)

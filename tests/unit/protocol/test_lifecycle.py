@@ -40,7 +40,7 @@ def test_whatever_happens_the_numbers_stay_sound(story: list[tuple[TaskTurn, str
         assert (facts.incarnation is not None) == (facts.state in {State.OFFERED, State.RUNNING, State.CANCELLING})
 
 
-@pytest.mark.parametrize(("state", "turn"), list(product(TERMINAL, TaskTurn)))
+@pytest.mark.parametrize(("state", "turn"), list(product(sorted(TERMINAL), TaskTurn)))
 def test_nothing_follows_an_end(state: State, turn: TaskTurn) -> None:
     """A terminal state is left by nothing."""
     with pytest.raises(RefusedTurnError):
@@ -101,12 +101,34 @@ def test_a_result_made_before_the_cancel_stands() -> None:
     assert advance(cancelling, TaskTurn.FAIL, by="one").state is State.CANCELLED
 
 
-@pytest.mark.parametrize(("state", "turn"), list(product(INSTANCE_GONE, InstanceTurn)))
+@pytest.mark.parametrize(("state", "turn"), list(product(sorted(INSTANCE_GONE), InstanceTurn)))
 def test_an_instance_that_is_gone_stays_gone(state: InstanceState, turn: InstanceTurn) -> None:
     """A gone incarnation never comes back; one that was superseded and speaks again may be quarantined."""
     after = advance_instance(state, turn)
 
     assert after is state or after is InstanceState.QUARANTINED
+
+
+_ALIVE = ("REGISTERING", "READY", "DRAINING", "SUSPECT")
+#: Where each turn leads a living instance, in the order above; what is not said changes nothing.
+_LEADS: dict[str, tuple[str | None, ...]] = {
+    "PROVED": ("READY", None, None, None),
+    "BEAT": (None, None, None, "READY"),
+    "MISSED": (None, "SUSPECT", None, None),
+    "SILENT": ("LOST",) * 4,
+    "DRAIN": ("DRAINING", "DRAINING", None, "DRAINING"),
+    "STOP": ("STOPPED",) * 4,
+    "SUPERSEDE": ("SUPERSEDED",) * 4,
+    "FLAP": ("QUARANTINED", "QUARANTINED", None, None),
+}
+
+
+@pytest.mark.parametrize("turn", InstanceTurn)
+def test_each_turn_of_a_living_instance(turn: InstanceTurn) -> None:
+    """Every pair of a living state and a turn leads where the protocol says, or changes nothing."""
+    assert set(_LEADS) == set(InstanceTurn.__members__)
+    for state, to in zip(_ALIVE, _LEADS[turn.name], strict=True):
+        assert advance_instance(InstanceState[state], turn) is InstanceState[to or state]
 
 
 def test_an_instance_that_misses_beats_and_speaks_again_is_ready() -> None:

@@ -181,3 +181,21 @@ def test_a_hub_gets_every_event_once_and_in_order(steps: list[str]) -> None:
 
     assert stored == [str(number) for number in range(1, sent + 1)]
     assert box.due_at() is None
+
+
+def test_all_that_is_unanswered_is_kept_in_order() -> None:
+    """For the spool: every unanswered event and then the outcome, in pieces; nothing counts as sent by it."""
+    box = outbox()
+    for _ in range(10):
+        box.append(body("y" * 100))
+    assert box.unanswered(ROOM) == []
+    box.finish(DONE, 0.0)
+
+    kept = box.unanswered(400)
+
+    assert [event.n for report in kept for event in report.events] == list(range(1, 11))
+    assert [report.outcome is not None for report in kept] == [False] * (len(kept) - 1) + [True]
+    assert len(kept) > 1
+    assert len(take(box).events) == 10
+    box.drop()
+    assert box.unanswered(ROOM) == []

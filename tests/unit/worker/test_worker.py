@@ -177,6 +177,25 @@ def test_a_handler_that_ignores_cancel_is_forced_and_its_slot_replaced(hub: Ledg
         wait_until(lambda: worker.counters["abandoned_threads"] == 0, what="its return")
 
 
+def test_a_terminate_after_a_cancel_shortens_the_grace() -> None:
+    """The worker gives a handler up after the shorter grace, and both sides call the end forced. [C1]"""
+    numbers = msgspec.structs.replace(NUMBERS, cancel_grace=60.0, terminate_grace=0.3)
+    gate = Gate(deaf=True)
+    with LedgerInProcess(numbers=numbers) as hub, WorkerAtHub(hub, gate) as at:
+        worker = at.ready()
+        task = hub.submit()
+        gate.started.wait(5)
+        hub.cancel(task, "mine")
+        wait_until(lambda: gate.contexts[0].is_cancelled, what="the cancel")
+        hub.cancel(task, terminated=True)
+
+        # Nobody sweeps here: it is the worker who ends it.
+        assert (hub.ended(task, 4).state, hub.row(task).reason) == ("canceled", "forced")
+        assert worker.counters["runs_forced"] == 1
+        gate.go.set()
+        wait_until(lambda: worker.counters["abandoned_threads"] == 0, what="its return")
+
+
 def test_a_run_over_its_limit_fails_at_once(hub: LedgerInProcess) -> None:
     """At max_runtime the task is failed with timeout, and its event is set. [C2]"""
     gate = Gate()
@@ -409,8 +428,8 @@ def test_the_context_is_closed_after_the_end(hub: LedgerInProcess) -> None:
                 send(1 if send == kept[0].report_progress else "x")
 
 
-def test_an_artifact_over_the_limit_fails_the_task(hub: LedgerInProcess) -> None:
-    """Sizes up to the limit travel, one byte more is artifact_failed. [R-6]"""
+def test_an_artifact_that_cannot_be_stored_fails_the_task(hub: LedgerInProcess) -> None:
+    """Sizes up to the limit travel, one byte more is stored, or artifact_failed where it cannot be. [R-6]"""
     with WorkerAtHub(hub, lambda task: "x" * int(task.text())) as at:
         at.ready()
 

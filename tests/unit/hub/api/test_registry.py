@@ -93,3 +93,18 @@ def test_others_neither_write_nor_remove_it(hub: Caller, token: str, bob: str) -
 
     assert hub.ask("POST", AGENTS, {"agentName": "guarded"}, bearer=bob).code == "AgentNameReserved"
     assert hub.ask("DELETE", f"{AGENTS}?agentName=guarded", bearer=bob).status == 404
+
+
+def test_an_agent_with_tasks_stays(hub: Caller, token: str) -> None:
+    """An agent that somebody waits for is not removed, so that nobody else can take its name and its tasks. [G7]"""
+    hub.ask("POST", AGENTS, {"agentName": "wanted"}, bearer=token)
+    task_id = hub.submit(token, "wanted")
+    waiting = hub.ask("DELETE", f"{AGENTS}?agentName=wanted", bearer=token)
+    instance = hub.connect("wanted")["accessToken"]
+    hub.ask("POST", "/api/v1/heartbeats", {"free": 1}, bearer=instance)
+    offered = hub.ask("DELETE", f"{AGENTS}?agentName=wanted", bearer=token)
+    hub.run(instance, task_id)
+    ended = hub.ask("DELETE", f"{AGENTS}?agentName=wanted", bearer=token)
+
+    assert [(each.status, each.code) for each in (waiting, offered)] == [(409, "AgentHasTasks")] * 2
+    assert ended.status == 204

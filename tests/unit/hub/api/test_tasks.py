@@ -164,3 +164,24 @@ def test_pages_hold_all_tasks_of_the_caller_once(hub: Caller, bob_key: str, bob:
         cursor = page["next"]
 
     assert seen == sorted(mine, reverse=True)
+
+
+def test_an_answer_to_many_is_bounded(hub: Caller, token: str) -> None:
+    """A batch brings 8 MiB of events; what had no room is its row, says that there is more, and comes when asked again."""
+    instance = hub.connect("talker")["accessToken"]
+    nonce = hub.ask("POST", "/api/v1/heartbeats", {"free": 1}, bearer=instance).json["nonce"]
+    hub.ask("POST", "/api/v1/heartbeats", {"free": 1, "nonce": nonce}, bearer=instance)
+    task_id = hub.submit(token, "talker")
+    hub.run(instance, task_id, *[{"type": "progress", "message": "x" * 60_000}] * 8)
+    query = {"taskId": task_id, "after": 0}
+    silent = {"taskId": task_id, "after": 1_000_000}
+
+    answered = hub.ask("POST", "/api/v1/events", [query] * 40 + [silent], bearer=token)
+    again = hub.ask("POST", "/api/v1/events", [query], bearer=token).json[0]["body"]
+
+    assert len(answered.body) < 9 * 1024 * 1024
+    bodies = [item["body"] for item in answered.json]
+    assert (len(bodies[0]["events"]), bodies[0]["more"]) == (9, False)
+    assert (bodies[39]["events"], bodies[39]["more"], bodies[39]["task"]["state"]) == ([], True, "completed")
+    assert (bodies[40]["events"], bodies[40]["more"]) == ([], False)
+    assert again == bodies[0]

@@ -68,3 +68,21 @@ def test_a_stopped_instance_is_told_to_come_anew(hub: Caller) -> None:
     hub.ask("POST", "/api/v1/heartbeats", {"stopped": True}, bearer=instance)
 
     assert hub.ask("POST", "/api/v1/heartbeats", {}, bearer=instance).status == 410
+
+
+def test_late_reports_need_the_key_of_their_owner(hub: Caller, token: str, bob_key: str) -> None:
+    """By the API key alone an owner brings what a dead process left; another owner's key opens nothing. [R11]"""
+    instance = _ready(hub, "late")
+    task_id = hub.submit(token, "late")
+    lease = hub.ask("POST", "/api/v1/claims", {"taskId": task_id, "epoch": 1}, bearer=instance).json["lease"]
+    outcome = {"state": "completed", "lastN": 0, "digest": "d" * 64}
+    report = {"taskId": task_id, "epoch": 1, "lease": lease, "outcome": outcome}
+    items = [{"incarnation": "late-life-1", "report": report}]
+
+    answers = [
+        hub.ask("POST", "/api/v1/reports/late", items, bearer=key) for key in ("bk_nobody", bob_key, hub.key, hub.key)
+    ]
+
+    assert answers[0].status == 401
+    assert [answer.json[0]["status"] for answer in answers[1:]] == [409, 200, 200]
+    assert hub.ask("GET", f"/api/v1/tasks/{task_id}", bearer=token).json["state"] == "completed"

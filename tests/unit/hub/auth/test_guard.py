@@ -71,3 +71,14 @@ def test_what_is_remembered_is_bounded() -> None:
     assert {door.guard.consumer(token) for token in tokens} == {CONSUMER}
     assert len(door.guard._consumers._known) == guard_module.REMEMBERED
     assert door.guard.consumer(tokens[0]) == CONSUMER
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_token_that_names_nobody_is_refused(kind: Kind) -> None:
+    """[G6] A sound signature over too little is no principal: 401, not a fault."""
+    door = _Door()
+    token = door.tokens.issue(kind, "ann", {}, 60)
+    look = door.guard.consumer if kind is Kind.CONSUMER else door.guard.holder
+
+    with pytest.raises(RefusalError, match="TokenInvalid"):
+        look(token)

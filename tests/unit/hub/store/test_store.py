@@ -15,6 +15,7 @@ import pytest
 
 from blocks_worker.concurrency import Clock, Deadline
 from blocks_worker.errors import StoreError
+from blocks_worker.hub.store.database import driver_of
 from blocks_worker.hub.store.ledger import Publication
 from blocks_worker.hub.store.store import MAX_WAITING, Store
 
@@ -135,18 +136,20 @@ def test_a_listener_that_fails_stops_nothing(path: Path | None, caplog: pytest.L
     assert "publication_failed" in caplog.text
 
 
-def test_too_many_sets_are_refused(store: Store) -> None:
-    """What waits is bounded: the caller is told at once to come again, and goes on when there is room."""
+def test_too_many_sets_turn_new_work_away(store: Store) -> None:
+    """When much waits, new work is told at once to come again; what is under way is written all the same."""
     gate = Gate(store)
     waiting = store.write_many([remember("a")] * MAX_WAITING)
-    refused = store.write(remember("b"))
+    (refused,) = store.write_many([remember("b")], is_new=True)
     error = refused.exception(0)
+    report = store.write(remember("c", "1"))
     gate.release()
     wait(waiting, 30)
 
     assert isinstance(error, StoreError)
     assert error.code == "busy"
-    assert store.write(remember("c")).result(10) == "x"
+    assert report.result(10) == "1"
+    assert store.write_many([remember("d")], is_new=True)[0].result(10) == "x"
 
 
 def test_a_write_that_nobody_awaits_is_left_out(store: Store) -> None:
@@ -195,6 +198,32 @@ def test_a_full_disk_is_told_and_recovers(tmp_path: Path) -> None:
     assert store.read(lambda ledger: (ledger.meta("a"), ledger.meta("b"))) == ("1", None)
     store.write(lambda ledger: set_limit(ledger, 100_000)).result(10)
     assert store.write(remember("b", "x" * 1_000_000)).result(10)
+    store.close(Deadline(10))
+
+
+def test_a_full_disk_is_tried_again_when_room_was_made(tmp_path: Path) -> None:
+    """[E3] Who is asked for room may give some: then nobody hears of the full disk. It is not asked for ever."""
+    asked: list[bool] = []
+
+    def make_room() -> bool:
+        if not asked:
+            driver_of(database.writer).execute("PRAGMA max_page_count = 100000")
+        asked.append(True)
+        return len(asked) == 1
+
+    store = Store(tmp_path / "small.sqlite3", clock=Clock(), on_full=make_room)
+    store.open()
+    database = store._database
+    assert database is not None
+    store.write(lambda ledger: ledger.connection.exec_driver_sql("PRAGMA max_page_count = 60").close()).result(10)
+
+    assert store.write(remember("b", "x" * 1_000_000)).result(10)
+    store.write(lambda ledger: ledger.connection.exec_driver_sql("PRAGMA max_page_count = 400").close()).result(10)
+    error = store.write(remember("c", "x" * 9_000_000)).exception(10)
+
+    assert isinstance(error, StoreError)
+    assert error.code == "full"
+    assert len(asked) == 2
     store.close(Deadline(10))
 
 

@@ -1,0 +1,93 @@
+"""What a command shows of a task: how it goes on standard error, what it brought on standard output."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blocks_worker.cli.output import printable
+from blocks_worker.observability.redact import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from blocks_worker.artifacts import DownloadedArtifact
+    from blocks_worker.client.events import TaskEvent
+
+
+@contextlib.contextmanager
+def progress_shown(title: str) -> Iterator[Callable[[TaskEvent], None]]:
+    """Yield what shows a progress event: a moving line on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda event: click.echo(said(event), err=True) if event.message else None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status(title) as status:
+        yield lambda event: status.update(escape(f"{title}: {said(event)}"))
+
+
+def said(event: TaskEvent) -> str:
+    """Return what a progress event says, in one line."""
+    done = f"{event.progress:.0%}" if event.progress else ""
+    return one_line(" ".join(word for word in (done, event.message or event.state or "") if word))
+
+
+def print_artifacts(artifacts: list[DownloadedArtifact]) -> None:
+    """Print what is text; other bytes only where no person would read them."""
+    for number, artifact in enumerate(artifacts, 1):
+        text = _text(artifact)
+        if text is not None:
+            click.echo(printable(text) if sys.stdout.isatty() else text)
+        elif sys.stdout.isatty():
+            click.echo(
+                f"artifact {number} is {one_line(artifact.mime_type)}, {len(artifact.data)} bytes: use --save DIR",
+                err=True,
+            )
+        else:
+            sys.stdout.buffer.write(artifact.data)
+
+
+def _text(artifact: DownloadedArtifact) -> str | None:
+    try:
+        text = artifact.data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def outcome(event: TaskEvent, artifacts: list[DownloadedArtifact]) -> dict[str, Any]:
+    """Return how a task ended and what it brought, for JSON."""
+    found = {
+        "taskId": event.task_id,
+        "state": event.state,
+        "error": event.error,
+        "errorCode": event.error_code,
+        "reason": event.reason,
+        "artifacts": [_described(artifact) for artifact in artifacts],
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _described(artifact: DownloadedArtifact) -> dict[str, Any]:
+    text = _text(artifact)
+    content = {"data": base64.b64encode(artifact.data).decode()} if text is None else {"text": text}
+    return {"fileName": artifact.file_name, "mimeType": artifact.mime_type, "size": len(artifact.data), **content}
+
+
+def event_line(event: TaskEvent) -> str:
+    """Return one event of any type in one line."""
+    ref = event.artifact_ref
+    if ref is not None:
+        text = f"{ref.file_name or '(no name)'} {ref.mime_type} {ref.size} bytes"
+    elif event.type == "progress":
+        text = said(event)
+    else:
+        told = (event.state, event.status, event.message, event.error or event.reason)
+        text = " ".join(word for word in told if word)
+    return one_line(f"{event.type} {text}".rstrip())

@@ -1,0 +1,34 @@
+"""What a session needs of the client that it belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from blocks_worker.artifacts import FileReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blocks_worker.client.callbacks import CallbackPool
+    from blocks_worker.client.events import TaskEvent
+    from blocks_worker.client.session import TaskSession
+    from blocks_worker.concurrency import Clock
+
+
+class SessionOwner(FileReader, Protocol):
+    """Be the client of a session, as far as the session needs it."""
+
+    pool: CallbackPool
+    clock: Clock
+
+    def stop_task(self, task_id: str, *, reason: str | None, terminated: bool) -> bool:
+        """Ask the hub that a task stop; tell whether it still ran."""
+
+    def read_token(self, task_id: str) -> str:
+        """Return a grant to read the task's channel."""
+
+    def stored_events(self, task_id: str, after: int) -> Iterator[TaskEvent]:
+        """Return what the hub stored of a task after a sequence number."""
+
+    def forget(self, session: TaskSession) -> None:
+        """Route nothing to this session any more."""

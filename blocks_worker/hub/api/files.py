@@ -1,0 +1,166 @@
+"""The doors of files: ask for an upload, send the bytes once, have it confirmed, read by range."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+from blocks_worker.hub.api.batches import written
+from blocks_worker.hub.api.calls import Answer, Door, StreamedAnswer
+from blocks_worker.hub.files import Incoming, pieces_of
+from blocks_worker.hub.problems import RefusalError, not_found
+from blocks_worker.protocol import codec
+from blocks_worker.protocol.files import ConfirmUpload, RequestUpload
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator
+    from concurrent.futures import Executor
+    from typing import BinaryIO
+
+    from blocks_worker.hub.api.calls import Call
+    from blocks_worker.hub.auth.guard import Guard
+    from blocks_worker.hub.file_service import FileService
+    from blocks_worker.hub.files import FileStore
+    from blocks_worker.hub.store.files import FileRecord
+    from blocks_worker.hub.store.store import Store
+    from blocks_worker.hub.task_service import Consumer, Holder
+
+T = TypeVar("T")
+
+_OK, _PARTIAL, _TIMEOUT, _NO_SUCH_RANGE = 200, 206, 408, 416
+_NOT_AS_SAID = 422
+_RANGE = re.compile(r"bytes=(\d{0,16})-(\d{0,16})\Z", re.ASCII)
+_MIME = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w.-]+=[\w.-]+)*\Z", re.ASCII)
+#: What keeps a browser from doing anything with a file but saving it.
+_HARMLESS = (
+    ("x-content-type-options", "nosniff"),
+    ("content-security-policy", "sandbox; default-src 'none'"),
+    ("cache-control", "private, no-store"),
+)
+
+
+class FileDoors:
+    """Serve files; every touch of the disk is the executor's, so that the loop is never held."""
+
+    def __init__(
+        self, *, store: Store, service: FileService, disk: FileStore, guard: Guard, executor: Executor
+    ) -> None:
+        self._store = store
+        self._service = service
+        self._disk = disk
+        self._guard = guard
+        self._executor = executor
+
+    def doors(self) -> list[Door]:
+        """Return the endpoints."""
+        return [
+            Door("POST", "/api/v1/files/request-upload", self.request),
+            Door("PUT", "/api/v1/files/uploads/{token}", self.receive, streams=True),
+            Door("POST", "/api/v1/files/confirm-upload", self.confirm),
+            Door("GET", "/api/v1/files/{file_id}", self.read),
+        ]
+
+    async def request(self, call: Call) -> Answer:
+        """Give out the address for the bytes of one file."""
+        request = codec.decode(RequestUpload, call.body)
+        who: Consumer | Holder
+        if request.role == "provider-output":
+            who = self._guard.holder(call.bearer)
+        else:
+            who = self._guard.consumer(call.bearer)
+        offer = await written(self._store, lambda ledger: self._service.request(ledger, who, request))
+        return Answer(_OK, codec.encode(offer))
+
+    async def receive(self, call: Call) -> Answer:
+        """Take the bytes of a file in; who knows the address may send them, once."""
+        record = await written(self._store, lambda ledger: self._service.take_upload(ledger, call.path["token"]))
+        said = call.headers.get("content-length")
+        if said is not None and said != str(record.size):
+            text = f"{said[:20]} bytes are announced where {record.size} were said: ask for another upload"
+            raise RefusalError(_NOT_AS_SAID, "NotAsSaid", text, details={"reason": "size"})
+        incoming = await self._do(lambda: self._disk.receive(record.id, size=record.size, sha256=record.sha256))
+        try:
+            sha256 = await self._write(call, record, incoming)
+        finally:
+            await self._do(incoming.abandon)
+        await written(self._store, lambda ledger: self._service.received(ledger, record, sha256))
+        return Answer(_OK, codec.encode({"uploadId": record.id}))
+
+    async def confirm(self, call: Call) -> Answer:
+        """Say whether all of a file is there."""
+        who = self._guard.either(call.bearer)
+        asked = codec.decode(ConfirmUpload, call.body)
+        done = self._store.read(lambda ledger: self._service.confirm(ledger, who, asked.upload_id))
+        return Answer(_OK, codec.encode(done))
+
+    async def read(self, call: Call) -> StreamedAnswer:
+        """Hand a file out, whole or in part, to be saved and nothing else."""
+        who = self._guard.either(call.bearer)
+        record = self._store.read(lambda ledger: self._service.readable(ledger, who, call.path["file_id"]))
+        first, length, status = _wanted(call.headers.get("range"), record.size)
+        file = await self._do(lambda: self._disk.open(record.id))
+        if file is None:
+            raise not_found()
+        headers = (*_described(record), ("content-length", str(length)))
+        if status == _PARTIAL:
+            headers = (*headers, ("content-range", f"bytes {first}-{first + length - 1}/{record.size}"))
+        return StreamedAnswer(status, headers, self._pieces(file, first, length))
+
+    async def _write(self, call: Call, record: FileRecord, incoming: Incoming) -> str:
+        async with contextlib.aclosing(call.pieces()) as pieces:
+            async for piece in pieces:
+                if self._service.is_late(record):
+                    raise RefusalError(_TIMEOUT, "BodyTimeout", "the file did not come in time")
+                await self._do(lambda piece=piece: incoming.write(piece))  # type: ignore[misc]
+        return await self._do(incoming.finish)
+
+    async def _pieces(self, file: BinaryIO, first: int, length: int) -> AsyncGenerator[bytes, None]:
+        try:
+            pieces = pieces_of(file, first, length)
+            while (piece := await self._do(lambda: _next(pieces))) is not None:
+                yield piece
+        finally:
+            file.close()
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _next(pieces: Iterator[bytes]) -> bytes | None:
+    return next(pieces, None)
+
+
+def _wanted(asked: str | None, size: int) -> tuple[int, int, int]:
+    """Return first byte, length and status; a range in another form than ``bytes=a-b`` is not heeded.
+
+    Raises:
+        RefusalError: 416, the range lies behind the end.
+    """
+    found = _RANGE.match(asked or "")
+    if found is None or found.groups() == ("", ""):
+        return 0, size, _OK
+    low, high = found.groups()
+    first = int(low) if low else max(0, size - int(high))
+    last = min(int(high), size - 1) if low and high else size - 1
+    if first > last:
+        if low and high and int(low) > int(high):
+            return 0, size, _OK
+        headers = (("content-range", f"bytes */{size}"),)
+        raise RefusalError(_NO_SUCH_RANGE, "NoSuchRange", f"the file has {size} bytes", headers=headers)
+    return first, last - first + 1, _PARTIAL
+
+
+def _described(record: FileRecord) -> tuple[tuple[str, str], ...]:
+    """Return the headers that say what the file is; nothing of the sender's stands in them as it came."""
+    mime_type = record.mime if _MIME.match(record.mime) else "application/octet-stream"
+    name = "" if record.name is None else f"; filename*=UTF-8''{quote(record.name[:255], safe='', errors='replace')}"
+    return (
+        ("content-type", mime_type),
+        ("content-disposition", f"attachment{name}"),
+        ("accept-ranges", "bytes"),
+        ("etag", f'"{record.sha256}"'),
+        *_HARMLESS,
+    )

@@ -1,0 +1,73 @@
+"""A task is joined from another process, while it runs and after its end."""
+
+import json
+import signal
+from collections.abc import Callable
+
+from acceptance.conftest import World
+from support import wait_until
+
+from blocks_worker.client.client import TaskClient
+
+Open = Callable[[], TaskClient]
+
+SCRIPT = """
+import sys
+from blocks_worker import TaskClient
+with TaskClient.create("free") as client, client.connect(task_id=sys.argv[1]) as session:
+    print("joined", session.state, flush=True)
+    print(session.wait_for_terminal(60).state, session.text())
+"""
+
+
+def test_attach_while_it_runs_and_after_the_end(world: World, client: Open) -> None:
+    """[A-10] Another process joins a running task, another one after the end; both see the whole of it."""
+    world.hub()
+    world.worker("handlers:hold")
+    task_id = client().send_message(agent_name="hold", request_parts="x").task_id
+    wait_until(lambda: world.notes("start"), what="the run")
+
+    running = world.start("python", "-c", SCRIPT, task_id)
+    watching = world.start("blocks", "watch", task_id, "--json")
+    running.wait_for("joined running")
+    watching.wait_for('"state": "running"')
+    world.open_gate()
+
+    assert (running.process.wait(20), watching.process.wait(20)) == (0, 0)
+    assert running.text().splitlines()[-1] == "completed done: x"
+    live = [json.loads(line) for line in watching.text().splitlines()]
+
+    later = world.run("python", "-c", SCRIPT, task_id)
+    past = world.run("blocks", "watch", task_id, "--json")
+
+    assert later.stdout.splitlines() == ["joined completed", "completed done: x"], later.stderr
+    assert [json.loads(line) for line in past.stdout.splitlines()] == live
+    assert [event["type"] for event in live] == ["progress", "artifact", "terminal"]
+
+
+def test_watch(world: World, client: Open) -> None:
+    """`blocks watch` prints a line an event, tells by its exit code how the task ended, and leaves it alone."""
+    world.hub()
+    world.worker("handlers:hold")
+    session = client().send_message(agent_name="hold", request_parts="x")
+    wait_until(lambda: world.notes("start"), what="the run")
+    left = world.start("blocks", "watch", session.task_id)
+    left.wait_for("progress running")
+    left.process.send_signal(signal.SIGINT)
+
+    assert left.process.wait(20) == 130
+    assert session.state == "running"
+
+    watching = world.start("blocks", "watch", session.task_id)
+    watching.wait_for("progress running")
+    session.cancel("enough")
+
+    assert watching.process.wait(20) == 1
+    assert watching.text().splitlines()[1:] == [
+        "cancel_requested enough",
+        "artifact (no name) text/plain 9 bytes",
+        "terminal canceled enough",
+        f"blocks: task {session.task_id} canceled: enough",
+    ]
+    unknown = world.run("blocks", "watch", "nothing")
+    assert (unknown.returncode, unknown.stderr) == (1, "blocks: [RPC] no such task\n")

@@ -1,0 +1,97 @@
+"""The one who asks the hub for all sessions: what it does when the answer does not come."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from support import wait_until
+
+from blocks_worker.client.callbacks import CallbackPool
+from blocks_worker.client.session import TaskSession
+from blocks_worker.client.subscriptions import Subscriptions
+from blocks_worker.concurrency import Clock, Deadline, Entropy
+from blocks_worker.controlplane.api import ItemResult
+from blocks_worker.errors import HubUnavailableError
+from blocks_worker.protocol.tasks import EventsAnswer, EventsQuery, TaskRow
+from blocks_worker.transports.memory import MemoryBus, MemoryTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+TASKS = 300
+#: Tasks in one answer that this hub gets through.
+MOST = 40
+
+
+class Owner:
+    """Be the client of sessions, and the hub that it asks."""
+
+    def __init__(self) -> None:
+        self.pool = CallbackPool()
+        self.clock = Clock()
+        self.asked: list[int] = []
+        self.subscriptions = Subscriptions(
+            open_transport=lambda: MemoryTransport(MemoryBus(), producer="p", clock=self.clock),
+            channel=lambda: "session.one",
+            ask=self.ask,
+            billing_mode="free",
+            clock=self.clock,
+            entropy=Entropy(),
+        )
+
+    def ask(self, queries: Sequence[EventsQuery]) -> list[ItemResult[EventsAnswer]]:
+        """Answer that all is over, or fail as when the answer is too large."""
+        self.asked.append(len(queries))
+        if len(queries) > MOST:
+            raise HubUnavailableError("test://hub", "the answer is larger than it may be", sent=True)
+        return [ItemResult(200, ended(query.task_id), None) for query in queries]
+
+    def forget(self, session: TaskSession) -> None:
+        """Route nothing to it any more."""
+        self.subscriptions.forget(session)
+
+
+def ended(task_id: str) -> EventsAnswer:
+    """Return the ledger's answer for a task that is over."""
+    row = TaskRow(
+        task_id=task_id,
+        agent_name="echo",
+        owner="o",
+        state="completed",
+        created_time=1,
+        updated_time=1,
+        attempt=1,
+        epoch=1,
+        last_n=0,
+    )
+    terminal: dict[str, Any] = {"type": "terminal", "taskId": task_id, "epoch": 1, "seq": 1, "state": "completed"}
+    return EventsAnswer(task=row, events=[msgspec.Raw(msgspec.json.encode(terminal))])
+
+
+@pytest.fixture
+def owner() -> Iterator[Owner]:
+    """Give a client that listens."""
+    made = Owner()
+    made.subscriptions.open()
+    yield made
+    made.subscriptions.close(Deadline(5))
+    made.pool.stop()
+
+
+def test_a_question_that_is_too_large_is_asked_in_parts(owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
+    """After each failure about half as many tasks, until an answer comes; then more again. The log says it once."""
+    sessions = [TaskSession(owner, f"t{number}", poll=0.01) for number in range(TASKS)]  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        for session in sessions:
+            owner.subscriptions.add(session)
+            owner.subscriptions.watch(session)
+        wait_until(lambda: all(session.is_closed for session in sessions), 20, "every end is known")
+
+    failures = [asked for asked in owner.asked if asked > MOST]
+    assert failures
+    assert max(asked for asked in owner.asked if asked <= MOST) > 1
+    warnings = [record for record in caplog.records if record.message == "client_poll_failed"]
+    assert 1 <= len(warnings) <= len(failures)
