@@ -18,7 +18,7 @@ from blocks_worker.protocol.cards import check_card, load_card
 from blocks_worker.runtime.options import AgentInstanceOptions
 
 if TYPE_CHECKING:
-    from blocks_worker.cli.run import Flags
+    from blocks_worker.cli.flags import Flags
 
 CARD_FILE = "agent-card.json"
 _USUAL_HANDLER = "echo"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import click
 
 from blocks_worker import __version__
 from blocks_worker.cli.exits import Exit, exit_of_worker
+from blocks_worker.cli.flags import Flags
 from blocks_worker.cli.output import end_with
 from blocks_worker.cli.signals import Signals
 from blocks_worker.errors import BlocksError
@@ -26,22 +26,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _PROGRAM = "blocks-run"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flags:
-    """What the command line says; None leaves it to the environment, the card or the registry."""
-
-    handler: str | None
-    registry: Path | None
-    card: Path | None
-    concurrency: int | None
-    instance_id: str | None
-    drain_timeout: float | None
-    log_level: str | None
-    log_format: str | None
-    no_local: bool
-    check: bool
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
