@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.errors import ConfigurationError
-from blocks_worker.processes import is_alive
+from blocks_worker.processes import is_alive, keep_from_children
 from blocks_worker.protocol.leases import Process
 
 if TYPE_CHECKING:
@@ -148,13 +148,19 @@ class StateFolder:
             os.close(handle)
             return False
         self._lock = handle
+        keep_from_children(self)
         return True
 
     def unlock(self) -> None:
         """Give the lock back."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def leave_to_parent(self) -> list[int]:
+        """Give up the lock: it belongs to the open file, which a forked child shares and may outlive us with."""
+        lock, self._lock = self._lock, None
+        return [] if lock is None else [lock]
 
     def _create(self, name: str, text: str) -> None:
         """Write a secret once: of two who try together one wins, and both read the winner's."""

@@ -24,7 +24,7 @@ from blocks_worker.hub.store import agents
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import Consumer, Reply, TaskService
-from blocks_worker.protocol.codec import decode_trusted, encode
+from blocks_worker.protocol.codec import MAX_BODY, decode_trusted, encode
 from blocks_worker.protocol.leases import (
     Claim,
     ClaimAnswer,
@@ -235,6 +235,7 @@ class InProcessLogin:
         cut: nothing reaches the hub.
         lose_replies: so many next calls are carried out, but their answers are lost.
         refuse: raised by the next connect.
+        max_body: bytes of a batch over which the hub refuses it whole.
     """
 
     def __init__(self, hub: LedgerInProcess, *, agent: str = "echo", instance: str = "one", slots: int = 1) -> None:
@@ -246,6 +247,7 @@ class InProcessLogin:
         self.cut = threading.Event()
         self.lose_replies = 0
         self.refuse: BaseException | None = None
+        self.max_body = MAX_BODY
         self.connects = 0
         self.calls: list[tuple[str, int]] = []
         self.beats: list[Heartbeat] = []
@@ -333,6 +335,8 @@ class InProcessLogin:
 
     def _batch(self, what: str, items: Sequence[Any], verb: Callable[..., Reply], kind: type[T]) -> list[ItemResult[T]]:
         self._reach(what, len(items))
+        if len(encode(items)) > self.max_body:
+            raise RpcError("the body is too large", code="InvalidInput", status=413)
         holder = self._holder()
         # Through wire bytes, as they would travel.
         copies = [decode_trusted(type(item), encode(item)) for item in items]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blocks_worker.artifacts import DownloadedArtifact
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.display import outcome, print_artifacts, progress_shown
 from blocks_worker.cli.exits import Exit
@@ -65,16 +66,29 @@ def send(
         request = _parts(text, parts, files)
         with TaskClient.create(billing_mode) as client, client.send_message(agent, request) as session:
             event = _wait(session, timeout)
-            artifacts = [session.download_artifact(ref) for ref in session.list_artifacts()]
             saved = [] if save is None else session.save_artifacts(save)
+            # What is saved and not shown may be larger than memory, and nothing is fetched twice.
+            artifacts = _fetched(session) if save is None else _read_again(session, saved) if as_json else []
     if as_json:
         click.echo(json.dumps(outcome(event, artifacts), indent=2))
-    elif save is None:
+    else:
         print_artifacts(artifacts)
     for path in saved:
         click.echo(f"saved {one_line(str(path))}", err=True)
     if event.state != _COMPLETED:
         end_with(Exit.FAILED, f"task {event.task_id} {event.state}: {event.error or event.reason or 'no reason given'}")
+
+
+def _fetched(session: TaskSession) -> list[DownloadedArtifact]:
+    return [session.download_artifact(ref) for ref in session.list_artifacts()]
+
+
+def _read_again(session: TaskSession, saved: list[Path]) -> list[DownloadedArtifact]:
+    """Return the artifacts as they were just saved."""
+    return [
+        DownloadedArtifact(path.read_bytes(), ref.mime_type, ref.file_name)
+        for ref, path in zip(session.list_artifacts(), saved, strict=True)
+    ]
 
 
 def _parts(text: str | None, named: list[tuple[str, str]], files: tuple[Path, ...]) -> list[Any]:

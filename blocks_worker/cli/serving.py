@@ -20,7 +20,7 @@ from blocks_worker.observability.redact import one_line
 from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from blocks_worker.cli.signals import Signals
     from blocks_worker.config import WorkerConfig
@@ -162,9 +162,7 @@ class Serving:
             self._happened.put(("drained", None))
 
     def _on_drained(self, _detail: None) -> Exit:
-        counters = self._known().counters
-        counts = ", ".join(f"{counters.get(name, 0)} {word}" for name, word in _COUNTED.items())
-        self._say(f"drained: {counts}")
+        self._say(drained(self._known().counters))
         return Exit.OK
 
     def _on_ended(self, _detail: None) -> Exit | None:
@@ -198,3 +196,11 @@ class Serving:
     @staticmethod
     def _say(text: Any) -> None:
         click.echo(f"[agent] {one_line(str(text))}")
+
+
+def drained(counters: Mapping[str, int]) -> str:
+    """Return what is said at the end of a worker: how its runs ended, and of how many the hub has not heard."""
+    counts = ", ".join(f"{counters.get(name, 0)} {word}" for name, word in _COUNTED.items())
+    unheard, spooled = counters.get("outcomes_unheard", 0), counters.get("outcomes_spooled", 0)
+    rest = f"; {unheard} of them unheard by the hub, {spooled} kept in the spool for the next start" if unheard else ""
+    return f"drained: {counts}{rest}"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
     from blocks_worker.hub.store.records import Candidate, InstanceRecord, TaskRecord
 
+#: A restart goes on so far above the last number that was saved: a minute's worth, should saving have failed for long.
+SEQUENCE_MARGIN = 60_000_000
 #: Largest control message as it travels, in bytes: it fits the network's limit with the envelope round it.
 MAX_CONTROL = 20 * 1024
 
@@ -24,7 +26,12 @@ class Bell:
     def __init__(self, steady: SteadyClock, secret: bytes) -> None:
         self._steady = steady
         self._secret = secret
-        self._sequence = 0
+        #: Number of the last message: microseconds of the hub's time, or above.
+        self.sequence = 0
+
+    def go_on_after(self, saved: int) -> None:
+        """Number above what an earlier hub said, even if its clock was ahead of ours: lower ones are replays."""
+        self.sequence = saved + SEQUENCE_MARGIN
 
     def offer(self, ledger: Ledger, to: Candidate, row: TaskRecord, start: bytes | None) -> None:
         """Offer a task; its input travels along when it is short enough."""
@@ -46,8 +53,8 @@ class Bell:
         self._ring(ledger, to, message)
 
     def _ring(self, ledger: Ledger, to: Candidate | InstanceRecord, message: ControlMessage) -> bool:
-        self._sequence = max(self._sequence + 1, self._steady.now_ms() * 1000)
-        signed = encode(sign(encode(message), self._sequence, message_key(self._secret, to.incarnation)))
+        self.sequence = max(self.sequence + 1, self._steady.now_ms() * 1000)
+        signed = encode(sign(encode(message), self.sequence, message_key(self._secret, to.incarnation)))
         if len(signed) > MAX_CONTROL:
             return False
         ledger.outbox.append(Publication(control_channel(to.agent_id), signed, to.billing_mode))

@@ -53,7 +53,7 @@ FILES = "files"
 FILE_THREADS = 4
 #: Seconds between two sweeps: a worker that was killed on this host is noticed within two of them.
 SWEEP = 0.5
-#: Sweeps between two savings of what was published.
+#: Sweeps between two savings of what was published, and of the number of the last control message.
 SAVE_EVERY = 2
 #: Sweeps between two looks for files that nobody needs.
 PURGE_FILES_EVERY = 4
@@ -111,7 +111,8 @@ class Core:
         self._disk = FileStore(config.state_dir / FILES)
         self._files = FileService(steady=self._steady, entropy=entropy, admits=self._room.admits)
         self._file_threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="hub-files")
-        self._saved_seq = 0
+        #: What was saved last: the place of the newest published event, the number of the last control message.
+        self._saved = (0, 0)
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
 
     async def open(self, stack: AsyncExitStack, local_key: str, deadline: Callable[[], Deadline]) -> None:
@@ -122,10 +123,11 @@ class Core:
         self._room.look()
         self.store.open()
         stack.callback(lambda: self.store.close(deadline()))
+        self._tasks.bell.go_on_after(self.store.read(Ledger.rung))
         await written(self.store, lambda ledger: self._let_in(ledger, local_key))
         stack.callback(self._file_threads.shutdown)
         self.publisher.start(asyncio.get_running_loop())
-        stack.push_async_callback(self._save_published)
+        stack.push_async_callback(self._save_numbers)
         await self._start_network()
         stack.push_async_callback(self.network.stop)
         await self._republish()
@@ -169,7 +171,7 @@ class Core:
             try:
                 await written(self.store, self._sweeper.sweep)
                 if turn % SAVE_EVERY == 0:
-                    await self._save_published()
+                    await self._save_numbers()
                 if turn % PURGE_FILES_EVERY == 0:
                     await self._purge_files()
             except StoreError as error:
@@ -218,11 +220,19 @@ class Core:
             await loop.run_in_executor(self._file_threads, self._disk.remove, keys)
             await written(self.store, lambda ledger: self._files.end_purge(ledger, keys))
 
-    async def _save_published(self) -> None:
-        seq = self.publisher.published_seq
-        if seq > self._saved_seq:
-            await written(self.store, lambda ledger: ledger.save_published(seq))
-            self._saved_seq = seq
+    async def _save_numbers(self) -> None:
+        """Save how far the publisher and the bell have come."""
+        numbers = self.publisher.published_seq, self._tasks.bell.sequence
+        if numbers != self._saved:
+            await written(self.store, partial(_saved, numbers=numbers))
+            self._saved = numbers
+
+
+def _saved(ledger: Ledger, numbers: tuple[int, int]) -> None:
+    published, rung = numbers
+    if published:
+        ledger.save_published(published)
+    ledger.save_rung(rung)
 
 
 def _in_address(host: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blocks_worker.protocol.tasks import MAX_SECONDS
+
 if TYPE_CHECKING:
     from blocks_worker.hub.store.records import TaskRecord
 
@@ -36,7 +38,8 @@ def due_running(row: TaskRecord, leased_at: int) -> int | None:
 
 def runtime_end(row: TaskRecord, leased_at: int) -> int:
     """Return when the hub ends a run that its worker did not end."""
-    return leased_at + int(row.max_runtime * 1000) + RUNTIME_MARGIN_MS
+    # A row of an older hub may hold more than any clock can count.
+    return leased_at + int(min(row.max_runtime, MAX_SECONDS) * 1000) + RUNTIME_MARGIN_MS
 
 
 def expired_by(row: TaskRecord, now: int) -> str | None:

@@ -31,7 +31,7 @@ def gone(row: InstanceRecord | None) -> Reply | None:
     if row is None:
         return incarnation_unknown()
     state = InstanceState(row.state)
-    if state in {InstanceState.SUPERSEDED, InstanceState.QUARANTINED}:
+    if state is InstanceState.SUPERSEDED:
         return problem(410, "Superseded", "a newer process runs under this instance name")
     return incarnation_unknown() if state in INSTANCE_GONE else None
 
@@ -53,7 +53,8 @@ class Reports:
         if row is None or not _is_his(row, holder, item.epoch):
             return self._no_lease(ledger, holder, item, row)
         if row.state == State.OFFERED.value:
-            self._turns.claim(ledger, row, holder.incarnation)
+            if not self._turns.claim(ledger, row, holder.incarnation):
+                return self._no_lease(ledger, holder, item, ledger.task(row.id))
             row = ledger.task(row.id) or row
         return Reply(200, self._lease(ledger, holder, item, row))
 
@@ -124,7 +125,9 @@ class Reports:
         holes = item.outcome is not None and item.outcome.last_n != last_n
         if holes and not row.is_held:
             return report_answer(422, row, expected_n=row.last_n + 1)
-        if new and ledger.append(row, holder.incarnation, new, self._turns.now_ms()):
+        if new:
+            if not ledger.append(row, holder.incarnation, new, self._turns.now_ms()):
+                return _replay(ledger.task(row.id) or row, item)
             row = row._replace(last_n=last_n)
         if holes:
             return report_answer(422, row, expected_n=row.last_n + 1)
@@ -132,11 +135,13 @@ class Reports:
 
     def _end(self, ledger: Ledger, holder: Holder, item: Report, row: TaskRecord) -> Reply:
         if item.outcome is not None:
-            self._turns.outcome(ledger, row, holder.incarnation, item.outcome)
+            done = self._turns.outcome(ledger, row, holder.incarnation, item.outcome)
         elif item.release:
-            self._turns.release(ledger, row, holder.incarnation)
+            done = self._turns.release(ledger, row, holder.incarnation)
         else:
             return report_answer(200, row)
+        if not done:
+            return _replay(ledger.task(row.id) or row, item)
         self._dispatch.route(ledger, row.agent)
         return report_answer(200, ledger.task(row.id) or row)
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import uvicorn
 
 from blocks_worker.errors import ConfigurationError
+from blocks_worker.processes import keep_from_children
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
     from blocks_worker.config import HubConfig
     from blocks_worker.hub.app import Entry
@@ -41,7 +43,15 @@ class Server(uvicorn.Server):
             if not isinstance(cause, OSError):
                 raise ConfigurationError("the HTTP server did not start") from error
             return cause
+        keep_from_children(self)
         return None
+
+    def leave_to_parent(self) -> Iterator[int]:
+        """Give up the sockets it listens on, and those of its connections, to whoever forked this process."""
+        for server in self.servers:
+            yield from [each.fileno() for each in server.sockets]
+        for connection in self.server_state.connections:
+            yield connection.transport.get_extra_info("socket").fileno()
 
     def end(self) -> None:
         """Leave the main loop at its next turn."""

@@ -14,10 +14,10 @@ from blocks_worker.hub.file_service import file_ids, without_file_ids
 from blocks_worker.hub.store import files
 from blocks_worker.hub.store.records import AgentFacts, TaskRecord
 from blocks_worker.protocol.channels import TASK, check_name, task_channel
-from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.codec import MAX_BODY, encode
 from blocks_worker.protocol.control import StartBody
 from blocks_worker.protocol.lifecycle import State
-from blocks_worker.protocol.tasks import SubmitAnswer, SubmitTask
+from blocks_worker.protocol.tasks import MAX_SECONDS, SubmitAnswer, SubmitTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +105,9 @@ class Submits:
     ) -> TaskRecord:
         now = self._steady.now_ms()
         start = _start(consumer, request)
+        if len(start) > MAX_BODY:
+            text = f"the input is {len(start)} bytes with its head: a worker takes {MAX_BODY}; send a file instead"
+            raise RefusedError(problem(413, "InvalidInput", text, {"reason": "too_large"}))
         row = TaskRecord(
             id=request.task_id or self._entropy.uuid7(now),
             owner=consumer.owner,
@@ -124,7 +127,7 @@ class Submits:
             last_n=0,
             digest=_digest(start),
             outcome_digest=None,
-            max_runtime=request.max_runtime or float(agent.max_running_time_sec),
+            max_runtime=request.max_runtime or float(min(agent.max_running_time_sec, MAX_SECONDS)),
             deadline=request.deadline,
             queue_until=None if request.queue_ttl is None else now + int(request.queue_ttl * 1000),
             offer_until=None,

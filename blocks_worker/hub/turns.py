@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.answers import shown
 from blocks_worker.hub.due import RETENTION_MS, due_offered, due_queued, due_running
-from blocks_worker.protocol.lifecycle import State
+from blocks_worker.protocol.codec import fitting
+from blocks_worker.protocol.leases import MAX_ERROR
+from blocks_worker.protocol.lifecycle import FORCED, State
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
@@ -100,9 +102,10 @@ class Turns:
         values: dict[str, Any] = {"to": State.CANCELLED.value if cancelled else to.value, "why": outcome.reason}
         values |= {"fault": None, "fault_code": None}
         if cancelled:
-            values["why"] = row.reason or outcome.reason
+            values["why"] = FORCED if outcome.reason == FORCED else row.reason or outcome.reason
         elif to is State.FAILED:
-            values |= {"fault": outcome.error, "fault_code": outcome.error_code or "handler_error"}
+            error = None if outcome.error is None else fitting(outcome.error, MAX_ERROR)
+            values |= {"fault": error, "fault_code": outcome.error_code or "handler_error"}
         values |= {"now": now, "purge": now + RETENTION_MS, "n": outcome.last_n, "said": outcome.digest}
         return ledger.outcome(row, by, values) and self._said_end(ledger, row.id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -125,6 +126,18 @@ def _check_keys(data: bytes) -> None:
         raise
     except (ValueError, RecursionError) as error:
         raise InvalidMessageError("not_json", f"is not JSON: {error}") from error
+
+
+def fitting(text: str, limit: int) -> str:
+    """Return the text without what JSON cannot carry, cut to `limit` bytes as JSON, its quotes aside."""
+    # No character takes less than a byte: the rest of a huge text is not even looked at.
+    clean = (
+        text[: limit + 1].encode("utf-8", errors="replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )
+    if len(encode(clean)) <= limit + len('""'):
+        return clean
+    most = limit + len('""') - len("…".encode())
+    return clean[: bisect_right(range(len(clean)), most, key=lambda end: len(encode(clean[:end]))) - 1] + "…"
 
 
 def splice(head: dict[str, Any], body: bytes) -> bytes:

@@ -8,7 +8,10 @@ import msgspec
 
 from blocks_worker.protocol.codec import Wire
 from blocks_worker.protocol.control import PROTOCOL_VERSION, Epoch, StartTask
-from blocks_worker.protocol.tasks import BillingMode, Delivery
+from blocks_worker.protocol.tasks import MAX_REASON, MAX_SECONDS, BillingMode, Delivery
+
+#: Longest error text that is kept of a run, in bytes as JSON: with it the terminal event fits one envelope.
+MAX_ERROR = 8 * 1024
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 
@@ -32,7 +35,7 @@ class Process(Wire):
     """Which process an instance lives in, so that a hub on the same host sees it die."""
 
     host: str
-    pid: int
+    pid: Annotated[int, msgspec.Meta(ge=1, le=2**31)]
     #: When the process started, in the host's own units: with the pid it names one process.
     started: str
 
@@ -49,9 +52,9 @@ class ConnectRequest(Wire):
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1
     expected_instances: _Count = 1
     max_pending_backlog: _Count = 10_000
-    max_running_time_sec: Annotated[int, msgspec.Meta(ge=1)] = 3600
+    max_running_time_sec: Annotated[int, msgspec.Meta(ge=1, le=MAX_SECONDS)] = 3600
     delivery: Delivery = "at_least_once"
-    started_at: int = 0
+    started_at: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
     protocol_versions: list[str] = msgspec.field(default_factory=lambda: [PROTOCOL_VERSION])
     preferred_protocol_version: str = PROTOCOL_VERSION
     sdk_language: str = "python"
@@ -171,7 +174,7 @@ class Outcome(Wire):
     digest: Annotated[str, msgspec.Meta(min_length=16, max_length=128)]
     error: Annotated[str, msgspec.Meta(max_length=16_384)] | None = None
     error_code: Annotated[str, msgspec.Meta(max_length=64)] | None = None
-    reason: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)] | None = None
 
 
 class Report(Wire):

@@ -55,6 +55,8 @@ SHOWN = {
     State.CANCELLED: "canceled",
     State.EXPIRED: "failed",
 }
+#: Why a cancelled task ended whose handler did not return within its grace, whoever ends it.
+FORCED = "forced"
 SHOWN_TERMINAL = frozenset({"completed", "failed", "canceled"})
 
 
@@ -186,7 +188,6 @@ class InstanceState(str, Enum):
     STOPPED = "stopped"
     LOST = "lost"
     SUPERSEDED = "superseded"
-    QUARANTINED = "quarantined"
 
 
 class InstanceTurn(str, Enum):
@@ -199,12 +200,9 @@ class InstanceTurn(str, Enum):
     BEAT = "beat"
     SILENT = "silent"
     SUPERSEDE = "supersede"
-    FLAP = "flap"
 
 
-INSTANCE_GONE = frozenset(
-    {InstanceState.STOPPED, InstanceState.LOST, InstanceState.SUPERSEDED, InstanceState.QUARANTINED}
-)
+INSTANCE_GONE = frozenset({InstanceState.STOPPED, InstanceState.LOST, InstanceState.SUPERSEDED})
 
 _I, _T = InstanceState, InstanceTurn
 
@@ -224,7 +222,6 @@ INSTANCE_RULES: dict[tuple[InstanceState, InstanceTurn], InstanceState] = {
     (_I.SUSPECT, _T.STOP): _I.STOPPED,
     (_I.SUSPECT, _T.SILENT): _I.LOST,
     **{(state, _T.SUPERSEDE): _I.SUPERSEDED for state in (_I.REGISTERING, _I.READY, _I.DRAINING, _I.SUSPECT)},
-    **{(state, _T.FLAP): _I.QUARANTINED for state in (_I.REGISTERING, _I.READY, _I.SUPERSEDED)},
 }
 
 

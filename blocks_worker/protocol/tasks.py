@@ -14,7 +14,12 @@ Delivery = Literal["at_least_once", "at_most_once"]
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 _Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-_Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
+#: Longest time that anything may be given, in seconds: a year.
+MAX_SECONDS = 31_536_000
+#: Longest reason of a cancel, in characters.
+MAX_REASON = 1024
+
+_Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
 
 #: Most items of one batch.
 MAX_BATCH = 256
@@ -91,7 +96,7 @@ class TaskPage(Wire, omit_defaults=False):
 class CancelTask(Wire):
     """Ask that a task stop."""
 
-    reason: str | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)] | None = None
     terminated: bool = False
 
 
@@ -112,7 +117,7 @@ class EventsQuery(Wire):
     """
 
     task_id: str
-    after: int = 0
+    after: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
     listen: BillingMode | None = None
 
 

@@ -60,6 +60,8 @@ class AgentInstance:
         self.hub_url = entry.cdm.hub_url
         self._entry = entry
         self._lock = threading.Lock()
+        self._releasing = threading.Lock()
+        self._is_over = False
         self._task_client: TaskClient | None = None
         self._http = Http(entry.cdm.hub_url, timeout=HUB_TIMEOUT)
         self._worker = _worker(self, options, config, plan, clock, entropy)
@@ -86,8 +88,14 @@ class AgentInstance:
 
     @property
     def task_client(self) -> TaskClient:
-        """A client with this instance's credentials, made at first use."""
+        """A client with this instance's credentials, made at first use.
+
+        Raises:
+            RuntimeError: the instance has stopped.
+        """
         with self._lock:
+            if self._is_over:
+                raise RuntimeError(f"{self.agent_name} has stopped, and its task client with it")
             if self._task_client is None:
                 from blocks_worker.client.client import TaskClient
 
@@ -120,17 +128,23 @@ class AgentInstance:
         A second call is harmless and waits for the first.
         """
         self._worker.stop(timeout)
-        with self._lock:
-            client, self._task_client = self._task_client, None
-        if client is not None:
-            client.destroy()
-        self._http.close()
-        if self._entry.keeper is not None:
-            self._entry.keeper.stop(Deadline(HUB_STOP_TIMEOUT))
+        self._release()
 
     def hurry(self) -> None:
         """Cancel all that runs, at most 5 seconds more: for a second signal."""
         self._worker.hurry()
+
+    def _release(self) -> None:
+        """Let go of what is not the worker's, after the worker; whoever comes second waits for the first."""
+        with self._releasing:
+            with self._lock:
+                self._is_over = True
+                client, self._task_client = self._task_client, None
+            if client is not None:
+                client.destroy()
+            self._http.close()
+            if self._entry.keeper is not None:
+                self._entry.keeper.stop(Deadline(HUB_STOP_TIMEOUT))
 
     def keys(self) -> tuple[str, ...]:
         """Return the names of the three members that a dict-like view promises."""
@@ -217,6 +231,8 @@ def _worker(
         entropy=entropy,
         task_client=lambda: instance.task_client,
         on_fatal=options.on_fatal,
+        # Nobody calls `stop` where an error ends the script; what is left would keep its process alive.
+        on_end=instance._release,  # noqa: SLF001
     )
 
 

@@ -10,6 +10,7 @@ from blocks_worker.errors import ConfigurationError
 from blocks_worker.handlers.base import Handler
 from blocks_worker.handlers.registry import check_agent_name
 from blocks_worker.protocol.channels import INSTANCE
+from blocks_worker.protocol.tasks import MAX_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ class AgentInstanceOptions:
         handler: the function that does a task: ``handler(task)`` or ``handler(task, ctx)``.
         card: agent card; None: a minimal one is made from these options.
         concurrency: tasks at the same time; 0: no limit asked for, which is 64.
-        max_running_time_sec: limit of one run, in seconds; wins over the card's.
+        max_running_time_sec: limit of one run, in seconds, at most a year; wins over the card's.
         heartbeat_ms: heartbeat interval in milliseconds, brought into 1000..60000.
         instance_id: a stable name; a new process under the same name supersedes the old one.
         on_error: called with (task_id, exception) when a handler raises.
@@ -122,7 +123,7 @@ def plan(options: AgentInstanceOptions, entropy: Entropy) -> InstancePlan:
         concurrency=min(concurrency or UNLIMITED_SLOTS, _MOST_SLOTS),
         expected_instances=runtime.number("expected_instances", 1),
         max_pending_backlog=runtime.number("max_pending_backlog", 10_000),
-        max_running_time_sec=max(1, runtime.number("max_running_time_sec", 3600)),
+        max_running_time_sec=max(1, runtime.number("max_running_time_sec", 3600, most=MAX_SECONDS)),
         delivery=_read(card, "runtime.delivery", str, "at_least_once"),
         heartbeat_interval=min(max(_whole("heartbeat_ms", options.heartbeat_ms), 1000), 60_000) / 1000,
         listing=options.listing,
@@ -137,14 +138,14 @@ class _Limits:
         self._options = options
         self._card = card
 
-    def number(self, name: str, default: int) -> int:
+    def number(self, name: str, default: int, most: int | None = None) -> int:
         """Return the number that the option or the card's camelCase key gives."""
         given = getattr(self._options, name)
         if given is not None:
-            return _whole(name, given)
+            return _whole(name, given, most)
         key = re.sub(r"_(\w)", lambda match: match[1].upper(), name)
         read = _read(self._card, f"runtime.{key}", int, None)
-        return default if read is None else _whole(f"card runtime.{key}", read)
+        return default if read is None else _whole(f"card runtime.{key}", read, most)
 
 
 def _card(card: object) -> dict[str, Any]:
@@ -196,9 +197,11 @@ def _instance_id(given: str | None, agent_name: str, entropy: Entropy) -> str:
     return given
 
 
-def _whole(name: str, value: object) -> int:
+def _whole(name: str, value: object, most: int | None = None) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ConfigurationError(f"{name}={value!r} must be a whole number of zero or more")
+    if most is not None and value > most:
+        raise ConfigurationError(f"{name}={value} is too much: at most {most}")
     return value
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Backoff, Batcher
 from blocks_worker.errors import BlocksError
+from blocks_worker.protocol.codec import MAX_BODY
+from blocks_worker.worker.parts import answered_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,8 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds until a claim without an answer is repeated; an answer that comes later is not used.
 CLAIM_TIMEOUT = 5.0
+#: Most bytes of inputs that the answer to one request may bring; each may be as large as a body.
+INPUT_BYTES = 32 * MAX_BODY
 
 
 class Claims:
@@ -34,7 +38,9 @@ class Claims:
         self._entropy = entropy
         self._counters = counters
         self._never = threading.Event()
-        self._batcher: Batcher[Claim, ItemResult[ClaimAnswer]] = Batcher(self._flush)
+        self._batcher: Batcher[Claim, ItemResult[ClaimAnswer]] = Batcher(
+            self._flush, size_of=_brought, max_bytes=INPUT_BYTES
+        )
 
     def claim(self, claim: Claim, until: float) -> ClaimAnswer | None:
         """Return the lease, or None when the hub refused or the offer grew too old meanwhile."""
@@ -72,4 +78,9 @@ class Claims:
         return None
 
     def _flush(self, items: Sequence[Claim]) -> Sequence[ItemResult[ClaimAnswer]]:
-        return self._api.claims(items, timeout=CLAIM_TIMEOUT)
+        return answered_each(items, lambda claims: self._api.claims(claims, timeout=CLAIM_TIMEOUT))
+
+
+def _brought(claim: Claim) -> int:
+    """Return how many bytes of input the answer may bring at most."""
+    return MAX_BODY if claim.have is None and claim.nack is None else 0

@@ -109,6 +109,7 @@ class Engine:
             end=self.endings.end,
             clock=clock,
             counters=self.counters,
+            abandon_coroutine=self.loop.abandon,
         )
 
     def _runs(

@@ -11,6 +11,7 @@ from blocks_worker.concurrency import BATCH_ITEMS, Backoff, ServiceThread
 from blocks_worker.errors import BlocksError, HubUnavailableError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted
 from blocks_worker.protocol.leases import LateReport
+from blocks_worker.worker.parts import answered_each
 from blocks_worker.worker.spool_file import SUFFIX, left_behind
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class Leftovers:
         """Return the status of each, trying again while the hub is away; None: not now and not by this process."""
         while True:
             try:
-                return [result.status for result in self._send(items, SEND_TIMEOUT)]
+                answers = answered_each(items, lambda some: self._send(some, SEND_TIMEOUT))
+                return [answer.status for answer in answers]
             except BlocksError as error:
                 if not _passes(error):
                     _logger.warning("spool_refused", extra={"error": str(error)})

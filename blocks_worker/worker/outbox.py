@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from blocks_worker.errors import MessageTooLargeError, TaskFinishedError
-from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.codec import encode, fitting
 from blocks_worker.protocol.events import MAX_EVENT, EventBody
-from blocks_worker.protocol.leases import Outcome, Report, ReportEvent
+from blocks_worker.protocol.leases import MAX_ERROR, Outcome, Report, ReportEvent
+from blocks_worker.protocol.tasks import MAX_REASON
 
 if TYPE_CHECKING:
     from blocks_worker.worker.run import Ending, RunKey
@@ -29,9 +30,6 @@ REPORT_EVENTS = 256
 STATUS_INTERVAL = 1.0
 #: Seconds in which the first events of a run wait for its outcome, so that a short task is one report.
 HOLD = 0.02
-#: Longest texts that the hub takes in an outcome, in characters.
-MAX_ERROR = 4096
-MAX_REASON = 1024
 
 
 class Outbox:
@@ -51,6 +49,7 @@ class Outbox:
         self._not_before = 0.0
         self._is_open = False
         self._is_over = False
+        self._was_refused = False
 
     @property
     def is_open(self) -> bool:
@@ -134,12 +133,13 @@ class Outbox:
         return min(due, default=None)
 
     def take(self, now: float, room: int) -> tuple[Report, int] | None:
-        """Return the next report and its bytes, at most `room` unless one event is more; None when none is due."""
+        """Return the next report and its bytes, with events of at most `room` or one; None when none is due."""
         due = self.due_at()
         if due is None or due > now:
             return None
         self._flush_status(now)
-        return self._report(0, room)
+        report = self._report(0, room)
+        return report, len(encode(report))
 
     def unanswered(self, room: int) -> list[Report]:
         """Return all that the hub has not answered, in reports of at most `room` bytes; only once there is an outcome.
@@ -151,7 +151,7 @@ class Outbox:
         reports: list[Report] = []
         taken = 0
         while not reports or reports[-1].outcome is None:
-            report, _ = self._report(taken, room)
+            report = self._report(taken, room)
             taken += len(report.events)
             reports.append(report)
         return reports
@@ -177,10 +177,12 @@ class Outbox:
         self._not_before = when
 
     def refused(self, report: Report, ending: Ending, now: float) -> bool:
-        """End as failed because the hub cannot take an event of this report; tell whether that is possible."""
-        if not report.events:
+        """End as failed because the hub cannot take this report; tell whether that is possible: once."""
+        if self._was_refused or not (report.events or report.outcome):
             return False
-        self._last_n = report.events[0].n - 1
+        self._was_refused = True
+        if report.events:
+            self._last_n = report.events[0].n - 1
         self._events.clear()
         self._size = 0
         self._waiting = None
@@ -209,8 +211,8 @@ class Outbox:
         self._flush_status(now)
         return True
 
-    def _report(self, start: int, room: int) -> tuple[Report, int]:
-        """Return a report of the kept events from that place on, and its bytes; the ending stands in the last one."""
+    def _report(self, start: int, room: int) -> Report:
+        """Return a report of the kept events from that place on; the ending stands in the last one."""
         events: list[ReportEvent] = []
         size = 0
         for n, body in islice(self._events, start, None):
@@ -222,7 +224,7 @@ class Outbox:
         if start + len(events) == len(self._events):
             report.outcome = self._outcome
             report.release = self._release
-        return report, size
+        return report
 
     def _first_kept(self) -> int:
         return self._events[0][0] if self._events else self._last_n + 1
@@ -249,17 +251,9 @@ def _outcome(epoch: int, last_n: int, ending: Ending) -> Outcome:
         state=ending.state,
         last_n=last_n,
         digest="",
-        error=_fitting(ending.error, MAX_ERROR),
+        error=None if ending.error is None else fitting(ending.error, MAX_ERROR),
         error_code=ending.error_code,
-        reason=_fitting(ending.reason, MAX_REASON),
+        reason=None if ending.reason is None else fitting(ending.reason, MAX_REASON),
     )
     outcome.digest = hashlib.sha256(b"%d." % epoch + encode(outcome)).hexdigest()
     return outcome
-
-
-def _fitting(text: str | None, limit: int) -> str | None:
-    """Cut a text to what travels, and replace what JSON cannot carry."""
-    if text is None:
-        return None
-    clean = text.encode("utf-8", errors="replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from blocks_worker.concurrency import BATCH_ITEMS, Backoff, ServiceThread
 from blocks_worker.errors import BlocksError, PublishTimeoutError, TaskCancelledError
 from blocks_worker.protocol.codec import encode
+from blocks_worker.worker.parts import answered_each
 from blocks_worker.worker.run import Ending
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-#: Bytes of events in one request; the hub takes 1 MiB with all that stands around them.
+#: Bytes of one request, unless a single report is more; the hub takes 1 MiB.
 REQUEST_BYTES = 640 * 1024
 #: Seconds until a request without an answer is repeated.
 REPORT_TIMEOUT = 5.0
 #: Seconds that an emitter waits for room.
 PUBLISH_TIMEOUT = 30.0
-#: Refusals of offers that may wait; one too many is forgotten: the offer then times out by itself.
+#: Refusals of offers that may wait; one too many is lost, and counted: the offer then times out by itself.
 NACKS = 1024
 
 _FENCED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE})
@@ -85,6 +86,8 @@ class Publisher:
         #: When the thread looks next by itself; minus infinity while it is awake.
         self._looks_at = float("-inf")
         self._not_before = float("-inf")
+        #: Why the last request failed, in few words; None since one was answered.
+        self._trouble: tuple[str, object] | None = None
         self._until: Deadline | None = None
         self._thread = ServiceThread("publisher", self._serve)
 
@@ -92,10 +95,10 @@ class Publisher:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self, deadline: Deadline) -> bool:
-        """Send what waits, at the latest until the deadline, and end; tell whether the thread ended."""
+    def stop(self, until: Deadline, deadline: Deadline) -> bool:
+        """Send what waits, the last of it at `until`, and end; tell whether the thread ended by the deadline."""
         with self._lock:
-            self._until = deadline
+            self._until = until
             self._work.notify()
         return self._thread.join(deadline.remaining())
 
@@ -157,12 +160,19 @@ class Publisher:
             boxes = [self._speaking[key] for key in keys if key in self._speaking]
             return [report for box in boxes for report in box.unanswered(REQUEST_BYTES)]
 
+    def unheard(self) -> int:
+        """Return how many runs have an outcome that the hub has not answered."""
+        with self._lock:
+            return sum(bool(box.unanswered(REQUEST_BYTES)) for box in self._speaking.values())
+
     def refuse(self, claim: Claim) -> None:
         """Take the refusal of an offer."""
         with self._lock:
             if len(self._nacks) < NACKS:
                 self._nacks.append(claim)
                 self._work.notify()
+                return
+        self._counters.count("nacks_lost")
 
     def _await_room(self, run: Run) -> None:
         limit = self._clock.monotonic() + PUBLISH_TIMEOUT
@@ -249,7 +259,9 @@ class Publisher:
         self._spool.before_sending(outbox.key for outbox, report in batch if report.outcome is not None)
         timeout = REPORT_TIMEOUT if self._until is None else max(0.1, self._until.within(REPORT_TIMEOUT))
         try:
-            answers = self._api.reports([report for _, report in batch], timeout=timeout)
+            answers = answered_each(
+                [report for _, report in batch], lambda reports: self._api.reports(reports, timeout=timeout)
+            )
         except BlocksError as error:
             self._failed(error)
             return
@@ -263,16 +275,19 @@ class Publisher:
 
     def _failed(self, error: Exception) -> None:
         pause = self._backoff.next()
-        if self._not_before == float("-inf"):
+        trouble = (type(error).__name__, getattr(error, "status", None))
+        if trouble != self._trouble:
             _logger.warning("report_retry", extra={"error": str(error)})
+        self._trouble = trouble
         self._counters.count("reports_failed")
         with self._lock:
             self._not_before = self._clock.monotonic() + pause
 
     def _recovered(self) -> None:
         self._backoff.reset()
-        if self._not_before != float("-inf"):
+        if self._trouble is not None:
             _logger.info("report_recovered")
+        self._trouble = None
         self._not_before = float("-inf")
 
     def _apply(self, outbox: Outbox, report: Report, answer: ItemResult[ReportAnswer]) -> None:
@@ -302,7 +317,7 @@ class Publisher:
         if answer.status not in _FENCED:
             why = answer.problem.message if answer.problem else f"the hub answered {answer.status}"
             _logger.error("report_refused", extra={"task": outbox.key[0], "status": answer.status, "error": why})
-            ending = Ending("failed", error=f"the hub refused an event: {why}", error_code="bad_result")
+            ending = Ending("failed", error=f"the hub refused a report: {why}", error_code="bad_result")
             if outbox.refused(report, ending, now):
                 return None
         return self._over(outbox, self._heard.fenced)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: A task and its epoch: together they name a run.
 RunKey = tuple[str, int]
 
+#: The reason of a cancel that gives a handler the shorter grace.
+TERMINATED = "terminated"
+
 EndState = Literal["completed", "failed", "canceled", "released", "fenced"]
 
 
@@ -51,6 +54,8 @@ class Run:
         self.cancel_reason: str | None = None
         #: The consumer, or the hub for him, asked it to stop.
         self.is_cancelled = False
+        #: When the handler is given up, on the monotonic clock; set with the cancel.
+        self.grace_ends: float | None = None
         #: It is to be given back instead of reported, because the worker drains.
         self.gives_back = False
         self.is_expired = False
@@ -59,9 +64,10 @@ class Run:
         self._wakers: list[Callable[[], object]] = []
 
     def cancel(self, reason: str | None) -> bool:
-        """Ask the handler to stop; tell whether this was the first cancel."""
+        """Ask the handler to stop; tell whether this was the first cancel, or the first terminate."""
         with self._lock:
-            if self.is_cancelled or self.gives_back:
+            hastened = reason == TERMINATED and self.cancel_reason != TERMINATED
+            if self.gives_back or (self.is_cancelled and not hastened):
                 return False
             self.cancel_reason = reason
             self.is_cancelled = True

@@ -109,6 +109,12 @@ class Spool:
         with self._lock:
             return not self._kept
 
+    @property
+    def kept(self) -> int:
+        """How many outcomes in the file wait for an answer."""
+        with self._lock:
+            return len(self._kept)
+
     def start(self) -> None:
         """Start the thread."""
         if self._place is not None:

@@ -7,6 +7,8 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from blocks_worker.processes import keep_from_children
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -25,15 +27,23 @@ class SpoolFile:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_suffix(".new")
         self._handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._is_open = True
+        keep_from_children(self)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.rename(path)
             _sync_folder(path.parent)
         except BaseException:
+            self._is_open = False
             os.close(self._handle)
             draft.unlink(missing_ok=True)
             raise
         self._size = 0
+
+    def leave_to_parent(self) -> list[int]:
+        """Give up the file with its lock, which a forked child shares and may outlive us with."""
+        was_open, self._is_open = self._is_open, False
+        return [self._handle] if was_open else []
 
     def append(self, records: Sequence[bytes]) -> None:
         """Add all the records or none.
@@ -63,6 +73,7 @@ class SpoolFile:
         """Let go of the file, which stays only when there is something in it."""
         if self._size == 0:
             self._path.unlink(missing_ok=True)
+        self._is_open = False
         os.close(self._handle)
 
 

@@ -32,6 +32,10 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds for what comes after the runs: flush, farewell, closing.
 CLOSING = 3.0
+#: Seconds of them for the last reports: a hub that is away must leave some for the spool, the farewell and the threads.
+LAST_REPORTS = 2.0
+#: Seconds of them that a thread gets to return from its last request.
+_LEAVING = 0.5
 
 
 class Worker:
@@ -53,6 +57,7 @@ class Worker:
         task_client: Callable[[], object] | None = None,
         middleware: Sequence[Middleware] = (),
         on_fatal: Callable[[BaseException], None] | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings
         self.error: BlocksError | None = None
@@ -60,6 +65,7 @@ class Worker:
         self._open_transport = open_transport
         self._clock = clock
         self._on_fatal = on_fatal
+        self._on_end = on_end
         self._lock = threading.Lock()
         self._phase = "new"
         self._ready = threading.Event()
@@ -164,7 +170,13 @@ class Worker:
     @property
     def counters(self) -> dict[str, int]:
         """What happened how often, by name."""
-        return {**self._engine.counters.snapshot(), "abandoned_threads": self._engine.executor.abandoned}
+        engine = self._engine
+        return {
+            **engine.counters.snapshot(),
+            "abandoned_threads": engine.executor.abandoned,
+            "outcomes_unheard": engine.publisher.unheard(),
+            "outcomes_spooled": engine.spool.kept,
+        }
 
     def start(self) -> None:
         """Start the threads and return; may be called once."""
@@ -261,7 +273,7 @@ class Worker:
         with self._lock:
             if self._phase not in {"starting", "ready"} or self._ender is not None:
                 return
-            self._ender = ServiceThread("drain", self.stop)
+            self._ender = ServiceThread("drain", lambda: self._end_itself(self.stop))
         self._ender.start()
 
     def _fail(self, error: BlocksError) -> None:
@@ -275,10 +287,16 @@ class Worker:
         if self._on_fatal is not None:
             try:
                 self._on_fatal(error)
-            except Exception:  # the callback is the user's: its trouble goes no further
+            except BaseException:  # the callback is the user's: its trouble goes no further, nor does its sys.exit
                 _logger.exception("on_fatal_failed")
-        self._ender = ServiceThread("drain", lambda: self._close(says_farewell=False))
+        self._ender = ServiceThread("drain", lambda: self._end_itself(lambda: self._close(says_farewell=False)))
         self._ender.start()
+
+    def _end_itself(self, end: Callable[[], None]) -> None:
+        """End although nobody called `stop`, and tell the owner: perhaps nobody will."""
+        end()
+        if self._on_end is not None:
+            self._on_end()
 
     def _close(self, *, says_farewell: bool) -> None:
         """End the parts, each in its own guard, under one deadline.
@@ -286,12 +304,12 @@ class Worker:
         Reports go out before the farewell, for the farewell ends our leases; the heartbeat goes on until
         then. The transport is last but the login, whose token both need.
         """
-        deadline = Deadline(CLOSING, self._clock)
+        deadline, reports = Deadline(CLOSING, self._clock), Deadline(LAST_REPORTS, self._clock)
         steps: list[tuple[str, Callable[[], object]]] = [
             ("deadlines", self._engine.deadlines.stop),
             ("executor", lambda: self._engine.executor.shutdown(wait=False)),
-            ("leftovers", lambda: self._leftovers.stop(deadline)),
-            ("publisher", lambda: self._engine.publisher.stop(deadline)),
+            ("leftovers", lambda: self._leftovers.stop(Deadline(_LEAVING, self._clock))),
+            ("publisher", lambda: self._engine.publisher.stop(reports, Deadline(LAST_REPORTS + _LEAVING, self._clock))),
             ("spool", lambda: self._engine.spool.stop(deadline)),
             ("heartbeat", lambda: self._presence.stop(deadline)),
             ("farewell", lambda: self._presence.farewell(deadline) if says_farewell else None),

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from support import wait_until
 from support_hub import Caller, let_in, running_hub
+from support_proxy import FaultProxy, cdm_through
 
 from blocks_worker import (
     BLOCKS_MAX_UPLOAD_BYTES,
@@ -80,6 +81,29 @@ def stored() -> list[Path]:
     """Return what lies in the folder of files."""
     folder = state_dir() / "files"
     return sorted(folder.iterdir()) if folder.exists() else []
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_the_command_saves_is_fetched_once(
+    hub: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, as_json: bool
+) -> None:
+    """`blocks send --save` reads each file from the hub once, also where it prints what came as JSON."""
+    options = {"agent_name": "echo", "handler": lambda _task: LARGE}
+    with FaultProxy(hub.address.url) as proxy, start_agent_instance(options) as instance:
+        instance.wait_ready(20)
+        monkeypatch.setenv("BLOCKS_CDM_URL", cdm_through(hub.ask("GET", "/api/v1/cdm"), tmp_path, hub=proxy))
+        monkeypatch.setenv("BLOCKS_API_KEY", hub.key)
+        program = [sys.executable, "-c", "from blocks_worker.cli.main import main; main()"]
+        command = [*program, "send", "echo", "x", "--save", str(tmp_path / "out")]
+        done = subprocess.run(
+            [*command, *(["--json"] if as_json else [])], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        fetched = [one for one in proxy.exchanges if one.method == "GET" and one.path.startswith("/api/v1/files/")]
+
+    assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [LARGE]
+    assert [one["size"] for one in json.loads(done.stdout or "{}").get("artifacts", [])] == [len(LARGE)] * as_json
+    assert len(fetched) == 1
 
 
 @pytest.mark.parametrize("size", [16_384, 16_385, 1_000_000])

@@ -79,8 +79,7 @@ class RegistryDoors:
         """Take the caller's own agent out of the registry."""
         owner = self._guard.consumer(call.bearer).owner
         name = call.query.get("agentName", "")
-        if not await written(self._store, lambda ledger: agents.remove(ledger.connection, owner, name)):
-            raise not_found()
+        await written(self._store, lambda ledger: _remove(ledger, owner, name))
         return Answer(_NO_CONTENT, b"")
 
     def _asking(self, call: Call) -> str | None:
@@ -130,6 +129,15 @@ class RegistryDoors:
             card_summary=row.card_summary,
             instances=self._instances.instances(ledger, row.name) if full else [],
         )
+
+
+def _remove(ledger: Ledger, owner: str, name: str) -> None:
+    """Remove the row; with it the name is anybody's, so no task may wait under it."""
+    if not agents.remove(ledger.connection, owner, name):
+        raise not_found()
+    if ledger.has_tasks(name):
+        text = f"tasks of {name!r} have not ended: cancel them, or wait for their end"
+        raise RefusalError(CONFLICT, "AgentHasTasks", text)
 
 
 def _display_name(card: dict[str, Any] | None) -> str | None:

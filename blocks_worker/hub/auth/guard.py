@@ -79,7 +79,10 @@ class _Known(Generic[Principal]):
 
     def _check(self, bearer: str, digest: bytes) -> Principal:
         claims = self._tokens.verify(self._kind, bearer)
-        principal = self._read(claims.fields)
+        try:
+            principal = self._read(claims.fields)
+        except KeyError as error:
+            raise RefusalError(UNAUTHORIZED, "TokenInvalid", "the token does not say whose it is") from error
         if len(self._known) >= REMEMBERED:
             del self._known[next(iter(self._known))]
         self._known[digest] = (principal, claims.expires)

@@ -18,7 +18,9 @@ Handle = Callable[[Request], Answer]
 ROOM = 16 * 1024
 #: Seconds for a refused client to read our answer before the connection is cut.
 LINGER = 2.0
-#: Seconds for the rest of a request, or for a client to take its answer.
+#: Seconds for the head of a request, from its first byte.
+HEAD = 10.0
+#: Seconds for a whole request, from its first byte, or for a client to take its answer.
 STALLED = 30.0
 #: Seconds that a connection may rest between two requests.
 IDLE = 300.0
@@ -35,12 +37,14 @@ class Connection(asyncio.BufferedProtocol):
     """Feed a reader, hand each request on, write each reply.
 
     While an answer is held nothing more is read than one buffer, and the client's going away cancels it.
-    A client that does not take its answers gets no further request served.
+    A client that does not take its answers gets no further request served, and one connection more than
+    `most` is closed at once.
     """
 
-    def __init__(self, handle: Handle, connections: set[Connection]) -> None:
+    def __init__(self, handle: Handle, connections: set[Connection], *, most: int) -> None:
         self._handle = handle
         self._connections = connections
+        self._most = most
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader()
         self._room = memoryview(bytearray(ROOM))
@@ -50,11 +54,16 @@ class Connection(asyncio.BufferedProtocol):
         self._blocked = False
         self._ending: asyncio.TimerHandle | None = None
         self._touched = self._loop.time()
+        #: Since when a request is incomplete for want of bytes; a byte more does not renew it.
+        self._incomplete_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Begin, where there is room."""
         self._transport = cast("asyncio.Transport", transport)
-        self._connections.add(self)
+        if len(self._connections) < self._most:
+            self._connections.add(self)
+        else:
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it ended changes nothing
         """Drop what was held for this client."""
@@ -90,10 +99,19 @@ class Connection(asyncio.BufferedProtocol):
         self._go_on()
 
     def expire(self, now: float) -> None:
-        """Cut the connection when it rests or stalls too long; a held answer is neither."""
-        stalled = self._blocked or self._reader.has_begun()
-        if self._held is None and now - self._touched > (STALLED if stalled else IDLE):
+        """Cut the connection when it rests, drips or stalls too long; a held answer is none of these."""
+        if self._held is None and self._is_late(now):
             self._transport.abort()
+
+    def _is_late(self, now: float) -> bool:
+        if self._incomplete_since is not None:
+            return now - self._incomplete_since > (HEAD if self._reader.is_in_head() else STALLED)
+        stalled = self._blocked or self._reader.has_begun()
+        return now - self._touched > (STALLED if stalled else IDLE)
+
+    def descriptor(self) -> int:
+        """Return the number of its socket."""
+        return cast("int", self._transport.get_extra_info("socket").fileno())
 
     def abort(self) -> None:
         """Cut the connection at once."""
@@ -114,8 +132,12 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(refusal.reply)
             return
         if self._request is not None:
+            self._incomplete_since = None
             self._take(self._handle(self._request))
-        elif self._reader.take_expectation():
+            return
+        if self._incomplete_since is None:
+            self._incomplete_since = self._loop.time()
+        if self._reader.take_expectation():
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _take(self, answer: Answer) -> None:

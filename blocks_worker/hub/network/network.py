@@ -26,9 +26,10 @@ from blocks_worker.hub.network.realm import Realm, Shared
 from blocks_worker.hub.network.settings import Keyset, NetworkSettings
 from blocks_worker.hub.network.subscribing import subscribe
 from blocks_worker.hub.network.wire import Refused, Reply, Request, ok, sentence
+from blocks_worker.processes import keep_from_children
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from blocks_worker.concurrency import Clock, Entropy
 
@@ -103,6 +104,7 @@ class LocalNetwork:
         self.move()
         bound = await self._listen(host, port)
         self._place = host, bound
+        keep_from_children(self)
         self._tick()
         return bound
 
@@ -126,6 +128,13 @@ class LocalNetwork:
     async def accept(self) -> None:
         """Listen again where `start` did, with the same region: nothing was lost."""
         await self._listen(*self._place)
+
+    def leave_to_parent(self) -> Iterator[int]:
+        """Give up the sockets it listens on, and those of its connections, to whoever forked this process."""
+        for server in self._servers:
+            yield from [each.fileno() for each in server.sockets]
+        for connection in self.connections:
+            yield connection.descriptor()
 
     def cut(self) -> None:
         """End every connection at once."""
@@ -257,7 +266,10 @@ class LocalNetwork:
 
     async def _server(self, host: str, port: int) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: Connection(self.handle, self.connections), host, port, backlog=512)
+        return await loop.create_server(self._connection, host, port, backlog=512)
+
+    def _connection(self) -> Connection:
+        return Connection(self.handle, self.connections, most=self.settings.connections)
 
     def _fresh_realms(self) -> dict[str, Realm]:
         return {keyset.subscribe_key: Realm(keyset, self.shared) for keyset in self._keysets}

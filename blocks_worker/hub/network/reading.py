@@ -63,6 +63,10 @@ class RequestReader:
         """Tell whether part of a request waits for its rest, or a whole one to be taken."""
         return bool(self._buffer) or self._head is not None
 
+    def is_in_head(self) -> bool:
+        """Tell whether the head of a request waits for its rest."""
+        return bool(self._buffer) and self._head is None
+
     def take_expectation(self) -> bool:
         """Tell, once, that the client waits for our word before it sends the body."""
         waits = self._head is not None and self._head.fields.expects and not self._may_go and not self._buffer

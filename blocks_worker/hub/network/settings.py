@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import resource
+from dataclasses import dataclass, field
 
 MIB = 1024 * 1024
+#: Connections at once, where the process may open twice as many descriptors; else half of what it may.
+MOST_CONNECTIONS = 2048
+
+
+def most_connections() -> int:
+    """Return how many connections leave the rest of the process descriptors enough."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, soft // 2)
 
 
 @dataclass(frozen=True)
@@ -36,3 +45,5 @@ class NetworkSettings:
     presence_delay: float = 0.25
     #: Offer the fault hooks over HTTP too.
     testing: bool = False
+    #: One more is closed at once.
+    connections: int = field(default_factory=most_connections)

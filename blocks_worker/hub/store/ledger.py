@@ -19,6 +19,7 @@ from blocks_worker.hub.store.schema import event, instance, meta, purge, task
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
 from blocks_worker.protocol.events import numbered, stored_event
+from blocks_worker.protocol.lifecycle import FORCED
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.leases import ReportEvent
 
 _PUBLISHED = "published_seq"
+_RUNG = "control_seq"
 #: Sessions besides the first that are told of one task; a further one takes the place of the oldest.
 MOST_WATCHERS = 16
 
@@ -117,6 +119,10 @@ class Ledger:
     def count_waiting(self, agent: str) -> int:
         """Count what waits for the agent: dear when it is much."""
         return int(self._driver.execute(sql.COUNT_WAITING, {"a": agent}).fetchone()[0])
+
+    def has_tasks(self, agent: str) -> bool:
+        """Tell whether a task of the agent has not ended."""
+        return bool(self._driver.execute(sql.HAS_TASKS, {"a": agent}).fetchone()[0])
 
     def due(self, now: int, most: int) -> list[TaskRecord]:
         """Return tasks that a time limit has reached."""
@@ -207,7 +213,7 @@ class Ledger:
 
     def force(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
         """End a task whose cancel was not obeyed in time."""
-        return self._turn(sql.FORCE, row, by=by, now=now, purge=purge, why="forced")
+        return self._turn(sql.FORCE, row, by=by, now=now, purge=purge, why=FORCED)
 
     # -------------------------------------------------------------------------------------------- events
     def append(self, row: TaskRecord, by: str, events: Sequence[ReportEvent], now: int) -> bool:
@@ -258,6 +264,14 @@ class Ledger:
     def published(self) -> int:
         """Return up to which number everything was said."""
         return int(self.meta(_PUBLISHED) or 0)
+
+    def save_rung(self, sequence: int) -> None:
+        """Remember the number of a control message that is the last so far."""
+        self.set_meta(_RUNG, str(sequence))
+
+    def rung(self) -> int:
+        """Return the number of the last control message that was remembered."""
+        return int(self.meta(_RUNG) or 0)
 
     # -------------------------------------------------------------------------------------------- cold rows
     def meta(self, key: str) -> str | None:

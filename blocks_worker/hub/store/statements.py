@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, literal_column, null, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, func, insert, literal_column, null, or_, select, update
 from sqlalchemy.dialects import sqlite
 
 from blocks_worker.hub.store.schema import agent, event, instance, task, task_input
@@ -147,6 +147,15 @@ WAITING = _hot(
     .limit(_p("most"))
     .offset(_NONE)
 )
+#: A task that has not ended waits, or is somebody's: each has its index.
+HAS_TASKS = _hot(
+    select(
+        or_(
+            exists().where(_in(_Q), task.c.agent == _p("a")),
+            exists().where(task.c.inc.is_not(_NULL), task.c.agent == _p("a")),
+        )
+    )
+)
 COUNT_WAITING = _hot(select(func.count()).select_from(task).where(_in(_Q), task.c.agent == _p("a")))
 DUE = _hot(select(task).where(task.c.due_at <= _p("now")).order_by(task.c.due_at).limit(_p("most")).offset(_NONE))
 PURGE_DUE = _hot(
@@ -171,6 +180,8 @@ CANDIDATES = _hot(
         instance.c.agent == _p("a"),
         instance.c.ended.is_(_NULL),
         instance.c.state == _word(InstanceState.READY.value),
+        # One of a former owner of the name may still be there.
+        instance.c.owner == select(agent.c.owner).where(agent.c.name == _p("a")).scalar_subquery(),
     )
     .order_by(instance.c.connected_at, instance.c.agent_id)
 )

@@ -6,8 +6,9 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from blocks_worker.protocol.lifecycle import FORCED
 from blocks_worker.worker.middleware.base import Middleware
-from blocks_worker.worker.run import Ending
+from blocks_worker.worker.run import TERMINATED, Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,17 +22,16 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-TERMINATED = "terminated"
-
 
 class TimeLimit(Middleware):
     """End runs that take too long, and give up their threads.
 
     At its limit a run is reported failed at once and its cancel event is set; after a cancel it has a
-    grace. A thread that is still at work when its grace is over is abandoned and its slot replaced.
+    grace. A thread that is still at work when its grace is over is abandoned and its slot replaced; one that
+    waits for a coroutine is let go instead.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - whoever a run that takes too long has to be taken from
         self,
         *,
         deadlines: Deadlines,
@@ -40,6 +40,7 @@ class TimeLimit(Middleware):
         end: Callable[[Run, Ending], bool],
         clock: Clock,
         counters: Counters,
+        abandon_coroutine: Callable[[Run], bool] = lambda _run: False,
         cancel_grace: float = 30.0,
         terminate_grace: float = 5.0,
     ) -> None:
@@ -49,23 +50,31 @@ class TimeLimit(Middleware):
         self._end = end
         self._clock = clock
         self._counters = counters
+        self._abandon_coroutine = abandon_coroutine
         self.cancel_grace = cancel_grace
         self.terminate_grace = terminate_grace
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._limits: dict[RunKey, Entry] = {}
 
     def before_run(self, run: Run) -> None:
         """Begin to watch the run."""
-        if run.deadline is not None:
-            self._watch(run, run.deadline, lambda: self._expire(run))
-        if run.is_cancelled:  # between the claim and here: the limit must not take the place of the grace
+        with self._lock:
+            # Cancelled between the claim and here: the limit must not take the place of the grace.
+            if run.deadline is not None and run.grace_ends is None:
+                self._watch(run, run.deadline, lambda: self._expire(run))
+        if run.is_cancelled:
             self.on_cancel(run)
 
     def on_cancel(self, run: Run) -> None:
-        """Give the run its grace."""
-        if run.ending is None:
-            grace = self.terminate_grace if run.cancel_reason == TERMINATED else self.cancel_grace
-            self._watch(run, self._clock.monotonic() + grace, lambda: self._force(run))
+        """Give the run its grace, which a terminate later on can only shorten."""
+        if run.ending is not None:
+            return
+        grace = self.terminate_grace if run.cancel_reason == TERMINATED else self.cancel_grace
+        end = self._clock.monotonic() + grace
+        with self._lock:
+            if run.grace_ends is None or end < run.grace_ends:
+                run.grace_ends = end
+                self._watch(run, end, lambda: self._force(run))
 
     def after_run(self, run: Run, ending: Ending) -> None:
         """Watch no more; of a run that was fenced or expired, watch the thread."""
@@ -99,14 +108,17 @@ class TimeLimit(Middleware):
 
     def _force(self, run: Run) -> None:
         self._forget(run)
-        state = Ending("canceled", reason=TERMINATED if run.cancel_reason == TERMINATED else "forced")
-        if self._end(run, state):
+        if self._end(run, Ending("canceled", reason=FORCED)):
             self._counters.count("runs_forced")
         self._abandon(run)
 
     def _abandon(self, run: Run) -> None:
         """Give up the thread, if it is still at this run."""
         if not any(busy is run for busy in self._running.busy()):
+            return
+        if self._abandon_coroutine(run):
+            self._counters.count("coroutines_abandoned")
+            _logger.warning("coroutine_abandoned", extra={"task": run.task_id})
             return
         replaced = self._executor.abandon(run)
         self._counters.count("threads_abandoned" if replaced else "threads_hung")

@@ -99,6 +99,7 @@ class Slow:
         self.go = threading.Event()
 
     def __call__(self, event: TaskEvent) -> None:
+        """Note the event."""
         self.heard.append(event)
         self.stands.set()
         assert self.go.wait(10)
@@ -106,7 +107,8 @@ class Slow:
 
 def test_a_slow_callback_is_told_what_it_missed(pool: CallbackPool) -> None:
     """Beyond the bound the oldest progress goes, artifacts and the end never; a quick callback misses nothing."""
-    line, slow, quick = Line(pool), Slow(), []
+    line, slow = Line(pool), Slow()
+    quick: list[TaskEvent] = []
     line.add(Callback(EVERY, slow), [event(0)])
     assert slow.stands.wait(5)
     artifacts = [event(number, "artifact") for number in (1, 1000)]

@@ -10,9 +10,12 @@ import pytest
 from ledger_world import ANN, BOB, World, done
 
 from blocks_worker.hub.leases import message_key
+from blocks_worker.hub.publications import ENVELOPE_BYTES
+from blocks_worker.protocol.codec import MAX_BODY, encode
 from blocks_worker.protocol.control import CancelRun, StartBody, StartTask, open_signed
 from blocks_worker.protocol.leases import ClaimAnswer, LateReport, Report, ReportAnswer, ReportEvent
 from blocks_worker.protocol.tasks import (
+    MAX_SECONDS,
     CancelAnswer,
     EventsAnswer,
     EventsQuery,
@@ -22,6 +25,7 @@ from blocks_worker.protocol.tasks import (
     TaskPage,
     TaskRow,
 )
+from blocks_worker.worker.start_body import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,6 +182,33 @@ def test_a_private_agent_is_not_there_for_others(world: World) -> None:
 
     assert world.submit(ANN, agent_name="mine").status == 201
     assert code(world.submit(BOB, agent_name="mine")) == "NotFound"
+
+
+@pytest.mark.parametrize(("over", "status"), [(-1, 201), (0, 201), (1, 413)])
+def test_an_accepted_input_can_be_run(world: World, over: int, status: int) -> None:
+    """What is taken in, a worker can read; one byte more is refused, whatever the size of the request."""
+    world.submit(task_id="probe")
+    start = world.store.read(lambda ledger: ledger.start("probe"))
+    text = b"x" * (MAX_BODY + over - len(start) + len("hi"))
+    request = SubmitTask(agent_name="echo", task_id="t1", request_parts=msgspec.Raw(b'[{"text":"%b"}]' % text))
+    reply = world.do(lambda ledger: world.tasks.submit(ledger, ANN, request))
+
+    assert reply.status == status
+    if status == 201:
+        assert parsed(world.store.read(lambda ledger: ledger.start("t1")))["requestParts"] == [{"text": text.decode()}]
+    else:
+        assert isinstance(reply.body, Problem)
+        assert reply.body.details == {"reason": "too_large"}
+
+
+def test_a_limit_beyond_all_clocks_runs(world: World) -> None:
+    """An agent that an older hub let in with any limit gets its tasks, as one with a year."""
+    world.add_agent("endless", max_running_time_sec=10**16)
+    holder = world.join("w", agent="endless")
+    world.add("t1", agent_name="endless")
+
+    assert world.claim(holder).status == 200
+    assert world.row().max_runtime == MAX_SECONDS
 
 
 def test_backlog_full(world: World) -> None:
@@ -440,6 +471,17 @@ def test_a_failure_is_told_with_its_words(world: World) -> None:
     terminal = world.events()[-1]
 
     assert (terminal["state"], terminal["error"], terminal["errorCode"]) == ("failed", "boom", "handler_error")
+
+
+@pytest.mark.parametrize("text", ["\x01" * 16_000, "x" * 16_384])
+def test_the_end_of_a_task_always_fits_an_envelope(world: World, text: str) -> None:
+    """Whatever a worker says of a failure, its terminal event is published, and is what the row says."""
+    holder = world.join()
+    outcome = done(state="failed", error=text, reason="\x01" * 1024, error_code="\x01" * 64)
+    world.report(holder, world.run(holder), outcome=outcome)
+
+    assert len(encode(world.events()[-1])) < ENVELOPE_BYTES
+    assert world.events()[-1]["error"] == world.row().error
 
 
 # ---------------------------------------------------------------------------------------------- given back, lost

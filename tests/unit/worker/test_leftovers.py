@@ -110,6 +110,16 @@ def test_a_refused_key_keeps_the_file(place: SpoolPlace) -> None:
     assert path.exists()
 
 
+def test_one_report_that_is_refused_spoils_no_other(place: SpoolPlace) -> None:
+    """A request that is too large for the hub is said in halves; what is refused alone is over."""
+    leave(place, "a", "b", "c")
+    too_large = RpcError("too large", status=413)
+    hub = Hub(too_large, [200], too_large, too_large, [200])
+
+    assert replayed(place, hub)
+    assert (hub.heard, place.files()) == ([["a", "b", "c"], ["a"], ["b", "c"], ["b"], ["c"]], [])
+
+
 def test_files_of_other_hubs_and_of_living_processes_are_left_alone(place: SpoolPlace, tmp_path: Path) -> None:
     """Only files of the same hub and key count, and only those whose writer is dead."""
     other = leave(SpoolPlace.of(tmp_path / "spool", hub="another", api_key="bk", always=False), "a")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from blocks_worker.errors import MessageTooLargeError, TaskFinishedError
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.events import MAX_EVENT, EventBody
+from blocks_worker.protocol.leases import MAX_ERROR
 from blocks_worker.worker.outbox import BUFFER_EVENTS, HOLD, Outbox
 from blocks_worker.worker.run import Ending
 
@@ -136,12 +137,34 @@ def test_a_refused_event_fails_the_run_without_it() -> None:
     assert (outcome.state, outcome.last_n) == ("failed", 1)
 
 
-def test_hostile_texts_are_made_to_fit() -> None:
-    """An error text of any length and content can travel. [C6]"""
+@pytest.mark.parametrize("character", ["x", "\x01", '"', "\U0001f600", "\ud800", "\0"])
+@pytest.mark.parametrize("length", [1, 1365, 8192, 100_000])
+def test_hostile_texts_are_made_to_fit(character: str, length: int) -> None:
+    """An error text of any length and content can travel; one that is short enough as JSON travels whole. [C6]"""
     box = outbox()
-    box.finish(Ending("failed", error="\ud800\0" + "x" * 100_000), 0.0)
+    box.finish(Ending("failed", error=character * length), 0.0)
+    taken = box.take(100.0, ROOM)
 
-    assert len(encode(take(box))) < 20_000
+    assert taken is not None
+    report, size = taken
+    assert size == len(encode(report)) < MAX_ERROR + 300
+    assert report.outcome is not None
+    error = report.outcome.error
+    assert error is not None
+    is_whole = len(encode(character.encode(errors="replace").decode().replace("\0", "\ufffd"))) - 2
+    assert error.endswith("…") == (is_whole * length > MAX_ERROR)
+
+
+def test_an_outcome_that_is_refused_ends_as_a_short_failure_once() -> None:
+    """What the hub takes in no form is not said for ever."""
+    box = outbox()
+    box.finish(Ending("failed", error="x" * 9000), 0.0)
+
+    assert box.refused(take(box), Ending("failed", error="refused", error_code="bad_result"), 0.0)
+    outcome = take(box).outcome
+    assert outcome is not None
+    assert (outcome.error, outcome.last_n) == ("refused", 0)
+    assert not box.refused(take(box), Ending("failed"), 0.0)
 
 
 @given(st.lists(st.sampled_from(["emit", "send", "lose reply", "lose request", "hole"]), max_size=60))

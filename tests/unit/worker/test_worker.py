@@ -16,6 +16,7 @@ from support_worker import NUMBERS, LedgerInProcess, WorkerAtHub
 
 from blocks_worker.errors import AgentAuthFatalError, InputError, TaskFinishedError
 from blocks_worker.protocol.control import Drain
+from blocks_worker.worker.spool import SpoolPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -244,6 +245,62 @@ def test_an_outcome_waits_for_a_hub_that_is_away(hub: LedgerInProcess) -> None:
         assert (task, 1) in [(held.task_id, held.epoch) for held in at.login.beats[-1].held] or not (
             at.login.beats[-1].held
         )
+
+
+@pytest.mark.parametrize("text", ["\x01" * 4096, "\U0001f600" * 4096])
+def test_many_long_errors_fit_their_requests(hub: LedgerInProcess, text: str) -> None:
+    """What gathered while the hub was away never makes a request that the hub refuses."""
+    go = threading.Event()
+
+    def handler(_task: Any) -> None:
+        go.wait(10)
+        raise RuntimeError(text)
+
+    with WorkerAtHub(hub, handler, slots=70) as at:
+        at.ready()
+        tasks = [hub.submit() for _ in range(70)]
+        wait_until(lambda: all(hub.row(task).state == "running" for task in tasks), what="the runs")
+        at.login.cut.set()
+        go.set()
+        wait_until(lambda: at.worker.counters.get("tasks_failed") == 70, what="the failures")
+        at.login.cut.clear()
+
+        assert {hub.ended(task, 5).error_code for task in tasks} == {"handler_error"}
+
+
+def test_a_report_that_the_hub_refuses_whole_harms_no_other(hub: LedgerInProcess) -> None:
+    """A request that is refused is cut until the culprit stands alone: its task fails, the others do not."""
+
+    def handler(task: Any) -> str:
+        return "x" * 8000 if task.text() == "large" else "small"
+
+    with WorkerAtHub(hub, handler, slots=8) as at:
+        at.ready()
+        at.login.max_body = 4000
+        small = [hub.submit(str(number)) for number in range(5)]
+        large = hub.submit("large")
+
+        assert hub.ended(large).error_code == "bad_result"
+        assert {hub.ended(task).state for task in small} == {"completed"}
+
+
+def test_a_stop_without_the_hub_leaves_time_for_all_parts(
+    hub: LedgerInProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last reports get a part of the time only; what was not heard is counted, and on disk. [D1]"""
+    place = SpoolPlace.of(tmp_path / "spool", hub="h", api_key="bk", always=False)
+    gate = Gate()
+    with WorkerAtHub(hub, gate, spool=place) as at:
+        at.ready()
+        hub.submit()
+        gate.started.wait(5)
+        at.login.cut.set()
+        gate.go.set()
+        at.worker.stop(2)
+
+        assert "still_running" not in caplog.text
+        counters = at.worker.counters
+        assert (counters["outcomes_unheard"], counters["outcomes_spooled"]) == (1, 1)
 
 
 def test_drain_lets_runs_finish(hub: LedgerInProcess) -> None:

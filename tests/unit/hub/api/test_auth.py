@@ -171,3 +171,24 @@ def test_a_provider_gets_no_read_token(hub: Caller, token: str) -> None:
     task_id = hub.submit(token, "readable")
 
     assert hub.ask("POST", READ, {"taskId": task_id, "role": "provider"}, bearer=token).status == 403
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"maxRunningTimeSec": 31_536_001},
+        {"maxRunningTimeSec": 2**63},
+        {"startedAt": 2**63},
+        {"startedAt": -1},
+        {"process": {"host": "h", "pid": 2**63, "started": "1"}},
+        {"process": {"host": "h", "pid": -1, "started": "1"}},
+    ],
+)
+def test_connect_refuses_numbers_that_mean_nothing(hub: Caller, field: dict[str, Any]) -> None:
+    """A number beyond a year, a clock or a process id is refused by its name."""
+    request = {"agentName": "numbers", "instanceId": "n-1", "incarnation": "n-life-1", **field}
+
+    answered = hub.ask("POST", "/api/v1/auth/agent/connect", request, bearer=hub.key)
+
+    assert answered.status == 400
+    assert next(iter(field)) in answered.json["message"]

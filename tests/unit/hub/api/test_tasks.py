@@ -167,7 +167,7 @@ def test_pages_hold_all_tasks_of_the_caller_once(hub: Caller, bob_key: str, bob:
 
 
 def test_an_answer_to_many_is_bounded(hub: Caller, token: str) -> None:
-    """A batch brings 8 MiB of events; what had no room is its row, says that there is more, and comes when asked again."""
+    """A batch brings 8 MiB of events; what had no room is its row and says that there is more, and comes later."""
     instance = hub.connect("talker")["accessToken"]
     nonce = hub.ask("POST", "/api/v1/heartbeats", {"free": 1}, bearer=instance).json["nonce"]
     hub.ask("POST", "/api/v1/heartbeats", {"free": 1, "nonce": nonce}, bearer=instance)
@@ -185,3 +185,27 @@ def test_an_answer_to_many_is_bounded(hub: Caller, token: str) -> None:
     assert (bodies[39]["events"], bodies[39]["more"], bodies[39]["task"]["state"]) == ([], True, "completed")
     assert (bodies[40]["events"], bodies[40]["more"]) == ([], False)
     assert again == bodies[0]
+
+
+@pytest.mark.parametrize("after", [-1, 2**53 + 1, 2**63, 2**64, 10**30])
+def test_a_place_that_no_event_has_spoils_no_batch(hub: Caller, token: str, after: int) -> None:
+    """A number beyond the ledger's is refused where it stands; the other questions are answered."""
+    hub.connect("placed")
+    task_id = hub.submit(token, "placed")
+    queries = [{"taskId": task_id, "after": after}, {"taskId": task_id, "after": 2**53}, {"taskId": task_id}]
+
+    answered = hub.ask("POST", "/api/v1/events", queries, bearer=token)
+
+    assert answered.status == 200
+    assert [item["status"] for item in answered.json] == [400, 200, 200]
+
+
+@pytest.mark.parametrize(("length", "status"), [(1024, 202), (1025, 400)])
+def test_the_reason_of_a_cancel_is_bounded(hub: Caller, token: str, length: int, status: int) -> None:
+    """What would fit no message to the worker is refused."""
+    hub.connect("reasoned")
+    task_id = hub.submit(token, "reasoned")
+
+    answered = hub.ask("POST", f"{TASKS}/{task_id}/cancel", {"reason": "\x01" * length}, bearer=token)
+
+    assert answered.status == status

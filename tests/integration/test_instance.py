@@ -1,0 +1,43 @@
+"""The end of an instance: what is left of it when nobody calls `stop`, and after somebody did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import nullcontext
+
+import pytest
+from support_hub import running_hub
+
+from blocks_worker import start_agent_instance
+from blocks_worker.config import state_dir
+
+SCRIPT = """
+import sys
+from blocks_worker import start_agent_instance
+options = {"agent_name": "echo", "handler": lambda task: "x", "on_fatal": lambda error: sys.exit(5)}
+instance = start_agent_instance(options)
+instance.wait_ready(20)
+"""
+
+
+@pytest.mark.parametrize("joins", [True, False], ids=["joins a hub", "runs the hub"])
+def test_a_script_ends_when_its_instance_was_refused(monkeypatch: pytest.MonkeyPatch, *, joins: bool) -> None:
+    """After a refusal for good no thread keeps the process, with a hub in it or not, whatever `on_fatal` does."""
+    with running_hub(state_dir()) if joins else nullcontext():
+        monkeypatch.setenv("BLOCKS_API_KEY", "bk_" + "0" * 40)
+        done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=20, check=False)
+
+    assert done.returncode == 1
+    assert "AgentAuthFatalError" in done.stderr
+
+
+def test_a_stopped_instance_gives_no_client() -> None:
+    """The client of an instance ends with it; asked for later there is none."""
+    with running_hub(state_dir()), start_agent_instance({"agent_name": "echo", "handler": lambda _: "x"}) as instance:
+        assert instance.task_client is instance.task_client
+        instance.stop()
+
+        with pytest.raises(RuntimeError, match="stopped"):
+            _ = instance.task_client
+        assert instance.get("state") == "stopped"

@@ -1,0 +1,115 @@
+"""Requests of a worker: what is refused whole is cut, what brings much is bounded, what is lost is counted."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import wait_until
+
+from blocks_worker.concurrency import Clock, Entropy
+from blocks_worker.controlplane.api import ItemResult
+from blocks_worker.errors import HubUnavailableError, RpcError
+from blocks_worker.protocol.codec import MAX_BODY
+from blocks_worker.protocol.leases import Claim, ClaimAnswer
+from blocks_worker.worker.claims import INPUT_BYTES, Claims
+from blocks_worker.worker.counters import Counters
+from blocks_worker.worker.parts import answered_each
+from blocks_worker.worker.publisher import NACKS, Publisher
+from blocks_worker.worker.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Hub:
+    """A hub's end of the line, which refuses a batch whole where a bad item is in it."""
+
+    def __init__(self, *bad: int, status: int = 413) -> None:
+        self._bad = bad
+        self._status = status
+        self.sizes: list[int] = []
+
+    def __call__(self, items: Sequence[int]) -> list[ItemResult[int]]:
+        """Answer each with itself."""
+        self.sizes.append(len(items))
+        if set(items) & set(self._bad):
+            raise RpcError("no", code="InvalidInput", status=self._status)
+        return [ItemResult(200, item, None) for item in items]
+
+
+def test_only_the_bad_items_are_refused() -> None:
+    """Each item has its own answer, in its place, and a good batch is one request."""
+    answers = answered_each(range(20), Hub(3, 11))
+
+    assert [answer.body for answer in answers] == [None if item in (3, 11) else item for item in range(20)]
+    assert [answers[3].status, answers[11].status] == [413, 413]
+    fine = Hub()
+    answered_each(range(20), fine)
+    assert fine.sizes == [20]
+
+
+@pytest.mark.parametrize("error", [RpcError("x", status=status) for status in (401, 403, 404, 429, 503)])
+def test_a_refusal_that_is_not_about_the_items_is_raised(error: RpcError) -> None:
+    """Who may not speak now, or was not heard, cuts nothing."""
+    hub = Hub(1, status=error.status)
+
+    with pytest.raises(RpcError):
+        answered_each([1, 2], hub)
+    assert hub.sizes == [2]
+
+
+class Api:
+    """The claims of a hub that is slow with its first answer."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.sizes: list[int] = []
+
+    def claims(self, items: Sequence[Claim], *, timeout: float) -> list[ItemResult[ClaimAnswer]]:
+        """Answer with a lease each."""
+        self.sizes.append(len(items))
+        self.go.wait(timeout)
+        answer = ClaimAnswer(task_id="t", epoch=1, lease="l", attempt=1, digest="d", max_runtime=1.0)
+        return [ItemResult(200, answer, None) for _ in items]
+
+
+@pytest.mark.parametrize(("have", "most"), [(None, INPUT_BYTES // MAX_BODY), ("digest", 69)])
+def test_the_inputs_of_one_answer_are_bounded(have: str | None, most: int) -> None:
+    """Claims whose answers may bring an input each are not asked for in one request beyond what a reader takes."""
+    api: Any = Api()
+    clock = Clock()
+    claims = Claims(api, clock=clock, entropy=Entropy(), counters=Counters())
+    until = clock.monotonic() + 10
+    with ThreadPoolExecutor(70) as threads:
+        waiting = [threads.submit(claims.claim, Claim(task_id=str(n), epoch=1, have=have), until) for n in range(70)]
+        wait_until(lambda: len(claims._batcher._queue) == 69, what="all in the queue")
+        api.go.set()
+
+        assert all(future.result(5) is not None for future in waiting)
+    assert max(api.sizes) == most
+
+
+def test_a_refusal_that_finds_no_room_is_counted() -> None:
+    """Nothing is dropped in silence: an offer's refusal neither. [P9]"""
+    clock, counters = Clock(), Counters()
+    heard: Any = None
+
+    def away(_nacks: object) -> None:
+        raise HubUnavailableError("h", "away")
+
+    publisher = Publisher(
+        heard,
+        heard=heard,
+        nack=away,
+        clock=clock,
+        entropy=Entropy(),
+        counters=counters,
+        spool=Spool(None, incarnation=lambda: "i", unanswered=lambda _keys: [], clock=clock),
+    )
+    for number in range(NACKS + 2):
+        publisher.refuse(Claim(task_id=str(number), epoch=1, nack="draining"))
+
+    assert counters.snapshot() == {"nacks_lost": 2}
