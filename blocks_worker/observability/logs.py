@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     #: Generic for type checkers; not so at run time before Python 3.11.
     _Adapter = logging.LoggerAdapter[logging.Logger]
+    _Handler = logging.StreamHandler[TextIO]
 else:
     _Adapter = logging.LoggerAdapter
+    _Handler = logging.StreamHandler
 
 LEVELS = {"error": logging.ERROR, "warn": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 #: Characters of a traceback, its end: the line that raised stands there.
@@ -124,7 +126,7 @@ class RedactingFilter(logging.Filter):
         return True
 
 
-class _Lines(logging.StreamHandler[TextIO]):
+class _Lines(_Handler):
     """Be the one handler of a program; it knows the names of agent and instance."""
 
     def __init__(self, stream: TextIO, formatter: logging.Formatter) -> None:

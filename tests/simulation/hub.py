@@ -151,7 +151,8 @@ class Hub:
         world = self._world
         world.history.faults[f"hub died: {self._doom or 'torn commit'}"] += 1
         world.history.say(world.heap.now, f"the hub dies ({self._doom}), for {self._away:.1f} s")
-        self._driver.set_authorizer(None)
+        # None would do from Python 3.11 on.
+        self._driver.set_authorizer(lambda *_asked: sqlite3.SQLITE_OK)
         with suppress(sqlite3.Error):
             self._driver.execute("ROLLBACK")
         self._life.is_gone = True
