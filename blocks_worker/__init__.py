@@ -23,12 +23,18 @@ if TYPE_CHECKING:
     from blocks_worker.client.params import SendMessageParams
     from blocks_worker.client.parts import SendMessageRequestPart, file_part, json_part, text_part
     from blocks_worker.client.session import TaskSession
+    from blocks_worker.client.streams import StreamRef
     from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo
     from blocks_worker.config import DEFAULT_CDM_URL
     from blocks_worker.context.messages import ExpireTaskMessage, StartTaskMessage
+    from blocks_worker.context.streams import ExternalStreamObject, OnActivateCallback, StreamObject
     from blocks_worker.context.task import TaskContext
+    from blocks_worker.controlplane.agent_auth import AgentAuth
     from blocks_worker.controlplane.cdm import CdmApiConfig, CdmConfig, CdmKeyset, fetch_cdm_config
+    from blocks_worker.controlplane.consumer_auth import ConsumerAuth
     from blocks_worker.controlplane.presigned import presigned_upload_flow
+    from blocks_worker.controlplane.providers import AuthProvider
+    from blocks_worker.controlplane.sources import TokenEndpointConfig, TokenResult
     from blocks_worker.errors import (
         AgentAuthFatalError,
         AnonTaskAccessDenied,
@@ -40,6 +46,8 @@ if TYPE_CHECKING:
         HubUnavailableError,
         InputError,
         RpcError,
+        StreamUnavailableError,
+        StreamWriteError,
         TaskCancelledError,
         TaskFailedError,
         TaskFinishedError,
@@ -49,15 +57,19 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.parts import RequestPart
     from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
     from blocks_worker.runtime.options import AgentInstanceOptions
+    from blocks_worker.streams.reader import InboundMessage
+    from blocks_worker.streams.trouble import StreamError
 
 #: Where each public name lives.
 _HOMES = {
+    "AgentAuth": "controlplane.agent_auth",
     "AgentAuthFatalError": "errors",
     "AgentInstance": "runtime.instance",
     "AgentInstanceOptions": "runtime.options",
     "AnonTaskAccessDenied": "errors",
     "AnonTaskAccessDeniedError": "errors",
     "ArtifactRef": "protocol.events",
+    "AuthProvider": "controlplane.providers",
     "AuthRefreshFailedError": "errors",
     "BLOCKS_MAX_UPLOAD_BYTES": "artifacts",
     "BillingModeMismatchError": "errors",
@@ -66,19 +78,28 @@ _HOMES = {
     "CdmApiConfig": "controlplane.cdm",
     "CdmConfig": "controlplane.cdm",
     "CdmKeyset": "controlplane.cdm",
+    "ConsumerAuth": "controlplane.consumer_auth",
     "DEFAULT_CDM_URL": "config",
     "DownloadedArtifact": "artifacts",
     "ExpireTaskMessage": "context.messages",
+    "ExternalStreamObject": "context.streams",
     "FileUploadError": "errors",
     "HubUnavailableError": "errors",
+    "InboundMessage": "streams.reader",
     "InputError": "errors",
     "ListTasksParams": "client.tasks",
     "ListTasksResult": "client.tasks",
+    "OnActivateCallback": "context.streams",
     "RequestPart": "protocol.parts",
     "RpcError": "errors",
     "SendMessageParams": "client.params",
     "SendMessageRequestPart": "client.parts",
     "StartTaskMessage": "context.messages",
+    "StreamError": "streams.trouble",
+    "StreamObject": "context.streams",
+    "StreamRef": "client.streams",
+    "StreamUnavailableError": "errors",
+    "StreamWriteError": "errors",
     "TaskCancelledError": "errors",
     "TaskClient": "client.client",
     "TaskContext": "context.task",
@@ -87,6 +108,8 @@ _HOMES = {
     "TaskFinishedError": "errors",
     "TaskInfo": "client.tasks",
     "TaskSession": "client.session",
+    "TokenEndpointConfig": "controlplane.sources",
+    "TokenResult": "controlplane.sources",
     "build_artifact_ref": "artifacts",
     "create_task_client": "client.client",
     "decode_inline_artifact": "artifacts",
@@ -104,12 +127,14 @@ _HOMES = {
 __all__ = [
     "BLOCKS_MAX_UPLOAD_BYTES",
     "DEFAULT_CDM_URL",
+    "AgentAuth",
     "AgentAuthFatalError",
     "AgentInstance",
     "AgentInstanceOptions",
     "AnonTaskAccessDenied",
     "AnonTaskAccessDeniedError",
     "ArtifactRef",
+    "AuthProvider",
     "AuthRefreshFailedError",
     "BillingModeMismatchError",
     "BlocksError",
@@ -117,18 +142,27 @@ __all__ = [
     "CdmApiConfig",
     "CdmConfig",
     "CdmKeyset",
+    "ConsumerAuth",
     "DownloadedArtifact",
     "ExpireTaskMessage",
+    "ExternalStreamObject",
     "FileUploadError",
     "HubUnavailableError",
+    "InboundMessage",
     "InputError",
     "ListTasksParams",
     "ListTasksResult",
+    "OnActivateCallback",
     "RequestPart",
     "RpcError",
     "SendMessageParams",
     "SendMessageRequestPart",
     "StartTaskMessage",
+    "StreamError",
+    "StreamObject",
+    "StreamRef",
+    "StreamUnavailableError",
+    "StreamWriteError",
     "TaskCancelledError",
     "TaskClient",
     "TaskContext",
@@ -137,6 +171,8 @@ __all__ = [
     "TaskFinishedError",
     "TaskInfo",
     "TaskSession",
+    "TokenEndpointConfig",
+    "TokenResult",
     "__version__",
     "build_artifact_ref",
     "create_task_client",

@@ -19,6 +19,8 @@ DEFAULT_PORT = 3001
 DEFAULT_CDM_URL = f"http://127.0.0.1:{DEFAULT_PORT}/api/v1/cdm"
 #: Largest artifact that travels inside its event, in bytes; the limit itself is inside.
 INLINE_LIMIT = 16_384
+#: Least and most bytes of one frame of a stream: more than one does not fit into what the network takes.
+FRAME_BYTES = (1_024, 22_528)
 LOG_LEVELS = ("error", "warn", "info", "debug")
 LOG_FORMATS = ("auto", "text", "json")
 
@@ -34,6 +36,9 @@ class HubConfig:
         hold: seconds that the local network keeps an empty poll open.
         reserve_bytes: below so much free room on the ledger's disk no new task is taken; None: 5 % of the disk,
             within 200 MB and 1 GB, and at most a quarter of it.
+        access_life: seconds that an access token lives, at most an hour; whole, as the next two.
+        refresh_life: seconds in which a refresh token can be used.
+        grant_life: seconds that a grant for channels of the network lives.
         embedded: the hub lives inside a worker: a port in use is no error, the next free one is taken.
         testing: let tests reach the fault hooks.
     """
@@ -49,6 +54,9 @@ class HubConfig:
     retention_limit: int = 100
     numbers: Numbers = field(default_factory=Numbers)
     reserve_bytes: int | None = None
+    access_life: int = 3600
+    refresh_life: int = 7 * 86_400
+    grant_life: int = 3600
     embedded: bool = False
     testing: bool = False
 
@@ -73,6 +81,19 @@ class Connection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """Say how streams are cut.
+
+    Attributes:
+        frame_bytes: most bytes of a frame as it travels.
+        bundle_bytes: a frame with as many bytes takes nothing more.
+    """
+
+    frame_bytes: int = 16_384
+    bundle_bytes: int = 4_096
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClientConfig:
     """Say what a client takes from its surroundings."""
 
@@ -81,6 +102,7 @@ class ClientConfig:
     publish_key: str | None = None
     base_url: str | None = None
     inline_limit: int = INLINE_LIMIT
+    streams: StreamConfig = field(default_factory=StreamConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +113,7 @@ class WorkerConfig:
     embedded_hub: bool = True
     drain_timeout: float = 60.0
     inline_limit: int = INLINE_LIMIT
+    streams: StreamConfig = field(default_factory=StreamConfig)
     registry: Path | None = None
     notify_socket: str | None = None
     log_level: str = "info"
@@ -120,6 +143,7 @@ def client_config(env: Mapping[str, str] | None = None) -> ClientConfig:
         publish_key=_text(env, "BLOCKS_PUBLISH_KEY"),
         base_url=_text(env, "BLOCKS_BACKEND_URL"),
         inline_limit=_number(env, "ARTIFACT_INLINE_LIMIT_BYTES", int, INLINE_LIMIT),
+        streams=stream_config(env),
     )
 
 
@@ -132,6 +156,7 @@ def worker_config(env: Mapping[str, str] | None = None) -> WorkerConfig:
         embedded_hub=_flag(env, "BLOCKS_EMBEDDED_HUB", default=True),
         drain_timeout=_number(env, "AGENT_SHUTDOWN_GRACE_SEC", float, 60.0),
         inline_limit=_number(env, "ARTIFACT_INLINE_LIMIT_BYTES", int, INLINE_LIMIT),
+        streams=stream_config(env),
         registry=Path(registry).absolute() if registry else None,
         notify_socket=_text(env, "NOTIFY_SOCKET"),
         log_level=_choice(env, "LOG_LEVEL", LOG_LEVELS, "info"),
@@ -139,10 +164,19 @@ def worker_config(env: Mapping[str, str] | None = None) -> WorkerConfig:
     )
 
 
+def stream_config(env: Mapping[str, str] | None = None) -> StreamConfig:
+    """Return how streams are cut."""
+    env = environment() if env is None else env
+    return StreamConfig(
+        frame_bytes=_between(env, "STREAM_MAX_MESSAGE_SIZE", 16_384, *FRAME_BYTES),
+        bundle_bytes=_between(env, "STREAM_BUNDLE_SIZE", 4_096, 1, FRAME_BYTES[1]),
+    )
+
+
 def connection(env: Mapping[str, str] | None = None) -> Connection:
     """Return where the hub is looked for."""
     env = environment() if env is None else env
-    cdm_url = _text(env, "BLOCKS_CDM_URL")
+    cdm_url = _document(env, "BLOCKS_CDM_URL")
     hub_url = _text(env, "BLOCKS_HUB_URL")
     if cdm_url is None and hub_url is not None:
         cdm_url = f"{hub_url.rstrip('/')}/api/v1/cdm"
@@ -191,6 +225,16 @@ def _text(env: Mapping[str, str], name: str) -> str | None:
     return env.get(name, "").strip() or None
 
 
+def _document(env: Mapping[str, str], name: str) -> str | None:
+    """Return the address or path of a document; what can be neither is refused here, before anything is asked of it."""
+    place = _text(env, name)
+    if place is None or place.startswith(("http://", "https://")) or Path(place).expanduser().is_file():
+        return place
+    raise ConfigurationError(
+        f"{name}={place!r} is neither an address (http://…, https://…) nor a file that is there; mend it or unset it"
+    )
+
+
 def _number(env: Mapping[str, str], name: str, kind: Callable[[str], _T], default: _T) -> _T:
     text = _text(env, name)
     if text is None:
@@ -202,6 +246,13 @@ def _number(env: Mapping[str, str], name: str, kind: Callable[[str], _T], defaul
         raise wrong from error
     if not 0 <= value < 2**53:  # type: ignore[operator]  # int or float
         raise wrong
+    return value
+
+
+def _between(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    value = _number(env, name, int, default)
+    if not least <= value <= most:
+        raise ConfigurationError(f"{name}={value} is not within {least} and {most}; mend it or unset it")
     return value
 
 

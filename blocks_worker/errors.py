@@ -2,6 +2,7 @@
 
     BlocksError
     ├── ConfigurationError (ValueError)            mend the configuration; the text names the key
+    │   ├── CardError                              mend the agent card: `findings` name its keys
     │   ├── FolderInUseError                       use the hub that runs, or another folder
     │   ├── NotConfiguredError (RuntimeError)      set what is missing; the text names the variable
     │   └── UnknownHandlerError                    choose one of the handlers it names
@@ -17,6 +18,8 @@
     │   ├── TransportClosedError                   it was closed here
     │   ├── PublishRefusedError                    never repeat: refused for good
     │   └── PublishTimeoutError                    unknown: it may have been accepted
+    ├── StreamWriteError (RuntimeError)            frames of a stream were lost for good: open another
+    ├── StreamUnavailableError (RuntimeError)      the task is over, and nobody opened this stream
     ├── TaskFinishedError (RuntimeError)           the task is over: stop sending for it
     ├── TaskCancelledError (CancelledError)        the task is to stop: return
     ├── TaskFailedError (RuntimeError)             the task failed: `event` is its terminal
@@ -31,7 +34,12 @@ Data stands on the exception, the sentence is made in ``__str__`` or at the rais
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blocks_worker.protocol.cards import CardFinding
 
 
 class BlocksError(Exception):
@@ -40,6 +48,23 @@ class BlocksError(Exception):
 
 class ConfigurationError(BlocksError, ValueError):
     """Say which setting, file or card field is wrong, and how to mend it."""
+
+
+class CardError(ConfigurationError):
+    """Say what is wrong with an agent card.
+
+    Attributes:
+        place: the file, or what else the card is called.
+        findings: all that was found, warnings too.
+    """
+
+    def __init__(self, place: str, findings: Sequence[CardFinding]) -> None:
+        super().__init__(place, findings)
+        self.place = place
+        self.findings = findings
+
+    def __str__(self) -> str:
+        return f"{self.place}: {'; '.join(str(finding) for finding in self.findings if finding.is_error)}"
 
 
 class FolderInUseError(ConfigurationError):
@@ -51,16 +76,18 @@ class NotConfiguredError(ConfigurationError, RuntimeError):
 
 
 class UnknownHandlerError(ConfigurationError):
-    """Say that no handler has this name, and which ones there are."""
+    """Say that no handler has this name, and which ones there are; `hint`: what is there under this name, or nearly."""
 
-    def __init__(self, name: str, available: list[str]) -> None:
-        super().__init__(name, available)
+    def __init__(self, name: str, available: list[str], hint: str = "") -> None:
+        super().__init__(name, available, hint)
         self.name = name
         self.available = available
+        self.hint = hint
 
     def __str__(self) -> str:
         names = ", ".join(self.available) or "none"
-        return f"no handler named {self.name!r}; available: {names}. Name one of them, or add it to registry.json"
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"no handler named {self.name!r}{hint}; available: {names}. Name one of them, or add it to registry.json"
 
 
 class InvalidMessageError(BlocksError, ValueError):
@@ -177,6 +204,36 @@ class PublishTimeoutError(TransportError):
     """Say that no answer came in time: the message may or may not have been accepted."""
 
 
+class StreamWriteError(BlocksError, RuntimeError):
+    """Say that frames of a stream could not be delivered after all tries."""
+
+    def __init__(self, stream_id: str, why: str) -> None:
+        super().__init__(stream_id, why)
+        self.stream_id = stream_id
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"the stream {self.stream_id} could not be delivered: {self.why}"
+
+
+class StreamUnavailableError(BlocksError, RuntimeError):
+    """Say that a stream was never opened here and its task has ended: its data were live and are gone."""
+
+    def __init__(self, *, task_id: str, stream_id: str, declared_stream: str | None, terminal_state: str) -> None:
+        super().__init__(task_id, stream_id)
+        self.task_id = task_id
+        self.stream_id = stream_id
+        self.declared_stream = declared_stream
+        self.terminal_state = terminal_state
+
+    def __str__(self) -> str:
+        name = f" ({self.declared_stream})" if self.declared_stream else ""
+        return (
+            f"the stream {self.stream_id}{name} of task {self.task_id} cannot be opened: the task has ended "
+            f"({self.terminal_state}), and the data of streams are live; open a stream in on_stream"
+        )
+
+
 class TaskFinishedError(BlocksError, RuntimeError):
     """Say that the task is over or belongs to another run now."""
 
@@ -209,7 +266,8 @@ class TaskFailedError(BlocksError, RuntimeError):
 
     def __str__(self) -> str:
         said = getattr(self.event, "error", None) or getattr(self.event, "reason", None) or "no reason given"
-        return f"task {self.task_id} ended {getattr(self.event, 'state', 'failed')}: {said}"
+        state = getattr(self.event, "state", None) or "failed"
+        return f"task {self.task_id} {'was canceled' if state == 'canceled' else state}: {said}"
 
 
 class InputError(BlocksError, ValueError):

@@ -1,18 +1,38 @@
 """What every test stands on: a clean environment, and tests that take long only on request."""
 
+import gc
+import itertools
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Each of the processes that share the tests, and each that they start, would else compile every file anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # How fast a machine draws examples says nothing about the code.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+settings.register_profile("short", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", settings.get_profile("short"), max_examples=500)
+settings.load_profile("short")
+
+
+# What is imported and collected lives to the end: neither now nor later is it searched for garbage.
+gc.disable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--long``."""
     parser.addoption("--long", action="store_true", help="run what takes long too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw more examples where there is time."""
+    if config.getoption("--long"):
+        settings.load_profile("long")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -25,10 +45,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
+def pytest_collection_finish() -> None:
+    """Look for garbage in what the tests make only."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session")
+def state_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give paths below which there is nothing yet: most tests never make theirs."""
+    parent = tmp_path_factory.mktemp("states")
+    return (parent / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Give each test an empty state folder and none of the user's own settings."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, state_folders: Iterator[Path]) -> None:
+    """Give each test an empty state folder, none of the user's own settings, and nobody to trust over TLS.
+
+    To read the root certificates of the world takes each client of the SDK 20 ms, and no test goes there.
+    """
     for name in list(os.environ):
         if name.startswith(("BLOCKS_", "STREAM_", "ARTIFACT_", "AGENT_")) or name == "LOG_LEVEL":
             monkeypatch.delenv(name)
-    monkeypatch.setenv("BLOCKS_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+    folder = next(state_folders)
+    monkeypatch.setenv("BLOCKS_STATE_DIR", str(folder))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder.parent))

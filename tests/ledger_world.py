@@ -29,7 +29,7 @@ from blocks_worker.protocol.leases import (
     Report,
     ReportEvent,
 )
-from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, SubmitTask
+from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, SubmitTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,9 +135,10 @@ class World:
         self.beat(registration.holder)
         return registration.holder
 
-    def beat(self, holder: Holder, *held: tuple[str, int], **fields: Any) -> Reply:
-        """Send a heartbeat with this list."""
-        beat = Heartbeat(held=[HeldTask(task_id=key, epoch=epoch) for key, epoch in held], **fields)
+    def beat(self, holder: Holder, *held: tuple[str, int], parked: tuple[str, ...] = (), **fields: Any) -> Reply:
+        """Send a heartbeat with this list; `parked`: tasks in it that take no slot."""
+        listed = [HeldTask(task_id=key, epoch=epoch, parked=key in parked) for key, epoch in held]
+        beat = Heartbeat(held=listed, **fields)
         return self.do(lambda ledger: self.instances.heartbeat(ledger, holder, beat))
 
     def told(self, holder: Holder, *held: tuple[str, int]) -> HeartbeatAnswer:
@@ -169,6 +170,11 @@ class World:
         """Cancel a task."""
         request = CancelTask(**fields)
         return self.do(lambda ledger: self.tasks.cancel(ledger, consumer, task_id, request))
+
+    def pause(self, task_id: str = "t1", *, on: bool = True, seq: int | None = None, consumer: Consumer = ANN) -> Reply:
+        """Turn the pause flag, from the number that the row has unless said otherwise."""
+        request = PauseTask(pause_seq=self.row(task_id).pause_seq if seq is None else seq)
+        return self.do(lambda ledger: self.tasks.pause(ledger, consumer, task_id, request, on=on))
 
     def events(
         self, task_id: str = "t1", consumer: Consumer = ANN, after: int = 0, limit: int = 256

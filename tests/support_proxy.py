@@ -77,6 +77,8 @@ class FaultProxy:
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
+        #: How many connections came, those that were cut at once too.
+        self.connections = 0
 
     @property
     def url(self) -> str:
@@ -111,6 +113,11 @@ class FaultProxy:
             self._rules, self._delay, self._is_cut, self._hangs = [], 0.0, False, False
             self._lock.notify_all()
 
+    def relent(self) -> None:
+        """Be a plain proxy for what comes from now on; what hangs goes on hanging, with its connection."""
+        with self._lock:
+            self._rules, self._delay, self._is_cut, self._hangs = [], 0.0, False, False
+
     def count(self, path: str) -> int:
         """Return how many exchanges went to a path."""
         return sum(exchange.path == path for exchange in list(self.exchanges))
@@ -143,6 +150,7 @@ class FaultProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             self._spawn(self._serve, client)
 
     def _break_all(self) -> None:

@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+from sqlalchemy import update
 from support import wait_until
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy, SteadyClock
@@ -21,6 +22,7 @@ from blocks_worker.errors import HubUnavailableError, RpcError, TransportClosedE
 from blocks_worker.handlers.base import Handler
 from blocks_worker.hub.instance_service import InstanceService, Registration
 from blocks_worker.hub.store import agents
+from blocks_worker.hub.store.schema import task
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import Consumer, Reply, TaskService
@@ -37,7 +39,7 @@ from blocks_worker.protocol.leases import (
     Report,
     ReportAnswer,
 )
-from blocks_worker.protocol.tasks import CancelTask, EventsQuery, Problem, SubmitTask, TaskRow
+from blocks_worker.protocol.tasks import CancelTask, EventsQuery, PauseTask, Problem, SubmitTask, TaskRow
 from blocks_worker.transports.base import Link, Message, Received, Status
 from blocks_worker.worker.worker import Worker, WorkerSettings
 
@@ -48,12 +50,16 @@ if TYPE_CHECKING:
 
     from blocks_worker.hub.store.ledger import Ledger, Publication
     from blocks_worker.protocol.files import RequestUpload, UploadOffer
+    from blocks_worker.protocol.streams import GrantedStream, StreamName
+    from blocks_worker.streams.exchange import StreamExchange
 
 T = TypeVar("T")
 
 OWNER = Consumer("tester", None)
 #: Short, so that tests need not wait; the proportions are those of the defaults.
-NUMBERS = Numbers(heartbeat_interval=0.3, lease_ttl=6.0, lease_margin=1.0, lease_grace=1.0, cancel_grace=1.0)
+NUMBERS = Numbers(
+    heartbeat_interval=0.3, lease_ttl=6.0, lease_margin=1.0, lease_grace=1.0, cancel_grace=1.0, expire_grace=1.0
+)
 
 
 class Ear:
@@ -183,6 +189,17 @@ class LedgerInProcess:
         """Cancel a task; return the status."""
         request = CancelTask(reason=reason, terminated=terminated)
         return self.write(lambda ledger: self.tasks.cancel(ledger, OWNER, task_id, request)).status
+
+    def pause(self, task_id: str, *, on: bool = True) -> int:
+        """Pause a task, or resume it; return the status."""
+        request = PauseTask(pause_seq=self.row(task_id).pause_seq)
+        return self.write(lambda ledger: self.tasks.pause(ledger, OWNER, task_id, request, on=on)).status
+
+    def expires_in(self, task_id: str, seconds: float) -> None:
+        """Let the time of a pipe that has no lease yet be over then: the least that can be asked for is a minute."""
+        moment = self.steady.now_ms() + int(seconds * 1000)
+        change = update(task).where(task.c.id == task_id).values(expires_at=moment)
+        self.write(lambda ledger: ledger.connection.execute(change).rowcount)
 
     def row(self, task_id: str) -> TaskRow:
         """Return a task's row."""
@@ -379,8 +396,9 @@ class WorkerAtHub:
             handler=Handler.of(handler),
             login=self.login,
             open_transport=lambda _answer, _grants: Line(hub.bus),
+            streams=NoStreams(),
             clock=Clock(),
-            entropy=Entropy(),
+            entropy=options.pop("entropy", None) or Entropy(),
             **options,
         )
 
@@ -395,6 +413,18 @@ class WorkerAtHub:
         """Wait until it is ready, and return it."""
         self.worker.wait_ready(10)
         return self.worker
+
+
+class NoStreams:
+    """Be the way to streams of a worker whose tasks have none."""
+
+    def open_exchange(self) -> StreamExchange:
+        """Refuse."""
+        raise RuntimeError("this worker has no streams")
+
+    def hand_out(self, name: StreamName) -> GrantedStream:
+        """Refuse."""
+        raise RuntimeError(f"this worker has no stream {name.stream_id}")
 
 
 def _item(reply: Reply, kind: type[T]) -> ItemResult[T]:

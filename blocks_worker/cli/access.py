@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks_worker.cli.exits import Exit, exit_of_consumer
-from blocks_worker.cli.output import end_with
+from blocks_worker.cli.output import end_with, sentence
 from blocks_worker.client.settings import Wishes, find_place
-from blocks_worker.config import bypass_proxy_on_loopback, client_config, environment, load_dotenv
+from blocks_worker.config import bypass_proxy_on_loopback, client_config, environment, is_loopback_url, load_dotenv
 from blocks_worker.controlplane.api import HubApi
 from blocks_worker.controlplane.http import Http
+from blocks_worker.controlplane.refusals import fatal_told, key_cure
 from blocks_worker.errors import BlocksError
 from blocks_worker.observability.logs import LEVELS, setup_logging
 
@@ -41,12 +42,22 @@ class _Token:
 @contextlib.contextmanager
 def open_hub() -> Iterator[HubApi]:
     """Yield the hub's interface as the consumer that the environment says, and end the program in one line on error."""
+    with enter_hub() as (door, api_key):
+        yield door.bearing(_Token(door.consumer_token(api_key).access_token))
+
+
+@contextlib.contextmanager
+def enter_hub() -> Iterator[tuple[HubApi, str]]:
+    """Yield the hub's door and the API key that the environment says, and end the program in one line on error."""
     with errors_told():
-        place = find_place(Wishes(), client_config(), "free", timeout=_TIMEOUT)
+        config = client_config()
+        place = find_place(Wishes(), config, "free", timeout=_TIMEOUT)
+        in_environment = config.connection.api_key is not None
+        cure = key_cure(given=False, environment=in_environment, is_local=is_loopback_url(place.hub_url))
         http = Http(place.hub_url, timeout=_TIMEOUT)
         try:
-            token = HubApi(http).consumer_token(place.api_key).access_token
-            yield HubApi(http, _Token(token))
+            with fatal_told(cure):
+                yield HubApi(http), place.api_key
         finally:
             http.close()
 
@@ -64,4 +75,4 @@ def errors_told() -> Iterator[None]:
     except KeyboardInterrupt:
         end_with(Exit.INTERRUPTED, "interrupted")
     except (BlocksError, OSError, ValueError, RuntimeError) as error:
-        end_with(exit_of_consumer(error), str(error))
+        end_with(exit_of_consumer(error), sentence(error))

@@ -1,4 +1,4 @@
-"""`blocks agents`: which agents the hub knows, and how their instances stand."""
+"""`blocks agents`: which agents the hub knows, how their instances stand, and who is kept out."""
 
 from __future__ import annotations
 
@@ -20,16 +20,39 @@ if TYPE_CHECKING:
 _HEADS = ("AGENT", "INSTANCE", "STATE", "TASKS", "SLOTS", "DESCRIPTION")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as a JSON list.")
-def agents(*, as_json: bool) -> None:
+@click.pass_context
+def agents(ctx: click.Context, *, as_json: bool) -> None:
     """List agents and their instances."""
+    if ctx.invoked_subcommand is not None:
+        return
     with open_hub() as hub:
         rows = list(_all(hub))
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(rows), indent=2))
     else:
         table(_HEADS, [line for row in rows for line in _lines(row)])
+
+
+@agents.command()
+@click.argument("name")
+def offline(*, name: str) -> None:
+    """End the instances of agent NAME and keep them out; its tasks wait."""
+    _turn(name, offline=True)
+
+
+@agents.command()
+@click.argument("name")
+def online(*, name: str) -> None:
+    """Let instances of agent NAME in again."""
+    _turn(name, offline=False)
+
+
+def _turn(name: str, *, offline: bool) -> None:
+    with open_hub() as hub:
+        row = hub.set_offline(name, offline=offline)
+    click.echo(f"{row.agent_name} is {'offline' if row.offline else 'online'}")
 
 
 def _all(hub: HubApi) -> Iterator[AgentRow]:
@@ -42,7 +65,8 @@ def _all(hub: HubApi) -> Iterator[AgentRow]:
 
 def _lines(row: AgentRow) -> list[tuple[object, ...]]:
     if not row.instances:
-        return [(row.agent_name, "-", "no instance", 0, 0, row.description)]
+        state = "offline" if row.offline else "no instance"
+        return [(row.agent_name, "-", state, 0, 0, row.description)]
     return [
         (row.agent_name, one.instance_id, one.state, one.active_tasks, one.concurrency, row.description)
         for one in row.instances

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from blocks_worker.config import WorkerConfig, load_dotenv, worker_config
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.handlers.loader import LoadedHandler, card_agent_name, resolve_card, resolve_handler
 from blocks_worker.handlers.registry import search_places
 from blocks_worker.observability.logs import setup_logging
-from blocks_worker.protocol.cards import check_card, load_card
+from blocks_worker.protocol.cards import load_card
 from blocks_worker.runtime.options import AgentInstanceOptions
 
 if TYPE_CHECKING:
     from blocks_worker.cli.flags import Flags
+
+_logger = logging.getLogger(__name__)
 
 CARD_FILE = "agent-card.json"
 _USUAL_HANDLER = "echo"
@@ -68,9 +69,9 @@ def chosen(flags: Flags, config: WorkerConfig) -> AgentInstanceOptions:
 def _loaded(flags: Flags, config: WorkerConfig, folder: Path) -> LoadedHandler:
     here = folder / CARD_FILE
     if flags.handler is None and flags.card is not None:
-        return _warned(resolve_card(flags.card))
+        return resolve_card(flags.card)
     if flags.handler is None and here.is_file():
-        return _warned(resolve_card(here))
+        return resolve_card(here)
     loaded = resolve_handler(
         flags.handler or _USUAL_HANDLER, registry_path=config.registry, search=search_places(folder)
     )
@@ -78,7 +79,7 @@ def _loaded(flags: Flags, config: WorkerConfig, folder: Path) -> LoadedHandler:
         loaded = replace(loaded, card=_matching(flags.card, loaded.agent_name))
     elif loaded.card is None and here.is_file():
         loaded = replace(loaded, card=_perhaps(here, loaded.agent_name))
-    return _warned(loaded)
+    return loaded
 
 
 def _matching(path: Path, agent_name: str) -> dict[str, Any]:
@@ -96,12 +97,11 @@ def _perhaps(path: Path, agent_name: str) -> dict[str, Any] | None:
     try:
         card = load_card(path)
     except ConfigurationError as error:
-        click.echo(f"[agent] card left aside: {error}", err=True)
+        _logger.warning("card_left_aside", extra={"reason": str(error)})
         return None
-    return card if card_agent_name(card) == agent_name else None
-
-
-def _warned(loaded: LoadedHandler) -> LoadedHandler:
-    for warning in check_card(loaded.card).warnings if loaded.card else ():
-        click.echo(f"[agent] card: {warning}", err=True)
-    return loaded
+    named = card_agent_name(card)
+    if named == agent_name:
+        return card
+    reason = f"{path.name} is the card of the agent {named!r}, this one is {agent_name!r}"
+    _logger.info("card_left_aside", extra={"reason": reason})
+    return None

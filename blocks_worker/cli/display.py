@@ -38,6 +38,13 @@ def said(event: TaskEvent) -> str:
     return one_line(" ".join(word for word in (done, event.message or event.state or "") if word))
 
 
+def warning_of(event: TaskEvent) -> str | None:
+    """Return the line of an event that warns, of a result that was left out for instance; None for any other."""
+    if event.type != "system" or event.status != "warning":
+        return None
+    return one_line(f"warning: {event.message or 'no more was said'}")
+
+
 def print_artifacts(artifacts: list[DownloadedArtifact]) -> None:
     """Print what is text; other bytes only where no person would read them."""
     for number, artifact in enumerate(artifacts, 1):
@@ -69,6 +76,7 @@ def outcome(event: TaskEvent, artifacts: list[DownloadedArtifact]) -> dict[str, 
         "error": event.error,
         "errorCode": event.error_code,
         "reason": event.reason,
+        "completionReason": event.completion_reason,
         "artifacts": [_described(artifact) for artifact in artifacts],
     }
     return {key: value for key, value in found.items() if value is not None}
@@ -88,6 +96,6 @@ def event_line(event: TaskEvent) -> str:
     elif event.type == "progress":
         text = said(event)
     else:
-        told = (event.state, event.status, event.message, event.error or event.reason)
+        told = (event.state, event.status, event.message, event.error or event.reason or event.completion_reason)
         text = " ".join(word for word in told if word)
     return one_line(f"{event.type} {text}".rstrip())

@@ -10,6 +10,11 @@ from blocks_worker import __version__
 
 _COMMANDS = {
     "agents": "blocks_worker.cli.agents:agents",
+    "cancel": "blocks_worker.cli.cancel:cancel",
+    "check": "blocks_worker.cli.check:check",
+    "keys": "blocks_worker.cli.keys:keys",
+    "pause": "blocks_worker.cli.pause:pause",
+    "resume": "blocks_worker.cli.pause:resume",
     "run": "blocks_worker.cli.run:run",
     "send": "blocks_worker.cli.send:send",
     "tasks": "blocks_worker.cli.tasks:tasks",

@@ -16,14 +16,13 @@ import click
 from blocks_worker import __version__
 from blocks_worker.cli.exits import Exit, exit_of_worker
 from blocks_worker.cli.flags import Flags
-from blocks_worker.cli.output import end_with
+from blocks_worker.cli.output import counted, end_with, say, sentence
 from blocks_worker.cli.signals import Signals
 from blocks_worker.errors import BlocksError
+from blocks_worker.observability.redact import one_line
 
 if TYPE_CHECKING:
     from blocks_worker.config import WorkerConfig
-    from blocks_worker.runtime.options import AgentInstanceOptions
-
 _logger = logging.getLogger(__name__)
 _PROGRAM = "blocks-run"
 
@@ -52,7 +51,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         code = _act(flags, signals)
     except (BlocksError, ImportError, AttributeError, TypeError, ValueError, OSError, RuntimeError) as error:
         _logger.debug("start_failed", exc_info=True)
-        end_with(exit_of_worker(error, started=False), str(error), _PROGRAM)
+        end_with(exit_of_worker(error, started=False), sentence(error), _PROGRAM)
     raise SystemExit(int(code))
 
 
@@ -67,9 +66,9 @@ def _act(flags: Flags, signals: Signals | None) -> Exit:
     from blocks_worker.cli.choosing import chosen, configured
 
     config = configured(flags)
-    options = chosen(flags, config)
     if flags.check:
-        return _check(options, config)
+        return _check(flags, config)
+    options = chosen(flags, config)
     if signals is None:
         signals = Signals()
         signals.install()
@@ -80,18 +79,15 @@ def _act(flags: Flags, signals: Signals | None) -> Exit:
     return Serving(options, config, signals).run()
 
 
-def _check(options: AgentInstanceOptions, config: WorkerConfig) -> Exit:
-    """Say what a start would find, without any network use."""
-    from blocks_worker.concurrency import Entropy
-    from blocks_worker.protocol.cards import check_card
-    from blocks_worker.runtime.options import plan
+def _check(flags: Flags, config: WorkerConfig) -> Exit:
+    """Say what a start would find, without any network use; only errors make it fail."""
+    from blocks_worker.cli.findings import findings_of_start
 
-    planned = plan(options, Entropy())
-    connection = config.connection
-    if connection.api_key is None and not connection.is_local:
-        end_with(Exit.FAILED, "BLOCKS_API_KEY is not set; set it to the key that the hub's owner gave you", _PROGRAM)
-    findings = check_card(options.card) if options.card else None
-    for warning in findings.warnings if findings else ():
-        click.echo(f"[agent] card: {warning}")
-    click.echo(f"[agent] {planned.agent_name}: checked, {planned.concurrency} slots")
+    found, planned = findings_of_start(flags, config)
+    for finding in found:
+        is_error = finding.level == "error"
+        click.echo(f"{f'{_PROGRAM}:' if is_error else '[agent]'} {one_line(str(finding))}", err=is_error)
+    if planned is None or any(finding.level == "error" for finding in found):
+        return Exit.FAILED
+    say(f"{planned.agent_name}: checked, {counted(planned.concurrency, 'slot')}")
     return Exit.OK

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from blocks_worker.artifacts import DownloadedArtifact
+from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, DownloadedArtifact
 from blocks_worker.cli.access import errors_told
-from blocks_worker.cli.display import outcome, print_artifacts, progress_shown
+from blocks_worker.cli.display import outcome, print_artifacts, progress_shown, warning_of
 from blocks_worker.cli.exits import Exit
-from blocks_worker.cli.output import end_with
+from blocks_worker.cli.output import as_typed_here, end_with
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.parts import file_part, text_part
+from blocks_worker.client.results import save_all
+from blocks_worker.errors import ConfigurationError, MessageTooLargeError
 from blocks_worker.observability.redact import one_line
+from blocks_worker.protocol.codec import MAX_BODY
 
 if TYPE_CHECKING:
     from blocks_worker.client.events import TaskEvent
     from blocks_worker.client.session import TaskSession
+    from blocks_worker.protocol.events import ArtifactRef
 
 _COMPLETED = "completed"
+#: Most characters of a text; what stands around it in a request has room beside it.
+_MOST_TEXT = MAX_BODY - 16 * 1024
+#: Bytes of a saved text up to which it is shown as well.
+_MOST_SHOWN = 64 * 1024
+_TEXTS = ("text/", "application/json")
 
 
 def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -45,7 +56,13 @@ def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     callback=_named_texts,
     help="A text part with an id of its own.",
 )
-@click.option("--file", "files", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True)
+@click.option(
+    "--file",
+    "files",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="Send a file of up to 25 MiB, as the part 'file'; more of them as 'file-2', 'file-3'.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait.")
 @click.option("--save", type=click.Path(file_okay=False, path_type=Path), help="Write the artifacts into this folder.")
@@ -61,14 +78,18 @@ def send(
     save: Path | None,
     billing_mode: str,
 ) -> None:
-    """Send TEXT to AGENT and wait for the result; "-" as TEXT is standard input."""
+    """Send TEXT to AGENT and wait for the result; "-" as TEXT is standard input.
+
+    Ctrl-C asks the task to stop. When the wait is over before the task is, the task goes on.
+    """
     with errors_told():
         request = _parts(text, parts, files)
-        with TaskClient.create(billing_mode) as client, client.send_message(agent, request) as session:
+        with TaskClient.create(billing_mode) as client, _sent(client, agent, request) as session:
+            _tell_who_is_missing(session, agent)
             event = _wait(session, timeout)
-            saved = [] if save is None else session.save_artifacts(save)
-            # What is saved and not shown may be larger than memory, and nothing is fetched twice.
-            artifacts = _fetched(session) if save is None else _read_again(session, saved) if as_json else []
+            saved = [] if save is None else save_all(_named(session.list_artifacts()), save, session)
+            # What is saved may be larger than memory, and nothing is fetched twice.
+            artifacts = _fetched(session) if save is None else _read_again(session, saved, all_of_them=as_json)
     if as_json:
         click.echo(json.dumps(outcome(event, artifacts), indent=2))
     else:
@@ -83,16 +104,27 @@ def _fetched(session: TaskSession) -> list[DownloadedArtifact]:
     return [session.download_artifact(ref) for ref in session.list_artifacts()]
 
 
-def _read_again(session: TaskSession, saved: list[Path]) -> list[DownloadedArtifact]:
-    """Return the artifacts as they were just saved."""
+def _read_again(session: TaskSession, saved: list[Path], *, all_of_them: bool) -> list[DownloadedArtifact]:
+    """Return the artifacts as they were just saved, or of them what is a text that a person would read."""
     return [
         DownloadedArtifact(path.read_bytes(), ref.mime_type, ref.file_name)
         for ref, path in zip(session.list_artifacts(), saved, strict=True)
+        if all_of_them or (ref.size <= _MOST_SHOWN and ref.mime_type.startswith(_TEXTS))
+    ]
+
+
+def _named(refs: list[ArtifactRef]) -> list[ArtifactRef]:
+    """Give those without a name one whose extension tells what they are."""
+    return [
+        ref
+        if ref.file_name
+        else msgspec.structs.replace(ref, file_name=f"artifact-{index}{mimetypes.guess_extension(ref.mime_type) or ''}")
+        for index, ref in enumerate(refs)
     ]
 
 
 def _parts(text: str | None, named: list[tuple[str, str]], files: tuple[Path, ...]) -> list[Any]:
-    said = sys.stdin.read() if text == "-" else text
+    said = _standard_input() if text == "-" else text
     texts = [] if said is None else [text_part(said)]
     ids = ["file" if number == 1 else f"file-{number}" for number in range(1, len(files) + 1)]
     return [
@@ -102,6 +134,39 @@ def _parts(text: str | None, named: list[tuple[str, str]], files: tuple[Path, ..
     ]
 
 
+def _standard_input() -> str:
+    said = sys.stdin.read(_MOST_TEXT + 1)
+    if len(said) > _MOST_TEXT:
+        raise ConfigurationError(
+            f"standard input is longer than a text may be, {_MOST_TEXT} bytes; put it into a file and send that with "
+            f"--file, which takes {BLOCKS_MAX_UPLOAD_BYTES} bytes"
+        )
+    return said
+
+
+def _sent(client: TaskClient, agent: str, request: list[Any]) -> TaskSession:
+    try:
+        return client.send_message(agent, request)
+    except MessageTooLargeError as error:
+        raise ConfigurationError(
+            f"the texts are {error.size} bytes as they travel, more than {error.limit}; put them into a file and send "
+            f"that with --file, which takes {BLOCKS_MAX_UPLOAD_BYTES} bytes"
+        ) from None
+
+
+def _tell_who_is_missing(session: TaskSession, agent: str) -> None:
+    if session.waits_for != "instance":
+        return
+    start, follow = f"'blocks-run --handler {agent}'", f"'blocks watch {session.task_id}'"
+    click.echo(
+        as_typed_here(
+            f"no worker of {agent!r} is running; the task {session.task_id} waits in the hub; "
+            f"start one with {start}, follow the task with {follow}"
+        ),
+        err=True,
+    )
+
+
 def _wait(session: TaskSession, timeout: float) -> TaskEvent:
     """Wait for the end and show what comes meanwhile; Ctrl-C asks the task to stop."""
     try:
@@ -109,5 +174,14 @@ def _wait(session: TaskSession, timeout: float) -> TaskEvent:
             session.on_progress(show)
             return session.wait_for_terminal(timeout)
     except KeyboardInterrupt:
-        session.cancel("interrupted at the command line")
-        raise
+        still_ran = session.cancel("interrupted at the command line")
+        what = "was asked to stop" if still_ran else "was over already"
+        end_with(
+            Exit.INTERRUPTED, f"interrupted: task {session.task_id} {what}; 'blocks watch {session.task_id}' shows it"
+        )
+    finally:
+        # Not from a callback: the last ones come with the end, and would be told after it.
+        for event in session.list_events():
+            warning = warning_of(event)
+            if warning is not None:
+                click.echo(warning, err=True)

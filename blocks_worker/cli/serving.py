@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
-from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from blocks_worker.cli.exits import Exit, exit_of_worker
-from blocks_worker.concurrency import Backoff, Entropy, ServiceThread
+from blocks_worker.cli.output import as_typed_here, counted, program, say, sentence
+from blocks_worker.concurrency import Backoff, Deadline, Entropy, ServiceThread
 from blocks_worker.errors import HubUnavailableError
-from blocks_worker.observability.logs import name_process
+from blocks_worker.observability.logs import name_process, told_by_program
 from blocks_worker.observability.notify import Notifier
 from blocks_worker.observability.redact import one_line
 from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from blocks_worker.cli.signals import Signals
     from blocks_worker.config import WorkerConfig
@@ -30,6 +31,12 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds that a start which is under way gets to end when a signal comes first.
 _START_PATIENCE = 5.0
+#: Seconds between two lines that say on a terminal what a drain waits for.
+_DRAIN_LOOK = 3.0
+#: Tasks that such a line names.
+_NAMED = 3
+#: Seconds that handlers get after a second signal.
+_HURRY = 5.0
 #: Counters of the worker, and the words for them.
 _COUNTED = {
     "tasks_completed": "completed",
@@ -57,10 +64,12 @@ class Serving:
         self._instance: AgentInstance | None = None
         self._given_up = threading.Event()
         self._drain: ServiceThread | None = None
+        self._drain_end = Deadline(None)
 
     def run(self) -> Exit:
         """Serve until the end; return the exit code."""
-        self._say(f"starting {self._options.agent_name}")
+        told_by_program("registered", "ready")
+        say(f"starting {self._options.agent_name}")
         ServiceThread("instance-watch", self._watch, daemon=True).start()
         acts: dict[str, Callable[[Any], Exit | None]] = {
             "signal": self._on_signal,
@@ -73,10 +82,19 @@ class Serving:
         }
         code: Exit | None = None
         while code is None:
-            what, detail = self._happened.get()
+            what, detail = self._next()
             code = acts[what](detail)
         self._name_left_threads()
         return code
+
+    def _next(self) -> tuple[str, Any]:
+        """Wait for what happens next; on a terminal, say meanwhile what a drain waits for."""
+        while True:
+            try:
+                is_watched = self._drain is not None and sys.stdout.isatty()
+                return self._happened.get(timeout=_DRAIN_LOOK if is_watched else None)
+            except Empty:
+                say(waiting(self._known().active_tasks, self._drain_end.remaining() or 0.0))
 
     def _watch(self) -> None:
         try:
@@ -109,35 +127,36 @@ class Serving:
             return None
 
     def _on_waiting(self, error: HubUnavailableError) -> None:
-        self._say(f"{error}; trying again")
+        say(f"{as_typed_here(str(error))}; trying again")
         self._notifier.send("STATUS=no hub answers, trying again")
 
     def _on_started(self, instance: AgentInstance) -> None:
         self._instance = instance
         name_process(agent=instance.agent_name, instance=instance.instance_id)
-        self._say(f"hub {instance.hub_url}")
-        self._say(f"concurrency {instance.concurrency}")
-        self._say(f"instance {instance.instance_id}")
+        say(f"hub {instance.hub_url}")
+        say(f"concurrency {instance.concurrency}")
+        say(f"instance {instance.instance_id}")
 
     def _on_ready(self, _detail: None) -> None:
         if self._drain is not None:
             return
         instance = self._known()
-        self._say("ready: registered and listening")
-        program = "./scripts/blocks" if (Path.cwd() / "scripts" / "blocks").is_file() else "blocks"
-        self._say(f"try it from a second terminal: {program} send {instance.agent_name} Hello")
+        say("ready: registered and listening")
+        say(f"try it from a second terminal: {program('blocks')} send {instance.agent_name} Hello")
         self._notifier.send("READY=1", f"STATUS=serving {instance.agent_name}")
 
     def _on_signal(self, name: str) -> Exit | None:
         if self._drain is not None:
-            self._say(f"{name} received again: cancelling what runs")
+            say(f"{name} received again: cancelling what runs")
+            self._drain_end = Deadline(_HURRY)
             self._known().hurry()
             return None
         if self._instance is None and not self._catch_start():
-            self._say(f"{name} received before the start was done: stopped")
+            say(f"{name} received before the start was done: stopped")
             return Exit.OK
         limit = self._config.drain_timeout
-        self._say(f"{name} received: draining, at most {limit:g} s; once more cancels, a third time ends at once")
+        say(f"{name} received: draining, at most {limit:g} s; once more cancels, a third time ends at once")
+        self._drain_end = Deadline(limit)
         self._notifier.send("STOPPING=1", "STATUS=draining")
         self._drain = ServiceThread("signal-drain", self._stop)
         self._drain.start()
@@ -162,7 +181,7 @@ class Serving:
             self._happened.put(("drained", None))
 
     def _on_drained(self, _detail: None) -> Exit:
-        self._say(drained(self._known().counters))
+        say(drained(self._known().counters))
         return Exit.OK
 
     def _on_ended(self, _detail: None) -> Exit | None:
@@ -177,7 +196,7 @@ class Serving:
             return None
         if self._instance is not None:
             self._instance.stop()
-        text = str(error) or type(error).__name__
+        text = as_typed_here(sentence(error)) or type(error).__name__
         click.echo(f"blocks-run: {one_line(text)}", err=True)
         return exit_of_worker(error, started=self._instance is not None)
 
@@ -193,9 +212,13 @@ class Serving:
         if left:
             _logger.warning("threads_left", extra={"threads": left})
 
-    @staticmethod
-    def _say(text: Any) -> None:
-        click.echo(f"[agent] {one_line(str(text))}")
+
+def waiting(tasks: Sequence[str], seconds: float) -> str:
+    """Return what is said while a worker drains: the tasks it waits for, and for how long at most."""
+    if not tasks:
+        return "draining: no task runs any more; the last words go out"
+    named = ", ".join(tasks[:_NAMED]) + (", …" if len(tasks) > _NAMED else "")
+    return f"draining: waiting for {counted(len(tasks), 'task')} ({named}), {seconds:.0f} s left"
 
 
 def drained(counters: Mapping[str, int]) -> str:

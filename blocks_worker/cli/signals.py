@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.cli.exits import Exit
+from blocks_worker.concurrency import Clock
 
 if TYPE_CHECKING:
     from types import FrameType
 
 #: Whoever sends three is not asking any more.
 _LAST = 3
+#: Seconds after a signal that counted in which another is taken for its echo: `timeout` signals the process and its
+#: group, a terminal and a script that passes signals on do so too.
+ECHO = 0.5
 
 
 class Signals:
@@ -22,9 +27,11 @@ class Signals:
     A `SimpleQueue` may be fed while the same thread waits on it; an event's lock could be held just then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self.heard: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self.count = 0
+        self._clock = clock or Clock()
+        self._counted_at = float("-inf")
 
     def install(self) -> None:
         """Take both signals over; only the main thread may call it."""
@@ -32,7 +39,15 @@ class Signals:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        now = self._clock.monotonic()
+        if now - self._counted_at < ECHO:
+            return
+        self._counted_at = now
         self.count += 1
+        name = signal.Signals(number).name
         if self.count >= _LAST:
+            # Not through a stream: what was interrupted may hold its lock.
+            with contextlib.suppress(OSError):
+                os.write(2, f"blocks-run: {name} received a third time: ended at once\n".encode())
             os._exit(Exit.INTERRUPTED)
-        self.heard.put(("signal", signal.Signals(number).name))
+        self.heard.put(("signal", name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ import msgspec
 
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.output import table
+from blocks_worker.concurrency import Clock
+from blocks_worker.observability.redact import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.tasks import TaskRow
 
 _HEADS = ("TASK", "AGENT", "STATE", "CREATED", "RUN", "ERROR")
+#: What gives way on a narrow terminal, the first one first; the id never does: it is there to be copied.
+_SPARE = ("ERROR", "RUN", "CREATED", "AGENT", "STATE")
+_DAY_MS = 86_400_000
 
 
 @click.command()
@@ -27,13 +33,20 @@ _HEADS = ("TASK", "AGENT", "STATE", "CREATED", "RUN", "ERROR")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most tasks to list.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as a JSON list.")
 def tasks(*, state: str | None, agent: str | None, limit: int, as_json: bool) -> None:
-    """List tasks, newest first."""
+    """List your tasks, newest first.
+
+    On a terminal CREATED is your local time, and what does not fit is left out; a pipe gets every column in full.
+    """
     with open_hub() as hub:
         rows = list(_newest(hub, state, agent, limit))
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(rows), indent=2))
     else:
-        table(_HEADS, [_line(row) for row in rows])
+        line = _line_for_people if sys.stdout.isatty() else _line
+        table(_HEADS, [line(row) for row in rows], spare=_SPARE)
+    if not rows:
+        told = [f"{name} {value!r}" for name, value in (("agent", agent), ("state", state)) if value]
+        click.echo(one_line(f"no task found{' of ' if told else ''}{' and '.join(told)}"), err=True)
 
 
 def _newest(hub: HubApi, state: str | None, agent: str | None, limit: int) -> Iterator[TaskRow]:
@@ -51,3 +64,17 @@ def _line(row: TaskRow) -> tuple[object, ...]:
     created = datetime.fromtimestamp(row.created_time / 1000, tz=timezone.utc).isoformat(timespec="seconds")
     state = f"{row.state} (queued)" if row.queued else row.state
     return row.task_id, row.agent_name, state, created, row.attempt, row.error or row.reason
+
+
+def _line_for_people(row: TaskRow) -> tuple[object, ...]:
+    created = datetime.fromtimestamp(row.created_time / 1000, tz=timezone.utc).astimezone()
+    is_recent = Clock().wall_ms() - row.created_time < _DAY_MS
+    moment = created.strftime("%H:%M:%S" if is_recent else "%Y-%m-%d")
+    return (
+        row.task_id,
+        row.agent_name,
+        "queued" if row.queued else row.state,
+        moment,
+        row.attempt,
+        row.error or row.reason,
+    )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from blocks_worker.cli.access import errors_told
-from blocks_worker.cli.display import event_line
+from blocks_worker.cli.display import event_line, warning_of
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import end_with
+from blocks_worker.cli.task_ids import found_task
 from blocks_worker.client.client import TaskClient
 
 if TYPE_CHECKING:
@@ -23,12 +24,28 @@ _COMPLETED = "completed"
 @click.argument("task")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
 def watch(*, task: str, as_json: bool) -> None:
-    """Print the events of TASK, past and coming, until it is over. Ctrl-C ends the watching, not the task."""
+    """Print the events of TASK, past and coming, until it is over. Ctrl-C ends the watching, not the task.
+
+    TASK is an id, or its beginning or end as far as no other task of yours has the same. Warnings go to standard error.
+    """
     last: TaskEvent | None = None
-    with errors_told(), TaskClient.create("free") as client, client.connect(task) as session:
-        for last in session:
-            click.echo(json.dumps(last.raw) if as_json else event_line(last))
+    with errors_told(), TaskClient.create("free") as client:
+        task = found_task(client.api, task)
+        with client.connect(task) as session:
+            for last in session:
+                _show(last, as_json=as_json)
     if last is None or last.type != "terminal":
         end_with(Exit.FAILED, f"watching task {task} ended before the task did")
     if last.state != _COMPLETED:
         end_with(Exit.FAILED, f"task {task} {last.state}: {last.error or last.reason or 'no reason given'}")
+
+
+def _show(event: TaskEvent, *, as_json: bool) -> None:
+    """Print an event; a warning for people goes to standard error, as `blocks send` has it."""
+    warning = warning_of(event)
+    if warning is not None:
+        click.echo(warning, err=True)
+    if as_json:
+        click.echo(json.dumps(event.raw))
+    elif warning is None:
+        click.echo(event_line(event))

@@ -188,6 +188,15 @@ class CallbackQueue:
         self._after_last()
         return False
 
+    def call_beside(self, callback: Callback, item: Any) -> None:
+        """Call one callback now, on the caller's thread, beside the others."""
+        if not callback.active:
+            return
+        try:
+            callback.function(item)
+        except BaseException as error:  # noqa: BLE001 - a user's
+            self._report(error, CallbackErrorContext("taskSession", callback.kind, item))
+
     def _bound(self, callback: Callback) -> None:
         """Give up the oldest passing events of a callback that is behind."""
         while len(callback.passing) > WAITING_CALLS or (callback.weight > WAITING_BYTES and len(callback.passing) > 1):

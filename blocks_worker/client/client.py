@@ -7,22 +7,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker import config
-from blocks_worker.client.core import ClientCore
-from blocks_worker.client.params import SendMessageParams, params_of
-from blocks_worker.client.settings import Wishes, billing_mode_of, check_headers, find_place
+from blocks_worker.client.opening import (
+    check_offered,
+    chosen_source,
+    connected,
+    direct,
+    network_client_of,
+    one_provider,
+)
+from blocks_worker.client.params import SendMessageParams, check_drain_window, params_of
+from blocks_worker.client.settings import Wishes, billing_mode_of, check_headers
 from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo
-from blocks_worker.errors import ConfigurationError, RpcError
+from blocks_worker.controlplane.consumer_auth import one_mode
+from blocks_worker.errors import AgentAuthFatalError, AuthRefreshFailedError, ConfigurationError, RpcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from typing_extensions import Self
 
+    from blocks_worker.client.core import ClientCore
     from blocks_worker.client.results import TaskResult
     from blocks_worker.client.session import TaskSession
     from blocks_worker.controlplane.api import HubApi
+    from blocks_worker.controlplane.providers import AuthProvider
+    from blocks_worker.controlplane.sources import TokenEndpointConfig, TokenProvider
     from blocks_worker.protocol.events import ArtifactRef
 
+_UNAUTHORIZED = 401
 _NOT_FOUND = 404
 
 
@@ -33,8 +45,54 @@ class TaskClient:
     subscription.
     """
 
-    def __init__(self, core: ClientCore) -> None:
-        self._core = core
+    def __init__(  # noqa: PLR0913 - the names which users know
+        self,
+        core: ClientCore | None = None,
+        *,
+        subscribe_key: str | None = None,
+        billing_mode: str | None = None,
+        publish_key: str | None = None,
+        pubnub: Any = None,
+        create_pubnub: Callable[[], Any] | None = None,
+        create_session_pubnub: Callable[[], Any] | None = None,
+        default_owner_id: str | None = None,
+        base_url: str | None = None,
+        agent_auth: AuthProvider | None = None,
+        auth_provider: AuthProvider | None = None,
+        anon_fingerprint: str | None = None,
+        rpc_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make a client of given parts; `create` is the simple way.
+
+        Args:
+            core: what `create` made; nothing else is given then.
+            subscribe_key: of the network, as `publish_key`.
+            billing_mode: as in `create`.
+            publish_key: see `subscribe_key`.
+            pubnub: a client of the PubNub SDK, of which keys, origin and user id are taken.
+            create_pubnub: makes one, as does `create_session_pubnub`.
+            create_session_pubnub: see `create_pubnub`.
+            default_owner_id: what `get_user_id` returns.
+            base_url: the hub's address.
+            agent_auth: the token of an instance, see `AgentInstance.auth`.
+            auth_provider: gives the header of a consumer's token; without either only what is public can be read.
+            anon_fingerprint: None; anonymous viewing is not offered.
+            rpc_headers: sent along with each call to the hub.
+
+        Raises:
+            ValueError: the hub's address or a key is missing, or a setting is wrong.
+        """
+        check_offered(anon_fingerprint=anon_fingerprint)
+        self._core = core or direct(
+            subscribe_key=subscribe_key,
+            publish_key=publish_key,
+            base_url=base_url,
+            billing_mode=billing_mode,
+            network_client=network_client_of(pubnub, create_pubnub, create_session_pubnub),
+            provider=one_provider(agent_auth, auth_provider),
+            default_owner_id=default_owner_id,
+            rpc_headers=rpc_headers,
+        )
 
     @classmethod
     def create(  # noqa: PLR0913 - the names which users know
@@ -47,14 +105,18 @@ class TaskClient:
         publish_key: str | None = None,
         base_url: str | None = None,
         api_key: str | None = None,
+        token_endpoint: str | TokenEndpointConfig | None = None,
+        token_provider: TokenProvider | None = None,
         anon_fingerprint: str | None = None,
         rpc_headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
+        transport: str | None = None,
         on_auth_error: Callable[[Exception], None] | None = None,
     ) -> TaskClient:
         """Return a client that is logged in.
 
-        Without an address and a key it finds the hub that runs on this machine.
+        Without an address and a key it finds the hub that runs on this machine. A client of a hub elsewhere
+        that has no credentials reads only what is public.
 
         Args:
             billing_mode: ``free`` or ``paid``; the agent's must be the same.
@@ -63,41 +125,37 @@ class TaskClient:
             subscribe_key: wins over the document, as do `publish_key` and `base_url`.
             publish_key: see `subscribe_key`.
             base_url: see `subscribe_key`; the hub's address.
-            api_key: begins with ``bk_``.
+            api_key: begins with ``bk_``; one of the three ways in.
+            token_endpoint: another: a URL that answers a POST with ``token``, ``expiresIn``, ``userId``, or a dict
+                with ``url``, ``headers``, ``body``.
+            token_provider: the third: a function that returns a `TokenResult`, or a dict as above.
             anon_fingerprint: None; anonymous viewing is not offered.
             rpc_headers: sent along with each call to the hub.
             timeout: seconds of one call to the hub, and of a submit with its repeats.
+            transport: ``pubnub``, or None for what the document says.
             on_auth_error: called with the exception once the login could not be renewed three times.
 
         Raises:
             ValueError: a setting is missing, wrong or contradicts another.
             HubUnavailableError: no hub answers.
-            RuntimeError: the key is refused.
+            RuntimeError: the key is refused, or the endpoint gave no token; what the function raises comes through.
         """
         mode = billing_mode_of(billing_mode, env)
-        if anon_fingerprint is not None:
-            raise ConfigurationError("anon_fingerprint must be None: anonymous viewing is not offered")
-        if not timeout > 0:
-            raise ConfigurationError(f"timeout is a number of seconds above 0, not {timeout!r}")
+        check_offered(anon_fingerprint=anon_fingerprint, transport=transport)
+        one_mode(api_key=api_key, token_endpoint=token_endpoint, token_provider=token_provider)
         headers = check_headers(rpc_headers)
+        source = chosen_source(token_endpoint, token_provider, timeout)
         wishes = Wishes(
             cdm_url=cdm_url,
             subscribe_key=subscribe_key,
             publish_key=publish_key,
             base_url=base_url,
             api_key=api_key,
+            has_tokens=source is not None,
+            needs_key=False,
         )
-        settings = config.client_config()
-        core = ClientCore(
-            find_place(wishes, settings, mode, timeout=timeout),
-            billing_mode=mode,
-            timeout=timeout,
-            inline_limit=settings.inline_limit,
-            headers=headers,
-            on_auth_error=on_auth_error,
-        )
-        core.connect()
-        return cls(core)
+        made = connected(wishes, mode, timeout=timeout, headers=headers, source=source, on_auth_error=on_auth_error)
+        return cls(made)
 
     def send_message(self, *args: object, **keywords: Any) -> TaskSession:
         """Ask for a task; return the session that shows it from its first event on.
@@ -128,8 +186,8 @@ class TaskClient:
 
         Args:
             task_id: as `session.task_id` said; a task of this user, in either billing mode.
-            auto_drain: how open streams end with the task; without effect as long as tasks have no streams.
-            drain_window_s: seconds for that; without effect as well.
+            auto_drain: streams that are open when the task ends may end by themselves first; else they are cut.
+            drain_window_s: seconds for that; None: 30.
             role: ``consumer``; an agent's owner sees its tasks in a later version.
 
         Raises:
@@ -137,10 +195,10 @@ class TaskClient:
             RpcError: this user has no such task.
             HubUnavailableError: the hub did not answer in time.
         """
-        del auto_drain, drain_window_s
+        check_drain_window(drain_window_s)
         if role != "consumer":
             raise ConfigurationError(f"role {role!r} is not offered: only whose task it is may watch it, as 'consumer'")
-        return self._core.attach(task_id)
+        return self._core.attach(task_id, auto_drain=auto_drain, drain_window=drain_window_s)
 
     def run(self, agent: str, parts: object = None, timeout: float | None = 60, **keywords: Any) -> TaskResult:
         """Send, wait and return the result.
@@ -161,7 +219,7 @@ class TaskClient:
         """Return one page of this user's tasks, newest first."""
         self._core.ready()
         wanted = params or ListTasksParams()
-        if wanted.owner_id not in {None, self.get_user_id()}:
+        if wanted.owner_id not in {None, self.get_user_id(), self._core.login.user_id}:
             raise ConfigurationError("owner_id can only be this user's own: a hub shows nobody else's tasks")
         page = self._core.api.list_tasks(
             state=wanted.state, agent=wanted.agent_name, cursor=wanted.cursor, limit=wanted.limit
@@ -178,19 +236,48 @@ class TaskClient:
         self._core.stop_task(task_id, reason=reason, terminated=True)
         return self.get_task(task_id).state
 
+    def pause_task(self, task_id: str) -> str:
+        """Ask a task to wait until it is resumed; return its state as it is then.
+
+        One that nobody runs is given to nobody. The handler of one that runs is told, and obeys when it calls
+        ``ctx.wait_while_paused()``: only then is the state ``paused``. Limits of time go on. One that is over stays.
+        """
+        return self._pause(task_id, on=True)
+
+    def resume_task(self, task_id: str) -> str:
+        """Have a paused task go on; return its state as it is then."""
+        return self._pause(task_id, on=False)
+
+    def _pause(self, task_id: str, *, on: bool) -> str:
+        return self._core.pause_task(task_id, on=on).state
+
     def get_agent_card(self, name: str) -> dict[str, Any] | None:
-        """Return an agent's card; None where there is no such agent, or it has none."""
-        self._core.ready()
+        """Return an agent's card; None where there is no such agent, or it has none.
+
+        Raises:
+            AuthRefreshFailedError: this client's token is not taken, and there is no other.
+        """
         try:
-            return self._core.api.agent(name).card
+            self._core.ready() if self._core.has_credentials else self._core.check_open()
+            return self._core.public_api.agent(name).card
+        except AgentAuthFatalError as error:
+            raise AuthRefreshFailedError(str(error)) from error
         except RpcError as error:
             if error.status == _NOT_FOUND:
                 return None
+            if error.status == _UNAUTHORIZED:
+                raise AuthRefreshFailedError(f"the hub does not take this client's token: {error}") from error
             raise
 
     def get_user_id(self) -> str:
-        """Return who the hub takes this client for."""
-        return self._core.login.user_id
+        """Return who this client is: whom its tokens name."""
+        return self._core.user_id
+
+    def update_keys(self, subscribe_key: str, publish_key: str | None = None) -> None:
+        """Listen with other keys of the network from now on; sessions go on and miss nothing."""
+        if not subscribe_key:
+            raise ConfigurationError("subscribe_key is empty")
+        self._core.use_keys(subscribe_key, publish_key)
 
     def file_pieces(self, ref: ArtifactRef) -> Iterator[bytes]:
         """Yield a stored file of this user by pieces of at most 64 KiB, checked at its end."""
@@ -217,6 +304,8 @@ def create_task_client(
     *,
     env: str | None = None,
     api_key: str | None = None,
+    token_endpoint: str | TokenEndpointConfig | None = None,
+    token_provider: TokenProvider | None = None,
     **more: Any,
 ) -> TaskClient:
     """Return a client made from the surroundings: takes ``.env`` in, and the key from ``BLOCKS_API_KEY``.
@@ -224,15 +313,26 @@ def create_task_client(
     The billing mode is ``free`` unless told. A dict in its place is taken as the keywords.
 
     Raises:
-        KeyError: there is no key, and the hub is not on this machine.
+        KeyError: there are no credentials, and the hub is not on this machine.
+        TypeError: `TaskClient.create` knows no such keyword.
     """
     if isinstance(billing_mode, Mapping):
-        return create_task_client(**{**billing_mode, **more})
+        said = {"env": env, "api_key": api_key, "token_endpoint": token_endpoint, "token_provider": token_provider}
+        besides = {name: value for name, value in said.items() if value is not None}
+        return create_task_client(**{**billing_mode, **besides, **more})
     config.load_dotenv(Path.cwd())
     mode = "free" if billing_mode is None and env is None else billing_mode
-    connection = config.connection()
-    cdm_url = more.get("cdm_url") or connection.cdm_url
-    is_local = cdm_url is None or config.is_loopback_url(cdm_url)
-    if api_key is None and connection.api_key is None and not is_local:
+    if api_key is None and token_endpoint is None and token_provider is None:
+        _check_key(more)
+    return TaskClient.create(
+        mode, env=env, api_key=api_key, token_endpoint=token_endpoint, token_provider=token_provider, **more
+    )
+
+
+def _check_key(given: Mapping[str, Any]) -> None:
+    """Refuse to go without credentials to a hub that is elsewhere."""
+    settings = config.client_config()
+    places = [given.get("base_url") or settings.base_url, given.get("cdm_url") or settings.connection.cdm_url]
+    is_local = all(config.is_loopback_url(place) for place in places if place is not None)
+    if settings.connection.api_key is None and not is_local:
         raise KeyError("BLOCKS_API_KEY is not set, and the hub is not on this machine")
-    return TaskClient.create(mode, env=env, api_key=api_key, **more)

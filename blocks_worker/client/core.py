@@ -8,32 +8,42 @@ from typing import TYPE_CHECKING, TypeVar
 
 from blocks_worker.client.callbacks import CallbackPool
 from blocks_worker.client.events import TaskEvent
+from blocks_worker.client.openers import exchange_opener, session_opener
 from blocks_worker.client.ordering import SESSION_POLL
 from blocks_worker.client.params import submission
+from blocks_worker.client.pausing import paused
 from blocks_worker.client.repeating import one_try, repeated
 from blocks_worker.client.session import TaskSession
+from blocks_worker.client.settings import KeysTold
+from blocks_worker.client.stream_access import ClientStreams
 from blocks_worker.client.submitting import Submitter
 from blocks_worker.client.subscriptions import Subscriptions, decoded
 from blocks_worker.concurrency import Clock, Deadline, Entropy
-from blocks_worker.config import bypass_proxy_on_loopback, is_loopback_url
+from blocks_worker.controlplane.api import HubApi
+from blocks_worker.controlplane.cdm import CdmKeyset
+from blocks_worker.controlplane.entrances import NoEntrance
 from blocks_worker.controlplane.files import patience, pieces_of, store_file
 from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.tokens import ConsumerLogin
+from blocks_worker.controlplane.whereabouts import Whereabouts
 from blocks_worker.protocol.files import RequestUpload
 from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
 from blocks_worker.protocol.tasks import BillingMode, CancelTask, EventsQuery
-from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
+from blocks_worker.streams.writer import USUAL as USUAL_STREAMS
+from blocks_worker.streams.writer import WriterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from blocks_worker.client.params import SendMessageParams
     from blocks_worker.client.parts import FileKeeper, LargeFile
+    from blocks_worker.client.session_feed import SessionFeed
     from blocks_worker.client.settings import Place
+    from blocks_worker.client.streams import StreamClient, StreamDescriptor
     from blocks_worker.controlplane.api import ItemResult
+    from blocks_worker.controlplane.entrances import Entrance
     from blocks_worker.protocol.events import ArtifactRef
-    from blocks_worker.protocol.tasks import EventsAnswer
-    from blocks_worker.transports.base import Transport
+    from blocks_worker.protocol.tasks import EventsAnswer, TaskRow
 
 T = TypeVar("T")
 
@@ -52,13 +62,16 @@ class ClientCore:
     everything without waiting.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - this is where a client comes together
         self,
         place: Place,
         *,
+        entrance: Callable[[HubApi], Entrance],
+        find: Callable[[], Place] | None = None,
         billing_mode: BillingMode,
         timeout: float,
         inline_limit: int,
+        stream_options: WriterOptions = USUAL_STREAMS,
         headers: Mapping[str, str],
         on_auth_error: Callable[[Exception], None] | None = None,
     ) -> None:
@@ -70,21 +83,40 @@ class ClientCore:
         self._billing_mode = billing_mode
         self._inline_limit = inline_limit
         self._poll = SESSION_POLL * self._entropy.uniform(1 - _JITTER, 1 + _JITTER)
-        self._http = Http(place.hub_url, timeout=timeout, headers=headers)
+        #: Who the client is for its maker, whatever its login says.
+        self.default_owner: str | None = None
+        self._keys_told = told = KeysTold()
+        find_told = None if find is None else (lambda: told.over(find()))
+        where = self._where = Whereabouts(place, find=find_told, clock=self.clock, entropy=self._entropy)
+        http = self._http = Http(place.hub_url, timeout=timeout, headers=headers, on_doubt=where.ask)
+        where.follow(lambda: http.move(where.now.hub_url))
+        door = HubApi(self._http)
+        way_in = entrance(door)
+        self.has_credentials = not isinstance(way_in, NoEntrance)
         self.login = ConsumerLogin(
-            http=self._http, api_key=place.api_key, clock=self.clock, entropy=self._entropy, on_auth_error=on_auth_error
+            http=self._http, entrance=way_in, clock=self.clock, entropy=self._entropy, on_auth_error=on_auth_error
         )
         self.api = self.login.api
+        #: For what everybody may read.
+        self.public_api = self.api if self.has_credentials else door
         self._submitter = Submitter(self.api, clock=self.clock, entropy=self._entropy)
         self._subscriptions = Subscriptions(
-            open_transport=_opener(place, self.login, self.clock, self._entropy),
+            open_transport=session_opener(where, self.login, self.clock, self._entropy),
             channel=_channel_of(self.login),
             ask=_asker(self.login),
             billing_mode=billing_mode,
             clock=self.clock,
             entropy=self._entropy,
         )
-        self._finalizer = weakref.finalize(self, _let_go, self._subscriptions, self.login, self.pool, self._http)
+        self._streams = ClientStreams(
+            exchange_opener(where, self.login, self.clock, self._entropy),
+            options=stream_options,
+            clock=self.clock,
+            entropy=self._entropy,
+        )
+        self._finalizer = weakref.finalize(
+            self, _let_go, self._subscriptions, self._streams, self.login, self.pool, self._http, where
+        )
         # At the end of the process the threads end with it: they are daemons.
         self._finalizer.atexit = False
 
@@ -93,6 +125,8 @@ class ClientCore:
         try:
             self.login.connect()
         except BaseException:
+            self._where.stop()
+            self.login.close(Deadline(0.0, self.clock))
             self._http.close()
             raise
         self.login.start()
@@ -102,11 +136,31 @@ class ClientCore:
 
         Raises:
             RuntimeError: the client was destroyed.
-            AuthRefreshFailedError: its login could not be renewed for some time.
+            AuthRefreshFailedError: its login could not be renewed for some time, or it has no credentials.
         """
+        self.check_open()
+        self.login.ensure_ready()
+
+    def check_open(self) -> None:
+        """Check that the client was not destroyed."""
         if self.closed:
             raise RuntimeError("the client was destroyed; create another one")
-        self.login.ensure_ready()
+
+    @property
+    def user_id(self) -> str:
+        """Who this client is: as its maker said, else as its login says."""
+        if self.default_owner is not None:
+            return self.default_owner
+        if not self.login.is_in:
+            self.login.ensure_ready()
+        return self.login.user_id
+
+    def use_keys(self, subscribe_key: str, publish_key: str | None) -> None:
+        """Listen with other keys of the network from now on; what was missed meanwhile, the hub is asked for."""
+        self.check_open()
+        now = self._where.now
+        self._keys_told.keys = CdmKeyset(publish_key or now.keys.publish_key, subscribe_key)
+        self._where.tell(self._keys_told.over(now))
 
     def send(self, params: SendMessageParams) -> TaskSession:
         """Ask for a task and watch it: the session listens before the task is asked for."""
@@ -122,7 +176,7 @@ class ClientCore:
         self.ready()
         self._subscriptions.open()
         channel = self.login.session_channel
-        session = self._session(task_id)
+        session = self._session(task_id, params)
         try:
             answer = self._submitter.submit(body, size, params.timeout or self.timeout)
         except BaseException:
@@ -133,7 +187,7 @@ class ClientCore:
             session.heard_on = channel
         else:
             session.close()
-            session = self._session(answer.task_id)
+            session = self._session(answer.task_id, params)
         session.accepted(answer, is_own=is_own)
         # A task that was there before has a past that the network does not tell again.
         if answer.idempotent or answer.state in SHOWN_TERMINAL:
@@ -141,18 +195,21 @@ class ClientCore:
         self._subscriptions.watch(session)
         return session
 
-    def attach(self, task_id: str) -> TaskSession:
+    def attach(self, task_id: str, *, auto_drain: bool, drain_window: float | None) -> TaskSession:
         """Watch a task that exists, whoever asked for it.
 
         Its past is read first, for a task that is over needs no more. Of one that goes on, the hub then tells
         this client; what came between the two is read once that is arranged.
         """
-        session = TaskSession(self, task_id, poll=self._poll, joined=True)
+        session = TaskSession(
+            self, task_id, poll=self._poll, joined=True, auto_drain=auto_drain, drain_window=drain_window
+        )
         deadline = Deadline(self.timeout, self.clock)
         row = self._patiently(lambda: self._subscriptions.read(session), deadline)
         if row is not None:
             session.found(row)
         if session.due() is None:
+            session.was_over()
             return session
         self._subscriptions.open()
         self._subscriptions.add(session)
@@ -192,7 +249,16 @@ class ClientCore:
         answer = self._patiently(lambda: self.api.cancel_task(task_id, request, timeout=one_try(deadline)), deadline)
         return not answer.already_ended
 
-    def forget(self, session: TaskSession) -> None:
+    def open_stream(self, about: StreamDescriptor, patience: float | None) -> StreamClient:
+        """Return a stream of a task, opened; `patience`: seconds that a missing piece is waited for."""
+        self.ready()
+        return self._streams.open(about, patience)
+
+    def pause_task(self, task_id: str, *, on: bool) -> TaskRow:
+        """Ask the hub that a task wait, or go on; return its row as it is then."""
+        return paused(self.api, task_id, on=on, deadline=Deadline(self.timeout, self.clock), patiently=self._patiently)
+
+    def forget(self, session: SessionFeed) -> None:
         """Route nothing to this session any more."""
         self._subscriptions.forget(session)
 
@@ -206,10 +272,13 @@ class ClientCore:
         # Sessions first: whoever waits is woken before anything else takes time.
         for session in self._subscriptions.sessions():
             session.close()
+        self._where.stop()
+        self._streams.close(deadline)
         self._subscriptions.close(deadline)
         self.pool.stop()
         self.login.close(deadline)
         self._http.close()
+        self._where.close(deadline)
 
     def _patiently(self, act: Callable[[], T], deadline: Deadline) -> T:
         """Do what may be done twice until it was answered, as long as the client is open."""
@@ -243,30 +312,12 @@ class ClientCore:
         (answer,) = self.api.events([query], timeout=_POLL_TIMEOUT)
         return answer.value()
 
-    def _session(self, task_id: str) -> TaskSession:
-        session = TaskSession(self, task_id, poll=self._poll)
+    def _session(self, task_id: str, params: SendMessageParams) -> TaskSession:
+        session = TaskSession(
+            self, task_id, poll=self._poll, auto_drain=params.auto_drain, drain_window=params.drain_window_s
+        )
         self._subscriptions.add(session)
         return session
-
-
-def _opener(place: Place, login: ConsumerLogin, clock: Clock, entropy: Entropy) -> Callable[[], Transport]:
-    """Return what opens the transport; it holds no reference to the core, which must be free to go."""
-
-    def open_transport() -> Transport:
-        if is_loopback_url(place.origin):
-            bypass_proxy_on_loopback()
-        settings = PubNubSettings(
-            origin=place.origin,
-            publish_key=place.keys.publish_key,
-            subscribe_key=place.keys.subscribe_key,
-            user_id=login.session_channel.partition(".")[2],
-            hold=place.network.hold,
-            retention_limit=place.network.retention_limit,
-            retention_age=place.network.retention_age,
-        )
-        return PubNubTransport(settings, grants=login, producer=entropy.name(), clock=clock, entropy=entropy)
-
-    return open_transport
 
 
 def _channel_of(login: ConsumerLogin) -> Callable[[], str]:
@@ -277,7 +328,16 @@ def _asker(login: ConsumerLogin) -> Callable[[Sequence[EventsQuery]], list[ItemR
     return lambda queries: login.api.events(queries, timeout=_POLL_TIMEOUT)
 
 
-def _let_go(subscriptions: Subscriptions, login: ConsumerLogin, pool: CallbackPool, http: Http) -> None:
+def _let_go(
+    subscriptions: Subscriptions,
+    streams: ClientStreams,
+    login: ConsumerLogin,
+    pool: CallbackPool,
+    http: Http,
+    where: Whereabouts[Place],
+) -> None:
+    where.stop()
+    streams.stop()
     subscriptions.stop()
     login.stop()
     pool.stop()

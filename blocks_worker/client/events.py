@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.protocol.codec import convert
@@ -23,6 +23,8 @@ class TaskEvent:
 
     Attributes:
         progress: 0 to 1.
+        stream_event: ``stream_started`` or ``stream_ended``, of the streams in `streams`, by id.
+        declared_stream: what the card calls the stream that started.
         ts: unix milliseconds by the hub's clock.
         epoch: which run it belongs to; it only grows.
         n: place among the events that the run's worker made; None for the hub's own.
@@ -33,7 +35,7 @@ class TaskEvent:
 
     type: str
     task_id: str
-    raw: dict[str, Any] = field(repr=False)
+    raw: dict[str, Any]
     epoch: int
     message: str | None = None
     progress: float | None = None
@@ -45,6 +47,9 @@ class TaskEvent:
     error_code: str | None = None
     reason: str | None = None
     completion_reason: str | None = None
+    stream_event: str | None = None
+    streams: dict[str, Any] | None = None
+    declared_stream: str | None = None
     ts: int | None = None
     n: int | None = None
     seq: int | None = None
@@ -70,6 +75,16 @@ class TaskEvent:
         data = self.artifact_ref.data if self.artifact_ref else None
         return _WEIGHT + len(data or "") + len(self.message or "")
 
+    def __repr__(self) -> str:
+        """Return what is set; of an artifact what it is, without its data."""
+        named = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "raw"}
+        told = [
+            f"{name}={_short(value) if isinstance(value, ArtifactRef) else repr(value)}"
+            for name, value in named.items()
+            if value is not None and value is not False
+        ]
+        return f"TaskEvent({', '.join(told)})"
+
     def get(self, key: str, default: Any = None) -> Any:
         """Return a field as it travelled."""
         return self.raw.get(key, default)
@@ -86,3 +101,7 @@ class TaskEvent:
     def keys(self) -> Any:
         """Return the names of the fields that travelled."""
         return self.raw.keys()
+
+
+def _short(ref: ArtifactRef) -> str:
+    return f"<{ref.file_name or 'no name'} {ref.mime_type} {ref.size} bytes>"

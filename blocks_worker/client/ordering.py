@@ -226,6 +226,7 @@ def _terminal_of(row: TaskRow) -> TaskEvent:
         "error": row.error,
         "errorCode": row.error_code,
         "reason": row.reason,
+        "completionReason": row.completion_reason,
         "lastN": row.last_n,
         "ts": row.ended_time,
     }

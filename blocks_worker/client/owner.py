@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from blocks_worker.client.callbacks import CallbackPool
     from blocks_worker.client.events import TaskEvent
-    from blocks_worker.client.session import TaskSession
+    from blocks_worker.client.session_feed import SessionFeed
+    from blocks_worker.client.streams import StreamClient, StreamDescriptor
     from blocks_worker.concurrency import Clock
 
 
@@ -30,5 +31,8 @@ class SessionOwner(FileReader, Protocol):
     def stored_events(self, task_id: str, after: int) -> Iterator[TaskEvent]:
         """Return what the hub stored of a task after a sequence number."""
 
-    def forget(self, session: TaskSession) -> None:
+    def open_stream(self, about: StreamDescriptor, patience: float | None) -> StreamClient:
+        """Return a stream, opened; `patience`: seconds that a missing piece is waited for."""
+
+    def forget(self, session: SessionFeed) -> None:
         """Route nothing to this session any more."""

@@ -40,6 +40,9 @@ class SendMessageParams:
         max_runtime: seconds that one run may take.
         deadline: unix milliseconds at which the task ends whatever its state.
         queue_ttl: seconds that the task may wait for its first run.
+        auto_drain: streams that are open when the task ends may end by themselves first; else they are cut.
+        drain_window_s: seconds for that.
+        parent_task_id: the task for which this one is done: it ends with that one at the latest.
     """
 
     agent_name: str
@@ -56,6 +59,9 @@ class SendMessageParams:
     deadline: int | None = None
     queue_ttl: float | None = None
     max_runtime: float | None = None
+    auto_drain: bool = True
+    drain_window_s: float | None = None
+    parent_task_id: str | None = None
 
 
 _NAMES = frozenset(one.name for one in fields(SendMessageParams))
@@ -114,6 +120,7 @@ def submission(
         delivery=params.delivery,
         max_runtime=params.max_runtime,
         deadline=params.deadline,
+        parent_task_id=params.parent_task_id,
         queue_ttl=params.queue_ttl,
     )
     encoded = encode(body)
@@ -139,10 +146,21 @@ def _check(params: SendMessageParams) -> None:
     _check_duration(params)
     if params.metadata is not None and len(_json(params.metadata, "metadata")) > MAX_METADATA:
         raise InvalidMessageError("too_large", f"metadata may be {MAX_METADATA} bytes as JSON")
+    check_drain_window(params.drain_window_s)
     for name in ("timeout", "queue_ttl", "max_runtime"):
         value = getattr(params, name)
         if value is not None and not value > 0:
             raise ValueError(f"{name} is a number of seconds above 0, not {value!r}")
+
+
+def check_drain_window(seconds: float | None) -> None:
+    """Refuse what is no time.
+
+    Raises:
+        ValueError: it is below zero.
+    """
+    if seconds is not None and not seconds >= 0:
+        raise ValueError(f"drain_window_s is a number of seconds of zero or more, not {seconds!r}")
 
 
 def _json(value: object, name: str) -> bytes:

@@ -18,7 +18,7 @@ from blocks_worker.transports.base import Gap, Link, Message, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from blocks_worker.client.session import TaskSession
+    from blocks_worker.client.session_feed import SessionFeed
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.controlplane.api import ItemResult
     from blocks_worker.protocol.tasks import BillingMode, TaskRow
@@ -68,12 +68,12 @@ class Subscriptions:
         self._is_failing = False
         self._lock = threading.Lock()
         self._opening = threading.Lock()
-        self._sessions: dict[str, list[TaskSession]] = {}
+        self._sessions: dict[str, list[SessionFeed]] = {}
         # When to look at which session: a heap of (due, number), and what the numbers stand for. An entry
         # that was replaced by an earlier one, or whose session was forgotten, stands for nothing.
         self._due: list[tuple[float, int]] = []
-        self._entries: dict[int, TaskSession] = {}
-        self._planned: dict[TaskSession, tuple[float, int]] = {}
+        self._entries: dict[int, SessionFeed] = {}
+        self._planned: dict[SessionFeed, tuple[float, int]] = {}
         self._numbers = itertools.count()
         self._transport: Transport | None = None
         self._subscription: Subscription | None = None
@@ -96,12 +96,12 @@ class Subscriptions:
             self._thread = ServiceThread("client-events", self._run, daemon=True)
             self._thread.start()
 
-    def add(self, session: TaskSession) -> None:
+    def add(self, session: SessionFeed) -> None:
         """Route the events of its task to this session."""
         with self._lock:
             self._sessions.setdefault(session.task_id, []).append(session)
 
-    def watch(self, session: TaskSession) -> None:
+    def watch(self, session: SessionFeed) -> None:
         """Look at the session when it is due, from now on: the hub knows its task."""
         due = session.due()
         if due is None:
@@ -116,7 +116,7 @@ class Subscriptions:
             self._entries[number] = session
             heapq.heappush(self._due, (due, number))
 
-    def forget(self, session: TaskSession) -> None:
+    def forget(self, session: SessionFeed) -> None:
         """Route nothing to the session any more."""
         with self._lock:
             left = [one for one in self._sessions.get(session.task_id, ()) if one is not session]
@@ -126,12 +126,12 @@ class Subscriptions:
                 self._sessions.pop(session.task_id, None)
             self._unplan(session)
 
-    def sessions(self) -> list[TaskSession]:
+    def sessions(self) -> list[SessionFeed]:
         """Return every session that is routed to."""
         with self._lock:
             return [session for group in self._sessions.values() for session in group]
 
-    def look(self, session: TaskSession) -> None:
+    def look(self, session: SessionFeed) -> None:
         """Ask the hub about this session now, on the caller's thread; if that fails it is asked later."""
         try:
             self.read(session)
@@ -139,7 +139,7 @@ class Subscriptions:
             _logger.debug("client_look_failed", extra={"reason": str(error)})
             session.doubt(self._clock.monotonic())
 
-    def read(self, session: TaskSession) -> TaskRow | None:
+    def read(self, session: SessionFeed) -> TaskRow | None:
         """Take in all that the hub stored about this session, on the caller's thread.
 
         Returns the task's row; None when the session was over before.
@@ -219,7 +219,7 @@ class Subscriptions:
                 session.feed(group, now)
                 self.watch(session)  # earlier, when what came made it wait for something
 
-    def _sessions_of(self, task_id: str) -> list[TaskSession]:
+    def _sessions_of(self, task_id: str) -> list[SessionFeed]:
         with self._lock:
             return list(self._sessions.get(task_id, ()))
 
@@ -229,9 +229,9 @@ class Subscriptions:
             session.doubt(now)
             self.watch(session)
 
-    def _due_now(self) -> list[TaskSession]:
+    def _due_now(self) -> list[SessionFeed]:
         now = self._clock.monotonic()
-        found: list[TaskSession] = []
+        found: list[SessionFeed] = []
         while now >= self._ask_after and len(found) < self._most:
             session = self._next_due(now)
             if session is None:
@@ -243,7 +243,7 @@ class Subscriptions:
                 self.watch(session)
         return found
 
-    def _next_due(self, now: float) -> TaskSession | None:
+    def _next_due(self, now: float) -> SessionFeed | None:
         with self._lock:
             while self._due and self._due[0][0] <= now:
                 session = self._entries.get(heapq.heappop(self._due)[1])
@@ -252,7 +252,7 @@ class Subscriptions:
                     return session
             return None
 
-    def _unplan(self, session: TaskSession) -> None:
+    def _unplan(self, session: SessionFeed) -> None:
         planned = self._planned.pop(session, None)
         if planned is not None:
             del self._entries[planned[1]]
@@ -275,7 +275,7 @@ class Subscriptions:
 
     # ------------------------------------------------------------ asking the hub
 
-    def _ask(self, sessions: Sequence[TaskSession]) -> None:
+    def _ask(self, sessions: Sequence[SessionFeed]) -> None:
         now = self._clock.monotonic()
         asked = []
         for session in sessions:
@@ -289,12 +289,12 @@ class Subscriptions:
             for session in sessions:
                 self.watch(session)
 
-    def _query(self, session: TaskSession, after: int) -> EventsQuery:
+    def _query(self, session: SessionFeed, after: int) -> EventsQuery:
         """Return what to ask; the hub is to tell this client of the task if it does not yet."""
         unheard = self._listened not in {"", session.heard_on}
         return EventsQuery(task_id=session.task_id, after=after, listen=self._billing_mode if unheard else None)
 
-    def _take_in(self, asked: Sequence[tuple[TaskSession, EventsQuery]]) -> None:
+    def _take_in(self, asked: Sequence[tuple[SessionFeed, EventsQuery]]) -> None:
         if not asked:
             return
         channel = self._listened
@@ -309,7 +309,7 @@ class Subscriptions:
         for (session, query), answer in zip(asked, answers, strict=True):
             self._feed(session, query, answer, channel)
 
-    def _put_off(self, sessions: Sequence[TaskSession], error: BlocksError) -> None:
+    def _put_off(self, sessions: Sequence[SessionFeed], error: BlocksError) -> None:
         """Have the hub asked about them later, and about fewer at once; say so once in a run of failures."""
         now = self._clock.monotonic()
         self._ask_after = now + self._backoff.next()
@@ -320,13 +320,13 @@ class Subscriptions:
         _logger.log(level, "client_poll_failed", extra={"tasks": len(sessions), "reason": str(error)})
         self._is_failing = True
 
-    def _feed(self, session: TaskSession, query: EventsQuery, answer: ItemResult[EventsAnswer], channel: str) -> None:
+    def _feed(self, session: SessionFeed, query: EventsQuery, answer: ItemResult[EventsAnswer], channel: str) -> None:
         if answer.status != 200 or answer.body is None:  # noqa: PLR2004 - OK
             _logger.debug("client_poll_refused", extra={"task": session.task_id, "status": answer.status})
             return
         self._take_page(session, query, answer.body, channel)
 
-    def _take_page(self, session: TaskSession, query: EventsQuery, page: EventsAnswer, channel: str) -> TaskRow:
+    def _take_page(self, session: SessionFeed, query: EventsQuery, page: EventsAnswer, channel: str) -> TaskRow:
         if query.listen is not None:
             session.heard_on = channel
         events = [event for event in map(self._event, decoded(page)) if event is not None]

@@ -128,7 +128,7 @@ class StartTaskMessage(_Message):
         """
         for candidate in self._parts():
             if part in (None, candidate.part_id) and (candidate.text is not None or candidate.extra):
-                return candidate.extra if candidate.text is None else _parsed(candidate.text, candidate.part_id)
+                return candidate.extra if candidate.text is None else parsed_json(candidate.text, candidate.part_id)
         which = "no part with JSON" if part is None else f"no part {part!r} with JSON"
         raise InputError(f"the input has {which}; send one", part_id=part)
 
@@ -235,7 +235,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _parsed(text: str, part_id: str | None) -> Any:
+def parsed_json(text: str, part_id: str | None) -> Any:
+    """Return the value of a part's JSON.
+
+    Raises:
+        InputError: it is none.
+    """
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from blocks_worker.concurrency import Clock
-from blocks_worker.errors import TaskCancelledError
+from blocks_worker.errors import TaskCancelledError, TaskFinishedError
 from blocks_worker.observability.logs import TaskLogger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
 
+    from blocks_worker.client.results import TaskResult
     from blocks_worker.protocol.events import ArtifactRef
 
 
@@ -22,6 +24,36 @@ def _say_nothing(*_said: Any, **_more: Any) -> None:
 
 def _not_here(*_given: Any, **_more: Any) -> NoReturn:
     raise RuntimeError("not available in this context")
+
+
+class Attempt:
+    """One try of several: a block that raises what is tried again is left without an exception, but in the last.
+
+    Attributes:
+        number: 1 for the first.
+        error: what the block raised and is tried again.
+    """
+
+    def __init__(
+        self, number: int, *, is_last: bool, on: type[BaseException] | tuple[type[BaseException], ...]
+    ) -> None:
+        self.number = number
+        self.is_last = is_last
+        self.error: BaseException | None = None
+        self._on = on
+
+    def __enter__(self) -> Attempt:  # noqa: PYI034 - Self is of a later Python
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> bool:
+        if error is None or self.is_last or not isinstance(error, self._on):
+            return False
+        if isinstance(error, (TaskCancelledError, TaskFinishedError)):
+            return False
+        self.error = error
+        return True
 
 
 @dataclass
@@ -38,6 +70,12 @@ class TaskContext:
         publish_artifact: hand over an output during the run; returns its `ArtifactRef`.
         download_input_artifact: return the bytes of an input part's artifact.
         create_stream: open a negotiated stream.
+        call: ``call(agent, text_or_parts, timeout=60)``: ask another agent, return its result; the slot is given back
+            meanwhile, and the sub-task ends with this one. Raises `TaskFailedError`, or `TimeoutError` when it is not
+            over in time; it is cancelled then. Not for coroutines: it would hold up the others.
+        task_client: asks for sub-tasks of this task without waiting for them.
+        wait_while_paused: return when the consumer wants the task to go on, and whether he had it wait; the slot is
+            given back meanwhile. Raises `TaskCancelledError` when the task is to stop.
         cancel_event: set on cancel, at a time limit and when the lease is lost.
         deadline: when the run ends at the latest, on the monotonic clock; None when there is no end.
         attempt: how many runs were started, this one included.
@@ -58,6 +96,9 @@ class TaskContext:
     deadline: float | None = None
     attempt: int = 1
     idempotency_key: str = ""
+    wait_while_paused: Callable[[], bool] = field(default=lambda: False, repr=False)
+    paused: Callable[[], bool] = field(default=lambda: False, repr=False)
+    call: Callable[..., TaskResult] = field(default=_not_here, repr=False)
     expired: Callable[[], bool] = field(default=lambda: False, repr=False)
     clock: Clock = field(default_factory=Clock, repr=False)
     log: TaskLogger = field(init=False, repr=False)
@@ -76,6 +117,11 @@ class TaskContext:
     def is_expired(self) -> bool:
         """Tell whether it is to stop because its time is over; test this one first."""
         return self.expired()
+
+    @property
+    def is_paused(self) -> bool:
+        """Tell whether the consumer wants the task to wait: then call `wait_while_paused`."""
+        return self.paused()
 
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until the task is to stop; tell whether it is."""
@@ -98,6 +144,38 @@ class TaskContext:
         """
         if self.is_cancelled:
             raise TaskCancelledError(self.task_id)
+
+    def retrying(
+        self, tries: int = 3, pause: float = 1.0, on: type[BaseException] | tuple[type[BaseException], ...] = Exception
+    ) -> Iterator[Attempt]:
+        """Yield attempts, each for one ``with``: what the block raises is let go, but for the last attempt.
+
+        ::
+
+            for attempt in ctx.retrying(tries=3, pause=1.0, on=OSError):
+                with attempt:
+                    fetch()
+
+        The loop ends with the first block that raises nothing. Pauses double, and a task that is to stop has no more.
+
+        Args:
+            tries: how often at most.
+            pause: seconds after the first failure.
+            on: what is tried again; anything else goes through, as do the exceptions by which a task ends.
+        """
+        if tries < 1:
+            raise ValueError(f"tries={tries} has to be 1 at least")
+        for number in range(1, tries + 1):
+            attempt = Attempt(number, is_last=number == tries, on=on)
+            yield attempt
+            if attempt.error is None:
+                return
+            self.log.warning("attempt %d of %d failed: %r", number, tries, attempt.error)
+            self.sleep(pause * 2 ** (number - 1))
+
+    def stream_or_none(self, **given: Any) -> Any:
+        """Return what `create_stream` returns, or None when no stream is negotiated."""
+        return self.create_stream(**given) if self.has_stream else None
 
     def remaining(self) -> float | None:
         """Return the seconds left for this run, never below zero; None when there is no end."""

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from blocks_worker.errors import BillingModeMismatchError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted, encode
+from blocks_worker.protocol.credentials import CreatedKey, CreateKey, KeyList, KeyRow, SessionAnswer, SessionRequest
 from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer
 from blocks_worker.protocol.leases import (
     Claim,
@@ -26,12 +27,14 @@ from blocks_worker.protocol.leases import (
     ReportAnswer,
 )
 from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow
+from blocks_worker.protocol.streams import StreamGrant, StreamGrantRequest, StreamName
 from blocks_worker.protocol.tasks import (
     CancelAnswer,
     CancelTask,
     EventsAnswer,
     EventsQuery,
     ItemAnswer,
+    PauseTask,
     Problem,
     ReadToken,
     ReadTokenRequest,
@@ -106,6 +109,10 @@ class HubApi:
         self._http = http
         self._bearer = bearer
 
+    def bearing(self, bearer: Bearer) -> HubApi:
+        """Return the same hub's calls as another principal."""
+        return HubApi(self._http, bearer)
+
     def connect(self, api_key: str, request: ConnectRequest) -> ConnectAnswer:
         """Register one process life of an instance."""
         return self._with_key("auth/agent/connect", api_key, request, ConnectAnswer)
@@ -119,6 +126,25 @@ class HubApi:
         body = encode(ConsumerTokenRequest(api_key=api_key))
         answer = self._http.call("POST", f"{_BASE}/auth/agent/consumer-token", body=body)
         return _content(answer, ConsumerToken)
+
+    def session(self, token: str, previous: str | None = None) -> SessionAnswer:
+        """Trade an access token for a session; the channel of the previous one, named by its access token, is kept."""
+        body = encode(SessionRequest(access_token=previous))
+        return _content(self._http.call("POST", f"{_BASE}/auth/session", body=body, bearer=token), SessionAnswer)
+
+    def create_key(self, api_key: str, request: CreateKey) -> CreatedKey:
+        """Make an API key."""
+        return self._with_key("auth/keys", api_key, request, CreatedKey)
+
+    def keys(self, api_key: str) -> list[KeyRow]:
+        """Return the keys that this key may see, oldest first."""
+        return _content(self._http.call("GET", f"{_BASE}/auth/keys", bearer=api_key), KeyList).keys
+
+    def revoke_key(self, api_key: str, key_id: str) -> None:
+        """Take a key back for good."""
+        answer = self._http.call("DELETE", f"{_BASE}/auth/keys/{quote(key_id, safe='')}", bearer=api_key)
+        if answer.status >= _REDIRECTED:
+            raise refusal(answer.status, _problem(answer.body))
 
     def late_reports(
         self, api_key: str, items: Sequence[LateReport], *, timeout: float | None = None
@@ -158,6 +184,16 @@ class HubApi:
     def cancel_task(self, task_id: str, request: CancelTask, *, timeout: float | None = None) -> CancelAnswer:
         """Ask that a task stop; may be repeated."""
         return self._post(f"tasks/{quote(task_id, safe='')}/cancel", request, CancelAnswer, timeout)
+
+    def pause_task(self, task_id: str, pause_seq: int, *, on: bool, timeout: float | None = None) -> TaskRow:
+        """Ask that a task wait, or go on; may be repeated with the same number, which its row has."""
+        verb = "pause" if on else "resume"
+        path = f"tasks/{quote(task_id, safe='')}/{verb}"
+        return self._post(path, PauseTask(pause_seq=pause_seq), TaskRow, timeout)
+
+    def stream_grant(self, streams: Sequence[StreamName]) -> StreamGrant:
+        """Return one grant over these streams, on the caller's side of each."""
+        return self._post("streams/grants", StreamGrantRequest(streams=list(streams)), StreamGrant)
 
     def claims(self, items: Sequence[Claim], *, timeout: float | None = None) -> list[ItemResult[ClaimAnswer]]:
         """Take or refuse offered tasks."""
@@ -199,11 +235,12 @@ class HubApi:
         """Open a stream; a token that is refused is renewed once."""
         token = None if self._bearer is None else self._bearer.access_token()
         with self._http.stream_down(path, bearer=token, first=first) as stream:
-            if stream.status != _UNAUTHORIZED:
+            if stream.status < _REFUSED:
                 yield stream
                 return
             refused = stream.whole()
-        if self._bearer is None or token is None or not self._bearer.on_unauthorized(token):
+        stale = _wants_new_token(refused)
+        if self._bearer is None or token is None or not stale or not self._bearer.on_unauthorized(token):
             raise refusal(refused.status, _problem(refused.body))
         with self._http.stream_down(path, bearer=self._bearer.access_token(), first=first) as stream:
             yield stream
@@ -223,6 +260,18 @@ class HubApi:
     def agent(self, name: str) -> AgentRow:
         """Return one agent of the registry."""
         return self._get("registry/agents", {"agentName": name}, AgentAnswer).agent
+
+    def remove_agent(self, name: str) -> None:
+        """Take the caller's own agent out of the registry."""
+        answer = self._call("DELETE", f"registry/agents?{urlencode({'agentName': name})}", None, None)
+        if answer.status >= _REFUSED:
+            raise refusal(answer.status, _problem(answer.body))
+
+    def set_offline(self, name: str, *, offline: bool) -> AgentRow:
+        """Keep an agent's instances out, or let them in again."""
+        verb = "offline" if offline else "online"
+        answer = self._call("POST", f"registry/agents/{quote(name, safe='')}/{verb}", b"{}", None)
+        return _content(answer, AgentAnswer).agent
 
     def _with_key(self, path: str, api_key: str, message: Any, kind: type[T]) -> T:
         return _content(self._http.call("POST", f"{_BASE}/{path}", body=encode(message), bearer=api_key), kind)

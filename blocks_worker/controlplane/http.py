@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -32,6 +33,9 @@ CONNECT_TIMEOUT = 5.0
 #: Largest answer that is read, in bytes.
 MAX_ANSWER = 64 * 1024 * 1024
 
+_UNAUTHORIZED = 401
+#: First bytes of what a hub says.
+_JSON = (b"{", b"[")
 #: The server hung up before the first byte of its answer.
 _HUNG_UP = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 
@@ -88,23 +92,61 @@ class _Exactly:
         return piece
 
 
+@dataclass(frozen=True)
+class _Server:
+    """Be one server: its address, the path before every path, and the connections to it."""
+
+    base_url: str
+    prefix: str
+    pool: urllib3.HTTPConnectionPool
+
+    @classmethod
+    def at(cls, base_url: str) -> _Server:
+        """Return the server at an address; nothing is sent yet."""
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+            raise ConfigurationError(f"{base_url!r} is not the address of a hub; give one like http://127.0.0.1:3001")
+        pool = _pool(parts.scheme, parts.hostname, parts.port)
+        return cls(base_url.rstrip("/"), parts.path.rstrip("/"), pool)
+
+
 class Http:
     """Send requests to one server over kept-alive connections.
 
     No proxy of the environment is used, no redirect followed, certificates are checked. Every request of
     ours may be repeated, because what it asks for is named by ids; so a connection that dies before the
     answer began is replaced once.
+
+    `on_doubt` is called when nothing answered, or perhaps somebody else: it must return at once.
     """
 
-    def __init__(self, base_url: str, *, timeout: float = 30.0, headers: Mapping[str, str] | None = None) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
-            raise ConfigurationError(f"{base_url!r} is not the address of a hub; give one like http://127.0.0.1:3001")
-        self.base_url = base_url.rstrip("/")
-        self._prefix = parts.path.rstrip("/")
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+        on_doubt: Callable[[], None] | None = None,
+    ) -> None:
+        self._server = _Server.at(base_url)
         self._timeout = timeout
         self._headers = {"User-Agent": "blocks-worker", "Accept": "application/json", **(headers or {})}
-        self._pool = _pool(parts.scheme, parts.hostname, parts.port)
+        self._on_doubt = on_doubt
+        self._closed = threading.Event()
+
+    @property
+    def base_url(self) -> str:
+        """The server's address."""
+        return self._server.base_url
+
+    def move(self, base_url: str) -> None:
+        """Send what comes from now on to another address; what is under way stays where it is."""
+        if base_url.rstrip("/") == self.base_url or self._closed.is_set():
+            return
+        left, self._server = self._server, _Server.at(base_url)
+        left.pool.close()
+        if self._closed.is_set():
+            self._server.pool.close()
 
     def call(
         self,
@@ -122,6 +164,18 @@ class Http:
         """
         headers = self._head(bearer, None if body is None else "application/json")
         with self._errors(), self._response(method, path, lambda: body, headers, timeout) as response:
+            answer = HttpAnswer(response.status, _whole(response), response.headers)
+        if _is_strange(answer):
+            self._doubt()
+        return answer
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> HttpAnswer:
+        """Return what a server that is no hub answers to a POST with these headers and none of ours.
+
+        Raises:
+            HubUnavailableError: no answer came.
+        """
+        with self._errors(), self._response("POST", path, lambda: body, headers, None) as response:
             return HttpAnswer(response.status, _whole(response), response.headers)
 
     def stream_up(
@@ -163,7 +217,8 @@ class Http:
 
     def close(self) -> None:
         """Close every connection; a call from now on fails."""
-        self._pool.close()
+        self._closed.set()
+        self._server.pool.close()
 
     def _head(self, bearer: str | None, content_type: str | None) -> dict[str, str]:
         headers = dict(self._headers)
@@ -201,14 +256,19 @@ class Http:
         except ProtocolError as error:
             if not _hung_up(error):
                 raise
-            return self._sent(method, path, body(), headers, limit)
+        except ClosedPoolError:
+            if self._closed.is_set():
+                raise
+            # The server moved between the choice of a connection and its use: nothing was sent.
+        return self._sent(method, path, body(), headers, limit)
 
     def _sent(
         self, method: str, path: str, body: bytes | _Exactly | None, headers: Mapping[str, str], limit: float
     ) -> urllib3.BaseHTTPResponse:
-        return self._pool.urlopen(
+        server = self._server
+        return server.pool.urlopen(
             method,
-            self._prefix + path,
+            server.prefix + path,
             body=cast("bytes", body),
             headers=headers,
             retries=False,
@@ -219,6 +279,20 @@ class Http:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
+        """Turn what the library raises into ours, and let whoever wants to know look why."""
+        try:
+            with self._translated():
+                yield
+        except HubUnavailableError:
+            self._doubt()
+            raise
+
+    def _doubt(self) -> None:
+        if self._on_doubt is not None and not self._closed.is_set():
+            self._on_doubt()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         """Turn what the library raises into ours, the most specific first."""
         try:
             yield
@@ -259,6 +333,11 @@ def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
     if len(content) > MAX_ANSWER:
         raise ProtocolError(f"the answer is larger than {MAX_ANSWER} bytes")
     return content
+
+
+def _is_strange(answer: HttpAnswer) -> bool:
+    """Tell whether this may be another server than the one that was meant: no hub, or one that does not know us."""
+    return answer.status == _UNAUTHORIZED or (answer.body != b"" and answer.body.lstrip()[:1] not in _JSON)
 
 
 def _hung_up(error: ProtocolError) -> bool:

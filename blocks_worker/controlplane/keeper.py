@@ -36,7 +36,10 @@ _SHARED_WAIT = 30.0
 
 @dataclass(frozen=True)
 class TokenPair:
-    """What is used and renewed together; `life` is the shorter of the two lives, in seconds."""
+    """What is used and renewed together; `life` is the shorter of the two lives, in seconds.
+
+    Without a refresh token the next pair is acquired anew.
+    """
 
     access: str
     refresh: str
@@ -77,6 +80,8 @@ class TokenKeeper:
         self._pair: TokenPair | None = None
         self._renew_at = 0.0
         self._flight: Future[bool] | None = None
+        #: The thread that renews.
+        self._leader = 0
         self._thread: Periodic | None = None
         self._failures = 0
         self._late = Backoff(entropy, first=_LONGEST_PAUSE / 2, cap=_LONGEST_PAUSE)
@@ -90,6 +95,11 @@ class TokenKeeper:
             self._failures = 0
             self._error = None
             self._late.reset()
+
+    def is_empty(self) -> bool:
+        """Tell whether there was no pair yet."""
+        with self._lock:
+            return self._pair is None
 
     def pair(self) -> TokenPair:
         """Return the pair in use.
@@ -115,6 +125,7 @@ class TokenKeeper:
 
     def replace(self, refused: str | None) -> bool:
         """Renew because this token was refused, or at any rate when None; tell whether there is a new pair."""
+        me = threading.get_ident()
         with self._lock:
             if refused is not None and self._pair is not None and refused not in (self._pair.access, self._pair.grant):
                 return True
@@ -122,6 +133,10 @@ class TokenKeeper:
             leads = flight is None
             if flight is None:
                 flight = self._flight = Future()
+                self._leader = me
+            elif self._leader == me:
+                # The source of the tokens asks for one itself: there is none before it has answered.
+                return False
         return self._fly(flight) if leads else _shared(flight)
 
     def start(self) -> None:
@@ -145,23 +160,27 @@ class TokenKeeper:
             self._thread.join(deadline.remaining())
 
     def _fly(self, flight: Future[bool]) -> bool:
-        done = False
+        done, told = False, None
         try:
             self.use(self._fresh())
             done = True
-        except BlocksError as error:
-            self._failed(error)
+        except Exception as error:  # noqa: BLE001 - tokens may come from a user's function: it is told, and tried again
+            told = self._failed(error)
         finally:
             with self._lock:
                 self._flight = None
+                self._leader = 0
             flight.set_result(done)
+        # Only now: the callback may use what waits for this flight.
+        if told is not None and self._on_auth_error is not None:
+            self._tell(self._on_auth_error, told)
         return done
 
     def _fresh(self) -> TokenPair:
         """Return a new pair by the refresh token, or by the key where that is used up."""
         with self._lock:
             pair = self._pair
-        if pair is None:
+        if pair is None or not pair.refresh:
             return self._acquire()
         try:
             return self._renew(pair.refresh)
@@ -170,16 +189,18 @@ class TokenKeeper:
                 raise
         return self._acquire()
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception) -> Exception | None:
+        """Count a failure; return it when the owner is to be told."""
         fatal = isinstance(error, AgentAuthFatalError)
         with self._lock:
             self._failures += 1
             told = self._error is None and (fatal or self._failures >= _FAILURES)
             if told:
                 self._error = error if fatal else _renewal_failed(error)
-        _logger.warning("token_refresh_failed", extra={"reason": str(error)})
-        if told and self._on_auth_error is not None:
-            self._tell(self._on_auth_error, error)
+        # What somebody else's exception says may hold a secret.
+        reason = str(error) if isinstance(error, BlocksError) else type(error).__name__
+        _logger.warning("token_refresh_failed", extra={"reason": reason})
+        return error if told else None
 
     @staticmethod
     def _tell(callback: Callable[[Exception], None], error: Exception) -> None:

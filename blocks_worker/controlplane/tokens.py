@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import threading
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from blocks_worker.controlplane.api import HubApi
 from blocks_worker.controlplane.keeper import TokenKeeper, TokenPair
-from blocks_worker.errors import AgentAuthFatalError, AuthRefreshFailedError, RpcError
+from blocks_worker.controlplane.refusals import fatal_told
+from blocks_worker.errors import AuthRefreshFailedError, HubUnavailableError, RpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.controlplane.api import ItemResult
+    from blocks_worker.controlplane.entrances import Entered, Entrance
     from blocks_worker.controlplane.http import Http
-    from blocks_worker.protocol.leases import ConnectAnswer, ConnectRequest, ConsumerToken, LateReport, ReportAnswer
+    from blocks_worker.protocol.leases import ConnectAnswer, ConnectRequest, LateReport, ReportAnswer
 
-#: Words by which the hub says that a key is refused for good.
-FATAL_CODES = frozenset({"API_KEY_INVALID", "AGENT_FORCED_OFFLINE"})
-
-
-@contextmanager
-def _fatal_told() -> Iterator[None]:
-    """Turn a refusal that no repeating will change into `AgentAuthFatalError`."""
-    try:
-        yield
-    except RpcError as error:
-        if error.code in FATAL_CODES:
-            raise AgentAuthFatalError(error.rpc_message, code=error.code) from error
-        raise
+#: The first status that blames the server: it is repeated anyhow.
+_SERVER_ERROR = 500
 
 
 class InstanceLogin:
-    """Log one instance in: its tokens for the hub, its grant for the network, its incarnation."""
+    """Log one instance in: its tokens for the hub, its grant for the network, its incarnation.
 
-    def __init__(self, *, http: Http, api_key: str, request: ConnectRequest, clock: Clock, entropy: Entropy) -> None:
+    `is_hub` looks whether our hub is where we ask: once it knew us, what somebody else refuses there tells nothing.
+    `cure` is what to do when the hub does not take the key.
+    """
+
+    def __init__(
+        self,
+        *,
+        http: Http,
+        api_key: str,
+        request: ConnectRequest,
+        clock: Clock,
+        entropy: Entropy,
+        is_hub: Callable[[], bool] = lambda: True,
+        cure: str = "",
+    ) -> None:
+        self._cure = cure
         self._door = HubApi(http)
         self._api_key = api_key
         self._request = request
         self._entropy = entropy
+        self._is_hub = is_hub
+        self._known = False
+        self._http = http
         self.api = HubApi(http, self)
         self._keeper = TokenKeeper(acquire=self._acquire, renew=self._renew, clock=clock, entropy=entropy)
 
@@ -65,10 +74,16 @@ class InstanceLogin:
         Raises:
             AgentAuthFatalError: the key is refused for good.
             RpcError: the hub refused for another reason.
-            HubUnavailableError: nothing answered.
+            HubUnavailableError: nothing answered, or another than our hub refused.
         """
-        with _fatal_told():
-            answer = self._door.connect(self._api_key, self._request)
+        with fatal_told(self._cure):
+            try:
+                answer = self._door.connect(self._api_key, self._request)
+            except RpcError as error:
+                if self._known and error.status < _SERVER_ERROR and not self._is_hub():
+                    raise HubUnavailableError(self._http.base_url, "what answers there is not our hub") from error
+                raise
+        self._known = True
         self._keeper.use(TokenPair.of(answer))
         return answer
 
@@ -106,11 +121,11 @@ class InstanceLogin:
         return self._keeper.replace(refused)
 
     def _acquire(self) -> TokenPair:
-        with _fatal_told():
+        with fatal_told(self._cure):
             return TokenPair.of(self._door.connect(self._api_key, self._request))
 
     def _renew(self, refresh_token: str) -> TokenPair:
-        with _fatal_told():
+        with fatal_told(self._cure):
             return TokenPair.of(self._door.refresh(self._api_key, refresh_token))
 
 
@@ -124,14 +139,14 @@ class ConsumerLogin:
         self,
         *,
         http: Http,
-        api_key: str,
+        entrance: Entrance,
         clock: Clock,
         entropy: Entropy,
         on_auth_error: Callable[[Exception], None] | None = None,
     ) -> None:
-        self._door = HubApi(http)
-        self._api_key = api_key
-        self._consumer: ConsumerToken | None = None
+        self._entrance = entrance
+        self._entered: Entered | None = None
+        self._connecting = threading.Lock()
         self.api = HubApi(http, self)
         self._keeper = TokenKeeper(
             acquire=self._acquire,
@@ -141,6 +156,11 @@ class ConsumerLogin:
             on_auth_error=on_auth_error,
             daemon=True,
         )
+
+    @property
+    def is_in(self) -> bool:
+        """Whether it ever got in."""
+        return self._entered is not None
 
     @property
     def user_id(self) -> str:
@@ -153,10 +173,11 @@ class ConsumerLogin:
         return self._known().session_channel
 
     def connect(self) -> None:
-        """Get the first tokens; one try.
+        """Get tokens; one try. What a function of the user's raises comes through.
 
         Raises:
             AgentAuthFatalError: the key is refused for good.
+            AuthRefreshFailedError: there are no credentials, or their endpoint gave no token.
             RpcError: the hub refused for another reason.
             HubUnavailableError: nothing answered.
         """
@@ -167,7 +188,12 @@ class ConsumerLogin:
         self._keeper.start()
 
     def ensure_ready(self) -> None:
-        """Raise what was recorded when renewing failed for some time and fails once more."""
+        """Get in if not yet; raise what was recorded when renewing failed for some time and fails once more."""
+        if self._keeper.is_empty():
+            with self._connecting:
+                if self._keeper.is_empty():
+                    self.connect()
+                    self.start()
         self._keeper.ensure_ready()
 
     def stop(self) -> None:
@@ -177,6 +203,7 @@ class ConsumerLogin:
     def close(self, deadline: Deadline) -> None:
         """Stop renewing; the tokens stay readable."""
         self._keeper.close(deadline)
+        self._entrance.close()
 
     def access_token(self) -> str:
         """Return the token for the hub."""
@@ -194,16 +221,15 @@ class ConsumerLogin:
         """Renew because the network refused this grant."""
         return self._keeper.replace(refused)
 
-    def _known(self) -> ConsumerToken:
-        if self._consumer is None:
+    def _known(self) -> Entered:
+        if self._entered is None:
             raise AuthRefreshFailedError("not logged in yet")
-        return self._consumer
+        return self._entered
 
     def _acquire(self) -> TokenPair:
-        with _fatal_told():
-            self._consumer = self._door.consumer_token(self._api_key)
-        return TokenPair.of(self._consumer)
+        self._entered = self._entrance.enter(self._entered)
+        return self._entered.pair
 
-    def _renew(self, refresh_token: str) -> TokenPair:
-        with _fatal_told():
-            return TokenPair.of(self._door.refresh(self._api_key, refresh_token))
+    def _renew(self, _refresh_token: str) -> TokenPair:
+        self._entered = self._entrance.renew(self._known())
+        return self._entered.pair

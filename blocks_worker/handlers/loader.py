@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.config import environment
-from blocks_worker.errors import ConfigurationError
+from blocks_worker.errors import ConfigurationError, UnknownHandlerError
 from blocks_worker.handlers.base import Handler
+from blocks_worker.handlers.missing import entry_point_near, where_import_failed
 from blocks_worker.handlers.registry import (
     HandlerEntry,
     built_in_registry,
@@ -71,7 +72,13 @@ def resolve_handler(
     if ":" in name:
         return _direct(name)
     path = registry_path or find_registry(search)
-    entry = find_handler_entry(built_in_registry() if path is None else load_registry(path), name)
+    try:
+        entry = find_handler_entry(built_in_registry() if path is None else load_registry(path), name)
+    except UnknownHandlerError as unknown:
+        spoken = entry_point_near(name, Path.cwd())
+        if spoken is None:
+            raise
+        raise UnknownHandlerError(name, unknown.available, f"did you mean {spoken}?") from None
     _check_env(entry, environment() if env is None else env)
     handler = Handler.of(load_handler_function(entry), entry.name)
     card = load_card(entry.folder / entry.card) if entry.card else None
@@ -192,7 +199,7 @@ def _load(entry: HandlerEntry) -> ModuleType:
     except (Exception, SystemExit) as error:
         # The module is the user's: whatever stops it, the answer is the same one line.
         raise ImportError(
-            f"handler {entry.name!r}: cannot load {entry.module!r} (looked in {entry.folder} and {Path.cwd()}): "
+            f"handler {entry.name!r}: cannot load {entry.module!r} ({where_import_failed(error, entry)}): "
             f"{type(error).__name__}: {error}",
             name=entry.module,
         ) from error

@@ -119,10 +119,12 @@ def find_handler_entry(registry: Registry | Mapping[str, Any], name: str, runtim
     Raises:
         UnknownHandlerError: there is none; it names the available ones.
     """
-    for entry in _registry(registry).entries:
-        if entry.name == name and entry.runtime == runtime:
+    named = [entry for entry in _registry(registry).entries if entry.name == name]
+    for entry in named:
+        if entry.runtime == runtime:
             return entry
-    raise UnknownHandlerError(name, get_available_handlers(registry, runtime))
+    available = get_available_handlers(registry, runtime)
+    raise UnknownHandlerError(name, available, _hint(name, available, named, runtime))
 
 
 def entry_of(raw: Mapping[str, Any], *, folder: Path | None = None) -> HandlerEntry:
@@ -158,6 +160,13 @@ def read_json(path: Path) -> Any:
         raise ConfigurationError(f"{path} line {error.lineno} column {error.colno}: {error.msg}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
+
+
+def _hint(name: str, available: list[str], named: list[HandlerEntry], runtime: str) -> str:
+    if named:
+        return f"the registry has it for runtime {named[0].runtime!r}, and this worker serves {runtime!r}"
+    near = difflib.get_close_matches(name, available, n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def _registry(given: Registry | Mapping[str, Any]) -> Registry:

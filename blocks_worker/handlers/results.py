@@ -81,7 +81,7 @@ def normalise(
         raise
     except Exception as error:
         # The object is the user's: each of its methods may raise anything.
-        raise ArtifactError(f"the result, a {_type(returned)}, cannot be read: {_said(error)}") from error
+        raise ArtifactError(f"the result, {_a(returned)}, cannot be read: {_said(error)}") from error
 
 
 @dataclass
@@ -137,9 +137,17 @@ class _Collector:
     def _take_artifacts(self, entries: object) -> None:
         if isinstance(entries, (list, tuple)):
             for entry in entries:
-                self._take_entry(entry)
+                self._take_bare(entry)
         else:
-            self._warn(f"'artifacts' is a {_type(entries)}, not a list of entries: left out")
+            self._warn(f"'artifacts' is {_a(entries)}, not a list of entries: left out")
+
+    def _take_bare(self, entry: object) -> None:
+        """Take an entry of ``artifacts``: a text, bytes or a path is taken there as if it was returned alone."""
+        artifact = _single(entry) if isinstance(entry, (str, Path, *_BYTES_LIKE)) else None
+        if artifact is None:
+            self._take_entry(entry)
+        else:
+            self.artifacts.append(artifact)
 
     def _take_one(self, returned: dict[Any, Any]) -> None:
         """Take the old form with one artifact, whose labels may stand beside it."""
@@ -155,14 +163,14 @@ class _Collector:
     def _take_list(self, entries: Sequence[object]) -> None:
         """Take a list of entries; one that holds no entry at all is one unknown shape."""
         if entries and not any(isinstance(entry, dict) for entry in entries):
-            self._warn(f"the handler returned a {_type(entries)} of {_type(entries[0])}, not of entries: left out")
+            self._warn(f"the handler returned {_a(entries)} of {_type(entries[0])}, not of entries: left out")
             return
         for entry in entries:
             self._take_entry(entry)
 
     def _take_entry(self, entry: object) -> None:
         if not isinstance(entry, dict):
-            self._warn(f"an entry of the result is a {_type(entry)}, not a dict with 'data': left out")
+            self._warn(f"an entry of the result is {_a(entry)}, not a dict with 'data': left out")
             return
         entry = _spelled(entry)
         if "data" not in entry:
@@ -170,7 +178,7 @@ class _Collector:
             return
         data, usual = _entry_data(entry["data"])
         if data is None:
-            self._warn(f"'data' of an entry is a {_type(entry['data'])}: left out")
+            self._warn(f"'data' of an entry is {_a(entry['data'])}: left out")
             return
         self._name_others(entry, ("data", *_LABELS), "'data' of an entry")
         mime_type, file_name, output_id = (self._label(entry, key) for key in _LABELS)
@@ -183,7 +191,7 @@ class _Collector:
         value = entry.get(key)
         if value is None or (isinstance(value, str) and _is_label(value)):
             return value
-        what = _short(value) if isinstance(value, str) else f"a {_type(value)}"
+        what = _short(value) if isinstance(value, str) else _a(value)
         self._warn(f"{key!r} of an entry is {what}, not a short text without control characters: left out")
         return None
 
@@ -197,7 +205,7 @@ class _Collector:
             returned.close()  # nobody will await it, and Python would complain
             self._warn("the handler returned a coroutine: make the handler 'async def', or await it; left out")
         else:
-            self._warn(f"the handler returned a {_type(returned)}, which no artifact can be made of: left out")
+            self._warn(f"the handler returned {_a(returned)}, which no artifact can be made of: left out")
 
     def _warn(self, text: str) -> None:
         if len(self.warnings) < MAX_WARNINGS:
@@ -217,7 +225,7 @@ def to_json(value: object) -> bytes:
     except ArtifactError:
         raise
     except Exception as error:
-        raise ArtifactError(f"a {_type(value)} cannot be written as JSON: {_said(error)}") from error
+        raise ArtifactError(f"{_a(value)} cannot be written as JSON: {_said(error)}") from error
     return _utf8(text)
 
 
@@ -284,7 +292,7 @@ def _as_object(value: Any) -> object:
         return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     if _is_model(value):
         return value.model_dump(mode="json")
-    raise ArtifactError(f"a {_type(value)} cannot be written as JSON; turn it into text, numbers, lists or dicts")
+    raise ArtifactError(f"{_a(value)} cannot be written as JSON; turn it into text, numbers, lists or dicts")
 
 
 def _is_dataclass(value: object) -> bool:
@@ -330,6 +338,12 @@ def _is_label(text: str) -> bool:
 
 def _type(value: object) -> str:
     return _short(type(value).__name__)[1:-1]
+
+
+def _a(value: object) -> str:
+    """Return the name of a type with its article."""
+    name = _type(value)
+    return f"{'an' if name.startswith(tuple('aeiouAEIOU')) else 'a'} {name}"
 
 
 def _short(value: object) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from blocks_worker.hub.store import agents
+from blocks_worker.hub.store.shown import shown
 from blocks_worker.protocol.leases import ReportAnswer
-from blocks_worker.protocol.lifecycle import SHOWN, State
-from blocks_worker.protocol.tasks import Problem, TaskRow
+from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, State
+from blocks_worker.protocol.tasks import Problem, TaskRow, WaitsFor
 
 if TYPE_CHECKING:
+    from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.protocol.codec import Wire
 
@@ -24,21 +27,27 @@ class Reply:
 
 @dataclass(frozen=True)
 class Consumer:
-    """Who asks for tasks; `session_channel` is where all of them speak to this client."""
+    """Who asks for tasks; `session_channel` is where all of them speak to this client, `key` the id of its API key."""
 
     owner: str
     session_channel: str | None
+    key: str = ""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """One process life of an instance, as its token names it."""
+    """One process life of an instance, as its token names it.
+
+    `key` is the id of its API key, `user` who listens for it on the network when that is not the instance id.
+    """
 
     agent_id: str
     agent_name: str
     instance_id: str
     incarnation: str
     owner: str
+    key: str = ""
+    user: str = ""
 
 
 class RefusedError(Exception):
@@ -59,44 +68,61 @@ def no_such_task() -> Reply:
     return problem(404, "NotFound", "no such task")
 
 
-def shown(state: str) -> str:
-    """Return a state as consumers see it."""
-    return SHOWN[State(state)]
+def waits_for(ledger: Ledger, row: TaskRecord) -> WaitsFor | None:
+    """Return what a task waits for before it is offered; None when it does not wait."""
+    if row.state != State.QUEUED.value or row.pause:
+        return None
+    # Most of what waits has somebody who is busy: that is cheap to see.
+    return "room" if ledger.candidates(row.agent) or agents.runs(ledger.connection, row.agent) else "instance"
 
 
-def task_row(row: TaskRecord) -> TaskRow:
-    """Return a task as its owner sees it."""
+def task_row(row: TaskRecord, waiting: WaitsFor | None = None) -> TaskRow:
+    """Return a task as its owner sees it; `waiting`: what it waits for, where that is told."""
     return TaskRow(
         task_id=row.id,
         agent_name=row.agent,
         owner=row.owner,
-        state=shown(row.state),
+        state=shown(row),
         created_time=row.created,
         updated_time=row.updated,
         attempt=row.attempt,
         epoch=row.epoch,
         last_n=row.last_n,
-        queued=row.state == State.QUEUED.value,
+        queued=row.state == State.QUEUED.value and not row.pause,
+        waits_for=waiting,
         ended_time=row.ended,
         cancel_requested=row.cancel_at is not None,
         error=row.error,
         error_code=row.error_code,
-        reason=row.reason,
+        task_kind="pipe" if row.is_pipe else "request",
+        expires_at=row.expires_at,
+        pause=bool(row.pause),
+        pause_seq=row.pause_seq,
+        reason=None if _ran_out(row) else row.reason,
+        completion_reason=DURATION_EXPIRED if _ran_out(row) else None,
         parent_task_id=row.parent,
     )
 
 
+def _ran_out(row: TaskRecord) -> bool:
+    return row.state == State.EXPIRED.value and row.reason == DURATION_EXPIRED
+
+
+def flags(row: TaskRecord) -> dict[str, Any]:
+    """Return what a run is told whenever it speaks: whether it is to stop, and why; whether it is to wait."""
+    cancel, expire = row.state == State.CANCELLING.value, row.state == State.EXPIRING.value
+    return {
+        "cancel": cancel,
+        "expire": expire,
+        "reason": row.reason if cancel or expire else None,
+        "pause": bool(row.pause),
+        "pause_seq": row.pause_seq,
+    }
+
+
 def report_answer(status: int, row: TaskRecord, *, expected_n: int | None = None) -> Reply:
     """Tell a run how its task stands."""
-    cancelling = row.state == State.CANCELLING.value
-    answer = ReportAnswer(
-        task_id=row.id,
-        epoch=row.epoch,
-        state=shown(row.state),
-        expected_n=expected_n,
-        cancel=cancelling,
-        reason=row.reason if cancelling else None,
-    )
+    answer = ReportAnswer(task_id=row.id, epoch=row.epoch, state=shown(row), expected_n=expected_n, **flags(row))
     return Reply(status, answer)
 
 

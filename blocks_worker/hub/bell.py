@@ -8,7 +8,15 @@ from blocks_worker.hub.leases import message_key
 from blocks_worker.hub.store.ledger import Ledger, Publication
 from blocks_worker.protocol.channels import control_channel
 from blocks_worker.protocol.codec import encode
-from blocks_worker.protocol.control import CancelRun, ControlMessage, StartTask, sign
+from blocks_worker.protocol.control import (
+    CancelRun,
+    ControlMessage,
+    ExpireRun,
+    PauseRun,
+    ResumeRun,
+    StartTask,
+    sign,
+)
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
@@ -44,13 +52,25 @@ class Bell:
 
     def cancel(self, ledger: Ledger, row: TaskRecord, reason: str | None) -> None:
         """Ask the incarnation that the row names to stop the run."""
-        to = None if row.inc is None else ledger.instance(row.inc)
-        if to is not None:
-            self._ring(ledger, to, CancelRun(task_id=row.id, epoch=row.epoch, reason=reason))
+        self._tell(ledger, row, CancelRun(task_id=row.id, epoch=row.epoch, reason=reason))
+
+    def expire(self, ledger: Ledger, row: TaskRecord, reason: str) -> None:
+        """Tell the incarnation that the row names that the time of the task is over."""
+        self._tell(ledger, row, ExpireRun(task_id=row.id, epoch=row.epoch, agent_name=row.agent, reason=reason))
+
+    def pause(self, ledger: Ledger, row: TaskRecord) -> None:
+        """Tell the incarnation that the row names whether the run is to wait."""
+        kind = PauseRun if row.pause else ResumeRun
+        self._tell(ledger, row, kind(task_id=row.id, epoch=row.epoch, pause_seq=row.pause_seq))
 
     def ring(self, ledger: Ledger, to: InstanceRecord, message: ControlMessage) -> None:
         """Say a control message."""
         self._ring(ledger, to, message)
+
+    def _tell(self, ledger: Ledger, row: TaskRecord, message: ControlMessage) -> None:
+        to = None if row.inc is None else ledger.instance(row.inc)
+        if to is not None:
+            self._ring(ledger, to, message)
 
     def _ring(self, ledger: Ledger, to: Candidate | InstanceRecord, message: ControlMessage) -> bool:
         self.sequence = max(self.sequence + 1, self._steady.now_ms() * 1000)

@@ -16,13 +16,16 @@ from blocks_worker.hub.api.batches import written
 from blocks_worker.hub.api.cdm import KEYSET_OF_MODE, CdmDoors, Surroundings
 from blocks_worker.hub.api.files import FileDoors
 from blocks_worker.hub.api.health import HealthDoors
+from blocks_worker.hub.api.keys import KeyDoors
 from blocks_worker.hub.api.registry import RegistryDoors
+from blocks_worker.hub.api.streams import StreamDoors
 from blocks_worker.hub.api.tasks import TaskDoors
 from blocks_worker.hub.api.work import WorkDoors
 from blocks_worker.hub.app import App
 from blocks_worker.hub.auth.guard import Guard
 from blocks_worker.hub.auth.logins import Logins
-from blocks_worker.hub.auth.tokens import Tokens, derived, hashed
+from blocks_worker.hub.auth.revoked import RevokedKeys
+from blocks_worker.hub.auth.tokens import Lives, Tokens, derived, hashed
 from blocks_worker.hub.file_service import FileService
 from blocks_worker.hub.files import FileStore
 from blocks_worker.hub.instance_service import InstanceService
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.config import HubConfig
-    from blocks_worker.hub.auth.tokens import Lives
     from blocks_worker.hub.kept import Kept
 
 _logger = logging.getLogger(__name__)
@@ -57,16 +59,16 @@ SWEEP = 0.5
 SAVE_EVERY = 2
 #: Sweeps between two looks for files that nobody needs.
 PURGE_FILES_EVERY = 4
-#: Sweeps between two looks at the free room of the disk.
+#: Sweeps between two looks at the free room of the disk, and for keys that were taken back in the ledger itself.
 LOOK_EVERY = 4
 #: Events that are read at once to be published again.
 REPUBLISHED = 500
 
 
 class Core:
-    """Own what a hub serves; `open` starts it, the stack given to it ends it in reverse order."""
+    """Own what a hub serves; `open_ledger`, then `open` start it, the stack given to them ends it in reverse order."""
 
-    def __init__(self, config: HubConfig, kept: Kept, *, clock: Clock, entropy: Entropy, lives: Lives) -> None:
+    def __init__(self, config: HubConfig, kept: Kept, *, clock: Clock, entropy: Entropy) -> None:
         self._config = config
         self._kept = kept
         self._entropy = entropy
@@ -78,8 +80,14 @@ class Core:
             hosts=(config.host,),
             testing=config.testing,
         )
+        self._revoked = RevokedKeys()
         self.network = LocalNetwork(
-            list(kept.keysets.values()), secret=access_secret, clock=clock, entropy=entropy, settings=settings
+            list(kept.keysets.values()),
+            secret=access_secret,
+            clock=clock,
+            entropy=entropy,
+            settings=settings,
+            revoked=self._revoked,
         )
         keys = {mode: kept.keysets[name].subscribe_key for mode, name in KEYSET_OF_MODE.items()}
         self.publisher = Publisher(publish=self.network.publish, keys=keys, entropy=entropy)
@@ -91,9 +99,13 @@ class Core:
             on_full=self._room.release,
         )
         self._tokens = Tokens(derived(kept.secret, "tokens"), clock=clock, entropy=entropy)
-        self._guard = Guard(self._tokens, clock)
+        self._guard = Guard(self._tokens, clock, self._revoked)
         self._logins = Logins(
-            tokens=self._tokens, access_secret=access_secret, lives=lives, steady=self._steady, entropy=entropy
+            tokens=self._tokens,
+            access_secret=access_secret,
+            lives=Lives(access=config.access_life, refresh=config.refresh_life, grant=config.grant_life),
+            steady=self._steady,
+            entropy=entropy,
         )
         secret, numbers = derived(kept.secret, "ledger"), config.numbers
         self._tasks = TaskService(
@@ -113,18 +125,25 @@ class Core:
         self._file_threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="hub-files")
         #: What was saved last: the place of the newest published event, the number of the last control message.
         self._saved = (0, 0)
+        #: Id of the key in the state folder, once that was let in.
+        self._local_key = ""
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
 
-    async def open(self, stack: AsyncExitStack, local_key: str, deadline: Callable[[], Deadline]) -> None:
-        """Open the ledger, let the local key in, start the network and publish again what may be unsaid.
+    def open_ledger(self, stack: AsyncExitStack, deadline: Callable[[], Deadline]) -> None:
+        """Open the ledger, which takes long when it is an old one and large.
 
-        `deadline` is asked for when the ledger is closed, which ends its writer thread.
+        `deadline` is asked for when it is closed, which ends its writer thread.
         """
         self._room.look()
         self.store.open()
         stack.callback(lambda: self.store.close(deadline()))
+
+    async def open(self, stack: AsyncExitStack, local_key: str) -> None:
+        """Let the local key in, start the network and publish again what may be unsaid."""
         self._tasks.bell.go_on_after(self.store.read(Ledger.rung))
         await written(self.store, lambda ledger: self._let_in(ledger, local_key))
+        self._local_key = credentials.key_id(hashed(local_key))
+        self._look_for_revoked()
         stack.callback(self._file_threads.shutdown)
         self.publisher.start(asyncio.get_running_loop())
         stack.push_async_callback(self._save_numbers)
@@ -150,7 +169,17 @@ class Core:
         doors = [
             *TaskDoors(store=store, tasks=tasks, guard=guard).doors(),
             *WorkDoors(store=store, tasks=tasks, instances=instances, guard=guard, logins=self._logins).doors(),
+            *StreamDoors(store=store, guard=guard, logins=self._logins, steady=self._steady).doors(),
             *auth.doors(),
+            *KeyDoors(
+                store=store,
+                logins=self._logins,
+                revoked=self._revoked,
+                instances=instances,
+                local_key=self._local_key,
+                steady=self._steady,
+                entropy=self._entropy,
+            ).doors(),
             *RegistryDoors(store=store, instances=instances, guard=guard, steady=self._steady).doors(),
             *FileDoors(
                 store=store, service=self._files, disk=self._disk, guard=guard, executor=self._file_threads
@@ -169,6 +198,8 @@ class Core:
             if turn % LOOK_EVERY == 0:
                 self._room.look()
             try:
+                if turn % LOOK_EVERY == 0:
+                    self._look_for_revoked()
                 await written(self.store, self._sweeper.sweep)
                 if turn % SAVE_EVERY == 0:
                     await self._save_numbers()
@@ -181,6 +212,9 @@ class Core:
                 _logger.warning("sweep_put_off", extra={"reason": str(error)})
             except Exception:  # the top of one sweep: reported, the next one is due
                 _logger.exception("sweep_failed")
+
+    def _look_for_revoked(self) -> None:
+        self._revoked.load(self.store.read(lambda ledger: credentials.revoked_ids(ledger.connection)))
 
     def _let_in(self, ledger: Ledger, local_key: str) -> None:
         now = self._steady.now_ms()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blocks_worker.protocol.lifecycle import DURATION_EXPIRED
 from blocks_worker.protocol.tasks import MAX_SECONDS
 
 if TYPE_CHECKING:
@@ -32,8 +33,16 @@ def due_offered(row: TaskRecord, until: int) -> int | None:
 
 
 def due_running(row: TaskRecord, leased_at: int) -> int | None:
-    """Return when a running task has to be looked at."""
-    return first_of(row.deadline, runtime_end(row, leased_at))
+    """Return when a running task has to be looked at; a pipe has no limit of its run but its duration."""
+    end = expiry(row, leased_at) if row.is_pipe else runtime_end(row, leased_at)
+    return first_of(row.deadline, end)
+
+
+def expiry(row: TaskRecord, leased_at: int) -> int | None:
+    """Return when the duration of a pipe is over: it counts from the first lease."""
+    if row.expires_at is not None or row.duration is None:
+        return row.expires_at
+    return leased_at + row.duration * 60_000
 
 
 def runtime_end(row: TaskRecord, leased_at: int) -> int:
@@ -48,6 +57,8 @@ def expired_by(row: TaskRecord, now: int) -> str | None:
         return "deadline"
     if row.queue_until is not None and row.queue_until <= now:
         return "queue_ttl"
-    if row.state == "RUNNING" and row.leased_at is not None and runtime_end(row, row.leased_at) <= now:
-        return "max_runtime"
-    return None
+    if row.state == "RUNNING" and row.expires_at is not None and row.expires_at <= now:
+        return DURATION_EXPIRED
+    if row.is_pipe or row.state != "RUNNING" or row.leased_at is None:
+        return None
+    return "max_runtime" if runtime_end(row, row.leased_at) <= now else None

@@ -9,7 +9,6 @@ import logging
 import threading
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
@@ -17,9 +16,9 @@ from blocks_worker.concurrency import Clock, Deadline, Entropy, ServiceThread
 from blocks_worker.config import DEFAULT_PORT, is_loopback_host
 from blocks_worker.errors import BlocksError, ConfigurationError, FolderInUseError
 from blocks_worker.hub.app import Entry
-from blocks_worker.hub.auth.tokens import Lives
 from blocks_worker.hub.core import Core
 from blocks_worker.hub.kept import Kept
+from blocks_worker.hub.program import release
 from blocks_worker.hub.server import Server, server_config
 from blocks_worker.processes import this_process
 from blocks_worker.state import LocalHub, StateFolder
@@ -45,20 +44,14 @@ class Hub:
     3. Announces itself in the state folder once it answers, and withdraws that before it stops.
     """
 
-    def __init__(
-        self,
-        config: HubConfig,
-        *,
-        clock: Clock | None = None,
-        entropy: Entropy | None = None,
-        lives: Lives | None = None,
-    ) -> None:
+    def __init__(self, config: HubConfig, *, clock: Clock | None = None, entropy: Entropy | None = None) -> None:
         self._config = config
         self._clock = clock or Clock()
         self._entropy = entropy or Entropy()
-        self._lives = lives or Lives()
         self._folder = StateFolder(config.state_dir)
         self._thread = ServiceThread("hub", self._run)
+        #: Set when the ledger is open, or never will be.
+        self._settled = threading.Event()
         self._started: Future[LocalHub] = Future()
         self._ending = threading.Event()
         self._server: Server | None = None
@@ -66,6 +59,9 @@ class Hub:
 
     def start(self, timeout: float = START_TIMEOUT) -> LocalHub:
         """Start and return where the hub is, once it answers.
+
+        `timeout` counts from when the ledger is open. To check a large one and to bring it up takes as long as it
+        takes; to give up would only mean to begin again.
 
         Raises:
             ConfigurationError: the configuration or its surroundings do not allow it; the text says what to do.
@@ -80,6 +76,7 @@ class Hub:
             )
         self._thread.start()
         try:
+            self._settled.wait()
             return self._started.result(timeout)
         except BaseException:
             self.stop()
@@ -114,6 +111,7 @@ class Hub:
             _logger.exception("hub_died")
             self._report(error)
         finally:
+            self._settled.set()
             loop.run_until_complete(loop.shutdown_asyncgens())
             asyncio.set_event_loop(None)
             loop.close()
@@ -128,8 +126,10 @@ class Hub:
         """Open everything, serve until told to stop, close in reverse order."""
         async with AsyncExitStack() as stack:
             kept = Kept(self._folder, self._entropy)
-            core = Core(self._config, kept, clock=self._clock, entropy=self._entropy, lives=self._lives)
-            await core.open(stack, self._folder.local_key(), lambda: self._deadline or self._default_deadline())
+            core = Core(self._config, kept, clock=self._clock, entropy=self._entropy)
+            core.open_ledger(stack, lambda: self._deadline or self._default_deadline())
+            self._settled.set()
+            await core.open(stack, self._folder.local_key())
             entry = Entry()
             server = self._server = await self._listen(entry, kept)
             stack.push_async_callback(server.shutdown)
@@ -179,7 +179,7 @@ class Hub:
             host=process.host,
             pid=process.pid,
             started=process.started,
-            version=_version(),
+            version=release(),
         )
 
 
@@ -217,10 +217,3 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
         return cast("asyncio.AbstractEventLoop", uvloop.new_event_loop())
     return asyncio.new_event_loop()
-
-
-def _version() -> str:
-    try:
-        return version("blocks_worker")
-    except PackageNotFoundError:
-        return "0"

@@ -13,7 +13,7 @@ from blocks_worker.hub.reports import gone, incarnation_unknown
 from blocks_worker.hub.store.records import AgentFacts, InstanceRecord
 from blocks_worker.protocol.channels import control_channel
 from blocks_worker.protocol.control import Probe, StartTask
-from blocks_worker.protocol.leases import CancelFlag, HeartbeatAnswer
+from blocks_worker.protocol.leases import CancelFlag, HeartbeatAnswer, PauseFlag
 from blocks_worker.protocol.lifecycle import INSTANCE_GONE, InstanceState, InstanceTurn, State, advance_instance
 from blocks_worker.protocol.registry import InstanceRow
 
@@ -130,14 +130,23 @@ class InstanceService:
                 self._pulses.spoke_again((row.owner, row.instance_id), row.incarnation)
             return refusal or incarnation_unknown()
         pulse = self._pulses.beat(row.incarnation, self._steady.now_ms())
-        pulse.active_streams = beat.active_streams
+        pulse.active_streams, pulse.key = beat.active_streams, holder.key
         if beat.stopped:
             self._end(ledger, row, InstanceTurn.STOP)
             return Reply(200, HeartbeatAnswer(hub_time=self._steady.now_ms(), nonce=""))
         self._stand(ledger, row, (InstanceTurn.DRAIN,) if beat.draining else (InstanceTurn.PROVED, InstanceTurn.BEAT))
+        self._park(ledger, row, beat)
         self._tasks.dispatch.route(ledger, row.agent)
         mine = self._reconcile(ledger, row, pulse, beat)
         return Reply(200, self._answer(ledger, row, beat, mine))
+
+    def _park(self, ledger: Ledger, row: InstanceRecord, beat: Heartbeat) -> None:
+        """Take over which runs take no slot: what waits for its resume, and pipes whose handlers have returned."""
+        parked = {(held.task_id, held.epoch): held.parked for held in beat.held}
+        for task in ledger.tasks_of(row.incarnation):
+            flag = parked.get((task.id, task.epoch), bool(task.parked))
+            if task.is_held and flag is not bool(task.parked):
+                ledger.park(task, row.incarnation, flag=flag)
 
     def _reconcile(self, ledger: Ledger, row: InstanceRecord, pulse: Pulse, beat: Heartbeat) -> list[TaskRecord]:
         """Take back what the ledger gave the instance and two of its lists in a row lack; return the rest."""
@@ -173,8 +182,33 @@ class InstanceService:
                 for one in mine
                 if one.state == State.CANCELLING.value
             ],
+            expires=[
+                CancelFlag(task_id=one.id, epoch=one.epoch, reason=one.reason)
+                for one in mine
+                if one.state == State.EXPIRING.value
+            ],
+            pauses=[
+                PauseFlag(task_id=one.id, epoch=one.epoch, pause=bool(one.pause), pause_seq=one.pause_seq)
+                for one in mine
+                if one.is_held and one.pause_seq > 0
+            ],
             fenced=[held for held in beat.held if (held.task_id, held.epoch) not in known],
         )
+
+    # -------------------------------------------------------------------------------------------- turned out
+    def end_of_key(self, ledger: Ledger, key: str) -> None:
+        """End the instances that spoke under this API key.
+
+        One that was not heard since the hub began is not known by its key; it ends by its silence.
+        """
+        for row in ledger.instances():
+            if self._pulses.of(row.incarnation).key == key:
+                self._end(ledger, row, InstanceTurn.STOP)
+
+    def end_of_agent(self, ledger: Ledger, agent: str) -> None:
+        """End every instance of this agent."""
+        for row in ledger.instances(agent=agent):
+            self._end(ledger, row, InstanceTurn.STOP)
 
     # -------------------------------------------------------------------------------------------- presence
     def instances(self, ledger: Ledger, agent_name: str) -> list[InstanceRow]:

@@ -27,6 +27,8 @@ class Pulse:
     heard: float
     heard_ms: int = 0
     active_streams: int = 0
+    #: Id of the API key under which it speaks.
+    key: str = ""
     #: Lists in a row that lacked a running task, by task and epoch.
     missing: dict[tuple[str, int], int] = field(default_factory=dict)
 

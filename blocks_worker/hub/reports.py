@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.hub.answers import Holder, Reply, fenced, problem, report_answer
+from blocks_worker.hub.answers import Holder, Reply, fenced, flags, problem, report_answer
 from blocks_worker.hub.leases import is_lease, lease_for
 from blocks_worker.protocol.events import check_event
 from blocks_worker.protocol.leases import Claim, ClaimAnswer, Report
-from blocks_worker.protocol.lifecycle import INSTANCE_GONE, InstanceState, State
+from blocks_worker.protocol.lifecycle import INSTANCE_GONE, PAUSED, RESUMED, InstanceState, State
 
 if TYPE_CHECKING:
     from blocks_worker.hub.dispatch import Dispatch
@@ -78,7 +78,6 @@ class Reports:
         return report_answer(409, row)
 
     def _lease(self, ledger: Ledger, holder: Holder, item: Claim, row: TaskRecord) -> ClaimAnswer:
-        cancelling = row.state == State.CANCELLING.value
         return ClaimAnswer(
             task_id=row.id,
             epoch=row.epoch,
@@ -88,8 +87,8 @@ class Reports:
             start=msgspec.UNSET if item.have == row.digest else msgspec.Raw(ledger.start(row.id)),
             max_runtime=row.max_runtime,
             deadline=row.deadline,
-            cancel=cancelling,
-            reason=row.reason if cancelling else None,
+            expires_at=row.expires_at,
+            **flags(row),
         )
 
     # -------------------------------------------------------------------------------------------- reports
@@ -119,8 +118,7 @@ class Reports:
         new = [one for one in item.events if one.n > row.last_n]
         if not _contiguous(new, row.last_n):
             return report_answer(422, row, expected_n=row.last_n + 1)
-        for one in new:
-            check_event(bytes(one.body))
+        told = [check_event(bytes(one.body)) for one in new]
         last_n = row.last_n + len(new)
         holes = item.outcome is not None and item.outcome.last_n != last_n
         if holes and not row.is_held:
@@ -129,12 +127,21 @@ class Reports:
             if not ledger.append(row, holder.incarnation, new, self._turns.now_ms()):
                 return _replay(ledger.task(row.id) or row, item)
             row = row._replace(last_n=last_n)
+            self._note_pause(ledger, row, holder, told)
         if holes:
             return report_answer(422, row, expected_n=row.last_n + 1)
         return self._end(ledger, holder, item, row)
 
+    def _note_pause(self, ledger: Ledger, row: TaskRecord, holder: Holder, told: list[str | None]) -> None:
+        """Take over from a run's events whether it waits for its resume."""
+        turns = [status for status in told if status in {PAUSED, RESUMED}]
+        if turns:
+            ledger.say_paused(row, holder.incarnation, flag=turns[-1] == PAUSED)
+
     def _end(self, ledger: Ledger, holder: Holder, item: Report, row: TaskRecord) -> Reply:
         if item.outcome is not None:
+            if item.outcome.state == "expired" and not row.is_pipe:
+                raise InvalidMessageError("shape", "only the time of a pipe runs out")
             done = self._turns.outcome(ledger, row, holder.incarnation, item.outcome)
         elif item.release:
             done = self._turns.release(ledger, row, holder.incarnation)

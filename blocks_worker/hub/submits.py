@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.hub.answers import Consumer, RefusedError, Reply, problem, shown
+from blocks_worker.hub.answers import Consumer, RefusedError, Reply, problem, waits_for
+from blocks_worker.hub.cards import card_of
 from blocks_worker.hub.due import due_queued
 from blocks_worker.hub.file_service import file_ids, without_file_ids
-from blocks_worker.hub.store import files
+from blocks_worker.hub.store import agents, files
 from blocks_worker.hub.store.records import AgentFacts, TaskRecord
+from blocks_worker.hub.store.shown import shown
 from blocks_worker.protocol.channels import TASK, check_name, task_channel
-from blocks_worker.protocol.codec import MAX_BODY, encode
+from blocks_worker.protocol.codec import MAX_BODY, decode_trusted, encode
 from blocks_worker.protocol.control import StartBody
 from blocks_worker.protocol.lifecycle import State
-from blocks_worker.protocol.tasks import MAX_SECONDS, SubmitAnswer, SubmitTask
+from blocks_worker.protocol.tasks import MAX_DURATION, MAX_SECONDS, SubmitAnswer, SubmitTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Entropy, SteadyClock
     from blocks_worker.hub.dispatch import Dispatch
     from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.protocol.tasks import WaitsFor
 
+#: Names with which a wrong one is compared, at most.
+_MOST_COMPARED = 500
 #: Without this key no part refers to a stored file.
 _FILE = b'"fileId"'
 
@@ -48,11 +54,13 @@ class Submits:
         digest = _digest(encode(_as_compared(request)))
         known = self._known(ledger, consumer, request, digest)
         if known is not None:
-            return _accepted(200, known)
+            return _accepted(200, known, waits_for(ledger, known))
         if not self._admits():
             raise RefusedError(problem(507, "NoRoom", "the hub's disk is nearly full: free some room, then try again"))
         agent = self._agent(ledger, consumer, request)
         _check(request)
+        _check_kind(agent, request)
+        _check_parts(agent, request)
         self._check_backlog(ledger, agent)
         stored = _stored_files(ledger, consumer, request)
         row = self._insert(ledger, consumer, request, agent, digest)
@@ -62,7 +70,7 @@ class Submits:
         now_row = ledger.task(row.id) or row
         if now_row.state == State.QUEUED.value:
             self._waiting[agent.name] = self._waiting.get(agent.name, 0) + 1
-        return _accepted(201, now_row, new=True)
+        return _accepted(201, now_row, waits_for(ledger, now_row), new=True)
 
     def _known(self, ledger: Ledger, consumer: Consumer, request: SubmitTask, digest: str) -> TaskRecord | None:
         if request.idempotency_key is not None:
@@ -80,7 +88,7 @@ class Submits:
     def _agent(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> AgentFacts:
         agent = ledger.agent(request.agent_name)
         if agent is None or (agent.listing == "private" and agent.owner != consumer.owner):
-            raise RefusedError(problem(404, "NotFound", f"no agent named {request.agent_name!r} is registered"))
+            raise RefusedError(problem(404, "NotFound", _no_agent(ledger, consumer, request.agent_name)))
         if agent.billing_mode != request.billing_mode:
             raise RefusedError(
                 problem(
@@ -104,7 +112,7 @@ class Submits:
         self, ledger: Ledger, consumer: Consumer, request: SubmitTask, agent: AgentFacts, digest: str
     ) -> TaskRecord:
         now = self._steady.now_ms()
-        start = _start(consumer, request)
+        start = _start(consumer, request, agent)
         if len(start) > MAX_BODY:
             text = f"the input is {len(start)} bytes with its head: a worker takes {MAX_BODY}; send a file instead"
             raise RefusedError(problem(413, "InvalidInput", text, {"reason": "too_large"}))
@@ -142,10 +150,21 @@ class Submits:
             ended=None,
             due_at=None,
             purge_at=None,
+            kind=request.task_kind,
+            duration=request.duration,
         )
         row = row._replace(due_at=due_queued(row))
         ledger.insert_task(row, start)
         return row
+
+
+def _no_agent(ledger: Ledger, consumer: Consumer, name: str) -> str:
+    """Return the sentence for an agent that is not there; only what the consumer may see is offered instead."""
+    wanted = agents.AgentFilter(asking=consumer.owner)
+    rows, _ = agents.page(ledger.connection, wanted, after="", limit=_MOST_COMPARED)
+    near = difflib.get_close_matches(name, [row.name for row in rows], n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"no agent named {name!r}; {hint}`blocks agents` lists them"
 
 
 def _as_compared(request: SubmitTask) -> SubmitTask:
@@ -177,8 +196,12 @@ def _same_body(row: TaskRecord, digest: str) -> TaskRecord:
 
 
 def _check(request: SubmitTask) -> None:
-    if request.task_kind == "pipe":
-        raise RefusedError(problem(400, "NotSupported", "this hub runs request tasks only, no pipes"))
+    if request.task_kind == "pipe" and not 1 <= (request.duration or 0) <= MAX_DURATION:
+        text = f"a pipe needs its duration in whole minutes, 1 to {MAX_DURATION}"
+        raise RefusedError(problem(400, "InvalidInput", text, {"reason": "duration"}))
+    if request.task_kind == "request" and request.duration is not None:
+        text = "duration belongs to a pipe; a request has max_runtime"
+        raise RefusedError(problem(400, "InvalidInput", text, {"reason": "duration"}))
     try:
         for kind, value in (("task id", request.task_id), ("parent task id", request.parent_task_id)):
             if value is not None:
@@ -189,15 +212,48 @@ def _check(request: SubmitTask) -> None:
         raise RefusedError(problem(400, "InvalidInput", "the deadline is not a time in unix milliseconds"))
 
 
-def _start(consumer: Consumer, request: SubmitTask) -> bytes:
+def _check_kind(agent: AgentFacts, request: SubmitTask) -> None:
+    """Refuse a kind of task that the agent's card does not list, where it lists any."""
+    kinds = card_of(agent.card).listed_kinds
+    if kinds and request.task_kind not in kinds:
+        text = f"agent {agent.name!r} does no {request.task_kind} tasks: its card lists {', '.join(sorted(kinds))}"
+        details = {"reason": "taskKind", "known": sorted(kinds)}
+        raise RefusedError(problem(400, "InvalidInput", text, details))
+
+
+def _check_parts(agent: AgentFacts, request: SubmitTask) -> None:
+    """Refuse a part that the agent's card does not know, where the card names inputs at all."""
+    known = card_of(agent.card).inputs
+    if not known:
+        return
+    for part in decode_trusted(list[Any], bytes(request.request_parts)):
+        part_id = part.get("partId") if isinstance(part, dict) else None
+        if isinstance(part_id, str) and part_id not in known:
+            text = f"agent {agent.name!r} has no input {part_id[:64]!r}: its card knows {', '.join(known)}"
+            raise RefusedError(
+                problem(400, "InvalidInput", text, {"reason": "part", "partId": part_id[:64], "known": list(known)})
+            )
+
+
+def _has_stream(request: SubmitTask, agent: AgentFacts) -> bool:
+    """Tell whether streams are negotiated: as asked for, else when the card declares any; always for a pipe."""
+    if request.task_kind == "pipe":
+        return True
+    return bool(card_of(agent.card).streams) if request.stream is None else request.stream
+
+
+def _start(consumer: Consumer, request: SubmitTask, agent: AgentFacts) -> bytes:
     body = StartBody(
         agent_name=request.agent_name,
         owner_id=consumer.owner,
         org_id=consumer.owner,
         request_parts=msgspec.Raw(bytes(request.request_parts)),
+        task_kind=request.task_kind,
+        duration=request.duration,
         caller_claims={"sub": consumer.owner},
         request_summary=request.request_summary,
         consumer_public_key=request.consumer_public_key,
+        has_stream=_has_stream(request, agent),
         metadata=request.metadata or {},
         parent_task_id=request.parent_task_id,
     )
@@ -208,14 +264,15 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _accepted(status: int, row: TaskRecord, *, new: bool = False) -> Reply:
+def _accepted(status: int, row: TaskRecord, waiting: WaitsFor | None, *, new: bool = False) -> Reply:
     answer = SubmitAnswer(
         task_id=row.id,
-        state=shown(row.state),
+        state=shown(row),
         owner_id=row.owner,
         org_id=row.owner,
         status_channel=task_channel(row.owner, row.id),
         idempotent=not new,
         queued=row.state == State.QUEUED.value,
+        waits_for=waiting,
     )
     return Reply(status, answer)

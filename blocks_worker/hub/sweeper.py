@@ -63,7 +63,7 @@ class Sweeper:
         """Make the turn that a task's time calls for."""
         state = State(row.state)
         why = expired_by(row, now)
-        if state is State.CANCELLING and row.inc is not None:
+        if state in {State.CANCELLING, State.EXPIRING} and row.inc is not None:
             self._tasks.turns.force(ledger, row, row.inc)
         elif why is not None:
             self._tasks.turns.expire(ledger, row, why)

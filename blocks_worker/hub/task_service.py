@@ -6,13 +6,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from blocks_worker.hub.answers import Consumer, Holder, RefusedError, Reply, no_such_task, problem, shown, task_row
+from blocks_worker.hub.answers import (
+    Consumer,
+    Holder,
+    RefusedError,
+    Reply,
+    no_such_task,
+    problem,
+    task_row,
+    waits_for,
+)
 from blocks_worker.hub.bell import Bell
 from blocks_worker.hub.dispatch import Dispatch
 from blocks_worker.hub.reports import Reports
+from blocks_worker.hub.store.shown import NAMES, shown
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.turns import Turns
-from blocks_worker.protocol.lifecycle import SHOWN
+from blocks_worker.protocol.lifecycle import State
 from blocks_worker.protocol.tasks import CancelAnswer, EventsAnswer, TaskPage
 
 if TYPE_CHECKING:
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.protocol.leases import Claim, LateReport, Numbers, Report
-    from blocks_worker.protocol.tasks import CancelTask, EventsQuery, SubmitTask
+    from blocks_worker.protocol.tasks import CancelTask, EventsQuery, PauseTask, SubmitTask, TaskRow
 
 __all__ = ["Consumer", "Holder", "Reply", "TaskService"]
 
@@ -61,7 +71,7 @@ class TaskService:
     def get(self, ledger: Ledger, consumer: Consumer, task_id: str) -> Reply:
         """Return a task of the consumer."""
         row = _own(ledger, consumer, task_id)
-        return no_such_task() if row is None else Reply(200, task_row(row))
+        return no_such_task() if row is None else Reply(200, task_row(row, waits_for(ledger, row)))
 
     def page(
         self,
@@ -74,14 +84,13 @@ class TaskService:
         limit: int,
     ) -> Reply:
         """Return the consumer's tasks, newest first; `state` is a state as consumers see it."""
-        states = None if state is None else [inner.value for inner, outer in SHOWN.items() if outer == state]
-        if states == []:
-            known = ", ".join(sorted(set(SHOWN.values())))
+        if state is not None and state not in NAMES:
+            known = ", ".join(sorted(NAMES))
             return problem(400, "InvalidInput", f"no state is called {state!r}; there are: {known}")
         most = max(1, min(limit, MAX_PAGE))
-        rows = ledger.page(consumer.owner, states=states, agent=agent, before=cursor, most=most + 1)
+        rows = ledger.page(consumer.owner, state=state, agent=agent, before=cursor, most=most + 1)
         following = rows[most - 1].id if len(rows) > most else None
-        return Reply(200, TaskPage(tasks=[task_row(row) for row in rows[:most]], next=following))
+        return Reply(200, TaskPage(tasks=_rows(ledger, rows[:most]), next=following))
 
     def events(
         self,
@@ -103,7 +112,9 @@ class TaskService:
         found = ledger.events(row.id, query.after, most + 1)
         kept = _within(found[:most], min(room, MAX_EVENT_BYTES))
         raw = [msgspec.Raw(body) for body in kept]
-        return Reply(200, EventsAnswer(task=task_row(row), events=raw, more=len(kept) < len(found)))
+        return Reply(
+            200, EventsAnswer(task=task_row(row, waits_for(ledger, row)), events=raw, more=len(kept) < len(found))
+        )
 
     def listen(self, ledger: Ledger, consumer: Consumer, query: EventsQuery) -> Reply:
         """Have a task that goes on speak on the consumer's session channel too; one that is over says no more."""
@@ -120,11 +131,26 @@ class TaskService:
         if row is None:
             return no_such_task()
         if row.is_ended:
-            return Reply(200, CancelAnswer(task_id=row.id, state=shown(row.state), already_ended=True))
+            return Reply(200, CancelAnswer(task_id=row.id, state=shown(row), already_ended=True))
         self.turns.cancel(ledger, row, request.reason, terminated=request.terminated)
         self.dispatch.route(ledger, row.agent)
         row = ledger.task(task_id) or row
-        return Reply(202, CancelAnswer(task_id=row.id, state=shown(row.state)))
+        return Reply(202, CancelAnswer(task_id=row.id, state=shown(row)))
+
+    def pause(self, ledger: Ledger, consumer: Consumer, task_id: str, request: PauseTask, *, on: bool) -> Reply:
+        """Turn the pause flag: 202, 200 when it was so or the task had ended, 409 when the caller knows an old row."""
+        row = _own(ledger, consumer, task_id)
+        if row is None:
+            return no_such_task()
+        repeated = row.pause_seq == request.pause_seq + 1 and bool(row.pause) is on
+        if row.is_ended or repeated:
+            return Reply(200, task_row(row))
+        if not self.turns.pause(ledger, row, request.pause_seq, on=on):
+            text = f"the task was paused or resumed {row.pause_seq} times by now: look at it again"
+            details = {"state": shown(row), "pause": bool(row.pause), "pauseSeq": row.pause_seq}
+            return problem(409, "PauseOutdated", text, details)
+        self.dispatch.route(ledger, row.agent)
+        return Reply(202, task_row(ledger.task(task_id) or row))
 
     def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
         """Give the lease of an offer, or take the refusal: 200, 409 fenced, 410 over."""
@@ -142,6 +168,13 @@ class TaskService:
 def _own(ledger: Ledger, consumer: Consumer, task_id: str) -> TaskRecord | None:
     row = ledger.task(task_id)
     return row if row is not None and row.owner == consumer.owner else None
+
+
+def _rows(ledger: Ledger, rows: list[TaskRecord]) -> list[TaskRow]:
+    """Return tasks as their owner sees them; what they wait for is looked up once for each agent."""
+    queued = {row.agent: row for row in rows if row.state == State.QUEUED.value}
+    waiting = {agent: waits_for(ledger, row) for agent, row in queued.items()}
+    return [task_row(row, waiting[row.agent] if row.state == State.QUEUED.value else None) for row in rows]
 
 
 def _within(events: list[bytes], room: int) -> list[bytes]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blocks_worker.hub.answers import shown
-from blocks_worker.hub.due import RETENTION_MS, due_offered, due_queued, due_running
+from blocks_worker.hub.due import RETENTION_MS, due_offered, due_queued, due_running, expiry
+from blocks_worker.hub.store.shown import shown
+from blocks_worker.hub.store.task_turns import fault_of
 from blocks_worker.protocol.codec import fitting
 from blocks_worker.protocol.leases import MAX_ERROR
-from blocks_worker.protocol.lifecycle import FORCED, State
+from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, FORCED, PAUSED, RESUMED, State
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.records import Candidate, TaskRecord
     from blocks_worker.protocol.leases import Numbers, Outcome
 
-_TO = {"completed": State.COMPLETED, "failed": State.FAILED, "canceled": State.CANCELLED}
+_TO = {
+    "completed": State.COMPLETED,
+    "failed": State.FAILED,
+    "canceled": State.CANCELLED,
+    "expired": State.EXPIRED,
+}
+#: Where a run ends that was told to stop, unless its result was there first.
+_STOPPED = {State.CANCELLING.value: State.CANCELLED, State.EXPIRING.value: State.EXPIRED}
 
 
 class Turns:
@@ -51,7 +59,8 @@ class Turns:
     def claim(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Give the lease."""
         now = self._steady.now_ms()
-        return ledger.claim(row, by, now=now, due=due_running(row._replace(queue_until=None), now))
+        due, expires = due_running(row._replace(queue_until=None), now), expiry(row, now)
+        return ledger.claim(row, by, now=now, due=due, expires=expires)
 
     def withdraw(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Undo an offer."""
@@ -62,7 +71,7 @@ class Turns:
         now, limit = self._steady.now_ms(), self._numbers.max_lost
         if row.state == State.OFFERED.value:
             return self.withdraw(ledger, row, by)
-        if row.state == State.CANCELLING.value:
+        if row.state in _STOPPED:
             return self.force(ledger, row, by)
         if ledger.lose(row, by, now=now, due=due_queued(row), max_lost=limit):
             return True
@@ -72,7 +81,7 @@ class Turns:
     def take_back(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Take a task from an incarnation that does not know of it."""
         now = self._steady.now_ms()
-        if row.state == State.CANCELLING.value:
+        if row.state in _STOPPED:
             return self.force(ledger, row, by)
         if ledger.take_back(row, by, now=now, due=due_queued(row)):
             return True
@@ -82,7 +91,7 @@ class Turns:
     def release(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Take a task that its holder gives back."""
         now = self._steady.now_ms()
-        if row.state == State.CANCELLING.value:
+        if row.state in _STOPPED:
             return self.force(ledger, row, by)
         if ledger.release(row, by, now=now, due=due_queued(row)):
             return True
@@ -97,25 +106,37 @@ class Turns:
     def outcome(self, ledger: Ledger, row: TaskRecord, by: str, outcome: Outcome) -> bool:
         """Record how the run ended; a result made before a cancel was obeyed stands."""
         now = self._steady.now_ms()
-        to = _TO[outcome.state]
-        cancelled = row.state == State.CANCELLING.value and to is not State.COMPLETED
-        values: dict[str, Any] = {"to": State.CANCELLED.value if cancelled else to.value, "why": outcome.reason}
-        values |= {"fault": None, "fault_code": None}
-        if cancelled:
-            values["why"] = FORCED if outcome.reason == FORCED else row.reason or outcome.reason
-        elif to is State.FAILED:
-            error = None if outcome.error is None else fitting(outcome.error, MAX_ERROR)
-            values |= {"fault": error, "fault_code": outcome.error_code or "handler_error"}
-        values |= {"now": now, "purge": now + RETENTION_MS, "n": outcome.last_n, "said": outcome.digest}
+        values = _recorded(row, outcome) | {"said": outcome.digest, "n": outcome.last_n}
+        values |= {"now": now, "purge": now + RETENTION_MS}
         return ledger.outcome(row, by, values) and self._said_end(ledger, row.id)
 
     def expire(self, ledger: Ledger, row: TaskRecord, why: str) -> bool:
-        """End a task whose time is over, and tell who runs it."""
+        """End a task whose time is over, and tell who runs it; a pipe's streams are ended first."""
         now = self._steady.now_ms()
+        if row.is_pipe and row.is_held:
+            due = now + int(self._numbers.expire_grace * 1000)
+            self._bell.expire(ledger, row, why)
+            return ledger.expire_held(row, now=now, due=due, why=why)
         if not ledger.expire(row, now=now, purge=now + RETENTION_MS, why=why):
             return False
-        self._bell.cancel(ledger, row, why)
+        self._bell.expire(ledger, row, why)
         return self._said_end(ledger, row.id)
+
+    def pause(self, ledger: Ledger, row: TaskRecord, was: int, *, on: bool) -> bool:
+        """Turn the pause flag and tell whom it concerns: who runs the task, else the consumer."""
+        now = self._steady.now_ms()
+        if not ledger.pause(row.id, was, now=now, flag=on):
+            return False
+        if on and row.state == State.OFFERED.value and row.inc is not None:
+            self.withdraw(ledger, row, row.inc)
+        after = ledger.task(row.id)
+        if after is not None and after.is_held:
+            self._bell.pause(ledger, after)
+        elif after is not None and bool(row.pause) is not on:
+            status = PAUSED if on else RESUMED
+            head = {"type": "system", "status": status, "state": shown(after), "ts": now}
+            ledger.say(after, after.epoch, head)
+        return True
 
     def cancel(self, ledger: Ledger, row: TaskRecord, why: str | None, *, terminated: bool) -> None:
         """Cancel at once what nobody holds; else set the flag, and repeat the ring when it is set."""
@@ -136,7 +157,25 @@ class Turns:
         row = ledger.task(task_id)
         if row is None or row.ended is None:
             raise RuntimeError(f"task {task_id} did not end")
-        head = {"type": "terminal", "state": shown(row.state), "lastN": row.last_n, "ts": row.ended}
-        told = {"error": row.error, "errorCode": row.error_code, "reason": row.reason}
+        head = {"type": "terminal", "state": shown(row), "lastN": row.last_n, "ts": row.ended}
+        why = "completionReason" if row.reason == DURATION_EXPIRED else "reason"
+        told = {"error": row.error, "errorCode": row.error_code, why: row.reason}
         ledger.say(row, row.epoch, head | {key: value for key, value in told.items() if value is not None}, ends=True)
         return True
+
+
+def _recorded(row: TaskRecord, outcome: Outcome) -> dict[str, Any]:
+    """Return state, reason and error of an outcome; who was told to stop ends by that, unless he was faster."""
+    to = _TO[outcome.state]
+    if to is not State.COMPLETED:
+        to = _STOPPED.get(row.state, to)
+    values: dict[str, Any] = {"to": to.value, "why": outcome.reason, "fault": None, "fault_code": None}
+    if to is State.CANCELLED and row.state == State.CANCELLING.value:
+        values["why"] = FORCED if outcome.reason == FORCED else row.reason or outcome.reason
+    elif to is State.FAILED:
+        error = None if outcome.error is None else fitting(outcome.error, MAX_ERROR)
+        values |= {"fault": error, "fault_code": outcome.error_code or "handler_error"}
+    elif to is State.EXPIRED:
+        limit = row.reason if row.state == State.EXPIRING.value else outcome.reason
+        values |= {"why": limit or DURATION_EXPIRED, **fault_of(limit or DURATION_EXPIRED)}
+    return values

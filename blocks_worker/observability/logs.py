@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import copy
 import logging
+import os
 import re
 import sys
 from datetime import datetime, timezone
@@ -47,6 +48,7 @@ FOREIGN = (
     "urllib3.connection",
     "urllib3.connectionpool",
     "urllib3.util.retry",
+    "alembic",
 )
 
 _task: contextvars.ContextVar[str | None] = contextvars.ContextVar("blocks_worker_task", default=None)
@@ -67,7 +69,7 @@ def setup_logging(level: str = "info", fmt: str = "auto", stream: TextIO | None 
     """
     stream = sys.stderr if stream is None else stream
     as_text = fmt == "text" or (fmt == "auto" and stream.isatty())
-    handler = _Lines(stream, _TextLines() if as_text else _JsonLines())
+    handler = _Lines(stream, _TextLines() if as_text else _JsonLines(), for_people=as_text and stream.isatty())
     root = logging.getLogger()
     for earlier in _ours(root):
         root.removeHandler(earlier)
@@ -86,9 +88,29 @@ def quieten(name: str, level: int = logging.WARNING) -> None:
 
 
 def name_process(*, agent: str, instance: str) -> None:
-    """Put the names of agent and instance on every line from now on."""
+    """Put the names of agent and instance on every line from now on; not on a terminal, whose reader knows them."""
     for handler in _ours(logging.getLogger()):
-        handler.names = {"agent": agent, "instance": instance}
+        if not handler.for_people:
+            handler.names = {"agent": agent, "instance": instance}
+
+
+def told_by_program(*events: str) -> None:
+    """Leave out the first record of each of these events on a terminal: the program says it there in its own words."""
+    for handler in _ours(logging.getLogger()):
+        if handler.for_people:
+            handler.left_out.update(events)
+
+
+def recorded(text: str, stream: TextIO) -> bool:
+    """Write what a program says as a record, where JSON lines go to the same file as `stream`; tell whether it did.
+
+    A plain line between them would be none of their reader's.
+    """
+    for handler in _ours(logging.getLogger()):
+        if isinstance(handler.formatter, _JsonLines) and _is_same_file(handler.stream, stream):
+            handler.handle(logging.LogRecord("blocks_worker.program", logging.INFO, "", 0, text, None, None))
+            return True
+    return False
 
 
 @contextlib.contextmanager
@@ -127,12 +149,25 @@ class RedactingFilter(logging.Filter):
 
 
 class _Lines(_Handler):
-    """Be the one handler of a program; it knows the names of agent and instance."""
+    """Be the one handler of a program; it knows the names of agent and instance.
 
-    def __init__(self, stream: TextIO, formatter: logging.Formatter) -> None:
+    `for_people`: it writes text to a terminal.
+    """
+
+    def __init__(self, stream: TextIO, formatter: logging.Formatter, *, for_people: bool = False) -> None:
         super().__init__(stream)
         self.names: dict[str, str] = {}
+        self.for_people = for_people
+        #: Events whose next record is not written.
+        self.left_out: set[str] = set()
         self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, unless the program has said the same; the lock of the handler is held."""
+        if isinstance(record.msg, str) and record.msg in self.left_out:
+            self.left_out.discard(record.msg)
+        else:
+            super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; the record itself is left as it is, for the user's own handlers."""
@@ -176,6 +211,13 @@ def _quoted(value: object) -> str:
     """Return a value such that it cannot pass for another field."""
     text = str(value)
     return f'"{text}"' if " " in text or "=" in text else text
+
+
+def _is_same_file(one: TextIO, other: TextIO) -> bool:
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (OSError, ValueError, AttributeError):  # no file of the system behind it
+        return False
 
 
 def _ours(root: logging.Logger) -> list[_Lines]:

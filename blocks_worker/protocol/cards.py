@@ -3,59 +3,96 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from blocks_worker.errors import ConfigurationError
+from blocks_worker.errors import CardError, ConfigurationError, InvalidMessageError
+from blocks_worker.protocol.codec import inspect
+from blocks_worker.protocol.declared import Card, DeclaredInput, DeclaredOutput, DeclaredStream
+from blocks_worker.protocol.schemas import Schema, kind_of, own_schema, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import ValidationError
+    from blocks_worker.protocol.schemas import Finding
 
+__all__ = [
+    "Card",
+    "CardFinding",
+    "CardFindings",
+    "DeclaredInput",
+    "DeclaredOutput",
+    "DeclaredStream",
+    "check_card",
+    "load_card",
+]
+
+#: Largest card as JSON, in bytes.
+MAX_CARD = 64 * 1024
+#: Deepest nesting of lists and objects in a card.
+MAX_CARD_DEPTH = 32
+#: Most keys and entries of a card, all levels together.
+MAX_CARD_VALUES = 4096
 _SCHEMA = "agent-card.schema.json"
 #: Keys without which the thing that they belong to cannot be used; every other missing key only describes.
 _NEEDED = frozenset({"id", "contentType", "direction", "format"})
 #: Blocks of which nothing is acted on, and the keys of `identity` of which something is.
 _CARRIED = frozenset({"security", "services", "extensions", "$schema"})
 _USED_IDENTITY = frozenset({"agentName", "description"})
-_JSON_NAMES = {
-    dict: "object",
-    list: "array",
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    type(None): "null",
+#: What to do about a finding, by the rule of the schema; with all others the text itself says what has to be there.
+_CURES = {
+    "required": "add it",
+    "additionalProperties": "take it out: nothing reads it",
+    "not": "take it out",
 }
-_SENTENCES = {
-    "const": "must be {}",
-    "minimum": "must be at least {}",
-    "maximum": "must be at most {}",
-    "minLength": "must not be empty",
-    "minItems": "must not be empty",
-    "maxLength": "may have at most {} characters",
-    "maxItems": "may have at most {} entries",
-    "uniqueItems": "names something twice",
-}
+_USUAL_CURE = "change it"
+#: What a card made from options holds, at most.
+_MADE_IDENTITY = frozenset({"agentName", "description"})
+_MADE_TAG = frozenset({"id", "name"})
+
+
+@dataclass(frozen=True)
+class CardFinding:
+    """One thing that is wrong with a card.
+
+    Attributes:
+        where: the path of its key; empty: the card itself.
+        text: what is wrong and by which rule.
+        cure: what to do.
+        is_error: it stops a start, where another one is told.
+    """
+
+    where: str
+    text: str
+    cure: str
+    is_error: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}" if self.where else self.text
 
 
 @dataclass(frozen=True)
 class CardFindings:
     """What is wrong with a card: errors stop a start, warnings are told."""
 
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    all: list[CardFinding] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[str]:
+        """The errors as sentences."""
+        return [str(finding) for finding in self.all if finding.is_error]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings as sentences."""
+        return [str(finding) for finding in self.all if not finding.is_error]
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found."""
-        return not (self.errors or self.warnings)
+        return not self.all
 
 
 def load_card(path: Path) -> dict[str, Any]:
@@ -67,26 +104,8 @@ def load_card(path: Path) -> dict[str, Any]:
     card = _read(path)
     findings = check_card(card)
     if findings.errors:
-        raise ConfigurationError(f"{path}: {'; '.join(findings.errors)}")
+        raise CardError(str(path), findings.all)
     return card  # type: ignore[no-any-return]  # an object by the check
-
-
-def check_card(card: object) -> CardFindings:
-    """Return what is wrong with a card, each finding with the path of its key.
-
-    Wrong types and values of keys that we use are errors; unknown keys and missing descriptions are warnings.
-    """
-    findings = CardFindings()
-    if not isinstance(card, dict):
-        findings.errors.append(f"the card must be an object, not {_kind(card)}")
-        return findings
-    for error in sorted(_validator().iter_errors(card), key=lambda found: [str(step) for step in found.absolute_path]):
-        for path, text, is_error in _findings(error):
-            told = findings.errors if is_error else findings.warnings
-            line = f"{_spoken(path)}: {text}" if path else text
-            if line not in told:
-                told.append(line)
-    return findings
 
 
 def _read(path: Path) -> Any:
@@ -100,49 +119,73 @@ def _read(path: Path) -> Any:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
 
 
+def check_card(card: object) -> CardFindings:
+    """Return what is wrong with a card, each finding with the path of its key.
+
+    Wrong types and values of keys that we use are errors, and so are keys that other keys rule out; unknown keys
+    and missing descriptions are warnings.
+    """
+    if not isinstance(card, dict):
+        return CardFindings([CardFinding("", f"the card must be an object, not {kind_of(card)}", _USUAL_CURE)])
+    bound = _bound(card)
+    if bound is not None:
+        return CardFindings([bound])
+    found = [*map(_weighed, _schema().find(card)), *_twice(card)]
+    return CardFindings(sorted(found, key=lambda finding: not finding.is_error))
+
+
+def card_errors(card: dict[str, Any]) -> list[str]:
+    """Return the errors of a card; one that was made from options is seen to be right without the schema."""
+    if not _is_made(card):
+        return check_card(card).errors
+    bound = _bound(card)
+    return [] if bound is None else [str(bound)]
+
+
+def _bound(card: dict[str, Any]) -> CardFinding | None:
+    """Return what makes a card too much to be looked at."""
+    try:
+        text = json.dumps(card, ensure_ascii=False, allow_nan=False)
+        inspect(text.encode(), limit=MAX_CARD, depth=MAX_CARD_DEPTH)
+    except (InvalidMessageError, TypeError, ValueError, RecursionError) as error:
+        return CardFinding("", f"the card cannot travel: {error}", "make it smaller and plain JSON")
+    if _values(card) > MAX_CARD_VALUES:
+        text = f"the card has more than {MAX_CARD_VALUES} keys and entries"
+        return CardFinding("", text, "leave out what only a handler needs")
+    return None
+
+
+def _values(card: dict[str, Any]) -> int:
+    """Count the keys and entries of a card that is known to end."""
+    count = 0
+    open_ones: list[Any] = [card]
+    while open_ones:
+        one = open_ones.pop()
+        count += len(one)
+        open_ones.extend(
+            each for each in (one.values() if isinstance(one, dict) else one) if isinstance(each, (dict, list))
+        )
+    return count
+
+
 @cache
-def _validator() -> Draft202012Validator:
-    from jsonschema import Draft202012Validator
+def _schema() -> Schema:
+    from importlib import resources
 
     text = resources.files("blocks_worker.protocol").joinpath(_SCHEMA).read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
+    return own_schema(json.loads(text))
 
 
-def _findings(error: ValidationError) -> Iterator[tuple[list[str | int], str, bool]]:
-    """Yield path, text and weight of each finding that one error of the schema means."""
-    path = list(error.absolute_path)
-    instance: Any = error.instance
-    wanted: Any = error.validator_value
-    if error.validator == "required":
-        for key in wanted:
-            if key not in instance:
-                yield [*path, key], "is missing", key in _NEEDED and _is_used(path)
-    elif error.validator == "additionalProperties":
-        schema: Any = error.schema
-        for key in instance:
-            if key not in schema["properties"]:
-                yield [*path, key], f"unknown key; known are {_names(schema['properties'])}", False
-    elif error.validator == "not":  # a key that other keys rule out
-        yield path, "does not belong here", False
+def _weighed(found: Finding) -> CardFinding:
+    text = f"{found.text}: {found.reason}" if found.rule == "not" and found.reason else found.text
+    if found.rule == "required":
+        is_error = found.path[-1] in _NEEDED and _is_used(found.path[:-1])
     else:
-        yield path, _text(str(error.validator), wanted, instance), _is_used(path)
+        is_error = found.rule != "additionalProperties" and _is_used(found.path)
+    return CardFinding(spoken(found.path), text, _CURES.get(found.rule, _USUAL_CURE), is_error)
 
 
-def _text(rule: str, wanted: Any, instance: Any) -> str:
-    """Return one short sentence; the value itself may be long and is not repeated."""
-    if rule == "type":
-        return f"must be {_names([wanted] if isinstance(wanted, str) else wanted)}, not {_kind(instance)}"
-    if rule == "enum":
-        return f"must be one of {_names(wanted)}"
-    if rule == "pattern":
-        text = str(instance)[:80]
-        better = text.replace("-", "_")
-        hint = f"; write {better!r}" if better != text and re.search(wanted, better) else ""
-        return f"{text!r} does not match {wanted}{hint}"
-    return _SENTENCES[rule].format(wanted)
-
-
-def _is_used(path: list[str | int]) -> bool:
+def _is_used(path: tuple[str | int, ...]) -> bool:
     """Tell whether we act on what stands at this path."""
     if not path:
         return True
@@ -151,14 +194,31 @@ def _is_used(path: list[str | int]) -> bool:
     return path[0] not in _CARRIED
 
 
-def _spoken(path: Iterable[str | int]) -> str:
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:80]}" for step in path)
-    return text.removeprefix(".")
+def _twice(card: dict[str, Any]) -> Iterator[CardFinding]:
+    """Yield the inputs and outputs whose id another one has: which of the two is meant nobody could tell."""
+    io = card.get("io")
+    for block in ("inputs", "outputs"):
+        entries = io.get(block) if isinstance(io, dict) else None
+        seen: set[str] = set()
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            name = entry.get("id") if isinstance(entry, dict) else None
+            if isinstance(name, str) and name in seen:
+                yield CardFinding(
+                    spoken(("io", block, index, "id")), "names something twice", "give it an id of its own"
+                )
+            if isinstance(name, str):
+                seen.add(name)
 
 
-def _names(values: Iterable[object]) -> str:
-    return ", ".join(str(value) for value in values)
+def _is_made(card: dict[str, Any]) -> bool:
+    """Tell whether a card holds no more than what a start without a card makes, and holds it rightly."""
+    identity, tags = card.get("identity"), card.get("tags", [])
+    if not card.keys() <= {"identity", "tags"} or not isinstance(identity, dict) or not isinstance(tags, list):
+        return False
+    return _are_texts(identity, _MADE_IDENTITY) and all(
+        isinstance(tag, dict) and tag.get("id") and _are_texts(tag, _MADE_TAG) for tag in tags
+    )
 
 
-def _kind(value: object) -> str:
-    return _JSON_NAMES.get(type(value), type(value).__name__)
+def _are_texts(found: dict[str, Any], known: frozenset[str]) -> bool:
+    return found.keys() <= known and all(isinstance(value, str) for value in found.values())

@@ -38,6 +38,16 @@ def wake_channel(user_id: str) -> str:
     return f"w.{user_id}"
 
 
+def stream_wake_channel(user_id: str) -> str:
+    """Return the private channel by which a process wakes the poll of its streams."""
+    return f"w.{user_id}.streams"
+
+
+def held_wake_channel(read_channel: str) -> str:
+    """Return the channel by which a process that holds no more than a stream's token wakes its own poll."""
+    return f"{read_channel}.w"
+
+
 def check_name(kind: str, value: str, pattern: re.Pattern[str]) -> str:
     """Return the name when it fits the pattern.
 

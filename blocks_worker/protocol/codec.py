@@ -74,7 +74,7 @@ def convert(kind: type[T], value: Any) -> T:
         raise InvalidMessageError("shape", str(error)) from error
 
 
-def inspect(data: bytes, *, limit: int = MAX_BODY) -> None:
+def inspect(data: bytes, *, limit: int = MAX_BODY, depth: int = MAX_DEPTH) -> None:
     """Refuse bytes that are too long, not UTF-8, too deep, or hold a key twice, NaN or endless digits.
 
     Raises:
@@ -87,20 +87,20 @@ def inspect(data: bytes, *, limit: int = MAX_BODY) -> None:
         data.decode("utf-8", errors="strict")
     except UnicodeDecodeError as error:
         raise InvalidMessageError("not_utf8", f"is not UTF-8: {error.reason} at byte {error.start}") from error
-    _check_depth(data)
+    _check_depth(data, depth)
     if _LONG_NUMBER.search(data) and _LONG_NUMBER.search(_STRINGS.sub(b"", data)):
         raise InvalidMessageError("number", f"holds a number of more than {MAX_DIGITS} digits")
     _check_keys(data)
 
 
-def _check_depth(data: bytes) -> None:
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+def _check_depth(data: bytes, most: int) -> None:
+    if data.count(b"[") + data.count(b"{") <= most:
         return
     depth = 0
     for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
         depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_DEPTH:
-            raise InvalidMessageError("too_deep", f"is nested deeper than {MAX_DEPTH} levels")
+        if depth > most:
+            raise InvalidMessageError("too_deep", f"is nested deeper than {most} levels")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

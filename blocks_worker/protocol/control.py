@@ -59,6 +59,34 @@ class CancelRun(Wire, tag_field="type", tag="CancelTask"):
     protocol_version: str = PROTOCOL_VERSION
 
 
+class ExpireRun(Wire, tag_field="type", tag="ExpireTask"):
+    """Say that the time of a task is over; `reason` is which."""
+
+    task_id: str
+    epoch: Epoch
+    agent_name: str = ""
+    reason: str | None = None
+    protocol_version: str = PROTOCOL_VERSION
+
+
+class PauseRun(Wire, tag_field="type", tag="PauseTask"):
+    """Ask that the run of a task wait; the highest `pause_seq` counts."""
+
+    task_id: str
+    epoch: Epoch
+    pause_seq: int
+    protocol_version: str = PROTOCOL_VERSION
+
+
+class ResumeRun(Wire, tag_field="type", tag="ResumeTask"):
+    """Ask that the run of a task go on; the highest `pause_seq` counts."""
+
+    task_id: str
+    epoch: Epoch
+    pause_seq: int
+    protocol_version: str = PROTOCOL_VERSION
+
+
 class Probe(Wire, tag_field="type", tag="Probe"):
     """Prove that the bus reaches the worker: the next heartbeat tells the nonce back."""
 
@@ -73,7 +101,7 @@ class Drain(Wire, tag_field="type", tag="Drain"):
     protocol_version: str = PROTOCOL_VERSION
 
 
-ControlMessage = StartTask | CancelRun | Probe | Drain
+ControlMessage = StartTask | CancelRun | ExpireRun | PauseRun | ResumeRun | Probe | Drain
 
 
 class Signed(Wire):

@@ -12,19 +12,20 @@ from blocks_worker.protocol.codec import Wire, convert, decode, splice
 #: Largest body of one event as the worker makes it, in bytes: an inline artifact at its limit fits.
 MAX_EVENT = 64 * 1024
 
+#: Why a task failed. What stands behind a code is printed in docs/reference.md.
 ErrorCode = Literal[
-    "unsupported_protocol_version",
-    "invalid_start_task",
-    "agent_at_capacity",
-    "stream_crashed",
-    "invalid_input",
-    "artifact_failed",
-    "timeout",
-    "lease_lost",
-    "bad_result",
-    "handler_exit",
-    "handler_error",
-    "call_depth_exceeded",
+    "handler_error",  # the handler raised
+    "handler_exit",  # the handler raised `SystemExit` or the like
+    "invalid_input",  # the handler found the input wrong: `InputError`
+    "invalid_start_task",  # the start body cannot be read, or is not the one that the claim names
+    "artifact_failed",  # an artifact cannot travel, or could not be stored
+    "bad_result",  # the hub refused what the run reported, or the result was unknown where results are strict
+    "timeout",  # a limit of time is over: `reason` says which
+    "lease_lost",  # the holder is gone, and the task may not be run again
+    "agent_at_capacity",  # a name for later: no task fails with it yet
+    "call_depth_exceeded",  # a handler asked another agent, more than eight calls deep
+    "stream_crashed",  # a name for later
+    "unsupported_protocol_version",  # a name for later
 ]
 
 
@@ -62,12 +63,17 @@ class EventBody(Wire):
     artifact_ref: ArtifactRef | None = None
     output_id: str | None = None
     status: str | None = None
+    #: With `streams`: those that began, as announced, or those that ended, with the number behind the last frame.
+    stream_event: Literal["stream_started", "stream_ended"] | None = None
+    streams: dict[str, Any] | None = None
+    declared_stream: str | None = None
 
 
-class _ForeignHead(Wire):
-    """The fields which only the hub writes; a worker that sends one is refused."""
+class _Head(Wire):
+    """What the hub reads of a worker's event, and the fields which only the hub writes: with one it is refused."""
 
     type: Literal["progress", "artifact", "system"]
+    status: str | None = None
     task_id: Any = msgspec.UNSET
     epoch: Any = msgspec.UNSET
     n: Any = msgspec.UNSET
@@ -80,16 +86,17 @@ class _ForeignHead(Wire):
 _HUB_FIELDS = ("task_id", "epoch", "n", "seq", "ts", "last_n", "protocol_version")
 
 
-def check_event(body: bytes) -> None:
-    """Refuse the bytes of an event that are not a worker's to send.
+def check_event(body: bytes) -> str | None:
+    """Return the status that a system event tells; refuse bytes that are not a worker's to send.
 
     Raises:
         InvalidMessageError: too large, not an event, or with a field that only the hub writes.
     """
-    head = decode(_ForeignHead, body, limit=MAX_EVENT)
+    head = decode(_Head, body, limit=MAX_EVENT)
     for name in _HUB_FIELDS:
         if getattr(head, name) is not msgspec.UNSET:
             raise InvalidMessageError("shape", f"an event may not carry {name!r}: the hub writes it")
+    return head.status if head.type == "system" else None
 
 
 def stored_event(body: bytes, *, task_id: str, epoch: int, n: int, ts: int) -> bytes:
@@ -122,4 +129,7 @@ class TaskEventMessage(Wire):
     error_code: str | None = None
     reason: str | None = None
     completion_reason: str | None = None
+    stream_event: str | None = None
+    streams: dict[str, Any] | None = None
+    declared_stream: str | None = None
     last_n: int | None = None

@@ -19,15 +19,27 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 class Numbers(Wire, omit_defaults=False):
     """The hub's numbers that bind a worker. Seconds, unless the name says otherwise."""
 
+    #: time between two heartbeats, ±20 %, never above a third of `lease_ttl`; a worker may ask for less
     heartbeat_interval: float = 5.0
+    #: silence after which leases end, together with `lease_grace`
     lease_ttl: float = 30.0
+    #: so long before `lease_ttl` the worker calls its leases suspect; it goes on and logs it
     lease_margin: float = 5.0
+    #: added before the hub ends leases
     lease_grace: float = 5.0
+    #: an offer that nobody claimed goes back to the queue; a worker claims no older one
     offer_timeout: float = 6.0
+    #: from the cancel flag to the forced end; the worker gives the handler as much
     cancel_grace: float = 30.0
+    #: the same for terminate, which shortens the grace of a cancel on its way
     terminate_grace: float = 5.0
+    #: from the end of a pipe's time to its forced end
+    expire_grace: float = 30.0
+    #: told to workers; what binds a run is the task's own, else the agent's `maxRunningTimeSec`
     max_runtime: float = 3600.0
+    #: leases lost before the task fails with `lease_lost`
     max_lost: int = 3
+    #: bytes of the largest start body that travels inside an offer
     inline_input: int = 8192
 
 
@@ -61,7 +73,12 @@ class ConnectRequest(Wire):
     sdk_version: str = ""
     device_os: str = ""
     card: dict[str, Any] | None = None
+    #: As `listing`: taken when the registry row is made.
+    card_ref: str | None = None
+    card_summary: str | None = None
     process: Process | None = None
+    #: Who listens on the network, when that is not `instance_id`.
+    user_id: str | None = None
 
 
 class ConnectAnswer(Wire, omit_defaults=False):
@@ -99,9 +116,9 @@ class RefreshAnswer(Wire, omit_defaults=False):
 
 
 class ConsumerTokenRequest(Wire):
-    """Trade an API key for a consumer's tokens."""
+    """Trade an API key for a consumer's tokens; a key that is not here is the bearer."""
 
-    api_key: str
+    api_key: str | None = None
 
 
 class ConsumerToken(Wire, omit_defaults=False):
@@ -122,14 +139,25 @@ class HeldTask(Wire):
 
     task_id: str
     epoch: Epoch
+    #: It takes no slot: it waits for its resume, or is a pipe whose handler has returned.
+    parked: bool = False
 
 
 class CancelFlag(Wire):
-    """The task is to stop, and why."""
+    """The task is to stop, and why; or, among those that expire, its time is over, and which."""
 
     task_id: str
     epoch: Epoch
     reason: str | None = None
+
+
+class PauseFlag(Wire, omit_defaults=False):
+    """Whether the task is to wait; the highest `pause_seq` counts."""
+
+    task_id: str
+    epoch: Epoch
+    pause: bool
+    pause_seq: int
 
 
 class Claim(Wire):
@@ -155,8 +183,13 @@ class ClaimAnswer(Wire, omit_defaults=False):
     start: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     #: Unix milliseconds by the hub's clock at which the whole task ends.
     deadline: int | None = None
+    #: The same for the duration of a pipe.
+    expires_at: int | None = None
     cancel: bool = False
+    expire: bool = False
     reason: str | None = None
+    pause: bool = False
+    pause_seq: int = 0
 
 
 class ReportEvent(Wire):
@@ -169,7 +202,8 @@ class ReportEvent(Wire):
 class Outcome(Wire):
     """How a run ended. `digest` makes a repeated outcome a replay."""
 
-    state: Literal["completed", "failed", "canceled"]
+    #: `expired`: the time of a pipe is over; `reason` says which, `duration_expired` or `deadline`.
+    state: Literal["completed", "failed", "canceled", "expired"]
     last_n: Annotated[int, msgspec.Meta(ge=0)]
     digest: Annotated[str, msgspec.Meta(min_length=16, max_length=128)]
     error: Annotated[str, msgspec.Meta(max_length=16_384)] | None = None
@@ -203,7 +237,10 @@ class ReportAnswer(Wire, omit_defaults=False):
     state: str
     expected_n: int | None = None
     cancel: bool = False
+    expire: bool = False
     reason: str | None = None
+    pause: bool = False
+    pause_seq: int = 0
 
 
 class Heartbeat(Wire):
@@ -227,5 +264,9 @@ class HeartbeatAnswer(Wire, omit_defaults=False):
     nonce: str
     offers: list[StartTask] = []
     cancels: list[CancelFlag] = []
+    #: Pipes whose time is over.
+    expires: list[CancelFlag] = []
+    #: Whoever was ever paused, as it is now.
+    pauses: list[PauseFlag] = []
     fenced: list[HeldTask] = []
     drain: bool = False

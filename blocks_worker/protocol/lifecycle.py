@@ -1,7 +1,7 @@
 """What may follow what: the states of a task and of an instance as tables, and the pure `advance`.
 
 The ledger's statements are these rules as compare-and-set; a test puts every state before every event
-and compares the two.
+and compares the two. `note` and what stands above a member are printed in docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -13,13 +13,25 @@ from enum import Enum
 class State(str, Enum):
     """Where a task stands in the ledger."""
 
+    #: waits for a worker with room
     QUEUED = "QUEUED"
+    #: one incarnation was asked
     OFFERED = "OFFERED"
+    #: an incarnation has the lease
     RUNNING = "RUNNING"
+    #: the same, and its cancel flag is set
     CANCELLING = "CANCELLING"
+    #: a pipe whose time is over: its streams are ended, then it is
+    EXPIRING = "EXPIRING"
+    #: ended with a result
     COMPLETED = "COMPLETED"
+    #: ended with `error` and `errorCode`
     FAILED = "FAILED"
+    #: ended by a cancel; `reason` is the caller's text, `terminated` or `drained`; `forced` when the handler did not
+    #: return within its grace, whether worker or hub ended it
     CANCELLED = "CANCELLED"
+    #: ended for its time: `errorCode` `timeout`, `reason` `deadline`, `queue_ttl` or `max_runtime`; a pipe whose
+    #: duration is over has `completionReason` `duration_expired` and is shown as `completed`
     EXPIRED = "EXPIRED"
 
 
@@ -34,27 +46,37 @@ class TaskTurn(str, Enum):
     COMPLETE = "complete"
     FAIL = "fail"
     CANCELED = "canceled"
+    RUN_OUT = "run_out"
     RELEASE = "release"
     TAKE_BACK = "take_back"
     LOSE = "lose"
     FORCE = "force"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.EXPIRED})
 #: A worker has the right to speak for the task.
-HELD = frozenset({State.RUNNING, State.CANCELLING})
+HELD = frozenset({State.RUNNING, State.CANCELLING, State.EXPIRING})
 
-#: What consumers see.
+#: What consumers see, but for `PAUSED` and for a pipe whose duration is over.
 SHOWN = {
     State.QUEUED: "pending",
     State.OFFERED: "pending",
     State.RUNNING: "running",
     State.CANCELLING: "running",
+    State.EXPIRING: "running",
     State.COMPLETED: "completed",
     State.FAILED: "failed",
     State.CANCELLED: "canceled",
     State.EXPIRED: "failed",
 }
+#: A task that waits with its pause flag set, or whose handler said that it waits for the resume.
+PAUSED = "paused"
+#: What a `system` event says of one that goes on.
+RESUMED = "resumed"
+#: Why a pipe ended whose duration is over: no failure.
+DURATION_EXPIRED = "duration_expired"
 #: Why a cancelled task ended whose handler did not return within its grace, whoever ends it.
 FORCED = "forced"
 SHOWN_TERMINAL = frozenset({"completed", "failed", "canceled"})
@@ -67,7 +89,9 @@ class TaskFacts:
     Attributes:
         incarnation: who holds it or is offered it.
         lost_incarnation: who held it last and lost it, while nobody was offered it since.
-        again: it may be run again after a lease was given (delivery is at least once).
+        again: it may be run again after a lease was given (a request, delivered at least once).
+        pipe: it has a duration.
+        paused: its pause flag is set.
     """
 
     state: State
@@ -78,6 +102,8 @@ class TaskFacts:
     lost_incarnation: str | None = None
     again: bool = True
     max_lost: int = 3
+    pipe: bool = False
+    paused: bool = False
 
 
 class RefusedTurnError(Exception):
@@ -86,57 +112,78 @@ class RefusedTurnError(Exception):
 
 @dataclass(frozen=True)
 class _Rule:
-    """Where a turn leads, and what it does to the numbers."""
+    """Where a turn leads, what it does to the numbers, and when it happens."""
 
     to: State
+    note: str = ""
     epoch: int = 0
     attempt: int = 0
     lost: int = 0
     takes: bool = False
     leaves: bool = False
     remembers: bool = False
+    pauses: bool | None = None
 
 
-_Q, _O, _R, _C = State.QUEUED, State.OFFERED, State.RUNNING, State.CANCELLING
+_Q, _O, _R, _C, _E = State.QUEUED, State.OFFERED, State.RUNNING, State.CANCELLING, State.EXPIRING
+_LATE = "late: from the last holder, who lost it, while it was offered to nobody since"
 
 #: (state, turn) -> what follows. What is not here is refused.
 TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
-    (_Q, TaskTurn.OFFER): _Rule(_O, epoch=1, takes=True),
-    (_O, TaskTurn.CLAIM): _Rule(_R, attempt=1),
-    (_O, TaskTurn.WITHDRAW): _Rule(_Q, leaves=True),
+    (_Q, TaskTurn.OFFER): _Rule(
+        _O, "somebody has room, and it is not paused; events are numbered from 1 again", epoch=1, takes=True
+    ),
+    (_O, TaskTurn.CLAIM): _Rule(_R, "by the incarnation it was offered to", attempt=1),
+    (_O, TaskTurn.WITHDRAW): _Rule(_Q, "refused, not claimed in time, or the instance is gone", leaves=True),
     (_Q, TaskTurn.CANCEL): _Rule(State.CANCELLED, epoch=1, leaves=True),
-    (_O, TaskTurn.CANCEL): _Rule(State.CANCELLED, epoch=1, leaves=True),
-    (_R, TaskTurn.CANCEL): _Rule(_C),
-    (_Q, TaskTurn.EXPIRE): _Rule(State.EXPIRED, leaves=True),
-    (_O, TaskTurn.EXPIRE): _Rule(State.EXPIRED, leaves=True),
-    (_R, TaskTurn.EXPIRE): _Rule(State.EXPIRED, leaves=True),
+    (_O, TaskTurn.CANCEL): _Rule(State.CANCELLED, "a claim on its way gets 410", epoch=1, leaves=True),
+    (_R, TaskTurn.CANCEL): _Rule(_C, "the flag and its reason; the forced end is due after the grace"),
+    (_Q, TaskTurn.EXPIRE): _Rule(State.EXPIRED, "`deadline`, `queue_ttl`", leaves=True),
+    (_O, TaskTurn.EXPIRE): _Rule(State.EXPIRED, "`deadline`, `queue_ttl`", leaves=True),
+    (_R, TaskTurn.EXPIRE): _Rule(State.EXPIRED, "`deadline`, `max_runtime`; its worker is told", leaves=True),
     (_R, TaskTurn.COMPLETE): _Rule(State.COMPLETED, leaves=True),
     (_R, TaskTurn.FAIL): _Rule(State.FAILED, leaves=True),
     (_R, TaskTurn.CANCELED): _Rule(State.CANCELLED, leaves=True),
-    (_C, TaskTurn.COMPLETE): _Rule(State.COMPLETED, leaves=True),
+    (_R, TaskTurn.RUN_OUT): _Rule(State.EXPIRED, "a pipe whose worker saw its time run out", leaves=True),
+    (_C, TaskTurn.COMPLETE): _Rule(State.COMPLETED, "a result that was made first stands", leaves=True),
     (_C, TaskTurn.FAIL): _Rule(State.CANCELLED, leaves=True),
     (_C, TaskTurn.CANCELED): _Rule(State.CANCELLED, leaves=True),
-    # A result that comes late, from the last holder, before the task was offered to anybody else.
-    (_Q, TaskTurn.COMPLETE): _Rule(State.COMPLETED, leaves=True),
-    (_Q, TaskTurn.FAIL): _Rule(State.FAILED, leaves=True),
-    (_Q, TaskTurn.CANCELED): _Rule(State.CANCELLED, leaves=True),
-    (_R, TaskTurn.RELEASE): _Rule(_Q, attempt=-1, leaves=True),
-    (_R, TaskTurn.TAKE_BACK): _Rule(_Q, epoch=1, attempt=-1, leaves=True),
-    (_R, TaskTurn.LOSE): _Rule(_Q, lost=1, leaves=True, remembers=True),
-    (_C, TaskTurn.RELEASE): _Rule(State.CANCELLED, leaves=True),
-    (_C, TaskTurn.TAKE_BACK): _Rule(State.CANCELLED, leaves=True),
-    (_C, TaskTurn.LOSE): _Rule(State.CANCELLED, leaves=True),
-    (_C, TaskTurn.FORCE): _Rule(State.CANCELLED, leaves=True),
+    (_C, TaskTurn.RUN_OUT): _Rule(State.CANCELLED, "the first reason stands", leaves=True),
+    (_E, TaskTurn.COMPLETE): _Rule(State.COMPLETED, "a result that was made first stands", leaves=True),
+    (_E, TaskTurn.FAIL): _Rule(State.EXPIRED, leaves=True),
+    (_E, TaskTurn.CANCELED): _Rule(State.EXPIRED, "the first reason stands", leaves=True),
+    (_E, TaskTurn.RUN_OUT): _Rule(State.EXPIRED, leaves=True),
+    (_Q, TaskTurn.COMPLETE): _Rule(State.COMPLETED, _LATE, leaves=True),
+    (_Q, TaskTurn.FAIL): _Rule(State.FAILED, "late, as above", leaves=True),
+    (_Q, TaskTurn.CANCELED): _Rule(State.CANCELLED, "late, as above", leaves=True),
+    (_R, TaskTurn.RELEASE): _Rule(_Q, "given back", attempt=-1, leaves=True),
+    (_R, TaskTurn.TAKE_BACK): _Rule(_Q, "its worker does not know of it", epoch=1, attempt=-1, leaves=True),
+    (_R, TaskTurn.LOSE): _Rule(_Q, "its holder is gone and is remembered", lost=1, leaves=True, remembers=True),
+    (_C, TaskTurn.RELEASE): _Rule(State.CANCELLED, "`forced`", leaves=True),
+    (_C, TaskTurn.TAKE_BACK): _Rule(State.CANCELLED, "`forced`", leaves=True),
+    (_C, TaskTurn.LOSE): _Rule(State.CANCELLED, "`forced`", leaves=True),
+    (_C, TaskTurn.FORCE): _Rule(State.CANCELLED, "the grace is over: `forced`", leaves=True),
+    **{
+        (_E, turn): _Rule(State.EXPIRED, "nobody ends it any more", leaves=True)
+        for turn in (TaskTurn.RELEASE, TaskTurn.TAKE_BACK, TaskTurn.LOSE, TaskTurn.FORCE)
+    },
+    (_Q, TaskTurn.PAUSE): _Rule(_Q, "the flag, told as `paused`; it is not offered", pauses=True),
+    (_O, TaskTurn.PAUSE): _Rule(_Q, "withdrawn; a claim on its way gets 409", leaves=True, pauses=True),
+    **{(state, TaskTurn.PAUSE): _Rule(state, "the flag; its worker is told", pauses=True) for state in (_R, _C, _E)},
+    (_Q, TaskTurn.RESUME): _Rule(_Q, "told as `resumed`; it is offered again", pauses=False),
+    (_O, TaskTurn.RESUME): _Rule(_O, "nothing was set", pauses=False),
+    **{(state, TaskTurn.RESUME): _Rule(state, "the flag; its worker is told", pauses=False) for state in (_R, _C, _E)},
 }
 
 #: Where a task goes instead when it may not be run again.
-_INSTEAD = {
-    TaskTurn.RELEASE: _Rule(State.CANCELLED, leaves=True),
-    TaskTurn.TAKE_BACK: _Rule(State.FAILED, leaves=True),
-    TaskTurn.LOSE: _Rule(State.FAILED, leaves=True),
+INSTEAD = {
+    TaskTurn.RELEASE: _Rule(State.CANCELLED, "at most once, or a pipe (`drained`)", leaves=True),
+    TaskTurn.TAKE_BACK: _Rule(State.FAILED, "at most once, or a pipe (`lease_lost`)", leaves=True),
+    TaskTurn.LOSE: _Rule(State.FAILED, "at most once, a pipe, or the last of `max_lost` (`lease_lost`)", leaves=True),
+    TaskTurn.EXPIRE: _Rule(_E, "a pipe (its duration, or `deadline`); the forced end is due after the grace"),
 }
 
-_OUTCOMES = frozenset({TaskTurn.COMPLETE, TaskTurn.FAIL, TaskTurn.CANCELED})
+_OUTCOMES = frozenset({TaskTurn.COMPLETE, TaskTurn.FAIL, TaskTurn.CANCELED, TaskTurn.RUN_OUT})
 
 
 def advance(facts: TaskFacts, turn: TaskTurn, *, by: str | None = None) -> TaskFacts:
@@ -148,15 +195,23 @@ def advance(facts: TaskFacts, turn: TaskTurn, *, by: str | None = None) -> TaskF
     rule = TASK_RULES.get((facts.state, turn))
     if rule is None or not _may(facts, turn, by):
         raise RefusedTurnError(f"{turn.value} in {facts.state.value}")
-    given_up = turn is TaskTurn.LOSE and facts.lost + 1 >= facts.max_lost
-    if facts.state is _R and turn in _INSTEAD and (given_up or not facts.again):
-        rule = _INSTEAD[turn]
+    if facts.state is _R and turn in INSTEAD and _goes_elsewhere(facts, turn):
+        rule = INSTEAD[turn]
     return _apply(facts, rule, by)
+
+
+def _goes_elsewhere(facts: TaskFacts, turn: TaskTurn) -> bool:
+    if turn is TaskTurn.EXPIRE:
+        return facts.pipe
+    given_up = turn is TaskTurn.LOSE and facts.lost + 1 >= facts.max_lost
+    return given_up or not facts.again
 
 
 def _may(facts: TaskFacts, turn: TaskTurn, by: str | None) -> bool:
     if turn is TaskTurn.OFFER:
-        return by is not None
+        return by is not None and not facts.paused
+    if turn is TaskTurn.RUN_OUT and not facts.pipe:
+        return False
     if turn in _OUTCOMES and facts.state is _Q:
         return by is not None and facts.lost_incarnation == by
     if turn in {TaskTurn.CLAIM, TaskTurn.RELEASE} | _OUTCOMES:
@@ -175,6 +230,7 @@ def _apply(facts: TaskFacts, rule: _Rule, by: str | None) -> TaskFacts:
         lost=facts.lost + rule.lost,
         incarnation=holder,
         lost_incarnation=lost_holder,
+        paused=facts.paused if rule.pauses is None else rule.pauses,
     )
 
 
@@ -193,12 +249,19 @@ class InstanceState(str, Enum):
 class InstanceTurn(str, Enum):
     """What may happen to an instance."""
 
+    #: its first heartbeat: it listens by then
     PROVED = "proved"
+    #: a heartbeat says that it drains
     DRAIN = "drain"
+    #: its last heartbeat
     STOP = "stop"
+    #: no heartbeat for 2.5 intervals
     MISSED = "missed"
+    #: it was heard again
     BEAT = "beat"
+    #: its process is gone, or it was not heard of for `lease_ttl` + `lease_grace`
     SILENT = "silent"
+    #: a newer incarnation of the same name connected
     SUPERSEDE = "supersede"
 
 

@@ -40,6 +40,8 @@ class AgentRow(Wire, omit_defaults=False):
     card: dict[str, Any] | None = None
     card_ref: str | None = None
     card_summary: str | None = None
+    #: Kept out by its owner: its instances are refused, its tasks wait.
+    offline: bool = False
     instances: list[InstanceRow] = []
 
 

@@ -19,6 +19,14 @@ MAX_SECONDS = 31_536_000
 #: Longest reason of a cancel, in characters.
 MAX_REASON = 1024
 
+#: Longest life of a pipe in minutes: 30 days.
+MAX_DURATION = 43_200
+
+#: Calls within calls, at most: a task that nobody's task asked for has the depth 0.
+MAX_DEPTH = 8
+#: What a call is refused with that would be one more.
+TOO_DEEP: Literal["call_depth_exceeded"] = "call_depth_exceeded"
+
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
 
 #: Most items of one batch.
@@ -50,6 +58,10 @@ class SubmitTask(Wire):
     queue_ttl: _Seconds | None = None
 
 
+#: What a queued task waits for.
+WaitsFor = Literal["instance", "room"]
+
+
 class SubmitAnswer(Wire, omit_defaults=False):
     """Say that the task is in the ledger."""
 
@@ -62,6 +74,8 @@ class SubmitAnswer(Wire, omit_defaults=False):
     idempotent: bool = False
     #: No instance has room for it now: it waits.
     queued: bool = False
+    #: `instance`: none of the agent runs; `room`: all that run have their slots full.
+    waits_for: WaitsFor | None = None
 
 
 class TaskRow(Wire, omit_defaults=False):
@@ -77,11 +91,21 @@ class TaskRow(Wire, omit_defaults=False):
     epoch: int
     last_n: int
     queued: bool = False
+    #: `instance`: none of the agent runs; `room`: all that run have their slots full.
+    waits_for: WaitsFor | None = None
     ended_time: int | None = None
     cancel_requested: bool = False
+    task_kind: TaskKind = "request"
+    #: When the time of a pipe is over; fixed with its first lease.
+    expires_at: int | None = None
+    #: The pause flag, whether it is obeyed or not, and how often it was turned.
+    pause: bool = False
+    pause_seq: int = 0
     error: str | None = None
     error_code: str | None = None
     reason: str | None = None
+    #: Why a task that is completed has no result: `duration_expired`.
+    completion_reason: str | None = None
     parent_task_id: str | None = None
 
 
@@ -107,6 +131,12 @@ class CancelAnswer(Wire, omit_defaults=False):
     state: str
     #: The task had ended before: nothing was changed.
     already_ended: bool = False
+
+
+class PauseTask(Wire):
+    """Set or clear the pause flag, as long as it was turned no more often than the caller knows."""
+
+    pause_seq: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class EventsQuery(Wire):

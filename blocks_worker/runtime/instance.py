@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-import platform
+import contextlib
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from blocks_worker import __version__
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.config import WorkerConfig, bypass_proxy_on_loopback, worker_config
+from blocks_worker.controlplane.agent_auth import AgentAuth
 from blocks_worker.controlplane.http import Http
-from blocks_worker.controlplane.tokens import InstanceLogin
-from blocks_worker.processes import this_process
-from blocks_worker.protocol.leases import ConnectRequest
-from blocks_worker.runtime.entry import CDM_PATH, HUB_STOP_TIMEOUT, Entry, enter
+from blocks_worker.controlplane.whereabouts import CDM_PATH, Whereabouts
+from blocks_worker.errors import AuthRefreshFailedError
+from blocks_worker.runtime.assembly import Assembly, Surroundings
+from blocks_worker.runtime.card_notes import log_card
+from blocks_worker.runtime.entry import HUB_STOP_TIMEOUT, Entry, at_base, enter, enter_by_client
 from blocks_worker.runtime.options import AgentInstanceOptions, InstancePlan, options_of, plan
-from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
-from blocks_worker.worker.spool import SpoolPlace
-from blocks_worker.worker.worker import Worker, WorkerSettings
+from blocks_worker.transports.pubnub.client import plain_client, stop_plain
+from blocks_worker.worker.terminals import ending_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from typing_extensions import Self
 
     from blocks_worker.client.client import TaskClient
-    from blocks_worker.protocol.leases import ConnectAnswer
-    from blocks_worker.transports.base import Grants, Transport
+    from blocks_worker.client.events import TaskEvent
+    from blocks_worker.controlplane.cdm import CdmConfig
 
 #: Seconds of one call to the hub: a hub that hangs must not hold up the end of the process for longer.
 HUB_TIMEOUT = 10.0
 
+#: Seconds that a start waits for the hub's first word; who has not spoken by then speaks later.
+FIRST_WORD = 10.0
+
+#: Seconds for a look after the hub to end: it may wait for an address that hangs, and its thread may be left.
+WHERE_TIMEOUT = 0.5
+
 _PUBLIC_MEMBERS = ("stop", "agent_name", "instance_id")
-_MEMBERS = (*_PUBLIC_MEMBERS, "task_client", "cdm_config", "hub_url", "state", "error", "active_tasks")
+_MEMBERS = (
+    *_PUBLIC_MEMBERS,
+    *("task_client", "publish_terminal", "fail_stream", "cdm_config", "pubnub"),
+    *("wait_ready", "wait", "state", "error", "active_tasks"),
+    *("hub_url", "concurrency", "counters", "auth", "user_id"),
+)
 
 
 class AgentInstance:
@@ -39,8 +52,7 @@ class AgentInstance:
 
     Attributes:
         agent_name, instance_id: as resolved.
-        hub_url: base address of its hub.
-        cdm_config: the document that said where hub and network are.
+        user_id: as the options said it.
     """
 
     def __init__(
@@ -56,15 +68,58 @@ class AgentInstance:
         self.agent_name = plan.agent_name
         self.instance_id = plan.instance_id
         self.concurrency = plan.concurrency
-        self.cdm_config = entry.cdm
-        self.hub_url = entry.cdm.hub_url
+        self.user_id = options.user_id
+        self._network = options.pubnub
         self._entry = entry
+        self._where = Whereabouts(entry.cdm, find=None if entry.is_told else entry.find, clock=clock, entropy=entropy)
         self._lock = threading.Lock()
         self._releasing = threading.Lock()
         self._is_over = False
         self._task_client: TaskClient | None = None
-        self._http = Http(entry.cdm.hub_url, timeout=HUB_TIMEOUT)
-        self._worker = _worker(self, options, config, plan, clock, entropy)
+        self._own_network: Any = None
+        self._http = Http(entry.cdm.hub_url, timeout=HUB_TIMEOUT, on_doubt=self._where.ask)
+        self._where.follow(lambda: self._http.move(self.hub_url))
+        about = Surroundings(
+            options=options,
+            config=config,
+            plan=plan,
+            entry=entry,
+            where=self._where,
+            http=self._http,
+            clock=clock,
+            entropy=entropy,
+        )
+        self._assembly = Assembly(about, task_client=lambda: self.task_client, on_end=self._release)
+        self._worker = self._assembly.worker
+        self.auth = AgentAuth(self._assembly.login)
+        self._where.follow(self._worker.recheck)
+
+    @property
+    def cdm_config(self) -> CdmConfig | None:
+        """The document that says where hub and network are, as it was read last; None where `pubnub=` told it."""
+        return None if self._entry.is_told else self._where.now
+
+    @property
+    def pubnub(self) -> Any:
+        """The PubNub client that was given; else one of its own with this instance's keys and the grant of now.
+
+        Raises:
+            RuntimeError: the instance has stopped.
+        """
+        if self._network is not None:
+            return self._network
+        with self._lock:
+            self._check_open("network client")
+            if self._own_network is None:
+                self._own_network = plain_client(self._assembly.network())
+            with contextlib.suppress(AuthRefreshFailedError):
+                self._own_network.set_token(self._assembly.login.token())
+            return self._own_network
+
+    @property
+    def hub_url(self) -> str:
+        """The base address of its hub; another one when the hub has moved."""
+        return self._where.now.hub_url
 
     @property
     def state(self) -> str:
@@ -94,20 +149,32 @@ class AgentInstance:
             RuntimeError: the instance has stopped.
         """
         with self._lock:
-            if self._is_over:
-                raise RuntimeError(f"{self.agent_name} has stopped, and its task client with it")
+            self._check_open("task client")
             if self._task_client is None:
-                from blocks_worker.client.client import TaskClient
-
-                cdm = self.cdm_config
-                self._task_client = TaskClient.create(
-                    "free", cdm_url=f"{cdm.hub_url}{CDM_PATH}", api_key=self._entry.api_key
-                )
+                self._task_client = self._make_task_client()
             return self._task_client
+
+    def _check_open(self, what: str) -> None:
+        if self._is_over:
+            raise RuntimeError(f"{self.agent_name} has stopped, and its {what} with it")
+
+    def _make_task_client(self) -> TaskClient:
+        from blocks_worker.client.client import TaskClient
+        from blocks_worker.client.opening import connected
+        from blocks_worker.client.settings import Wishes
+
+        if self._entry.is_told:
+            return TaskClient(pubnub=self._network, base_url=self.hub_url, billing_mode=self._assembly.billing_mode)
+        wishes = Wishes(find_url=self._entry.cdm_url, api_key=self._entry.api_key, base_url=self._entry.base_url)
+        return TaskClient(connected(wishes, self._assembly.billing_mode))
 
     def start(self) -> None:
         """Begin to connect; everything goes on in the background."""
         self._worker.start()
+
+    def check_first_word(self, timeout: float) -> None:
+        """Wait until the hub was asked once, or for so long, and raise its refusal if it is one for good."""
+        self._worker.wait_asked(timeout)
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until registered and listening.
@@ -130,6 +197,29 @@ class AgentInstance:
         self._worker.stop(timeout)
         self._release()
 
+    def publish_terminal(
+        self, task_id: str, event: Mapping[str, Any] | TaskEvent, *, timeout: float | None = None
+    ) -> None:
+        """End a pipe task; return once the hub has recorded it, at most `timeout` seconds later where they are given.
+
+        The event is a dict or `TaskEvent` with a terminal `state`; its `error`, `errorCode` and `reason` count too.
+
+        Raises:
+            RuntimeError: this instance does not hold the task, it is no pipe, or it has ended otherwise.
+            TimeoutError: the hub has not answered yet; it goes on being told.
+            ValueError: the event is none in which a task ends.
+        """
+        self._worker.publish_terminal(task_id, ending_of(event), timeout)
+
+    def fail_stream(self, stream_id: str, reason: str) -> None:
+        """End a stream; every task that uses it fails with this reason.
+
+        Raises:
+            RuntimeError: no such stream is open here.
+        """
+        if not self._worker.fail_stream(stream_id, reason):
+            raise RuntimeError(f"no stream {stream_id!r} is open in this instance")
+
     def hurry(self) -> None:
         """Cancel all that runs, at most 5 seconds more: for a second signal."""
         self._worker.hurry()
@@ -140,9 +230,13 @@ class AgentInstance:
             with self._lock:
                 self._is_over = True
                 client, self._task_client = self._task_client, None
+                network, self._own_network = self._own_network, None
             if client is not None:
                 client.destroy()
+            if network is not None:
+                stop_plain(network)
             self._http.close()
+            self._where.close(Deadline(WHERE_TIMEOUT))
             if self._entry.keeper is not None:
                 self._entry.keeper.stop(Deadline(HUB_STOP_TIMEOUT))
 
@@ -178,109 +272,35 @@ def start_agent_instance(
         ValueError, TypeError: an option is wrong; the text names it.
         RuntimeError: no API key where one is needed.
         HubUnavailableError: no hub within 30 seconds.
+        AgentAuthFatalError: a RuntimeError: the hub refuses the key or the agent's name. A hub that has not answered
+            within 10 seconds may still do so: see `AgentInstance.error`.
     """
     chosen = options_of(options)
     config = config or worker_config()
     clock, entropy = Clock(), Entropy()
     instance_plan = plan(chosen, entropy)
     bypass_proxy_on_loopback()
-    local_allowed = config.embedded_hub if chosen.embedded_hub is None else chosen.embedded_hub
-    where = replace(config.connection, cdm_url=chosen.cdm_url or config.connection.cdm_url)
-    entry = enter(where, local_allowed=local_allowed, clock=clock, entropy=entropy)
+    entry = _enter(chosen, config, clock, entropy)
+    log_card(instance_plan)
     instance = AgentInstance(chosen, config, instance_plan, entry, clock=clock, entropy=entropy)
     instance.start()
+    try:
+        instance.check_first_word(FIRST_WORD)
+    except BaseException:
+        instance.stop(0)
+        raise
     return instance
 
 
-def _worker(
-    instance: AgentInstance,
-    options: AgentInstanceOptions,
-    config: WorkerConfig,
-    plan: InstancePlan,
-    clock: Clock,
-    entropy: Entropy,
-) -> Worker:
-    cdm = instance.cdm_config
-    login = InstanceLogin(
-        http=instance._http,  # noqa: SLF001 - made and closed by the instance
-        api_key=instance._entry.api_key,  # noqa: SLF001
-        request=_connect_request(options, plan, clock, entropy),
-        clock=clock,
-        entropy=entropy,
-    )
-
-    def open_transport(answer: ConnectAnswer, grants: Grants) -> Transport:
-        keys = cdm.keyset(answer.billing_mode)
-        settings = PubNubSettings(
-            origin=cdm.origin,
-            publish_key=keys.publish_key,
-            subscribe_key=keys.subscribe_key,
-            user_id=plan.instance_id,
-            hold=cdm.pubnub.hold,
-            retention_limit=cdm.pubnub.retention_limit,
-            retention_age=cdm.pubnub.retention_age,
-        )
-        return PubNubTransport(settings, grants=grants, producer=login.incarnation, clock=clock, entropy=entropy)
-
-    return Worker(
-        settings=_settings(options, config, plan, _spool(config, plan, instance._entry)),  # noqa: SLF001
-        handler=plan.handler,
-        login=login,
-        open_transport=open_transport,
-        clock=clock,
-        entropy=entropy,
-        task_client=lambda: instance.task_client,
-        on_fatal=options.on_fatal,
-        # Nobody calls `stop` where an error ends the script; what is left would keep its process alive.
-        on_end=instance._release,  # noqa: SLF001
-    )
-
-
-def _spool(config: WorkerConfig, plan: InstancePlan, entry: Entry) -> SpoolPlace:
-    return SpoolPlace.of(
-        config.connection.state_dir / "spool",
-        # A hub's address may change with a restart, its keys stay.
-        hub=entry.cdm.playground.subscribe_key,
-        api_key=entry.api_key,
-        always=plan.delivery == "at_most_once",
-    )
-
-
-def _settings(
-    options: AgentInstanceOptions, config: WorkerConfig, plan: InstancePlan, spool: SpoolPlace
-) -> WorkerSettings:
-    return WorkerSettings(
-        agent_name=plan.agent_name,
-        instance_id=plan.instance_id,
-        concurrency=plan.concurrency,
-        max_runtime=float(plan.max_running_time_sec),
-        drain_timeout=config.drain_timeout if options.drain_timeout is None else options.drain_timeout,
-        strict_results=options.strict_results,
-        inline_limit=config.inline_limit,
-        outputs=plan.outputs,
-        heartbeat_interval=plan.heartbeat_interval,
-        on_error=options.on_error,
-        spool=spool,
-    )
-
-
-def _connect_request(
-    options: AgentInstanceOptions, plan: InstancePlan, clock: Clock, entropy: Entropy
-) -> ConnectRequest:
-    return ConnectRequest(
-        agent_name=plan.agent_name,
-        instance_id=plan.instance_id,
-        incarnation=entropy.name(),
-        listing=options.listing,  # type: ignore[arg-type]  # the hub checks it
-        description=plan.description,
-        concurrency=plan.concurrency,
-        expected_instances=plan.expected_instances,
-        max_pending_backlog=plan.max_pending_backlog,
-        max_running_time_sec=plan.max_running_time_sec,
-        delivery=plan.delivery,  # type: ignore[arg-type]  # checked with the card
-        started_at=clock.wall_ms(),
-        sdk_version=__version__,
-        device_os=platform.system(),
-        card=plan.card,
-        process=this_process(),
-    )
+def _enter(options: AgentInstanceOptions, config: WorkerConfig, clock: Clock, entropy: Entropy) -> Entry:
+    """Return the way to the hub that the options name, else the one of the surroundings."""
+    base_url = options.base_url
+    if options.pubnub is not None:
+        return enter_by_client(config.connection, options.pubnub, base_url)
+    told = options.cdm_url or config.connection.cdm_url
+    if told is None and base_url is not None:
+        told = f"{base_url.rstrip('/')}{CDM_PATH}"
+    local_allowed = config.embedded_hub if options.embedded_hub is None else options.embedded_hub
+    where = replace(config.connection, cdm_url=told)
+    entry = enter(where, local_allowed=local_allowed, clock=clock, entropy=entropy)
+    return replace(entry, cdm=at_base(entry.cdm, base_url), base_url=base_url)

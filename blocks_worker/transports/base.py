@@ -26,7 +26,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from blocks_worker.concurrency import Deadline
 
@@ -105,8 +105,11 @@ class Subscription(Protocol):
     def commit(self, position: int) -> None:
         """Say that every message up to this position is dealt with."""
 
-    def set_channels(self, channels: Iterable[str]) -> None:
-        """Listen to exactly these channels from now on; a new one is read from the current position."""
+    def set_channels(self, channels: Iterable[str], *, since: Mapping[str, int] | None = None) -> None:
+        """Listen to exactly these channels from now on.
+
+        A new channel is read from its position in `since`, as far as the network kept it, or from the current one.
+        """
 
     def close(self, deadline: Deadline) -> None:
         """Stop reading; `receive` raises from now on."""
@@ -118,8 +121,14 @@ class Transport(Protocol):
     def publish(self, channel: str, messages: Sequence[dict[str, Any]], deadline: Deadline) -> None:
         """Publish messages on a channel, in order; return when the network has them."""
 
-    def subscribe(self, channels: Iterable[str]) -> Subscription:
-        """Start reading these channels; return once the position to read from is known or being sought."""
+    def position(self, deadline: Deadline) -> int:
+        """Return the network's position before whatever is published from now on, for `since`."""
+
+    def subscribe(self, channels: Iterable[str], *, since: Mapping[str, int] | None = None) -> Subscription:
+        """Start reading these channels; return once the position to read from is known or being sought.
+
+        A channel with a position in `since` is read from there, as far as the network kept it.
+        """
 
     def rebuild(self, reason: str) -> None:
         """Throw the connections away and go on from the same positions with new ones."""

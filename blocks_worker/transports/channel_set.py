@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from blocks_worker.transports.gaps import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 #: Bounds of one poll: the address is sent anew with each, and costs time for every name in it.
 CHANNELS = 200
@@ -19,20 +19,26 @@ NAME_BYTES = 8 * 1024
 
 @dataclass(frozen=True)
 class Polled:
-    """What one poll lists: `channels` of the owner, `names` with the wake channel, `missed` of those that return."""
+    """What one poll lists: `channels` of the owner, `names` with the wake channel.
+
+    `missed`: what is to be read from history of those that return, or begin earlier than here; `begun`: the latter.
+    """
 
     channels: tuple[str, ...]
     names: tuple[str, ...]
     missed: tuple[Window, ...]
+    begun: tuple[str, ...] = ()
 
 
 class ChannelSet:
     """Keep the set; every method may be called from every thread."""
 
-    def __init__(self, channels: Iterable[str], wake_channel: str) -> None:
+    def __init__(self, channels: Iterable[str], wake_channel: str, since: Mapping[str, int] | None = None) -> None:
         self._lock = threading.Lock()
         self._wake_channel = wake_channel
         self._wanted = self._checked(channels)
+        #: New channels that are read from an earlier position than the subscription's.
+        self._starts = {name: start for name, start in (since or {}).items() if name in self._wanted}
         #: Refused channels, with the position up to which they were read.
         self._barred: dict[str, int] = {}
         self._barred_until = 0.0
@@ -43,8 +49,10 @@ class ChannelSet:
         """The channels of the owner."""
         return self._wanted
 
-    def replace(self, channels: Iterable[str]) -> tuple[frozenset[str], bool]:
+    def replace(self, channels: Iterable[str], since: Mapping[str, int] | None = None) -> tuple[frozenset[str], bool]:
         """Want exactly these channels; return those that left, and whether anything changed.
+
+        A new channel is read from its position in `since`, where there is one.
 
         Raises:
             ValueError: they are too many for one poll, or no names of channels.
@@ -52,6 +60,8 @@ class ChannelSet:
         wanted = self._checked(channels)
         with self._lock:
             before, self._wanted = self._wanted, wanted
+            new = {name: start for name, start in (since or {}).items() if name in wanted and name not in before}
+            self._starts = {name: start for name, start in self._starts.items() if name in wanted} | new
             self._barred = {
                 name: since for name, since in self._barred.items() if name in (*wanted, self._wake_channel)
             }
@@ -60,19 +70,27 @@ class ChannelSet:
     def snapshot(self, position: int, now: float, token: str | None) -> Polled:
         """Return what the next poll lists, read from this position on."""
         with self._lock:
+            starts = self._starts if position else {}
+            early = [
+                Window(name, start, position)
+                for name, start in starts.items()
+                if start < position and name not in self._barred
+            ]
             # Who was refused before there was a position misses what comes from the first one on.
             self._barred = {name: since or position for name, since in self._barred.items()}
             if self._barred and (now >= self._barred_until or token != self._barred_token):
                 returning = {name: since for name, since in self._barred.items() if name != self._wake_channel}
-                missed = tuple(Window(name, since, position) for name, since in returning.items() if since < position)
-                return Polled(self._wanted, (*self._wanted, self._wake_channel), missed)
+                missed = [Window(name, since, position) for name, since in returning.items() if since < position]
+                return Polled(self._wanted, (*self._wanted, self._wake_channel), (*missed, *early), tuple(starts))
             names = tuple(name for name in (*self._wanted, self._wake_channel) if name not in self._barred)
-            return Polled(tuple(name for name in names if name != self._wake_channel), names, ())
+            channels = tuple(name for name in names if name != self._wake_channel)
+            return Polled(channels, names, tuple(early), tuple(starts))
 
     def accepted(self, polled: Polled) -> None:
         """Say that the network answered this poll: nothing of it is refused any more."""
-        if self._barred:
+        if self._barred or polled.begun:
             with self._lock:
+                self._starts = {name: start for name, start in self._starts.items() if name not in polled.begun}
                 self._barred = {name: since for name, since in self._barred.items() if name not in polled.names}
 
     def bar(
@@ -84,7 +102,7 @@ class ChannelSet:
             if not names or len(names) == len(polled.names):
                 return []
             for name in names:
-                self._barred.setdefault(name, position)
+                self._barred.setdefault(name, self._starts.pop(name, position))
             self._barred_until, self._barred_token = until, token
             return names
 

@@ -139,10 +139,10 @@ class MemoryBus:
 class MemorySubscription:
     """Read the bus on the owner's own thread."""
 
-    def __init__(self, bus: MemoryBus, channels: Iterable[str]) -> None:
+    def __init__(self, bus: MemoryBus, channels: Iterable[str], since: Mapping[str, int] | None = None) -> None:
         self._bus = bus
         self._lock = threading.Lock()
-        self._since = dict.fromkeys(channels, bus.head())
+        self._since = {name: (since or {}).get(name, bus.head()) for name in channels}
         self._seen = Seen()
         self._closed = False
         self._links = [Status(Link.CONNECTED, channels=tuple(self._since))]
@@ -163,11 +163,11 @@ class MemorySubscription:
     def commit(self, position: int) -> None:
         """Do nothing: a process that ends takes the bus with it, so nobody comes back for the rest."""
 
-    def set_channels(self, channels: Iterable[str]) -> None:
-        """Listen to exactly these channels from now on; a new one is read from the current position."""
+    def set_channels(self, channels: Iterable[str], *, since: Mapping[str, int] | None = None) -> None:
+        """Listen to exactly these channels from now on; a new one from its position in `since`."""
         with self._lock:
-            head = self._bus.head()
-            self._since = {name: self._since.get(name, head) for name in channels}
+            starts, head = since or {}, self._bus.head()
+            self._since = {name: self._since.get(name, starts.get(name, head)) for name in channels}
         self._bus.wake()
 
     def close(self, deadline: Deadline) -> None:  # noqa: ARG002 - there is nothing to wait for
@@ -238,8 +238,13 @@ class MemoryTransport:
                 turn.spend(envelope.count)
                 self._deliver(channel, envelope, deadline)
 
-    def subscribe(self, channels: Iterable[str]) -> MemorySubscription:
-        """Start reading these channels from here on.
+    def position(self, deadline: Deadline) -> int:  # noqa: ARG002 - the bus answers at once
+        """Return the bus's position before whatever is published from now on."""
+        self._check_open()
+        return self._bus.head()
+
+    def subscribe(self, channels: Iterable[str], *, since: Mapping[str, int] | None = None) -> MemorySubscription:
+        """Start reading these channels from here on, or each from its position in `since`.
 
         Raises:
             ValueError: there is a subscription already.
@@ -249,7 +254,7 @@ class MemoryTransport:
             self._check_open()
             if self._subscription is not None:
                 raise ValueError("this transport has its subscription: change its channels instead")
-            self._subscription = MemorySubscription(self._bus, channels)
+            self._subscription = MemorySubscription(self._bus, channels, since)
             return self._subscription
 
     def rebuild(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Draining: take nothing new, let runs finish, ask the rest to stop, give back what still runs."""
+"""Draining: take nothing new, let runs finish, ask the rest to stop, end pipes, give back what still runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Deadline
+from blocks_worker.worker.pipes import DRAIN_FLUSH
 from blocks_worker.worker.run import Ending
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock
     from blocks_worker.worker.dispatcher import Dispatcher
     from blocks_worker.worker.heartbeat import Beat
+    from blocks_worker.worker.pipes import Pipes
     from blocks_worker.worker.presence import Presence
     from blocks_worker.worker.run import Run
     from blocks_worker.worker.running import Running
@@ -35,6 +37,7 @@ class Drain:
         dispatcher: Dispatcher,
         beat: Beat,
         presence: Presence,
+        pipes: Pipes,
         end: Callable[[Run, Ending], bool],
         clock: Clock,
     ) -> None:
@@ -42,6 +45,7 @@ class Drain:
         self._dispatcher = dispatcher
         self._beat = beat
         self._presence = presence
+        self._pipes = pipes
         self._end = end
         self._clock = clock
         self._hurry = threading.Event()
@@ -57,12 +61,19 @@ class Drain:
         self._dispatcher.close()
         self._beat.draining = True
         self._presence.wake()
-        if self._running.wait_idle(Deadline(timeout, self._clock), self._hurry):
-            return
-        for run in self._running.busy():
-            run.give_back()
-        self._running.wait_idle(Deadline(self.GRACE, self._clock))
+        if not self._running.wait_idle(Deadline(timeout, self._clock), self._hurry):
+            for run in (*self._running.busy(), *self._running.waiting()):
+                run.give_back()
+            self._running.wait_idle(Deadline(self.GRACE, self._clock))
+        self._end_pipes()
         for run in self._running.held():
             # Its partial result is not wanted: the task starts anew elsewhere, with no attempt counted.
             if run.ending is None and self._end(run, Ending("released")):
                 _logger.info("given_back", extra={"task": run.task_id})
+
+    def _end_pipes(self) -> None:
+        """Give back the pipes whose handlers have returned: they lived as long as other runs had their time."""
+        for run in self._running.open_pipes():
+            if run.give_back():
+                self._pipes.give_back(run)
+        self._pipes.join(Deadline(DRAIN_FLUSH, self._clock))

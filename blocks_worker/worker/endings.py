@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from blocks_worker.worker.run import Ending
 
@@ -11,11 +11,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blocks_worker.concurrency import Clock
+    from blocks_worker.protocol.leases import PauseFlag
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.dispatcher import Dispatcher
     from blocks_worker.worker.hooks import Hooks
     from blocks_worker.worker.run import Run, RunKey
     from blocks_worker.worker.running import Running
+
+    class Flags(Protocol):
+        """What the hub says of a task whenever a run speaks."""
+
+        cancel: bool
+        expire: bool
+        reason: str | None
+        pause: bool
+        pause_seq: int
+
 
 _logger = logging.getLogger(__name__)
 
@@ -25,7 +36,8 @@ _FENCED = Ending("fenced")
 class Endings:
     """End, cancel and fence runs. Safe from any thread.
 
-    `decide` is the publisher's: under its lock exactly one ending of a run is the first.
+    `decide` is the publisher's: under its lock exactly one ending of a run is the first. Without `cancel_wakes` a
+    hook tells a run of its cancel, and its cancel event stays as it is.
     """
 
     def __init__(
@@ -37,6 +49,7 @@ class Endings:
         hooks: Callable[[], Hooks],
         clock: Clock,
         counters: Counters,
+        cancel_wakes: bool = True,
     ) -> None:
         self._decide = decide
         self._running = running
@@ -44,6 +57,7 @@ class Endings:
         self._hooks = hooks
         self._clock = clock
         self._counters = counters
+        self._cancel_wakes = cancel_wakes
 
     def end(self, run: Run, ending: Ending, *, leaves: bool = False) -> bool:
         """End a run that way, unless it has ended; tell whether this ending is the one that counts.
@@ -63,9 +77,12 @@ class Endings:
 
     def fenced(self, key: RunKey) -> None:
         """Stop a run whose task is not ours any more; its thread is asked to return."""
-        run = self._running.answered(key)
+        run = self._running.find(key)
         if run is None:
             return
+        # Before it leaves the list: whoever waits for that looks at it then.
+        run.is_fenced = True
+        self._running.answered(key)
         if self._decide(run, _FENCED, None):
             run.ending = _FENCED
             self._counters.count("leases_lost")
@@ -86,5 +103,39 @@ class Endings:
         run = self._running.find(key)
         if run is None:
             self._dispatcher.cancelled(key, self._clock.monotonic())
-        elif run.cancel(reason):
+        elif run.cancel(reason, wakes=self._cancel_wakes):
             self._hooks().on_cancel(run)
+
+    def told(self, key: RunKey, flags: Flags) -> None:
+        """Obey what the hub's answer to a claim or report says besides."""
+        if flags.cancel:
+            self.cancel(key, flags.reason)
+        if flags.expire:
+            self.expire(key, flags.reason)
+        if flags.pause_seq:
+            self.pause(key, flags.pause_seq, on=flags.pause)
+
+    def expire(self, key: RunKey, limit: str | None) -> None:
+        """Tell a run that its time is over; if it is not here, its offer is not taken when it comes."""
+        run = self._running.find(key)
+        if run is None:
+            self._dispatcher.cancelled(key, self._clock.monotonic())
+        else:
+            self.run_out(run, limit or run.limit)
+
+    def run_out(self, run: Run, limit: str) -> None:
+        """End a request whose time is over; have a pipe end, which has a grace for it."""
+        if run.expire(limit):
+            # The hooks first: a request is ended by one of them before its handler is woken.
+            self._hooks().on_cancel(run)
+            run.wake()
+
+    def paused(self, flag: PauseFlag) -> None:
+        """Take a turn of the pause flag that came by heartbeat or network."""
+        self.pause((flag.task_id, flag.epoch), flag.pause_seq, on=flag.pause)
+
+    def pause(self, key: RunKey, seq: int, *, on: bool) -> None:
+        """Tell a run that it is to wait, or to go on; the answer to its claim tells one that is not here yet."""
+        run = self._running.find(key)
+        if run is not None:
+            run.pause(seq, on=on)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from blocks_worker.worker.calls import Calls
 from blocks_worker.worker.claims import Claims
 from blocks_worker.worker.counters import Counters
 from blocks_worker.worker.deadlines import Deadlines
@@ -14,13 +15,20 @@ from blocks_worker.worker.executor import SlotExecutor
 from blocks_worker.worker.hooks import Hooks
 from blocks_worker.worker.intake import Intake
 from blocks_worker.worker.loop import CoroutineLoop
+from blocks_worker.worker.middleware.cancel_told import CancelTold
 from blocks_worker.worker.middleware.logs import TaskLog
+from blocks_worker.worker.middleware.streams import StreamEnds
 from blocks_worker.worker.middleware.time_limit import TimeLimit
+from blocks_worker.worker.pausing import Pauses
+from blocks_worker.worker.pipes import Pipes
 from blocks_worker.worker.publisher import Publisher
+from blocks_worker.worker.run import Ending
 from blocks_worker.worker.run_files import RunFiles
 from blocks_worker.worker.running import Running
 from blocks_worker.worker.spool import Spool
 from blocks_worker.worker.standing import Standing
+from blocks_worker.worker.stream_checks import StreamChecks
+from blocks_worker.worker.streams import WorkerStreams
 from blocks_worker.worker.task_run import TaskRun
 
 if TYPE_CHECKING:
@@ -30,15 +38,15 @@ if TYPE_CHECKING:
     from blocks_worker.handlers.base import Handler
     from blocks_worker.protocol.leases import Numbers, Report
     from blocks_worker.worker.middleware.base import Middleware
-    from blocks_worker.worker.ports import Login
-    from blocks_worker.worker.run import Ending, Run, RunKey
+    from blocks_worker.worker.ports import Login, StreamDoor
+    from blocks_worker.worker.run import Run, RunKey
     from blocks_worker.worker.settings import WorkerSettings
 
 
 class Engine:
     """Make and hold the parts of the data walk: dispatcher, slots, claims, runs, reports, limits."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where the parts of a worker meet
         self,
         settings: WorkerSettings,
         handler: Handler,
@@ -46,6 +54,8 @@ class Engine:
         *,
         task_client: Callable[[], object] | None,
         middleware: Sequence[Middleware],
+        streams: StreamDoor,
+        parked: Callable[[], None],
         clock: Clock,
         entropy: Entropy,
     ) -> None:
@@ -56,7 +66,7 @@ class Engine:
         self.executor = SlotExecutor(settings.concurrency)
         self.deadlines = Deadlines(clock)
         self.loop = CoroutineLoop()
-        self.endings = self._endings(clock)
+        self.endings = self._endings(settings, clock)
         api = login.api
         self.spool = Spool(
             settings.spool, incarnation=lambda: login.incarnation, unanswered=self._unanswered, clock=clock
@@ -72,12 +82,43 @@ class Engine:
             spool=self.spool,
         )
         self._time_limit = self._limits(clock)
-        self._hooks = Hooks([TaskLog(clock), self._time_limit, *middleware])
+        self.streams = self._make_streams(settings, streams, clock, entropy)
+        self.pipes = Pipes(
+            running=self.running,
+            end_streams=self.streams.end,
+            end=self.endings.end,
+            parked=parked,
+            clock=clock,
+        )
+        self._pauses = Pauses(running=self.running, executor=self.executor, parked=parked)
+        told = [] if settings.on_cancel_task is None else [CancelTold(settings.on_cancel_task, settings.network)]
+        self._hooks = Hooks(
+            [TaskLog(clock), self._time_limit, StreamEnds(self.streams), self.pipes, *told, *middleware]
+        )
         files = partial(RunFiles, api, inline_limit=settings.inline_limit, clock=clock, entropy=entropy)
         self._task_run = self._runs(settings, handler, claims, files, task_client, clock)
         self.intake = Intake(
             self.dispatcher, begin=self._begin, refuse=self.publisher.refuse, clock=clock, counters=self.counters
         )
+
+    def _make_streams(
+        self, settings: WorkerSettings, door: StreamDoor, clock: Clock, entropy: Entropy
+    ) -> WorkerStreams:
+        return WorkerStreams(
+            open_exchange=door.open_exchange,
+            hand_out=door.hand_out,
+            declared=settings.card.streams,
+            checks=StreamChecks(settings.card),
+            failed=self._stream_failed,
+            options=settings.stream_options,
+            clock=clock,
+            entropy=entropy,
+        )
+
+    def _stream_failed(self, run: Run, reason: str) -> None:
+        """Fail the run whose stream was failed, and ask its handler to return."""
+        self.endings.end(run, Ending("failed", error=reason, error_code="stream_crashed"))
+        run.wake()
 
     def start(self) -> None:
         """Start the threads: the first offer must find them."""
@@ -90,8 +131,9 @@ class Engine:
         """Take over the hub's numbers."""
         self._time_limit.cancel_grace = numbers.cancel_grace
         self._time_limit.terminate_grace = numbers.terminate_grace
+        self._time_limit.expire_grace = numbers.expire_grace
 
-    def _endings(self, clock: Clock) -> Endings:
+    def _endings(self, settings: WorkerSettings, clock: Clock) -> Endings:
         return Endings(
             decide=self._decide,
             running=self.running,
@@ -99,6 +141,7 @@ class Engine:
             hooks=lambda: self._hooks,
             clock=clock,
             counters=self.counters,
+            cancel_wakes=settings.on_cancel_task is None,
         )
 
     def _limits(self, clock: Clock) -> TimeLimit:
@@ -107,6 +150,7 @@ class Engine:
             executor=self.executor,
             running=self.running,
             end=self.endings.end,
+            run_out=self.endings.run_out,
             clock=clock,
             counters=self.counters,
             abandon_coroutine=self.loop.abandon,
@@ -127,13 +171,16 @@ class Engine:
             standing=self.standing,
             claims=claims,
             files=files,
+            streams=self.streams,
+            pipes=self.pipes,
+            pauses=self._pauses,
             publisher=self.publisher,
             endings=self.endings,
             running=self.running,
             dispatcher=self.dispatcher,
             hooks=self._hooks,
             loop=self.loop,
-            task_client=task_client,
+            calls=Calls(task_client, pauses=self._pauses, clock=clock),
             clock=clock,
             counters=self.counters,
         )

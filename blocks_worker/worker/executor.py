@@ -36,6 +36,8 @@ class _Seat:
     def __init__(self) -> None:
         self.item: object = None
         self.abandoned = False
+        #: Another has its place already; it ends with what it does.
+        self.spare = False
 
 
 class SlotExecutor(Executor):
@@ -53,6 +55,8 @@ class SlotExecutor(Executor):
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._seats: dict[_Seat, ServiceThread] = {}
+        #: Threads whose places were given to others while they wait.
+        self._spares: set[_Seat] = set()
         self._hung = 0
         self._ended = False
 
@@ -95,15 +99,28 @@ class SlotExecutor(Executor):
         self.start(call, future)
         return future
 
+    def step_aside(self, item: object) -> None:
+        """Have another thread in place of the one that works on this item: it waits, and ends when it is done."""
+        with self._lock:
+            seat = next((seat for seat in self._seats if seat.item is item), None)
+            if seat is None or self._ended:
+                return
+            del self._seats[seat]
+            self._spares.add(seat)
+            seat.spare = True
+        self._seat()
+
     def abandon(self, item: object) -> bool:
         """Give up the thread that works on this item; tell whether another took its place."""
         with self._lock:
-            seat = next((seat for seat in self._seats if seat.item is item), None)
-            if seat is None or self._hung >= self._max_abandoned or self._ended:
+            seat = next((seat for seat in (*self._seats, *self._spares) if seat.item is item), None)
+            if seat is None or seat.abandoned or self._hung >= self._max_abandoned or self._ended:
                 return False
             seat.abandoned = True
-            del self._seats[seat]
             self._hung += 1
+            if seat.spare:
+                return True
+            del self._seats[seat]
         self._seat()
         return True
 
@@ -141,7 +158,7 @@ class SlotExecutor(Executor):
         thread.start()
 
     def _work(self, seat: _Seat) -> None:
-        while not seat.abandoned:
+        while not seat.abandoned and not seat.spare:
             taken = self._queue.get()
             if taken is _END:
                 break
@@ -159,3 +176,4 @@ class SlotExecutor(Executor):
             if seat.abandoned:
                 self._hung -= 1
             self._seats.pop(seat, None)
+            self._spares.discard(seat)

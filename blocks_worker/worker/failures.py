@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
-from blocks_worker.errors import ArtifactError, InputError
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from blocks_worker.errors import ArtifactError, InputError, RpcError
+from blocks_worker.protocol.tasks import TOO_DEEP
 from blocks_worker.worker.run import Ending
 
+if TYPE_CHECKING:
+    from types import TracebackType
 
-def ending_of(error: BaseException, *, cancelled: bool, reason: str | None) -> Ending:
-    """Return how a run ends whose handler raised; after a cancel it is cancelled, whatever it raised."""
-    if cancelled:
-        return Ending("canceled", error=said(error), reason=reason)
+#: Modules through which a handler is called, and its coroutine or generator is carried on.
+_CALLING = ("blocks_worker.worker.", "asyncio.", "concurrent.futures.")
+_CALLERS = frozenset({"blocks_worker.handlers.base", "blocks_worker.handlers.results"})
+
+
+def ending_of(error: BaseException, *, stopped: Ending | None) -> Ending:
+    """Return how a run ends whose handler raised; one that was told to stop is stopped, whatever it raised."""
+    if stopped is not None:
+        return replace(stopped, error=said(error))
     if isinstance(error, InputError):
         return Ending("failed", error=said(error), error_code="invalid_input")
     if isinstance(error, ArtifactError):
         return Ending("failed", error=said(error), error_code="artifact_failed")
+    if isinstance(error, RpcError) and error.code == TOO_DEEP:
+        return Ending("failed", error=TOO_DEEP, error_code=TOO_DEEP)
     if isinstance(error, Exception):
         return Ending("failed", error=said(error), error_code="handler_error")
-    return Ending("failed", error="handler_exit", error_code="handler_exit", reason=type(error).__name__)
+    return Ending("failed", error=_left_by(error), error_code="handler_exit", reason=type(error).__name__)
+
+
+def users_trace(error: BaseException) -> TracebackType | None:
+    """Return the traceback from the first frame of the user's code on; None when there is none in it."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__") or ""):
+        trace = trace.tb_next
+    return trace
+
+
+def _left_by(error: BaseException) -> str:
+    """Return how the handler tried to end the process or its thread."""
+    if isinstance(error, SystemExit):
+        return f"the handler called sys.exit({'' if error.code is None else repr(error.code)})"
+    return f"the handler raised {type(error).__name__}"
+
+
+def _is_ours(module: str) -> bool:
+    return module in _CALLERS or module.startswith(_CALLING)
 
 
 def is_our_users_fault(error: BaseException) -> bool:

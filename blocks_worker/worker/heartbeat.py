@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock
     from blocks_worker.protocol.control import StartTask
-    from blocks_worker.protocol.leases import HeartbeatAnswer
+    from blocks_worker.protocol.leases import HeartbeatAnswer, PauseFlag
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.ports import WorkApi
     from blocks_worker.worker.run import RunKey
@@ -38,6 +38,8 @@ class Orders:
 
     offer: Callable[[StartTask], None]
     cancel: Callable[[RunKey, str | None], None]
+    expire: Callable[[RunKey, str | None], None]
+    pause: Callable[[PauseFlag], None]
     fence: Callable[[RunKey], None]
     drain: Callable[[], None]
     rebuild: Callable[[str], None]
@@ -55,6 +57,7 @@ class Beat:
         orders: Orders,
         clock: Clock,
         counters: Counters,
+        active_streams: Callable[[], int] = int,
     ) -> None:
         self._api = api
         self._running = running
@@ -62,6 +65,7 @@ class Beat:
         self._orders = orders
         self._clock = clock
         self._counters = counters
+        self._active_streams = active_streams
         self._lock = threading.Lock()
         self._nonces = Nonces()
         self.draining = False
@@ -106,6 +110,7 @@ class Beat:
             held=self._running.held_list(),
             free=0 if self.draining else self._running.free(),
             active_tasks=len(self._running.active_tasks()),
+            active_streams=self._active_streams(),
             draining=self.draining,
             stopped=stopped,
             nonce=nonce,
@@ -117,6 +122,10 @@ class Beat:
             self._orders.fence((held.task_id, held.epoch))
         for flag in answer.cancels:
             self._orders.cancel((flag.task_id, flag.epoch), flag.reason)
+        for flag in answer.expires:
+            self._orders.expire((flag.task_id, flag.epoch), flag.reason)
+        for turn in answer.pauses:
+            self._orders.pause(turn)
         if answer.drain:
             self._orders.drain()
         for offer in answer.offers:

@@ -45,8 +45,10 @@ class Leftovers:
         send: Callable[[Sequence[LateReport], float], Sequence[ItemResult[ReportAnswer]]],
         clock: Clock,
         entropy: Entropy,
+        head_start: float = HEAD_START,
     ) -> None:
         self._place = place
+        self._head_start = head_start
         self._send = send
         self._clock = clock
         self._backoff = Backoff(entropy, first=0.1, cap=1.0)
@@ -63,7 +65,7 @@ class Leftovers:
 
     def wait(self) -> bool:
         """Give them their head start; tell whether all is said."""
-        return self._done.wait(HEAD_START)
+        return self._done.wait(self._head_start)
 
     def stop(self, deadline: Deadline) -> bool:
         """End; what is not answered stays for the next start."""

@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import ServiceThread
 from blocks_worker.errors import InvalidMessageError, TransportClosedError
-from blocks_worker.protocol.control import CancelRun, ControlMessage, Drain, Probe, StartTask, open_signed
+from blocks_worker.protocol.control import (
+    CancelRun,
+    ControlMessage,
+    Drain,
+    ExpireRun,
+    PauseRun,
+    Probe,
+    ResumeRun,
+    StartTask,
+    open_signed,
+)
+from blocks_worker.protocol.leases import PauseFlag
 from blocks_worker.transports.base import Gap, Link, Message, Status
+from blocks_worker.worker.reach import Reach
 from blocks_worker.worker.replay import ReplayWindow
 
 if TYPE_CHECKING:
@@ -32,6 +44,8 @@ class Ears:
 
     offer: Callable[[StartTask], None]
     cancel: Callable[[RunKey, str | None], None]
+    expire: Callable[[RunKey, str | None], None]
+    pause: Callable[[PauseFlag], None]
     probe: Callable[[str], None]
     drain: Callable[[], None]
     reconcile: Callable[[], None]
@@ -40,9 +54,10 @@ class Ears:
 class Listener:
     """Own the thread "listener" over one subscription; every message is hostile until its signature was checked."""
 
-    def __init__(self, ears: Ears, counters: Counters) -> None:
+    def __init__(self, ears: Ears, counters: Counters, reach: Reach | None = None) -> None:
         self._ears = ears
         self._counters = counters
+        self._reach = reach or Reach()
         self._subscription: Subscription | None = None
         self._thread: ServiceThread | None = None
         self._key = ""
@@ -107,6 +122,10 @@ class Listener:
             self._ears.offer(control)
         elif isinstance(control, CancelRun):
             self._ears.cancel((control.task_id, control.epoch), control.reason)
+        elif isinstance(control, ExpireRun):
+            self._ears.expire((control.task_id, control.epoch), control.reason)
+        elif isinstance(control, (PauseRun, ResumeRun)):
+            self._ears.pause(_flag_of(control))
         elif isinstance(control, Probe):
             self._ears.probe(control.nonce)
         elif isinstance(control, Drain):
@@ -115,7 +134,17 @@ class Listener:
     def _note(self, status: Status) -> None:
         self._counters.count(f"transport_{status.link.value}")
         if status.link is Link.RECOVERED:
-            _logger.info("transport_recovered", extra={"detail": status.detail})
             self._ears.reconcile()
-        elif status.link is not Link.CONNECTED:
-            _logger.warning("transport_retry", extra={"link": status.link.value, "detail": status.detail})
+        if status.link in {Link.CONNECTED, Link.RECOVERED}:
+            self._reach.found("network")
+        else:
+            self._reach.lost("network", link=status.link.value, detail=status.detail)
+
+
+def _flag_of(control: PauseRun | ResumeRun) -> PauseFlag:
+    return PauseFlag(
+        task_id=control.task_id,
+        epoch=control.epoch,
+        pause=isinstance(control, PauseRun),
+        pause_seq=control.pause_seq,
+    )

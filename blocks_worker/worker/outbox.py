@@ -72,8 +72,8 @@ class Outbox:
         self._is_open = not self._is_over
         self._hold_until = now + HOLD
 
-    def append(self, body: bytes) -> None:
-        """Add an event.
+    def append(self, body: bytes, *, at_once: bool = False) -> None:
+        """Add an event; `at_once`: it does not wait whether the run ends soon.
 
         Raises:
             TaskFinishedError: the run has ended.
@@ -83,6 +83,8 @@ class Outbox:
             raise TaskFinishedError(self.key[0])
         if len(body) > MAX_EVENT:
             raise MessageTooLargeError(len(body), MAX_EVENT)
+        if at_once:
+            self._hold_until = 0.0
         self._add(body)
 
     def latest(self, event: EventBody, now: float) -> None:
@@ -245,7 +247,7 @@ def _merged(older: EventBody | None, newer: EventBody) -> EventBody:
 
 def _outcome(epoch: int, last_n: int, ending: Ending) -> Outcome:
     """Put an ending into wire form; its digest tells a repeat from another outcome."""
-    if ending.state not in ("completed", "failed", "canceled"):
+    if ending.state not in ("completed", "failed", "canceled", "expired"):
         raise ValueError(f"{ending.state} is no outcome")
     outcome = Outcome(
         state=ending.state,

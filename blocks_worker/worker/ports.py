@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         Report,
         ReportAnswer,
     )
+    from blocks_worker.protocol.streams import GrantedStream, StreamName
+    from blocks_worker.streams.exchange import StreamExchange
 
 
 class WorkApi(FileApi, Protocol):
@@ -37,6 +39,20 @@ class WorkApi(FileApi, Protocol):
 
     def heartbeat(self, beat: Heartbeat, *, timeout: float) -> HeartbeatAnswer:
         """Say that the instance lives."""
+
+
+class StreamDoor(Protocol):
+    """Be the way to streams: their connection, and tokens for those that another process serves."""
+
+    def open_exchange(self) -> StreamExchange:
+        """Return a new exchange; called once, after the first connect."""
+
+    def hand_out(self, name: StreamName) -> GrantedStream:
+        """Return the tokens of one stream.
+
+        Raises:
+            RpcError, HubUnavailableError: the hub did not grant it.
+        """
 
 
 class Login(Protocol):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from blocks_worker.concurrency import Backoff, Deadline, Periodic
 from blocks_worker.errors import AgentAuthFatalError, BlocksError, HubUnavailableError, RpcError
 from blocks_worker.worker.leases import beat_interval
+from blocks_worker.worker.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-#: Longest pause between two tries, in seconds.
-CONNECT_CAP = 15.0
+#: Longest pause between two tries, in seconds; all that follows a connect has to fit into 20 with it.
+CONNECT_CAP = 10.0
 BEAT_CAP = 4.0
 
 _UNKNOWN_TOKEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
@@ -40,6 +41,7 @@ class Turns:
         connected: a connect was answered: listen on its channel.
         forgotten: the hub knows nothing of us any more: nothing that we hold is ours.
         proved: the hub answered, and knows that the bus reaches us.
+        recovered: the hub answers again after it did not.
         fatal: we were refused for good.
     """
 
@@ -47,6 +49,7 @@ class Turns:
     connected: Callable[[ConnectAnswer], None]
     forgotten: Callable[[], None]
     proved: Callable[[], None]
+    recovered: Callable[[], None]
     fatal: Callable[[BlocksError], None]
 
 
@@ -63,8 +66,10 @@ class Presence:
         interval: float,
         clock: Clock,
         entropy: Entropy,
+        reach: Reach | None = None,
     ) -> None:
         self._login = login
+        self._reach = reach or Reach()
         self._beat = beat
         self._standing = standing
         self._turns = turns
@@ -74,6 +79,8 @@ class Presence:
         self._connecting = Backoff(entropy, cap=CONNECT_CAP)
         self._beating = Backoff(entropy, cap=BEAT_CAP)
         self._is_in = threading.Event()
+        #: The first try to get in is over, whatever came of it.
+        self.asked = threading.Event()
         self._is_over = False
         self._login_runs = False
         self._failing = False
@@ -113,7 +120,10 @@ class Presence:
         if not self.is_in:
             if self._beat.draining:  # who leaves does not come in again
                 return self._interval
-            return self._try(self._connect, self._connecting)
+            try:
+                return self._try(self._connect, self._connecting)
+            finally:
+                self.asked.set()
         return self._try(self._exchange, self._beating)
 
     def _try(self, step: Callable[[], float], backoff: Backoff) -> float:
@@ -198,7 +208,7 @@ class Presence:
         if not self._failing:
             self._failing = True
             unanswered = isinstance(error, HubUnavailableError)
-            _logger.warning("transport_retry", extra={"error": str(error), "unanswered": unanswered})
+            self._reach.lost("hub", error=str(error), unanswered=unanswered)
         if self.is_in and self._standing.trust.is_suspect(self._clock.monotonic()):
             _logger.debug("leases_suspect")
         return backoff.next()
@@ -206,4 +216,5 @@ class Presence:
     def _recovered(self) -> None:
         if self._failing:
             self._failing = False
-            _logger.info("transport_recovered")
+            self._reach.found("hub")
+            self._turns.recovered()

@@ -49,8 +49,8 @@ class Heard(Protocol):
     def fenced(self, key: RunKey) -> None:
         """The task is not this run's any more."""
 
-    def cancel(self, key: RunKey, reason: str | None) -> None:
-        """The task is to stop."""
+    def told(self, key: RunKey, flags: ReportAnswer) -> None:
+        """The task is to stop, or to wait, or to go on."""
 
 
 class Publisher:
@@ -119,7 +119,7 @@ class Publisher:
         with self._lock:
             if waits:
                 self._await_room(run)
-            run.outbox.append(body)
+            run.outbox.append(body, at_once=event.stream_event is not None)
             self._speaks(run.outbox)
 
     def emit_latest(self, run: Run, event: EventBody) -> None:
@@ -164,6 +164,16 @@ class Publisher:
         """Return how many runs have an outcome that the hub has not answered."""
         with self._lock:
             return sum(bool(box.unanswered(REQUEST_BYTES)) for box in self._speaking.values())
+
+    def hub_is_back(self) -> None:
+        """Send at once what waits for its repeat: the hub answers again.
+
+        It counts what it has not heard of as held, and offers nothing in its place.
+        """
+        self._backoff.reset()
+        with self._lock:
+            self._not_before = float("-inf")
+            self._work.notify()
 
     def refuse(self, claim: Claim) -> None:
         """Take the refusal of an offer."""
@@ -297,8 +307,8 @@ class Publisher:
             self._room.notify_all()
         if tell is not None:
             tell(outbox.key)
-        if answer.status == HTTPStatus.OK and answer.body is not None and answer.body.cancel:
-            self._heard.cancel(outbox.key, answer.body.reason)
+        if answer.status == HTTPStatus.OK and answer.body is not None:
+            self._heard.told(outbox.key, answer.body)
 
     def _verdict(
         self, outbox: Outbox, report: Report, answer: ItemResult[ReportAnswer]

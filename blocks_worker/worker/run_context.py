@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from blocks_worker.context.events import TaskEvents, download_input_artifact
 from blocks_worker.context.task import TaskContext
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock
     from blocks_worker.context.messages import StartTaskMessage
     from blocks_worker.protocol.events import ArtifactRef, EventBody
+    from blocks_worker.worker.calls import Calls
     from blocks_worker.worker.publisher import Publisher
     from blocks_worker.worker.run import Run
+    from blocks_worker.worker.voice import Voice
 
 
 class RunEmitter:
@@ -28,6 +30,8 @@ class RunEmitter:
     def emit(self, event: EventBody) -> None:
         """Send an event."""
         self._publisher.emit(self._run, event)
+        if event.type == "artifact" and event.output_id is not None:
+            self._run.published.add(event.output_id)
 
     def emit_latest(self, event: EventBody) -> None:
         """Send a status at its pace."""
@@ -35,16 +39,18 @@ class RunEmitter:
 
 
 class _RunContext(TaskContext):
-    """Make the client for calls to other agents with its first use: most handlers call nobody."""
+    """Make the client for calls to other agents when it is asked for: most handlers call nobody.
 
-    _make_client: Callable[[], object] | None = None
+    `voice` speaks for the run in the form of a published event, for who replaces the handler.
+    """
+
+    voice: Voice | None = None
+    _make_client: Callable[[], Any] | None = None
 
     @property
     def task_client(self) -> Any:
-        """A client with this instance's identity."""
-        if self._make_client is None:
-            raise RuntimeError("this worker was given no client for calls to other agents")
-        return self._make_client()
+        """A client with this instance's identity; what it asks for are sub-tasks of this task."""
+        return self._make_client() if self._make_client is not None else None
 
     @task_client.setter
     def task_client(self, _given: Any) -> None:
@@ -57,7 +63,9 @@ def context_of(
     events: TaskEvents,
     *,
     fetch: Callable[[ArtifactRef], bytes],
-    task_client: Callable[[], object] | None,
+    create_stream: Callable[..., Any],
+    wait_while_paused: Callable[[], bool],
+    calls: Calls,
     clock: Clock,
 ) -> TaskContext:
     """Return what the handler of this run is given."""
@@ -67,19 +75,19 @@ def context_of(
         consumer_public_key=task.consumer_public_key,
         report_status=events.report_status,
         report_progress=events.report_progress,
-        create_stream=_no_stream,
+        create_stream=create_stream,
         download_input_artifact=partial(download_input_artifact, fetch=fetch),
         publish_artifact=events.publish_artifact,
         cancel_event=run.cancel_event,
         metadata=task.metadata,
         deadline=run.deadline,
         attempt=task.attempt,
+        wait_while_paused=wait_while_paused,
+        paused=lambda: run.is_paused,
+        call=lambda agent, parts=None, timeout=60.0: calls.call(run, agent, parts, timeout),
         expired=lambda: run.is_expired,
         clock=clock,
     )
-    context._make_client = task_client  # noqa: SLF001 - the class is this file's own
+    context.voice = run.voice
+    context._make_client = partial(calls.client, run)  # noqa: SLF001 - the class is this file's own
     return context
-
-
-def _no_stream(**_asked: Any) -> NoReturn:
-    raise RuntimeError("no stream is negotiated for this task")

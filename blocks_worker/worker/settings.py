@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from blocks_worker.protocol.declared import Card
+from blocks_worker.streams.writer import WriterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +24,12 @@ class WorkerSettings:
         drain_timeout: how long `stop` lets runs finish.
         strict_results: a result with anything unknown in it fails the task.
         inline_limit: largest artifact in bytes that travels inside its event.
-        outputs: the ids of the outputs that the agent's card declares.
+        card: what the agent's card declares.
+        stream_options: how streams are cut and bundled.
         heartbeat_interval: how often the hub hears of us; the hub's own numbers may make it shorter.
         on_error: told of each exception that a handler raises.
+        on_cancel_task: told of a cancel, with the network as an override sees it, in place of the cancel event.
+        network: the user's own client of the network, for what an override publishes elsewhere.
         spool: where outcomes are kept that the hub has not answered; None: nowhere.
     """
 
@@ -34,7 +40,10 @@ class WorkerSettings:
     drain_timeout: float = 60.0
     strict_results: bool = False
     inline_limit: int = 16_384
-    outputs: frozenset[str] = frozenset()
+    card: Card = field(default_factory=Card)
+    stream_options: WriterOptions = field(default_factory=WriterOptions)
     heartbeat_interval: float = 5.0
     on_error: Callable[[str, BaseException], None] | None = None
+    on_cancel_task: Callable[[str, Any], object] | None = None
+    network: Any = None
     spool: SpoolPlace | None = None

@@ -74,6 +74,8 @@ class Records(Protocol):
 class Spool:
     """Own the thread "spool": it looks once an outcome is overdue, and writes what then is still unanswered.
 
+    Overdue is what has waited `after` seconds; a disk that took nothing is asked again after `retry` seconds.
+
     What was answered meanwhile stays in the file until nothing in it waits any more: to say it again does no harm.
     Without a place it does nothing. `_disk` is held while the file is touched, `_lock` never.
     """
@@ -86,12 +88,16 @@ class Spool:
         unanswered: Callable[[Iterable[RunKey]], list[Report]],
         clock: Clock,
         open_file: Callable[[Path], Records] = SpoolFile,
+        after: float = SPOOL_AFTER,
+        retry: float = RETRY,
     ) -> None:
         self._place = place
         self._incarnation = incarnation
         self._unanswered = unanswered
         self._clock = clock
         self._open_file = open_file
+        self._after = after
+        self._retry = retry
         self._disk = threading.Lock()
         self._file: Records | None = None
         self._lock = threading.Lock()
@@ -132,7 +138,7 @@ class Spool:
         if self._place is None:
             return
         with self._lock:
-            due = self._due[key] = self._clock.monotonic() + SPOOL_AFTER
+            due = self._due[key] = self._clock.monotonic() + self._after
             if due < self._looks_at:
                 self._changed.notify()
 
@@ -205,7 +211,7 @@ class Spool:
     def _put_back(self, keys: list[RunKey]) -> None:
         """Try again later with what the disk did not take and nobody answered meanwhile."""
         with self._lock:
-            again = self._clock.monotonic() + RETRY
+            again = self._clock.monotonic() + self._retry
             self._due.update({key: again for key in keys if key in self._kept})
             self._kept.difference_update(keys)
 

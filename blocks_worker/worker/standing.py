@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blocks_worker.protocol.leases import Numbers
+from blocks_worker.protocol.lifecycle import DURATION_EXPIRED
 from blocks_worker.worker.leases import HubTime, Trust
 
 if TYPE_CHECKING:
@@ -28,9 +29,16 @@ class Standing:
         self.hub_time = HubTime(answer.hub_time, begun)
         self.agent_id = answer.agent_id
 
-    def run_until(self, now: float, max_runtime: float, deadline_ms: int | None) -> tuple[float, str]:
-        """Return when a run that begins now is over at the latest, and the name of the limit."""
-        end = now + max_runtime
+    def run_until(
+        self, now: float, max_runtime: float, deadline_ms: int | None, expires_ms: int | None = None
+    ) -> tuple[float, str]:
+        """Return when a run that begins now is over at the latest, and the name of the limit.
+
+        `expires_ms`: when the duration of a pipe is over, in place of a limit of its run.
+        """
+        end, limit = now + max_runtime, "max_runtime"
+        if expires_ms is not None:
+            end, limit = self.hub_time.monotonic(expires_ms), DURATION_EXPIRED
         if deadline_ms is not None and self.hub_time.monotonic(deadline_ms) < end:
             return self.hub_time.monotonic(deadline_ms), "deadline"
-        return end, "max_runtime"
+        return end, limit

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import inspect
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from blocks_worker.context.events import TaskEvents
 from blocks_worker.context.messages import StartTaskMessage
 from blocks_worker.errors import InvalidMessageError, TaskFinishedError
+from blocks_worker.handlers.outputs import OutputCheck
 from blocks_worker.handlers.results import normalise
 from blocks_worker.observability.logs import bind_task
+from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.events import EventBody
 from blocks_worker.protocol.leases import Claim
-from blocks_worker.worker.failures import ending_of, is_our_users_fault
+from blocks_worker.worker.failures import ending_of, is_our_users_fault, users_trace
+from blocks_worker.worker.inputs import InputCheck
 from blocks_worker.worker.run import Ending
 from blocks_worker.worker.run_context import RunEmitter, context_of
 from blocks_worker.worker.start_body import content_of, offered_digest, parsed
+from blocks_worker.worker.voice import Voice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,18 +31,23 @@ if TYPE_CHECKING:
     from blocks_worker.handlers.base import Handler
     from blocks_worker.handlers.results import Result
     from blocks_worker.protocol.leases import ClaimAnswer
+    from blocks_worker.worker.calls import Calls
     from blocks_worker.worker.claims import Claims
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.dispatcher import Dispatcher
     from blocks_worker.worker.endings import Endings
     from blocks_worker.worker.hooks import Hooks
     from blocks_worker.worker.loop import CoroutineLoop
+    from blocks_worker.worker.pausing import Pauses
+    from blocks_worker.worker.pipes import Pipes
     from blocks_worker.worker.publisher import Publisher
     from blocks_worker.worker.run import Run
     from blocks_worker.worker.run_files import RunFiles
+    from blocks_worker.worker.run_streams import RunStreams
     from blocks_worker.worker.running import Running
     from blocks_worker.worker.settings import WorkerSettings
     from blocks_worker.worker.standing import Standing
+    from blocks_worker.worker.streams import WorkerStreams
 
 _logger = logging.getLogger(__name__)
 
@@ -53,13 +63,16 @@ class TaskRun:
         standing: Standing,
         claims: Claims,
         files: Callable[[Run], RunFiles],
+        streams: WorkerStreams,
+        pipes: Pipes,
+        pauses: Pauses,
         publisher: Publisher,
         endings: Endings,
         running: Running,
         dispatcher: Dispatcher,
         hooks: Hooks,
         loop: CoroutineLoop,
-        task_client: Callable[[], object] | None,
+        calls: Calls,
         clock: Clock,
         counters: Counters,
     ) -> None:
@@ -68,15 +81,20 @@ class TaskRun:
         self._standing = standing
         self._claims = claims
         self._files = files
+        self._streams = streams
+        self._pipes = pipes
+        self._pauses = pauses
         self._publisher = publisher
         self._endings = endings
         self._running = running
         self._dispatcher = dispatcher
         self._hooks = hooks
         self._loop = loop
-        self._task_client = task_client
+        self._calls = calls
         self._clock = clock
         self._counters = counters
+        self._inputs = InputCheck(settings.card)
+        self._outputs = OutputCheck(settings.card)
 
     def __call__(self, run: Run) -> None:
         """Claim, admit, prepare, call the handler, report; every line that is logged meanwhile names the task."""
@@ -104,7 +122,8 @@ class TaskRun:
         limit = min(answer.max_runtime, self._settings.max_runtime)
         run.answer = answer
         run.started_at = self._clock.monotonic()
-        run.deadline, run.limit = self._standing.run_until(run.started_at, limit, answer.deadline)
+        run.is_pipe = answer.expires_at is not None
+        run.deadline, run.limit = self._standing.run_until(run.started_at, limit, answer.deadline, answer.expires_at)
         self._publisher.open(run, answer.lease)
         return True
 
@@ -122,10 +141,11 @@ class TaskRun:
         answer = run.answer
         if answer is None or not run.outbox.is_open:
             return None
-        if answer.cancel:
-            self._endings.cancel(run.key, answer.reason)
-        if run.is_cancelled:
-            self._endings.end(run, Ending("canceled", reason=run.cancel_reason), leaves=True)
+        self._endings.told(run.key, answer)
+        if run.is_pipe and run.deadline is not None and run.deadline <= self._clock.monotonic():
+            self._endings.run_out(run, run.limit)
+        if run.stopped_as is not None:
+            self._endings.end(run, run.stopped_as, leaves=True)
             return None
         if self._dispatcher.is_closed:
             self._endings.end(run, Ending("released"), leaves=True)
@@ -137,40 +157,86 @@ class TaskRun:
             ending = Ending("failed", error="invalid_start_task", error_code="invalid_start_task")
             self._endings.end(run, ending, leaves=True)
             return None
+        start = start if answer.expires_at is None else {**start, "durationExpiresAtMs": answer.expires_at}
         return StartTaskMessage.of(task_id=run.task_id, attempt=answer.attempt, start=start)
 
     def _carry_out(self, run: Run, task: StartTaskMessage) -> None:
         files = self._files(run)
-        events = TaskEvents(RunEmitter(self._publisher, run), store=files.store)
-        context = context_of(run, task, events, fetch=files.fetch, task_client=self._task_client, clock=self._clock)
+        emitter = RunEmitter(self._publisher, run)
+        events = TaskEvents(emitter, store=files.store)
+        streams = self._streams.of(run, task, emitter.emit)
+        run.voice = self._voice(run, task, emitter, streams)
+        context = context_of(
+            run,
+            task,
+            events,
+            fetch=files.fetch,
+            create_stream=streams.create,
+            wait_while_paused=lambda: self._pauses.wait(run, emitter.emit),
+            calls=self._calls,
+            clock=self._clock,
+        )
         self._hooks.before_run(run)
         try:
             events.running()
-            ending = self._handle(run, task, context)
+            ending = self._handle(run, task, context, streams)
         except TaskFinishedError:
             # A limit or a lost lease ended the run while it was at work: what it has now comes too late.
             ending = Ending("fenced")
-        self._report(run, ending)
+        if ending is None:
+            self._pipes.returned(run)
+        else:
+            self._report(run, ending)
 
-    def _handle(self, run: Run, task: StartTaskMessage, context: TaskContext) -> Ending:
+    def _handle(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Ending | None:
+        """Call the handler and publish what it returned; return how the run ends, None for a pipe that goes on."""
         try:
             result = self._result(run, task, context)
         except BaseException as error:  # noqa: BLE001 - the edge of a handler: SystemExit ends the task, not the slot
-            return self._raised(run, error)
+            ending = self._raised(run, error)
+            streams.end()
+            return ending
+        if run.voice is not None and run.voice.has_ended():
+            return Ending("fenced")
+        if run.is_pipe:
+            return self._left_open(run, result, streams)
         if run.gives_back:
             return Ending("released")
-        cancelled = run.is_cancelled
+        streams.end()
+        stopped = run.stopped_as
         failure = self._say(run, result)
-        if cancelled:
-            return Ending("canceled", reason=run.cancel_reason)
-        return failure or Ending("completed")
+        return stopped or failure or Ending("completed")
+
+    def _voice(self, run: Run, task: StartTaskMessage, emitter: RunEmitter, streams: RunStreams) -> Voice:
+        def finish(ending: Ending) -> bool:
+            streams.end()
+            return self._endings.end(run, ending)
+
+        channel = task_channel(task.owner_id, run.task_id)
+        return Voice(run, channel=channel, emit=emitter.emit, finish=finish, clock=self._clock)
+
+    def _left_open(self, run: Run, result: Result, streams: RunStreams) -> Ending | None:
+        """Publish what the handler of a pipe returned; its streams end with its task."""
+        failure = self._say(run, result)
+        ending = Ending("released") if run.gives_back else run.stopped_as or failure
+        if ending is not None:
+            streams.end()
+        return ending
 
     def _result(self, run: Run, task: StartTaskMessage, context: TaskContext) -> Result:
-        """Call the handler and read what it returned; a generator is read here, and so is still the handler."""
+        """Call the handler and read what it returned; a generator is read here, and so is still the handler.
+
+        An input that is not as the card says never reaches the handler.
+        """
+        self._inputs.check(task, context.download_input_artifact)
         returned = self._handler(task, context)
         if inspect.iscoroutine(returned):
             returned = self._loop.run(returned, run)
-        return normalise(returned, outputs=self._settings.outputs)
+        outputs = self._outputs
+        # Who was asked to stop need not give everything, and what was published is given.
+        owed = frozenset() if run.stopped_as else outputs.guaranteed - run.published
+        result = normalise(returned, outputs=outputs.known, guaranteed=owed)
+        return replace(result, warnings=[*result.warnings, *outputs.warnings(result.artifacts, run.published)])
 
     def _say(self, run: Run, result: Result) -> Ending | None:
         """Publish warnings and artifacts; return how the run fails when they cannot be."""
@@ -208,9 +274,10 @@ class TaskRun:
     def _raised(self, run: Run, error: BaseException) -> Ending:
         if run.gives_back:
             return Ending("released")
-        ending = ending_of(error, cancelled=run.is_cancelled, reason=run.cancel_reason)
+        ending = ending_of(error, stopped=run.stopped_as)
         if ending.state == "failed" and not run.is_expired and not is_our_users_fault(error):
-            _logger.error("handler_failed", extra={"task": run.task_id}, exc_info=error)
+            trace = (type(error), error, users_trace(error))
+            _logger.error("handler_failed", extra={"task": run.task_id}, exc_info=trace)
             self._tell(run, error)
         return ending
 
@@ -223,5 +290,7 @@ class TaskRun:
             _logger.exception("on_error_failed", extra={"task": run.task_id})
 
     def _report(self, run: Run, ending: Ending) -> None:
+        if run.voice is not None and run.voice.ended:
+            return
         if ending.state == "fenced" or not self._endings.end(run, ending, leaves=True):
             self._counters.count("late_results")

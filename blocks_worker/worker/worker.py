@@ -13,6 +13,7 @@ from blocks_worker.worker.heartbeat import Beat, Orders
 from blocks_worker.worker.leftovers import Leftovers
 from blocks_worker.worker.listener import Ears, Listener
 from blocks_worker.worker.presence import Presence, Turns
+from blocks_worker.worker.reach import Reach
 from blocks_worker.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.leases import ConnectAnswer
     from blocks_worker.transports.base import Grants, Subscription, Transport
     from blocks_worker.worker.middleware.base import Middleware
-    from blocks_worker.worker.ports import Login
+    from blocks_worker.worker.ports import Login, StreamDoor
+    from blocks_worker.worker.run import Ending
 
 __all__ = ["Worker", "WorkerSettings"]
 
@@ -52,6 +54,7 @@ class Worker:
         handler: Handler,
         login: Login,
         open_transport: Callable[[ConnectAnswer, Grants], Transport],
+        streams: StreamDoor,
         clock: Clock,
         entropy: Entropy,
         task_client: Callable[[], object] | None = None,
@@ -79,6 +82,8 @@ class Worker:
             login,
             task_client=task_client,
             middleware=middleware,
+            streams=streams,
+            parked=self._has_parked,
             clock=clock,
             entropy=entropy,
         )
@@ -88,14 +93,16 @@ class Worker:
             clock=clock,
             entropy=entropy,
         )
+        self._reach = Reach()
         self._beat = self._make_beat()
         self._presence = self._make_presence(entropy)
-        self._listener = Listener(self._ears(), self._engine.counters)
+        self._listener = Listener(self._ears(), self._engine.counters, self._reach)
         self._drain = Drain(
             running=self._engine.running,
             dispatcher=self._engine.dispatcher,
             beat=self._beat,
             presence=self._presence,
+            pipes=self._engine.pipes,
             end=self._engine.endings.end,
             clock=clock,
         )
@@ -105,6 +112,8 @@ class Worker:
         orders = Orders(
             offer=engine.intake.offer,
             cancel=engine.endings.cancel,
+            expire=engine.endings.expire,
+            pause=engine.endings.paused,
             fence=engine.endings.fenced,
             drain=self._asked_to_drain,
             rebuild=self._rebuild,
@@ -116,6 +125,7 @@ class Worker:
             orders=orders,
             clock=self._clock,
             counters=engine.counters,
+            active_streams=lambda: engine.streams.active,
         )
 
     def _make_presence(self, entropy: Entropy) -> Presence:
@@ -125,6 +135,7 @@ class Worker:
             connected=self._connected,
             forgotten=self._engine.endings.fence_all,
             proved=self._proved,
+            recovered=self._engine.publisher.hub_is_back,
             fatal=self._fail,
         )
         return Presence(
@@ -135,12 +146,15 @@ class Worker:
             interval=self.settings.heartbeat_interval,
             clock=self._clock,
             entropy=entropy,
+            reach=self._reach,
         )
 
     def _ears(self) -> Ears:
         return Ears(
             offer=self._engine.intake.offer,
             cancel=self._engine.endings.cancel,
+            expire=self._engine.endings.expire,
+            pause=self._engine.endings.paused,
             probe=self._probed,
             drain=self._asked_to_drain,
             reconcile=self._presence.wake,
@@ -188,6 +202,16 @@ class Worker:
         self._leftovers.start()
         self._presence.start()
 
+    def wait_asked(self, timeout: float) -> None:
+        """Wait until the hub was asked once to let this instance in, at most so long.
+
+        Raises:
+            BlocksError: it was refused for good.
+        """
+        self._presence.asked.wait(timeout)
+        if self.error is not None:
+            raise self.error
+
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the instance is registered and hears its hub.
 
@@ -223,6 +247,23 @@ class Worker:
         self._drain.run(limit)
         self._close(says_farewell=True)
 
+    def recheck(self) -> None:
+        """Ask the hub now instead of later: it may have come back, or be elsewhere."""
+        self._presence.wake()
+
+    def publish_terminal(self, task_id: str, ending: Ending, timeout: float | None = None) -> None:
+        """End a pipe as its agent wants; return once the hub has recorded that.
+
+        Raises:
+            RuntimeError: this instance does not hold the task, it is no pipe, or it has another end.
+            TimeoutError: the hub has not answered within the time; the end stays, and goes on being reported.
+        """
+        self._engine.pipes.publish(task_id, ending, timeout)
+
+    def fail_stream(self, stream_id: str, reason: str) -> bool:
+        """End a stream for a reason, and with it every task that uses it; tell whether there was one."""
+        return self._engine.streams.fail(stream_id, reason)
+
     def hurry(self) -> None:
         """Cut a drain short: cancel all at once, at most five seconds more."""
         self._drain.hurry()
@@ -250,6 +291,10 @@ class Worker:
             return
         self._listener.rekey(answer.message_key)
         self._subscription.set_channels([answer.control_channel])
+
+    def _has_parked(self) -> None:
+        """Have the hub hear soon that a run takes no slot any more, or takes one again."""
+        self._presence.wake()
 
     def _probed(self, nonce: str) -> None:
         if self._beat.heard(nonce):
@@ -279,7 +324,8 @@ class Worker:
     def _fail(self, error: BlocksError) -> None:
         if not self._enter("failed"):
             return
-        _logger.error("agent_auth_fatal", extra={"error": str(error), "code": getattr(error, "code", "")})
+        event = "agent_auth_fatal" if self.agent_id else "agent_registration_failed"
+        _logger.error(event, extra={"error": str(error), "code": getattr(error, "code", "")})
         self.error = error
         self._engine.endings.fence_all()
         self._engine.dispatcher.close()
@@ -307,12 +353,14 @@ class Worker:
         deadline, reports = Deadline(CLOSING, self._clock), Deadline(LAST_REPORTS, self._clock)
         steps: list[tuple[str, Callable[[], object]]] = [
             ("deadlines", self._engine.deadlines.stop),
+            ("pipes", lambda: self._engine.pipes.join(Deadline(_LEAVING, self._clock))),
             ("executor", lambda: self._engine.executor.shutdown(wait=False)),
             ("leftovers", lambda: self._leftovers.stop(Deadline(_LEAVING, self._clock))),
             ("publisher", lambda: self._engine.publisher.stop(reports, Deadline(LAST_REPORTS + _LEAVING, self._clock))),
             ("spool", lambda: self._engine.spool.stop(deadline)),
             ("heartbeat", lambda: self._presence.stop(deadline)),
             ("farewell", lambda: self._presence.farewell(deadline) if says_farewell else None),
+            ("streams", lambda: self._engine.streams.close(deadline)),
             ("subscription", lambda: self._subscription.close(deadline) if self._subscription else None),
             ("transport", lambda: self._transport.close(deadline) if self._transport else None),
             ("listener", lambda: self._listener.join(deadline.remaining())),
@@ -322,6 +370,7 @@ class Worker:
         ]
         for name, step in steps:
             _guarded(name, step)
+        self._engine.running.close()
         self._name_survivors(deadline)
         with self._lock:
             if self._phase == "draining":
@@ -331,7 +380,8 @@ class Worker:
 
     def _name_survivors(self, deadline: Deadline) -> None:
         """Wait a little for idle slots, and name the tasks whose threads are left behind."""
-        left = [run.task_id for run in self._engine.running.busy()]
+        running = self._engine.running
+        left = [run.task_id for run in (*running.busy(), *running.waiting())]
         if not left:
             self._engine.executor.join(deadline.within(1.0))
         for task_id in left:

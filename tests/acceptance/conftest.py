@@ -47,6 +47,17 @@ class Daemon:
         self.process.kill()
         self.process.wait()
 
+    def signal(self, count: int = 1) -> None:
+        """Send SIGTERM until it has counted this many times; what comes at once after one that counted is its echo."""
+
+        def counted() -> bool:
+            if self.text().count("SIGTERM received") >= count:
+                return True
+            self.process.terminate()
+            return False
+
+        wait_until(counted, 20, what=f"{count} signals in\n{self.text()}")
+
     def terminate(self, timeout: float = 20.0) -> int:
         """Ask it to end; return its exit code."""
         self.process.send_signal(signal.SIGTERM)

@@ -84,3 +84,34 @@ async def later(task: Any, ctx: Any) -> str:
 
     await asyncio.sleep(0.01)
     return f"later: {task.text()} {ctx.attempt}"
+
+
+def pipe(task: Any, ctx: Any) -> str:
+    """Open a stream that ticks until the task is over, and return, unless the text says to stay."""
+    note(task, ctx, "start")
+
+    def tick(stream: Any) -> None:
+        number = 0
+        while not ctx.wait(0.1):
+            number += 1
+            stream.write(f"{number}\n")
+        note(task, ctx, "expired" if ctx.is_expired else "ended")
+
+    ctx.create_stream(on_activate=tick)
+    if task.text() == "stay":
+        ctx.wait(120)
+    return "open"
+
+
+def obey(task: Any, ctx: Any) -> str:
+    """Work until the gate is open; wait whenever the task is paused."""
+    note(task, ctx, "start")
+    gate = Path(os.environ["GATE"])
+    while not gate.exists():
+        if ctx.is_paused:
+            note(task, ctx, "paused")
+            ctx.wait_while_paused()
+            note(task, ctx, "resumed")
+        if ctx.wait(0.05):
+            return "cancelled"
+    return "done"

@@ -43,7 +43,7 @@ def test_a_plain_client_of_the_network_sees_the_task(world: World, client: Open)
     config = PNConfiguration()
     config.subscribe_key, config.publish_key = place.subscribe_key, place.publish_key
     config.user_id, config.ssl, config.daemon = "a-plain-client", False, True
-    config.origin = consumer._core._subscriptions._transport._settings.origin.partition("://")[2]  # type: ignore[union-attr]
+    config.origin = consumer._core._where.now.origin.partition("://")[2]  # type: ignore[union-attr]
     config.disable_config_locking = False
     plain = PubNub(config)
     plain.set_token(session.read_token)

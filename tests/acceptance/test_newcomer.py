@@ -36,7 +36,7 @@ def test_the_two_terminals_of_the_readme(world: World) -> None:
     first = Daemon(process, log)
     world.daemons.append(first)
     first.wait_for("[agent] ready", timeout=60)
-    printed = re.search(r"second terminal: (.*)", first.text())
+    printed = re.search(r'second terminal: ([^"]*)', first.text())
     assert printed is not None
     assert printed[1] == "./scripts/blocks send echo Hello"
 
@@ -76,6 +76,41 @@ def test_a_handler_of_the_readme_is_served(world: World) -> None:
     done = world.run("blocks", "send", "greet", "Ada")
 
     assert done.stdout.strip() == "Good morning, Ada!"
+
+
+def of_readme(world: World, name: str) -> None:
+    """Write a file of the README as it stands there."""
+    code = re.search(rf"```python\n# {name}.py\n(.*?)```", README, re.DOTALL)
+    assert code is not None
+    (world.folder / f"{name}.py").write_text(code[1])
+
+
+def test_the_readmes_handler_that_takes_long_is_cancelled_by_the_end_of_its_id(world: World) -> None:
+    """The handler that the README shows hears `blocks cancel`, and what it returns is kept."""
+    of_readme(world, "count")
+    world.worker("count:handler")
+    sender = world.start("blocks", "send", "count", "100")
+    sender.wait_for("at 0")
+    task_id = world.run("blocks", "tasks").stdout.splitlines()[1].split("\t")[0]
+
+    done = world.run("blocks", "cancel", task_id[-8:], "--reason", "enough")
+
+    assert done.returncode == 0, done.stderr
+    assert sender.process.wait(20) == 1
+    assert re.search(r"^stopped at \d+$", sender.text(), re.MULTILINE)
+    assert sender.text().splitlines()[-1] == f"blocks: task {task_id} canceled: enough"
+
+
+def test_the_readmes_handler_reads_a_file_and_gives_files_back(world: World) -> None:
+    """A file that was sent is read, and paths, texts and entries with a name come back and are saved."""
+    of_readme(world, "measure")
+    (world.folder / "photo.png").write_bytes(b"1234")
+    world.worker("measure:handler")
+
+    done = world.run("blocks", "send", "measure", "--file", "photo.png", "--save", "got")
+
+    assert done.stdout == "4 bytes\na text\n"
+    assert sorted(path.name for path in (world.folder / "got").iterdir()) == ["artifact-1.txt", "dot.png", "size.txt"]
 
 
 def test_two_workers_find_each_other_in_one_home(world: World) -> None:

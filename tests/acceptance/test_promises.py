@@ -158,9 +158,8 @@ def test_a_second_signal_cancels_all(world: World, client: Open) -> None:
     client().send_message(agent_name="hold", request_parts="x")
     wait_until(lambda: world.notes("start"), what="the run")
 
-    worker.process.terminate()
-    worker.wait_for("SIGTERM received")
-    worker.process.terminate()
+    worker.signal()
+    worker.signal(2)
 
     assert worker.process.wait(12) == 0
     assert world.notes("cancelled")
@@ -174,11 +173,10 @@ def test_a_third_signal_ends_at_once(world: World, client: Open) -> None:
     wait_until(lambda: world.notes("start"), what="the run")
 
     for count in (1, 2, 3):
-        worker.process.terminate()
-        if count < 3:
-            wait_until(lambda count=count: worker.text().count("SIGTERM received") >= count, what="the signal")  # type: ignore[misc]
+        worker.signal(count)
 
     assert worker.process.wait(5) == 130
+    assert worker.text().endswith("blocks-run: SIGTERM received a third time: ended at once\n")
 
 
 def test_presence_follows_the_process(world: World, client: Open) -> None:

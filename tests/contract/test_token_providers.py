@@ -13,10 +13,11 @@ from support import wait_until
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.config import HubConfig
+from blocks_worker.controlplane.api import HubApi
+from blocks_worker.controlplane.entrances import KeyEntrance
 from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.tokens import ConsumerLogin, InstanceLogin
 from blocks_worker.errors import AgentAuthFatalError
-from blocks_worker.hub.auth.tokens import Lives
 from blocks_worker.hub.core import DATABASE
 from blocks_worker.hub.hub import Hub
 from blocks_worker.protocol.leases import ConnectRequest
@@ -37,10 +38,9 @@ class Place:
         self._hub: Hub | None = None
         self._https: list[Http] = []
 
-    def start(self, lives: Lives | None = None) -> None:
+    def start(self, **lives: int) -> None:
         """Start the hub where it was."""
-        config = HubConfig(state_dir=self._folder, port=self._port)
-        self._hub = Hub(config, lives=lives or Lives())
+        self._hub = Hub(HubConfig(state_dir=self._folder, port=self._port, **lives))
         self._url = self._hub.start().url
         self._port = int(self._url.rpartition(":")[2])
 
@@ -56,7 +56,7 @@ class Place:
         self._https.append(http)
         own = StateFolder(self._folder).local_key() if key is None else key
         if self._kind == "consumer":
-            return ConsumerLogin(http=http, api_key=own, clock=Clock(), entropy=Entropy())
+            return ConsumerLogin(http=http, entrance=KeyEntrance(HubApi(http), own), clock=Clock(), entropy=Entropy())
         request = ConnectRequest(agent_name="echo", instance_id="one", incarnation=Entropy().name(8))
         return InstanceLogin(http=http, api_key=own, request=request, clock=Clock(), entropy=Entropy())
 
@@ -99,7 +99,7 @@ def renewing(login: Login) -> Iterator[None]:
 
 def test_a_pair_is_renewed_before_it_ends(place: Place) -> None:
     """[3.3] With nobody asking, both tokens are replaced at 80 % of the shorter life, and the thread ends."""
-    place.start(Lives(access=2))
+    place.start(access_life=2)
     login = place.login()
     login.connect()
     access, grant = login.access_token(), login.token()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -12,7 +13,8 @@ from pubnub_pair import Inbox, Tokens, transports
 from support import wait_until
 from support_faults import KINDS, FaultyBus, heal, play_on
 
-from blocks_worker.concurrency import Deadline
+from blocks_worker.concurrency import Clock, Deadline, Entropy
+from blocks_worker.controlplane.whereabouts import Whereabouts
 from blocks_worker.errors import (
     InvalidMessageError,
     MessageTooLargeError,
@@ -22,6 +24,7 @@ from blocks_worker.errors import (
 )
 from blocks_worker.hub.network.access import mint
 from blocks_worker.transports.memory import MemoryTransport
+from blocks_worker.transports.moving import MovingTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +32,17 @@ if TYPE_CHECKING:
     from blocks_worker.transports.base import Grants, Transport
 
 SECRET = b"secret-of-the-network"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A place that stays."""
+
+    hub_url: str = "http://127.0.0.1:1"
+    origin: str = "http://127.0.0.1:2"
+
+
+SETTLED = Settled()
 
 
 class Network(Protocol):
@@ -95,6 +109,16 @@ class PubNubNetwork:
         self._net.loop.run(self._net.network.start(port=self._net.port))
 
 
+class MovingNetwork(PubNubNetwork):
+    """Be the same, with transports that could move."""
+
+    def transport(self, name: str, grants: Grants | None = None) -> Transport:
+        """Open a transport at a place that never changes."""
+        where = Whereabouts(SETTLED, find=None, clock=Clock(), entropy=Entropy())
+        inner = super().transport(name, grants)
+        return MovingTransport(route=where, aim=lambda: "here", open_transport=lambda _: inner, clock=Clock())
+
+
 class MemoryNetwork:
     """Be the transport inside one process."""
 
@@ -119,7 +143,7 @@ class MemoryNetwork:
             transport.close(Deadline(5))
 
 
-@pytest.fixture(params=["memory", "pubnub"])
+@pytest.fixture(params=["memory", "pubnub", "moving"])
 def network(request: pytest.FixtureRequest) -> Iterator[Network]:
     """Give a network without access control."""
     if request.param == "memory":
@@ -128,7 +152,7 @@ def network(request: pytest.FixtureRequest) -> Iterator[Network]:
         memory.close()
         return
     with networks() as start, transports() as make:
-        yield PubNubNetwork(start(), make)
+        yield (MovingNetwork if request.param == "moving" else PubNubNetwork)(start(), make)
 
 
 @pytest.fixture(params=["pubnub"])

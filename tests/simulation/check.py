@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.store.database import driver_of
 from blocks_worker.protocol.leases import Numbers
-from blocks_worker.protocol.lifecycle import SHOWN, SHOWN_TERMINAL, State
+from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, SHOWN, SHOWN_TERMINAL, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulation.world import World
 
-_ROWS = "SELECT id, state, epoch, last_n, cancel_at, ended, delivery, leased_at FROM task"
+_ROWS = "SELECT id, state, epoch, last_n, cancel_at, ended, delivery, leased_at, kind, reason, expires_at FROM task"
 #: Seconds between the grace of a cancel and the sweep that ends it.
 SWEEP = 2.0
+#: Milliseconds by which a worker may see a moment of the hub's too early: its connect was that long on its way.
+CLOCKS = 15_000
 
 
 def wrongs(world: World) -> list[str]:
@@ -37,6 +39,7 @@ def _of_ledger(world: World) -> Iterator[str]:
         yield from _of_order(world, row, events[row[0]])
         yield from _of_cancel(world, row)
         yield from _of_starts(world, row)
+        yield from _of_pipe(world, row)
     for key, holders in world.history.leases.items():
         if len(holders) > 1:
             yield f"I6: {key} was leased to {sorted(holders)}"
@@ -53,6 +56,8 @@ def _of_submits(world: World, ids: list[str]) -> Iterator[str]:
 
 def _of_end(world: World, row: Any, ledger: list[dict[str, Any]]) -> Iterator[str]:
     task, state = row[0], SHOWN[State(row[1])]
+    if row[9] == DURATION_EXPIRED and row[1] == State.EXPIRED.value:
+        state = "completed"
     ends = [event for event in ledger if event["type"] == "terminal"]
     if state not in SHOWN_TERMINAL:
         yield f"I1: {task} stands at {row[1]}"
@@ -106,3 +111,17 @@ def _of_starts(world: World, row: Any) -> Iterator[str]:
             yield f"I7: the handler of {key} was started without a lease"
     if delivery == "at_most_once" and len(starts) > 1:
         yield f"I11: {task} is at most once and was started {len(starts)} times"
+
+
+def _of_pipe(world: World, row: Any) -> Iterator[str]:
+    """I13: the return of its handler ends no pipe; it ends by its agent's word, a stop, its time, or a loss."""
+    task, state, *_ = row
+    ended, kind, reason, expires_at = row[5], row[8], row[9], row[10]
+    if kind != "pipe":
+        return
+    if state == State.COMPLETED.value and task not in world.history.ended_by_agent:
+        yield f"I13: the pipe {task} is completed, though nobody ended it"
+    if state == State.EXPIRED.value and reason == DURATION_EXPIRED and ended < expires_at - CLOCKS:
+        yield f"I13: the pipe {task} ended {expires_at - ended} ms before its time"
+    if sum(key[0] == task for key in world.history.starts) > 1:
+        yield f"I13: the pipe {task} was started more than once"

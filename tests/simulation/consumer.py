@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,12 +12,25 @@ from blocks_worker.client.events import TaskEvent
 from blocks_worker.client.ordering import GAP_REPAIR_TIMEOUT, SessionOrder
 from blocks_worker.hub.task_service import Consumer as Caller
 from blocks_worker.protocol.codec import decode_trusted, encode
-from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, SubmitAnswer, SubmitTask
+from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
+from blocks_worker.protocol.tasks import (
+    CancelTask,
+    EventsAnswer,
+    EventsQuery,
+    PauseTask,
+    SubmitAnswer,
+    SubmitTask,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from simulation.network import Answers
     from simulation.story import TaskPlan
     from simulation.world import World
+
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.protocol.tasks import TaskRow
 
 OWNER = Caller(owner="me", session_channel="session.me")
 #: Seconds between two looks of a session at its clock.
@@ -49,6 +63,8 @@ class Consumer:
             deadline=deadline,
             queue_ttl=plan.queue_ttl,
             max_runtime=plan.max_runtime,
+            task_kind="pipe" if plan.pipe else "request",
+            duration=1 if plan.pipe else None,
         )
 
     def _submit(self, plan: TaskPlan, request: SubmitTask) -> None:
@@ -75,6 +91,9 @@ class Consumer:
             self._sessions[task_id].ask_now(world.heap.now)
         if plan.cancels_after is not None:
             world.heap.after(plan.cancels_after, lambda: self._cancel(task_id, terminated=plan.terminates))
+        if plan.pauses_after is not None:
+            then = partial(world.heap.after, plan.resumes_after, lambda: self._turn(task_id, on=False))
+            world.heap.after(plan.pauses_after, lambda: self._turn(task_id, on=True, then=then))
 
     def _cancel(self, task_id: str, *, terminated: bool) -> None:
         def then(answers: Answers) -> None:
@@ -88,6 +107,31 @@ class Consumer:
         request = CancelTask(terminated=terminated)
         work = [lambda ledger: world.hub.tasks.cancel(ledger, OWNER, task_id, request)]
         world.network.call(f"cancel {task_id}", work, then)
+
+    def _turn(self, task_id: str, *, on: bool, then: Callable[[], object] = lambda: None) -> None:
+        """Pause or resume, as a client does: look at the row, then turn the flag from what it is, until answered."""
+
+        def turn(row: TaskRow) -> None:
+            if row.pause is on or row.state in SHOWN_TERMINAL:
+                then()
+                return
+            request = PauseTask(pause_seq=row.pause_seq)
+            work = [lambda ledger: world.hub.tasks.pause(ledger, OWNER, task_id, request, on=on)]
+            self._until_answered(f"{'pause' if on else 'resume'} {task_id}", work, lambda _reply: then())
+
+        world = self._world
+        look = [lambda ledger: world.hub.tasks.get(ledger, OWNER, task_id)]
+        self._until_answered(f"row {task_id}", look, lambda reply: turn(reply.body))
+
+    def _until_answered(self, name: str, works: list[Callable[[Ledger], Any]], then: Callable[[Any], object]) -> None:
+        def answered(answers: Answers) -> None:
+            if answers is None:
+                self._world.heap.after(1.0, lambda: self._until_answered(name, works, then))
+            else:
+                self._world.history.say(self._world.heap.now, f"{name} is answered {answers[0].status}")
+                then(answers[0])
+
+        self._world.network.call(name, works, answered)
 
     # ------------------------------------------------------------------ sessions
     def _listen(self, task_id: str) -> None:

@@ -33,6 +33,8 @@ class History:
         self.finished: set[str] = set()
         #: Cancels that were answered: the moment, by task.
         self.cancelled: dict[str, float] = {}
+        #: Pipes that their agents ended.
+        self.ended_by_agent: set[str] = set()
         #: When the hub was away.
         self.away: list[tuple[float, float]] = []
 

@@ -16,12 +16,15 @@ from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.protocol.lifecycle import State
+from blocks_worker.worker.pipes import Pipes
+from blocks_worker.worker.run import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
+    from blocks_worker.worker.run import Run
 
 Patch = tuple[Any, str, Any]
 
@@ -133,6 +136,32 @@ def _once_put_back() -> list[Patch]:
     return [(sql, name, _without(getattr(sql, name), guard)) for name in ("LOSE", "TAKE_BACK", "RELEASE")]
 
 
+def _pause_unnumbered() -> list[Patch]:
+    """A pause is turned by whoever asks, however late: one that comes again after the resume undoes it."""
+    return [(sql, "PAUSE", _without(sql.PAUSE, " AND task.pause_seq = :was"))]
+
+
+def _paused_offered() -> list[Patch]:
+    """The pause flag keeps nothing from being offered."""
+    guard = " AND task.pause = 0"
+    return [(sql, name, _without(getattr(sql, name), guard)) for name in ("OFFER", "WAITING")]
+
+
+def _return_ends_pipe() -> list[Patch]:
+    """The return of its handler ends a pipe like a request."""
+
+    def returned(self: Pipes, run: Run) -> None:
+        self._end(run, Ending("completed"))
+
+    return [(Pipes, "returned", returned)]
+
+
+def _pipe_put_back() -> list[Patch]:
+    """A pipe goes back to the queue like a request."""
+    guard = " AND task.kind = 'request'"
+    return [(sql, name, _without(getattr(sql, name), guard)) for name in ("LOSE", "TAKE_BACK", "RELEASE")]
+
+
 def _no_reconcile() -> list[Patch]:
     """Nobody compares the list of a worker with the ledger: a task whose lease never arrived stays held."""
     return [(InstanceService, "_reconcile", lambda _self, ledger, row, _pulse, _beat: ledger.tasks_of(row.incarnation))]
@@ -150,4 +179,8 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "no offer timeout": (_no_offer_timeout, {"I1"}, 0, 200),
     "at most once put back": (_once_put_back, {"I11"}, 0, 60),
     "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
+    "pause without its number": (_pause_unnumbered, {"I1"}, 0, 200),
+    "paused and offered": (_paused_offered, {"I12"}, 0, 60),
+    "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
+    "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }

@@ -11,6 +11,8 @@ from blocks_worker.worker.run import Ending
 from blocks_worker.worker.start_body import content_of, offered_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from simulation.network import Answers
     from simulation.worker import Life
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 #: Share of the handlers that fail, that never look at their cancel event, and that are long.
 FAILS, DEAF, LONG = 0.2, 0.1, 0.1
+#: Share of the handlers that wait while they are paused, and of the pipes that their agents end.
+OBEYS, ENDED_BY_AGENT = 0.7, 0.3
+#: Seconds between two looks of a handler that waits.
+LOOK = 0.2
 
 
 class Runs:
@@ -58,15 +64,17 @@ class Runs:
         life = self._life
         assert content_of(run.offer, answer) is not None
         run.answer, run.started_at = answer, life.now
-        run.deadline, run.limit = life.standing.run_until(life.now, answer.max_runtime, answer.deadline)
+        run.is_pipe = answer.expires_at is not None
+        run.deadline, run.limit = life.standing.run_until(
+            life.now, answer.max_runtime, answer.deadline, answer.expires_at
+        )
         life.publisher.open(run, answer.lease)
         if not run.outbox.is_open:
             life.running.slot_back(run)
             return
-        if answer.cancel:
-            life.endings.cancel(run.key, answer.reason)
-        if run.is_cancelled:
-            life.endings.end(run, Ending("canceled", reason=run.cancel_reason), leaves=True)
+        life.endings.told(run.key, answer)
+        if run.stopped_as is not None:
+            life.endings.end(run, run.stopped_as, leaves=True)
         elif life.dispatcher.is_closed:
             life.endings.end(run, Ending("released"), leaves=True)
         else:
@@ -88,8 +96,12 @@ class Runs:
         if not run.outbox.is_open:  # its end was decided elsewhere: what comes now is late
             life.running.slot_back(run)
         elif run.cancel_event.is_set() and not is_deaf:
-            ending = Ending("released") if run.gives_back else Ending("canceled", reason=run.cancel_reason)
+            ending = run.stopped_as or Ending("released" if run.gives_back else "canceled")
             life.endings.end(run, ending, leaves=True)
+        elif run.is_paused and story.draw(*run.key, "obeys") < OBEYS:
+            self._wait_paused(run, lambda: self._work(run, left, is_deaf=is_deaf))
+        elif left == 0 and run.is_pipe and story.draw(*run.key, "fails") >= FAILS:
+            self._returned(run)
         elif left == 0:
             fails = story.draw(*run.key, "fails") < FAILS
             ending = Ending("failed", error="x", error_code="handler_error") if fails else Ending("completed")
@@ -98,6 +110,43 @@ class Runs:
             self._emit(run, EventBody(type="progress", message=f"{left} left"))
             pause = story.between(0.01, 6, *run.key, "pause", left)
             life.later(pause, lambda: self._work(run, left - 1, is_deaf=is_deaf))
+        life.pump()
+
+    def _wait_paused(self, run: Run, then: Callable[[], object]) -> None:
+        """Wait for the resume, as `Pauses` does: without a slot, which is had again before anything goes on."""
+        life = self._life
+        self._emit(run, EventBody(type="system", status="paused"))
+        life.running.park(run)
+        life.wake()
+
+        def look() -> None:
+            stops = run.cancel_event.is_set()
+            if (run.is_paused and not stops) or not life.running.may_go_on(run, at_once=stops):
+                life.later(LOOK, look)
+                return
+            life.wake()
+            if run.outbox.is_open and not stops:
+                self._emit(run, EventBody(type="system", status="resumed"))
+            then()
+
+        life.later(LOOK, look)
+        life.pump()
+
+    def _returned(self, run: Run) -> None:
+        """Leave a pipe open; now and then its agent ends it later."""
+        life, story = self._life, self._life.world.story
+        life.running.slot_back(run)
+        life.pipes.returned(run)
+        if story.draw(*run.key, "ended by agent") < ENDED_BY_AGENT:
+            life.later(story.between(0, 40, *run.key, "ends"), lambda: self._end_by_agent(run))
+
+    def _end_by_agent(self, run: Run) -> None:
+        """Publish the terminal of a pipe, as `Pipes.publish` does."""
+        life = self._life
+        life.pipes.after_run(run, Ending("completed"))
+        if life.endings.end(run, Ending("completed")):
+            life.world.history.ended_by_agent.add(run.task_id)
+            run.wake()
         life.pump()
 
     def _emit(self, run: Run, event: EventBody) -> None:

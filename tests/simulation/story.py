@@ -29,6 +29,10 @@ class TaskPlan:
     deadline: float | None = None
     queue_ttl: float | None = None
     max_runtime: float | None = None
+    pipe: bool = False
+    #: Seconds after the answer in which it is paused, and then resumed.
+    pauses_after: float | None = None
+    resumes_after: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,16 @@ def _task(story: Story, number: int) -> TaskPlan:
         deadline=some(0.12, "deadline", 5, 60),
         queue_ttl=some(0.12, "queue ttl", 2, 30),
         max_runtime=some(0.1, "max runtime", 2, 8),
+        pipe=story.draw(name, "pipe") < 0.25,
+        pauses_after=some(0.35, "pause", 0, 15),
+        resumes_after=_resume(story, name),
     )
+
+
+def _resume(story: Story, name: str) -> float:
+    """Draw how long a pause is: often so short that what was sent before it may come after it."""
+    longest = 3.0 if story.draw(name, "resume", "soon") < 0.6 else 40.0
+    return story.between(0.0, longest, name, "resume")
 
 
 def _kills(story: Story) -> list[Blow]:

@@ -39,6 +39,7 @@ from blocks_worker.worker.hooks import Hooks
 from blocks_worker.worker.intake import Intake
 from blocks_worker.worker.listener import Ears, Listener
 from blocks_worker.worker.middleware.time_limit import TimeLimit
+from blocks_worker.worker.pipes import Pipes
 from blocks_worker.worker.publisher import Publisher
 from blocks_worker.worker.run import Ending
 from blocks_worker.worker.running import Running
@@ -107,10 +108,19 @@ class Life(Owner):
             executor=_Threads(),  # type: ignore[arg-type]  # threads here are given up freely
             running=self.running,
             end=self.endings.end,
+            run_out=self.endings.run_out,
             clock=clock,
             counters=self.counters,
         )
-        self.hooks = Hooks([limit])
+        self.pipes = Pipes(
+            running=self.running,
+            end_streams=lambda _run, _timeout: None,
+            end=self.endings.end,
+            parked=self.wake,
+            clock=clock,
+            spawn=lambda _name, work: self.later(0.01, lambda: self._done(work)),
+        )
+        self.hooks = Hooks([limit, self.pipes])
         self.runs = Runs(self)
         self.intake = Intake(
             self.dispatcher,
@@ -122,6 +132,8 @@ class Life(Owner):
         orders = Orders(
             offer=self.intake.offer,
             cancel=self.endings.cancel,
+            expire=self.endings.expire,
+            pause=self.endings.paused,
             fence=self.endings.fenced,
             drain=lambda: None,
             rebuild=lambda _reason: None,
@@ -137,6 +149,8 @@ class Life(Owner):
         ears = Ears(
             offer=self.intake.offer,
             cancel=self.endings.cancel,
+            expire=self.endings.expire,
+            pause=self.endings.paused,
             probe=self._probed,
             drain=lambda: None,
             reconcile=lambda: None,
@@ -145,6 +159,18 @@ class Life(Owner):
 
     def _decide(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None) -> bool:
         return self.publisher.end(run, ending, leave)
+
+    def _done(self, work: Callable[[], None]) -> None:
+        """Do what a thread of its own would do, and send what comes of it."""
+        work()
+        self.pump()
+
+    def wake(self) -> None:
+        """Beat now, as what takes no slot any more calls for."""
+        if self._registration is not None:
+            self._beats += 1
+            turn = self._beats
+            self.later(0.001, lambda: self._exchange(turn))
 
     @property
     def now(self) -> float:
@@ -306,8 +332,11 @@ class Life(Owner):
         self.later(seconds + Drain.GRACE + 3.0, self._farewell)
 
     def _stop_runs(self) -> None:
-        for run in self.running.busy():
+        for run in (*self.running.busy(), *self.running.waiting()):
             run.give_back()
+        for run in self.running.open_pipes():
+            if run.give_back():
+                self.pipes.give_back(run)
 
     def _give_back(self) -> None:
         for run in self.running.held():

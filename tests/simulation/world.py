@@ -13,6 +13,8 @@ from simulation.story import HEALING, HOSTILE, WORKERS, Blow, Story
 from simulation.worker import Life
 from support import SeededEntropy
 
+from blocks_worker.protocol.lifecycle import State
+
 if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.task_service import Holder, Reply
@@ -86,8 +88,11 @@ class World:
     # ------------------------------------------------------------------ what the recorder sees at the hub's door
     def claimed(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
         """Claim, and record who got a lease."""
+        before = ledger.task(item.task_id)
         reply = self.hub.tasks.claim(ledger, holder, item)
         if reply.status == 200:
+            if before is not None and before.state == State.OFFERED.value and before.pause:
+                self.history.wrong(self.heap.now, f"I12: {item.task_id} was leased while it was paused")
             self.history.leases[(item.task_id, item.epoch)].add(holder.incarnation)
             self.history.say(self.heap.now, f"{item.task_id}: epoch {item.epoch} is leased to {holder.incarnation}")
         return reply

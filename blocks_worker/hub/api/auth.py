@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from blocks_worker.hub.api.batches import refusal_of, written
 from blocks_worker.hub.api.calls import Answer, Door
+from blocks_worker.hub.cards import check_card_of
 from blocks_worker.hub.problems import CONFLICT, FORBIDDEN, UNAUTHORIZED, RefusalError
 from blocks_worker.hub.store import agents
 from blocks_worker.hub.task_service import Reply
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.channels import AGENT, INSTANCE, check_name, task_channel
+from blocks_worker.protocol.credentials import SessionAnswer, SessionRequest
 from blocks_worker.protocol.leases import (
     ConnectAnswer,
     ConnectRequest,
@@ -69,25 +72,41 @@ class AuthDoors:
             Door("POST", "/api/v1/auth/agent/connect", self.connect),
             Door("POST", "/api/v1/auth/agent/refresh", self.refresh),
             Door("POST", "/api/v1/auth/agent/consumer-token", self.consumer_token),
+            Door("POST", "/api/v1/auth/session", self.session),
             Door("POST", "/api/v1/auth/task-read-token", self.task_read_token),
         ]
 
     async def connect(self, call: Call) -> Answer:
-        """Register one process life of an instance."""
+        """Register one process life of an instance.
+
+        Who: API key
+        Answers: 200 · 400, a wrong card · 401 · 403 `Quarantined`, `AGENT_FORCED_OFFLINE` · 409 name is somebody else's
+          · 410 incarnation is over
+        """
         request = codec.decode(ConnectRequest, call.body)
         check_name("agentName", request.agent_name, AGENT)
         check_name("instanceId", request.instance_id, INSTANCE)
         check_name("incarnation", request.incarnation, INSTANCE)
+        if request.user_id is not None:
+            check_name("userId", request.user_id, INSTANCE)
         key = call.api_key
+        if request.card:
+            # A large card costs more to check than to refuse: only a key that is good is worth it.
+            self._store.read(lambda ledger: self._logins.owner(ledger, key))
+            check_card_of(request.card)
         return Answer(_OK, codec.encode(await written(self._store, lambda ledger: self._connect(ledger, key, request))))
 
     async def refresh(self, call: Call) -> Answer:
-        """Trade a refresh token, of an instance or a consumer, for the next pair."""
+        """Trade a refresh token, of an instance or a consumer, for the next pair.
+
+        Who: API key with a refresh token
+        Answers: 200 · 401
+        """
         request = codec.decode(RefreshRequest, call.body)
         key = call.api_key
         pair = await written(
             self._store,
-            lambda ledger: self._logins.renewed(ledger, self._logins.owner(ledger, key), request.refresh_token),
+            lambda ledger: self._logins.renewed(ledger, self._logins.enter(ledger, key), request.refresh_token),
         )
         if pair is None:
             text = "the refresh token was used, has expired or is unknown: connect again"
@@ -95,14 +114,39 @@ class AuthDoors:
         return Answer(_OK, codec.encode(_refreshed(pair)))
 
     async def consumer_token(self, call: Call) -> Answer:
-        """Trade an API key for a consumer's tokens and a session channel."""
-        request = codec.decode(ConsumerTokenRequest, call.body)
-        return Answer(
-            _OK, codec.encode(await written(self._store, lambda ledger: self._consumer(ledger, request.api_key)))
+        """Trade an API key for a consumer's tokens and a session channel.
+
+        Who: API key in the body or as bearer
+        Answers: 200 · 401
+        """
+        key = codec.decode(ConsumerTokenRequest, call.body or b"{}").api_key or call.api_key
+        return Answer(_OK, codec.encode(await written(self._store, lambda ledger: self._consumer(ledger, key))))
+
+    async def session(self, call: Call) -> Answer:
+        """Trade an access token, wherever it came from, for a session: access token, channel and grant.
+
+        Who: consumer or instance
+        Answers: 200, with the channel of the session whose access token is sent along · 401
+        """
+        bearer, expires = self._guard.admitted(call.bearer)
+        previous = codec.decode(SessionRequest, call.body or b"{}").access_token
+        consumer, pair = self._logins.session(bearer, expires=expires, previous=previous)
+        answer = SessionAnswer(
+            access_token=pair.access_token,
+            expires_in=pair.expires_in,
+            user_id=consumer.owner,
+            session_channel=consumer.session_channel or "",
+            pam_token=pair.pam_token,
+            pam_expires_in=pair.pam_expires_in,
         )
+        return Answer(_OK, codec.encode(answer))
 
     async def task_read_token(self, call: Call) -> Answer:
-        """Grant reading the channel of one of the caller's tasks."""
+        """Grant reading the channel of one of the caller's tasks.
+
+        Who: consumer
+        Answers: 200 · 403 another role · 404
+        """
         consumer = self._guard.consumer(call.bearer)
         request = codec.decode(ReadTokenRequest, call.body)
         if request.role != "consumer":
@@ -110,8 +154,10 @@ class AuthDoors:
         return Answer(_OK, codec.encode(self._store.read(lambda ledger: self._read(ledger, consumer, request))))
 
     def _connect(self, ledger: Ledger, key: str | None, request: ConnectRequest) -> ConnectAnswer:
-        owner = self._logins.owner(ledger, key)
+        entered = self._logins.enter(ledger, key)
+        owner = entered.owner
         listing = "public" if owner == LOCAL_OWNER else "private"
+        _check_online(ledger, request.agent_name)
         mine = agents.connect(ledger.connection, owner, request, listing=listing, now=self._steady.now_ms())
         facts = ledger.agent(request.agent_name)
         if not mine or facts is None:
@@ -120,7 +166,8 @@ class AuthDoors:
         registration = self._instances.connect(ledger, owner, request, facts)
         if isinstance(registration, Reply):
             raise refusal_of(registration)
-        pair = self._logins.instance_pair(ledger, registration.holder)
+        holder = replace(registration.holder, key=entered.key, user=request.user_id or "")
+        pair = self._logins.instance_pair(ledger, holder)
         return self._connected(pair, registration, facts.billing_mode)
 
     def _connected(self, pair: Pair, registration: Registration, billing_mode: str) -> ConnectAnswer:
@@ -138,8 +185,9 @@ class AuthDoors:
             billing_mode="paid" if billing_mode == "paid" else "free",
         )
 
-    def _consumer(self, ledger: Ledger, key: str) -> ConsumerToken:
-        consumer = self._logins.new_consumer(self._logins.owner(ledger, key))
+    def _consumer(self, ledger: Ledger, key: str | None) -> ConsumerToken:
+        entered = self._logins.enter(ledger, key)
+        consumer = self._logins.new_consumer(entered.owner, entered.key)
         pair = self._logins.consumer_pair(ledger, consumer)
         return ConsumerToken(
             access_token=pair.access_token,
@@ -160,12 +208,19 @@ class AuthDoors:
         channel = task_channel(consumer.owner, request.task_id)
         keyset = self._surroundings.keyset(record.billing_mode)
         return ReadToken(
-            pam_token=self._logins.task_grant(channel),
+            pam_token=self._logins.task_grant(channel, consumer.key),
             channel=channel,
             ttl_minutes=self._logins.grant_minutes,
             subscribe_key=keyset.subscribe_key,
             publish_key=keyset.publish_key,
         )
+
+
+def _check_online(ledger: Ledger, name: str) -> None:
+    row = agents.find(ledger.connection, name)
+    if row is not None and row.offline:
+        text = f"agent {name!r} was taken offline: 'blocks agents online {name}' lets it in again"
+        raise RefusalError(FORBIDDEN, "AGENT_FORCED_OFFLINE", text)
 
 
 def _refreshed(pair: Pair) -> RefreshAnswer:

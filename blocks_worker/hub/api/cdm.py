@@ -43,7 +43,11 @@ class CdmDoors:
         return [Door("GET", "/api/v1/cdm", self.document)]
 
     async def document(self, _call: Call) -> Answer:
-        """Show the document."""
+        """Show the document.
+
+        Who: anybody
+        Answers: 200
+        """
         return Answer(200, self._document)
 
 

@@ -64,7 +64,12 @@ class FileDoors:
         ]
 
     async def request(self, call: Call) -> Answer:
-        """Give out the address for the bytes of one file."""
+        """Give out the address for the bytes of one file.
+
+        Who: consumer for an input, the run's instance for an output
+        Answers: 200 where the bytes go · 400 · 409 the task is not this run's · 413 over the upload limit · 507 disk
+            nearly full, for an input
+        """
         request = codec.decode(RequestUpload, call.body)
         who: Consumer | Holder
         if request.role == "provider-output":
@@ -75,7 +80,12 @@ class FileDoors:
         return Answer(_OK, codec.encode(offer))
 
     async def receive(self, call: Call) -> Answer:
-        """Take the bytes of a file in; who knows the address may send them, once."""
+        """Take the bytes of a file in; who knows the address may send them, once.
+
+        Who: whoever has the address, once, within 15 min
+        Answers: 200 all of it is on the disk · 404 used, over or never was · 413 more than said · 422 another length
+            or hash than said · 507; whatever failed leaves nothing, and another upload is asked for
+        """
         record = await written(self._store, lambda ledger: self._service.take_upload(ledger, call.path["token"]))
         said = call.headers.get("content-length")
         if said is not None and said != str(record.size):
@@ -90,14 +100,22 @@ class FileDoors:
         return Answer(_OK, codec.encode({"uploadId": record.id}))
 
     async def confirm(self, call: Call) -> Answer:
-        """Say whether all of a file is there."""
+        """Say whether all of a file is there.
+
+        Who: who asked for the upload
+        Answers: 200 the reference · 404 · 409 `NotUploaded`
+        """
         who = self._guard.either(call.bearer)
         asked = codec.decode(ConfirmUpload, call.body)
         done = self._store.read(lambda ledger: self._service.confirm(ledger, who, asked.upload_id))
         return Answer(_OK, codec.encode(done))
 
     async def read(self, call: Call) -> StreamedAnswer:
-        """Hand a file out, whole or in part, to be saved and nothing else."""
+        """Hand a file out, whole or in part, to be saved and nothing else.
+
+        Who: the consumer whose it is, the instance that holds a task which uses it
+        Answers: 200, 206 by `Range: bytes=a-b`; always as an attachment · 404 · 416
+        """
         who = self._guard.either(call.bearer)
         record = self._store.read(lambda ledger: self._service.readable(ledger, who, call.path["file_id"]))
         first, length, status = _wanted(call.headers.get("range"), record.size)

@@ -29,10 +29,18 @@ class HealthDoors:
         ]
 
     async def alive(self, _call: Call) -> Answer:
-        """Say that the process answers."""
+        """Say that the process answers.
+
+        Who: anybody
+        Answers: 200
+        """
         return Answer(_OK, b'{"status":"ok"}')
 
     async def ready(self, _call: Call) -> Answer:
-        """Say that the ledger can be read."""
+        """Say that the ledger can be read.
+
+        Who: anybody
+        Answers: 200 · 500 or 503
+        """
         self._check()
         return Answer(_OK, b'{"status":"ok"}')

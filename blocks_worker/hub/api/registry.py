@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from blocks_worker.hub.api.auth import LOCAL_OWNER
 from blocks_worker.hub.api.batches import written
 from blocks_worker.hub.api.calls import Answer, Door
+from blocks_worker.hub.cards import check_card_of
 from blocks_worker.hub.problems import CONFLICT, RefusalError, not_found
 from blocks_worker.hub.store import agents
 from blocks_worker.hub.store.agents import AgentFilter
@@ -48,10 +49,17 @@ class RegistryDoors:
             Door("GET", "/api/v1/registry/agents", self.show),
             Door("POST", "/api/v1/registry/agents", self.register),
             Door("DELETE", "/api/v1/registry/agents", self.remove),
+            Door("POST", "/api/v1/registry/agents/{name}/offline", self.offline),
+            Door("POST", "/api/v1/registry/agents/{name}/online", self.online),
         ]
 
     async def show(self, call: Call) -> Answer:
-        """Show one agent, or a page of them."""
+        """Show one agent, or a page of them.
+
+        Query: agentName, listing, tag, include, cursor, limit
+        Who: anybody; private ones their owner
+        Answers: 200 · 404
+        """
         asking = self._asking(call)
         query = call.query
         name = query.get("agentName")
@@ -68,19 +76,59 @@ class RegistryDoors:
         )
 
     async def register(self, call: Call) -> Answer:
-        """Write the row of the caller's own agent."""
+        """Write the row of the caller's own agent.
+
+        Who: consumer
+        Answers: 201 · 200 · 400, a wrong card · 409 name is somebody else's
+        """
         owner = self._guard.consumer(call.bearer).owner
         request = codec.decode(RegisterAgent, call.body)
         check_name("agentName", request.agent_name, AGENT)
+        check_card_of(request.card)
         fresh, row = await written(self._store, lambda ledger: self._register(ledger, owner, request))
         return Answer(_CREATED if fresh else _OK, codec.encode(AgentAnswer(agent=row)))
 
     async def remove(self, call: Call) -> Answer:
-        """Take the caller's own agent out of the registry."""
+        """Take the caller's own agent out of the registry.
+
+        Query: agentName
+        Who: consumer
+        Answers: 204 · 404 · 409 `AgentHasTasks`: with the row the name is anybody's, so its tasks have to end before
+        """
         owner = self._guard.consumer(call.bearer).owner
         name = call.query.get("agentName", "")
         await written(self._store, lambda ledger: _remove(ledger, owner, name))
         return Answer(_NO_CONTENT, b"")
+
+    async def offline(self, call: Call) -> Answer:
+        """End an agent's instances and keep them out; its tasks wait.
+
+        Who: consumer, the agent's owner or the hub's
+        Answers: 200 · 404
+        """
+        return await self._turned(call, offline=True)
+
+    async def online(self, call: Call) -> Answer:
+        """Let an agent's instances in again.
+
+        Who: consumer, the agent's owner or the hub's
+        Answers: 200 · 404
+        """
+        return await self._turned(call, offline=False)
+
+    async def _turned(self, call: Call, *, offline: bool) -> Answer:
+        owner, name = self._guard.consumer(call.bearer).owner, call.path["name"]
+        row = await written(self._store, lambda ledger: self._turn(ledger, owner, name, offline=offline))
+        return Answer(_OK, codec.encode(AgentAnswer(agent=row)))
+
+    def _turn(self, ledger: Ledger, owner: str, name: str, *, offline: bool) -> AgentRow:
+        found = agents.find(ledger.connection, name)
+        if found is None or owner not in {found.owner, LOCAL_OWNER}:
+            raise not_found()
+        agents.set_offline(ledger.connection, name, offline=offline)
+        if offline:
+            self._instances.end_of_agent(ledger, name)
+        return self._shown(ledger, agents.find(ledger.connection, name) or found, full=True)
 
     def _asking(self, call: Call) -> str | None:
         """Return who asks; anybody may, but a token that is sent has to be good."""
@@ -127,6 +175,7 @@ class RegistryDoors:
             card=card if full else None,
             card_ref=row.card_ref,
             card_summary=row.card_summary,
+            offline=row.offline,
             instances=self._instances.instances(ledger, row.name) if full else [],
         )
 

@@ -11,7 +11,7 @@ from blocks_worker.hub.api.batches import Work, answer_items, items_of, refused_
 from blocks_worker.hub.api.calls import Answer, Door, answered
 from blocks_worker.hub.task_service import MAX_BATCH_BYTES, MAX_EVENT_BYTES, MAX_PAGE, Reply
 from blocks_worker.protocol import codec
-from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, SubmitTask
+from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, SubmitTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,10 +47,18 @@ class TaskDoors:
             Door("GET", "/api/v1/tasks/{task_id}", self.get),
             Door("GET", "/api/v1/tasks/{task_id}/events", self.events),
             Door("POST", "/api/v1/tasks/{task_id}/cancel", self.cancel),
+            Door("POST", "/api/v1/tasks/{task_id}/pause", self.pause),
+            Door("POST", "/api/v1/tasks/{task_id}/resume", self.resume),
         ]
 
     async def submit(self, call: Call) -> Answer:
-        """Take in one task or many."""
+        """Take in one task or many.
+
+        Who: consumer
+        Answers: one or many: 201 new · 200 the same again · 400, a part that the card lacks · 404 no such agent
+            · 409 id in use, other billing mode · 413 the start body would be over the limit · 422 key used with another
+            body · 429 backlog · 507 disk nearly full
+        """
         consumer = self._guard.consumer(call.bearer)
         many, items = items_of(SubmitTask, call.body)
         works = [self._submission(consumer, item) for item in items]
@@ -58,12 +66,21 @@ class TaskDoors:
         return answer_items(replies, many=many)
 
     async def get(self, call: Call) -> Answer:
-        """Show one task."""
+        """Show one task.
+
+        Who: consumer
+        Answers: 200 · 404
+        """
         consumer = self._guard.consumer(call.bearer)
         return answered(self._store.read(lambda ledger: self._tasks.get(ledger, consumer, call.path["task_id"])))
 
     async def page(self, call: Call) -> Answer:
-        """Show one page of the caller's tasks."""
+        """Show one page of the caller's tasks.
+
+        Query: state, agent, cursor, limit
+        Who: consumer
+        Answers: 200, at most 256 rows, newest first · 400 no such state
+        """
         consumer = self._guard.consumer(call.bearer)
         query, limit = call.query, call.number("limit", PAGE, low=1, high=MAX_PAGE)
         state, agent, cursor = (query.get(name) or None for name in ("state", "agent", "cursor"))
@@ -74,7 +91,12 @@ class TaskDoors:
         )
 
     async def events(self, call: Call) -> Answer:
-        """Show the stored events of one task after a place in the ledger."""
+        """Show the stored events of one task after a place in the ledger.
+
+        Query: after
+        Who: consumer
+        Answers: 200 events behind `seq`, with the row of the same moment · 404
+        """
         consumer = self._guard.consumer(call.bearer)
         query = EventsQuery(task_id=call.path["task_id"], after=call.number("after", 0))
         return answered(self._read_events(consumer, [query], MAX_EVENT_BYTES)[0])
@@ -83,6 +105,11 @@ class TaskDoors:
         """Show the stored events of up to 256 tasks, each after its own place; later ones are said where asked for.
 
         Together they are bounded: a task for which no room was left is shown without events, as one that has more.
+
+        Who: consumer
+        Answers: one or many: 200 · 404; with `listen` (`free`, `paid`: the keys it listens with) the task is said on
+            the caller's session channel from then on; the events of all together are bounded, and a task without room
+            shows its row and `more`
         """
         consumer = self._guard.consumer(call.bearer)
         many, sent = items_of(EventsQuery, call.body)
@@ -99,12 +126,40 @@ class TaskDoors:
         return answer_items(replies, many=many)
 
     async def cancel(self, call: Call) -> Answer:
-        """Ask that a task stop."""
+        """Ask that a task stop.
+
+        Who: consumer
+        Answers: 202 flag set · 200 had ended before · 404
+        """
         consumer = self._guard.consumer(call.bearer)
         task_id = call.path["task_id"]
         request = codec.decode(CancelTask, call.body or b"{}")
         return answered(
             await written(self._store, lambda ledger: self._tasks.cancel(ledger, consumer, task_id, request))
+        )
+
+    async def pause(self, call: Call) -> Answer:
+        """Ask that a task wait: it is not offered, and its run is told.
+
+        Who: consumer
+        Answers: 202 flag set, with the row · 200 it was set by this, or the task had ended · 404 · 409 `PauseOutdated`:
+            `pauseSeq` is not the row's
+        """
+        return await self._pause(call, on=True)
+
+    async def resume(self, call: Call) -> Answer:
+        """Ask that a task go on.
+
+        Who: consumer
+        Answers: as `POST tasks/{task_id}/pause`
+        """
+        return await self._pause(call, on=False)
+
+    async def _pause(self, call: Call, *, on: bool) -> Answer:
+        consumer = self._guard.consumer(call.bearer)
+        task_id, request = call.path["task_id"], codec.decode(PauseTask, call.body or b"{}")
+        return answered(
+            await written(self._store, lambda ledger: self._tasks.pause(ledger, consumer, task_id, request, on=on))
         )
 
     def _submission(self, consumer: Consumer, item: SubmitTask | InvalidMessageError) -> Work | InvalidMessageError:

@@ -47,15 +47,27 @@ class WorkDoors:
         ]
 
     async def claims(self, call: Call) -> Answer:
-        """Give or refuse the right to run, for one task or many."""
+        """Give or refuse the right to run, for one task or many.
+
+        Who: instance
+        Answers: one or many: 200 lease; 200 nack taken · 409 fenced · 410 cancelled, or incarnation is over
+        """
         return await self._items(call, Claim, self._tasks.claim)
 
     async def reports(self, call: Call) -> Answer:
-        """Record what runs have to say, for one task or many."""
+        """Record what runs have to say, for one task or many.
+
+        Who: instance with a lease
+        Answers: one or many: 200 · 400 an event is refused · 409 fenced · 422 `expectedN`
+        """
         return await self._items(call, Report, self._tasks.report)
 
     async def late_reports(self, call: Call) -> Answer:
-        """Record what processes that died had to say; their owner's API key lets in, each lease proves the rest."""
+        """Record what processes that died had to say; their owner's API key lets in, each lease proves the rest.
+
+        Who: API key of the owner, with each incarnation and its lease
+        Answers: as `POST reports`, for what a process that died left behind
+        """
         key = call.api_key
         owner = self._store.read(lambda ledger: self._logins.owner(ledger, key))
         many, items = items_of(LateReport, call.body)
@@ -63,7 +75,11 @@ class WorkDoors:
         return answer_items(replies, many=many)
 
     async def heartbeat(self, call: Call) -> Answer:
-        """Renew all leases of an instance and tell it all flags again."""
+        """Renew all leases of an instance and tell it all flags again.
+
+        Who: instance
+        Answers: 200 all flags · 410 `IncarnationUnknown`: come anew; `Superseded`: end
+        """
         holder = self._guard.holder(call.bearer)
         beat = codec.decode(Heartbeat, call.body)
         return answered(await written(self._store, lambda ledger: self._instances.heartbeat(ledger, holder, beat)))

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from blocks_worker.hub.auth.tokens import Kind
 from blocks_worker.hub.problems import UNAUTHORIZED, RefusalError
 from blocks_worker.hub.task_service import Consumer, Holder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from blocks_worker.concurrency import Clock
     from blocks_worker.hub.auth.tokens import Tokens
 
 #: Checked tokens of one kind that are remembered.
 REMEMBERED = 10_000
+#: The word for a token whose API key was taken back.
+REVOKED = "TokenRevoked"
 
-Principal = TypeVar("Principal")
+
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+Principal = TypeVar("Principal", bound=_Keyed)
 
 
 class Guard:
-    """Tell who holds a token; each door says which kind of principal it lets in."""
+    """Tell who holds a token; each door says which kind of principal it lets in.
 
-    def __init__(self, tokens: Tokens, clock: Clock) -> None:
-        self._consumers = _Known(Kind.CONSUMER, tokens, clock, consumer_of)
-        self._holders = _Known(Kind.INSTANCE, tokens, clock, holder_of)
+    `revoked` holds the ids of API keys whose tokens count no more, remembered or not; `room` is how many
+    checked tokens of one kind are remembered.
+    """
+
+    def __init__(self, tokens: Tokens, clock: Clock, revoked: Container[str], *, room: int = REMEMBERED) -> None:
+        self._consumers = _Known(Kind.CONSUMER, tokens, clock, consumer_of, revoked, room=room)
+        self._holders = _Known(Kind.INSTANCE, tokens, clock, holder_of, revoked, room=room)
 
     def consumer(self, bearer: str | None) -> Consumer:
         """Return the consumer whose token this is.
@@ -34,7 +46,7 @@ class Guard:
         Raises:
             RefusalError: 401, with the code that says why.
         """
-        return self._consumers.principal(bearer)
+        return self._consumers.admitted(bearer)[0]
 
     def holder(self, bearer: str | None) -> Holder:
         """Return the instance whose token this is.
@@ -42,7 +54,7 @@ class Guard:
         Raises:
             RefusalError: 401, with the code that says why.
         """
-        return self._holders.principal(bearer)
+        return self._holders.admitted(bearer)[0]
 
     def either(self, bearer: str | None) -> Consumer | Holder:
         """Return the consumer or the instance whose token this is.
@@ -50,53 +62,79 @@ class Guard:
         Raises:
             RefusalError: 401, with the code that says why.
         """
+        return self.admitted(bearer)[0]
+
+    def admitted(self, bearer: str | None) -> tuple[Consumer | Holder, int]:
+        """Return the consumer or the instance whose token this is, and when the token expires, in unix seconds.
+
+        Raises:
+            RefusalError: 401, with the code that says why.
+        """
         try:
-            return self._consumers.principal(bearer)
-        except RefusalError:
-            return self._holders.principal(bearer)
+            return self._consumers.admitted(bearer)
+        except RefusalError as refusal:
+            if refusal.problem.code == REVOKED:
+                raise
+            return self._holders.admitted(bearer)
 
 
 class _Known(Generic[Principal]):
     """Remember the principals of checked tokens of one kind, by the digest of the token."""
 
     def __init__(
-        self, kind: Kind, tokens: Tokens, clock: Clock, read: Callable[[Mapping[str, str]], Principal]
+        self,
+        kind: Kind,
+        tokens: Tokens,
+        clock: Clock,
+        read: Callable[[Mapping[str, str]], Principal],
+        revoked: Container[str],
+        *,
+        room: int,
     ) -> None:
+        self._room = room
+        self._revoked = revoked
         self._kind = kind
         self._tokens = tokens
         self._clock = clock
         self._read = read
         self._known: dict[bytes, tuple[Principal, int]] = {}
 
-    def principal(self, bearer: str | None) -> Principal:
+    def admitted(self, bearer: str | None) -> tuple[Principal, int]:
+        found = self._found(bearer)
+        # Asked each time: a key may be taken back while its tokens are remembered.
+        if found[0].key in self._revoked:
+            raise RefusalError(UNAUTHORIZED, REVOKED, "the API key behind this token was revoked: get another key")
+        return found
+
+    def _found(self, bearer: str | None) -> tuple[Principal, int]:
         if bearer is None:
             raise RefusalError(UNAUTHORIZED, "TokenMissing", "send 'Authorization: Bearer' with an access token")
         digest = hashlib.sha256(bearer.encode("utf-8", errors="replace")).digest()
         known = self._known.get(digest)
         if known is not None and self._clock.wall_ms() < known[1] * 1000:
-            return known[0]
+            return known
         return self._check(bearer, digest)
 
-    def _check(self, bearer: str, digest: bytes) -> Principal:
+    def _check(self, bearer: str, digest: bytes) -> tuple[Principal, int]:
         claims = self._tokens.verify(self._kind, bearer)
         try:
             principal = self._read(claims.fields)
         except KeyError as error:
             raise RefusalError(UNAUTHORIZED, "TokenInvalid", "the token does not say whose it is") from error
-        if len(self._known) >= REMEMBERED:
+        if len(self._known) >= self._room:
             del self._known[next(iter(self._known))]
         self._known[digest] = (principal, claims.expires)
-        return principal
+        return principal, claims.expires
 
 
 def consumer_fields(consumer: Consumer) -> dict[str, str]:
     """Return what a credential says of a consumer."""
-    return {"owner": consumer.owner, "session": consumer.session_channel or ""}
+    return {"owner": consumer.owner, "session": consumer.session_channel or "", "key": consumer.key}
 
 
 def consumer_of(fields: Mapping[str, str]) -> Consumer:
     """Return the consumer that a credential names."""
-    return Consumer(owner=fields["owner"], session_channel=fields["session"] or None)
+    return Consumer(owner=fields["owner"], session_channel=fields["session"] or None, key=fields["key"])
 
 
 def holder_fields(holder: Holder) -> dict[str, str]:
@@ -107,6 +145,8 @@ def holder_fields(holder: Holder) -> dict[str, str]:
         "instance": holder.instance_id,
         "incarnation": holder.incarnation,
         "owner": holder.owner,
+        "key": holder.key,
+        **({"user": holder.user} if holder.user else {}),
     }
 
 
@@ -118,4 +158,6 @@ def holder_of(fields: Mapping[str, str]) -> Holder:
         instance_id=fields["instance"],
         incarnation=fields["incarnation"],
         owner=fields["owner"],
+        key=fields["key"],
+        user=fields.get("user", ""),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
+from blocks_worker.errors import ConfigurationError
 from blocks_worker.hub.problems import UNAUTHORIZED, RefusalError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ TOKEN_LIMIT = 8192
 LEEWAY = 60
 #: Seconds that an access token lives at most.
 LONGEST_LIFE = 3600
+#: Seconds that a channel grant lives at most: thirty days, the hosted network's bound.
+LONGEST_GRANT = 30 * 86_400
 
 _REQUIRED = ("exp", "nbf", "iat", "iss", "aud", "sub", "jti", "typ")
 _OWN_HEADERS = {"alg": ALGORITHM, "typ": "JWT"}
@@ -40,15 +43,20 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True)
 class Lives:
-    """How long credentials live: access and refresh tokens in seconds, channel grants in minutes."""
+    """How long credentials live, in seconds: access tokens, refresh tokens, channel grants."""
 
-    access: int = LONGEST_LIFE
-    refresh: int = 7 * 86_400
-    grant_minutes: int = 60
+    access: int
+    refresh: int
+    grant: int
 
     def __post_init__(self) -> None:
         if not 0 < self.access <= LONGEST_LIFE:
-            raise ValueError(f"an access token lives 1 to {LONGEST_LIFE} seconds, not {self.access}")
+            raise ConfigurationError(f"an access token lives 1 to {LONGEST_LIFE} seconds, not {self.access}")
+        if self.refresh < 1 or not 0 < self.grant <= LONGEST_GRANT:
+            raise ConfigurationError(
+                f"a refresh token lives 1 second at least, a grant 1 to {LONGEST_GRANT} seconds: "
+                f"not {self.refresh} and {self.grant}"
+            )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cbor2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
 READ = 1
 WRITE = 2
@@ -25,6 +25,8 @@ REMEMBERED = 1024
 #: What stands before the signature's bytes: the key and a byte string of 32.
 _SEAL = cbor2.dumps(b"sig") + b"\x58\x20"
 _TAIL = len(_SEAL) + 32
+#: Where a token says behind which API key it stands.
+_KEY = "key"
 
 
 class Denied(Exception):  # noqa: N818 - an answer on its way out, not a failure of ours
@@ -43,6 +45,8 @@ class Rights:
     user_id: str | None
     expires_s: int
     channels: dict[str, int]
+    #: Id of the API key behind it, empty where none is.
+    key: str = ""
 
 
 def mint(
@@ -54,8 +58,11 @@ def mint(
     delete: Iterable[str] = (),
     ttl_minutes: int,
     now_s: int,
+    key: str = "",
 ) -> str:
     """Return a token for these channels; with a user id nobody else may use it.
+
+    `key` is the id of the API key with which it is to end.
 
     Raises:
         ValueError: the time to live is not 1 to 43,200 minutes.
@@ -72,7 +79,7 @@ def mint(
         b"ttl": ttl_minutes,
         b"res": _resources(bits),
         b"pat": _resources({}),
-        b"meta": {},
+        b"meta": {_KEY: key} if key else {},
     }
     if user_id is not None:
         fields[b"uuid"] = user_id
@@ -83,8 +90,9 @@ def mint(
 class AccessManager:
     """Check tokens; verified ones are remembered, so that a token costs its signature once."""
 
-    def __init__(self, secret: bytes, now_s: Callable[[], int]) -> None:
+    def __init__(self, secret: bytes, now_s: Callable[[], int], revoked: Container[str] = ()) -> None:
         self._secret = secret
+        self._revoked = revoked
         self._now_s = now_s
         self._verified: dict[str, Rights] = {}
 
@@ -99,6 +107,8 @@ class AccessManager:
         rights = self._verified.get(token) or self._verify(token)
         if self._now_s() >= rights.expires_s:
             raise Denied("Token is expired.")
+        if rights.key in self._revoked:
+            raise Denied("Token is revoked.")
         if rights.user_id is not None and rights.user_id != user_id:
             raise Denied("Token is not for this uuid.")
         lacking = [name for name in names if not rights.channels.get(name, 0) & bit]
@@ -131,7 +141,8 @@ def _opened(secret: bytes, token: str) -> Rights | None:
     if not hmac.compare_digest(signature, _sign(secret, unsigned)):
         return None
     fields = cbor2.loads(unsigned)
-    return Rights(fields.get(b"uuid"), fields[b"t"] + fields[b"ttl"] * 60, fields[b"res"][b"chan"])
+    expires = fields[b"t"] + fields[b"ttl"] * 60
+    return Rights(fields.get(b"uuid"), expires, fields[b"res"][b"chan"], fields[b"meta"].get(_KEY, ""))
 
 
 def _resources(channels: dict[str, int]) -> dict[bytes, dict[str, int]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from blocks_worker.concurrency import Clock
 
@@ -51,11 +52,41 @@ class Message:
 
 
 class Bounds(NamedTuple):
-    """Say how much a shelf keeps: messages a channel, seconds, and bytes over all channels."""
+    """Say how much a shelf keeps: messages a channel, seconds, bytes over all channels, and bytes a channel."""
 
     limit: int
     age: float
     size: int
+    channel: int = sys.maxsize
+
+
+class _Row:
+    """Be the messages of one channel, and how many bytes they take."""
+
+    def __init__(self) -> None:
+        self.messages: deque[Message] = deque()
+        self.size = 0
+
+    def put(self, message: Message) -> int:
+        self.messages.append(message)
+        self.size += message.size()
+        return message.size()
+
+    def drop(self) -> int:
+        dropped = self.messages.popleft().size()
+        self.size -= dropped
+        return dropped
+
+    def keep(self, wanted: Callable[[Message], bool]) -> int:
+        """Keep what is wanted; return the bytes that went."""
+        before = self.size
+        self.messages = deque(filter(wanted, self.messages))
+        self.size = sum(map(Message.size, self.messages))
+        return before - self.size
+
+    def is_beyond(self, bounds: Bounds, horizon: float) -> bool:
+        """Tell whether the oldest message has to go."""
+        return len(self.messages) > bounds.limit or self.messages[0].at < horizon or self.size > bounds.channel
 
 
 class Shelf:
@@ -66,35 +97,34 @@ class Shelf:
     """
 
     def __init__(self) -> None:
-        self._channels: OrderedDict[str, deque[Message]] = OrderedDict()
+        self._channels: OrderedDict[str, _Row] = OrderedDict()
         self._size = 0
 
     def put(self, message: Message, bounds: Bounds) -> None:
         """Add a message, which is newer than all others, and drop what is beyond the bounds."""
         kept = self._channels.get(message.channel)
         if kept is None:
-            kept = self._channels[message.channel] = deque()
+            kept = self._channels[message.channel] = _Row()
         else:
             self._channels.move_to_end(message.channel)
-        kept.append(message)
-        self._size += message.size()
+        self._size += kept.put(message)
         horizon = message.at - bounds.age
-        while len(kept) > bounds.limit or (kept and kept[0].at < horizon):
-            self._size -= kept.popleft().size()
+        while kept.messages and kept.is_beyond(bounds, horizon):
+            self._size -= kept.drop()
         while self._size > bounds.size and self._channels:
             self._drop_oldest()
 
     def expire(self, now: float, age: float) -> None:
         """Drop the channels whose newest message is too old."""
         while self._channels:
-            oldest = next(iter(self._channels.values()))
+            oldest = next(iter(self._channels.values())).messages
             if oldest and oldest[-1].at >= now - age:
                 return
             self._forget(next(iter(self._channels)))
 
     def newest_first(self, channel: str, horizon: float) -> Iterator[Message]:
         """Yield the messages of a channel, the newest first, back to the horizon."""
-        for message in reversed(self._channels.get(channel, ())):
+        for message in reversed(self._of(channel)):
             if message.at < horizon:
                 return
             yield message
@@ -102,7 +132,7 @@ class Shelf:
     def after(self, channel: str, tt: int, horizon: float) -> list[Message]:
         """Return the messages of a channel above a timetoken, in no promised order."""
         found = []
-        for message in reversed(self._channels.get(channel, ())):
+        for message in reversed(self._of(channel)):
             if message.tt <= tt or message.at < horizon:
                 break
             found.append(message)
@@ -114,26 +144,29 @@ class Shelf:
 
     def newest(self, channel: str) -> int:
         """Return the newest timetoken of a channel, 0 when it has none."""
-        kept = self._channels.get(channel)
+        kept = self._of(channel)
         return kept[-1].tt if kept else 0
 
     def remove(self, channel: str, above: int, until: int) -> None:
         """Drop the messages of a channel with `above < tt <= until`."""
-        kept = self._channels.get(channel, deque())
-        rest = deque(message for message in kept if not above < message.tt <= until)
-        self._size -= sum(map(Message.size, kept)) - sum(map(Message.size, rest))
-        if rest:
-            self._channels[channel] = rest
-        else:
-            self._channels.pop(channel, None)
+        row = self._channels.get(channel)
+        if row is None:
+            return
+        self._size -= row.keep(lambda message: not above < message.tt <= until)
+        if not row.messages:
+            del self._channels[channel]
 
     def _drop_oldest(self) -> None:
         """Drop the oldest message of the channel that rested longest."""
         channel, kept = next(iter(self._channels.items()))
-        if kept:
-            self._size -= kept.popleft().size()
-        if not kept:
+        if kept.messages:
+            self._size -= kept.drop()
+        if not kept.messages:
             del self._channels[channel]
 
     def _forget(self, channel: str) -> None:
-        self._size -= sum(map(Message.size, self._channels.pop(channel)))
+        self._size -= self._channels.pop(channel).size
+
+    def _of(self, channel: str) -> Sequence[Message]:
+        row = self._channels.get(channel)
+        return row.messages if row is not None else ()

@@ -29,7 +29,7 @@ from blocks_worker.hub.network.wire import Refused, Reply, Request, ok, sentence
 from blocks_worker.processes import keep_from_children
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from blocks_worker.concurrency import Clock, Entropy
 
@@ -68,12 +68,13 @@ class LocalNetwork:
         clock: Clock,
         entropy: Entropy,
         settings: NetworkSettings | None = None,
+        revoked: Container[str] = (),
     ) -> None:
         self._keysets = tuple(keysets)
         self._entropy = entropy
         self.shared = Shared(settings or NetworkSettings(), clock, Timeline(clock), self._draw_region(0))
         steady = SteadyClock(clock)
-        self._access = None if secret is None else AccessManager(secret, lambda: steady.now_ms() // 1000)
+        self._access = None if secret is None else AccessManager(secret, lambda: steady.now_ms() // 1000, revoked)
         self._realms = self._fresh_realms()
         self._servers: list[asyncio.Server] = []
         self._place = ("127.0.0.1", 0)

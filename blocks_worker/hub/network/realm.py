@@ -54,11 +54,16 @@ class Realm:
         """Do what `publish` says, whatever faults are played."""
         settings = self.shared.settings
         if deliver:
-            bounds = Bounds(settings.retention_limit, settings.retention_age, settings.retention_bytes)
+            bounds = Bounds(
+                settings.retention_limit, settings.retention_age, settings.retention_bytes, settings.channel_bytes
+            )
             self.retention.put(message, bounds)
             self._wake(message.channel)
         if store and not message.channel.endswith(PRESENCE):
-            self.history.put(message, Bounds(settings.history_limit, settings.history_age, settings.history_bytes))
+            bounds = Bounds(
+                settings.history_limit, settings.history_age, settings.history_bytes, settings.channel_bytes
+            )
+            self.history.put(message, bounds)
 
     def listen(self, names: list[str], cursor: int) -> Reply | asyncio.Future[Reply]:
         """Answer with what came since the cursor, or hold the answer until something does."""

@@ -29,7 +29,8 @@ class NetworkSettings:
     """Bound what the network keeps; times are seconds, limits are messages a channel.
 
     `retention_*` is what pollers can still get, `history_*` what `fetch_messages` finds. The byte bounds
-    hold over all channels of a keyset: beyond them the channels that rested longest are forgotten.
+    hold over all channels of a keyset: beyond them the channels that rested longest are forgotten. `channel_bytes`
+    holds for each channel, in either: one that is flooded forgets its own oldest messages, nobody else's.
     """
 
     hold: float = 20.0
@@ -39,6 +40,7 @@ class NetworkSettings:
     history_limit: int = 10_000
     history_age: float = 86400.0
     history_bytes: int = 128 * MIB
+    channel_bytes: int = 8 * MIB
     #: Further names by which clients may call this server, besides the loopback ones.
     hosts: tuple[str, ...] = ()
     #: Seconds before a join, leave or state change is announced: later than the joiner's handshake.

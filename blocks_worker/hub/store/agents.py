@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, or_, select, update
 
-from blocks_worker.hub.store.schema import agent
+from blocks_worker.hub.store.schema import agent, instance
+from blocks_worker.protocol.lifecycle import INSTANCE_GONE, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,12 @@ def connect(connection: Connection, owner: str, request: ConnectRequest, *, list
 
     Billing mode and listing are taken from the first one only: later the row decides.
     """
-    first = {"billing_mode": request.billing_mode or "free", "listing": request.listing or listing}
+    first = {
+        "billing_mode": request.billing_mode or "free",
+        "listing": request.listing or listing,
+        "card_ref": request.card_ref,
+        "card_summary": request.card_summary,
+    }
     said = {
         "concurrency": request.concurrency,
         "expected_instances": request.expected_instances,
@@ -69,6 +75,11 @@ def register(connection: Connection, owner: str, request: RegisterAgent, *, list
     return _put(connection, request.agent_name, owner, said=said, first=first, now=now)
 
 
+def set_offline(connection: Connection, name: str, *, offline: bool) -> None:
+    """Keep an agent's instances out, or let them in again."""
+    connection.execute(update(agent).where(agent.c.name == name).values(offline=offline))
+
+
 def remove(connection: Connection, owner: str, name: str) -> bool:
     """Take the owner's agent out of the registry; tell whether it was there."""
     return connection.execute(delete(agent).where(agent.c.name == name, agent.c.owner == owner)).rowcount == 1
@@ -80,6 +91,15 @@ def page(connection: Connection, wanted: AgentFilter, *, after: str, limit: int)
     total = connection.execute(select(func.count()).select_from(agent).where(*conditions)).scalar_one()
     rows = select(agent).where(*conditions, agent.c.name > after).order_by(agent.c.name).limit(limit)
     return connection.execute(rows).all(), total
+
+
+def runs(connection: Connection, name: str) -> bool:
+    """Tell whether an instance of the agent is there that does not drain."""
+    serving = [state.value for state in InstanceState if state not in {*INSTANCE_GONE, InstanceState.DRAINING}]
+    found = select(instance.c.agent_id).where(
+        instance.c.agent == name, instance.c.ended.is_(None), instance.c.state.in_(serving)
+    )
+    return connection.execute(found.limit(1)).first() is not None
 
 
 def _put(

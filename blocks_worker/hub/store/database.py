@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from blocks_worker.errors import StoreError
-from blocks_worker.hub.store.schema import VERSION, metadata
+from blocks_worker.hub.store import revisions, shape
+from blocks_worker.hub.store.schema import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 #: Statements that the driver keeps compiled.
 _CACHED = 256
 
-_SETTINGS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=OFF")
+_SETTINGS = ("synchronous=FULL", "busy_timeout=5000", "foreign_keys=OFF")
 
 
 class Database:
@@ -49,30 +50,35 @@ class Database:
         self.writer.close()
         self._engine.dispose()
 
-    def prepare(self) -> None:
-        """Check that the database is sound and ours, and make its tables when it is new.
+    def prepare(self, scripts: Path) -> None:
+        """Check that the database is sound and ours; make its tables when it is new, bring them up when they are old.
 
         Raises:
-            StoreError: it is neither.
+            StoreError: it is neither, or that failed; nothing was changed.
         """
         writer = driver_of(self.writer)
         (sound,) = writer.execute("PRAGMA quick_check(1)").fetchone()
         if sound != "ok":
             raise StoreError(f"{self.path} is damaged ({sound}): restore it from a backup", code="damaged")
-        (version,) = writer.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._create(writer)
-        elif version != VERSION:
-            raise StoreError(
-                f"{self.path} has version {version}, this program reads {VERSION}: use the program that wrote it",
-                code="version",
-            )
+        versions = revisions.known(scripts)
+        version = revisions.find(writer, self.path, versions)
+        if self.path is not None and version not in (None, versions[-1]):
+            from blocks_worker.hub.store.upgrade import bring_up
 
-    def _create(self, writer: sqlite3.Connection) -> None:
-        writer.execute("BEGIN IMMEDIATE")
-        metadata.create_all(self.writer)
-        writer.execute(f"PRAGMA user_version = {VERSION}")
-        writer.execute("COMMIT")
+            bring_up(self, self.path, at=version, scripts=scripts)
+        if version is not None:
+            shape.check_complete(writer, self.path)
+        # Not before it is known to be ours: this is written into the file.
+        writer.execute("PRAGMA journal_mode=WAL").fetchall()
+        if version is None:
+            self._create(writer, versions[-1])
+
+    def _create(self, writer: sqlite3.Connection, version: str) -> None:
+        with self.writer.begin():
+            writer.execute("BEGIN IMMEDIATE")
+            metadata.create_all(self.writer)
+            revisions.mark(writer, version)
+            revisions.note_release(writer)
 
     def _connect(self) -> Connection:
         connection = self._engine.connect()
@@ -81,8 +87,8 @@ class Database:
         return connection
 
 
-def open_database(path: Path | None) -> Database:
-    """Return the open database, made when there is none.
+def open_database(path: Path | None, scripts: Path = revisions.SCRIPTS) -> Database:
+    """Return the open database, made when there is none, and in the newest version that the scripts lead to.
 
     Raises:
         StoreError: a sentence that says what is wrong with it.
@@ -93,7 +99,7 @@ def open_database(path: Path | None) -> Database:
             path.touch(mode=0o600)
         database = Database(path)
         try:
-            database.prepare()
+            database.prepare(scripts)
         except BaseException:
             database.close()
             raise

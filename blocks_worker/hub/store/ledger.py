@@ -16,10 +16,11 @@ from blocks_worker.hub.store import files
 from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, TaskRecord
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
+from blocks_worker.hub.store.shown import is_shown_as
+from blocks_worker.hub.store.task_turns import TaskTurns
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
 from blocks_worker.protocol.events import numbered, stored_event
-from blocks_worker.protocol.lifecycle import FORCED
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,13 +48,13 @@ class Publication:
     ends_channel: bool = False
 
 
-class Ledger:
+class Ledger(TaskTurns):
     """Be the open transaction; `connection` is for the cold statements, which are plain SQLAlchemy Core."""
 
     def __init__(self, connection: Connection, driver: sqlite3.Connection, numbering: Numbering) -> None:
+        super().__init__(driver)
         self.connection = connection
         self.outbox: list[Publication] = []
-        self._driver = driver
         self._numbering = numbering
 
     def begin(self) -> None:
@@ -133,46 +134,17 @@ class Ledger:
         self._driver.execute(sql.PUT_OFF, {"key": task_id, "due": until})
 
     def page(
-        self, owner: str, *, states: Sequence[str] | None, agent: str | None, before: str | None, most: int
+        self, owner: str, *, state: str | None, agent: str | None, before: str | None, most: int
     ) -> list[TaskRecord]:
-        """Return tasks of an owner, newest id first."""
+        """Return tasks of an owner, newest id first; `state` is one that consumers see."""
         query = select(task).where(task.c.owner == owner).order_by(task.c.id.desc()).limit(most)
-        if states is not None:
-            query = query.where(task.c.state.in_(states))
+        if state is not None:
+            query = query.where(is_shown_as(state))
         if agent is not None:
             query = query.where(task.c.agent == agent)
         if before is not None:
             query = query.where(task.c.id < before)
         return [TaskRecord._make(row) for row in self.connection.execute(query)]
-
-    # -------------------------------------------------------------------------------------------- turns
-    def offer(self, row: TaskRecord, by: str, *, now: int, until: int, due: int | None) -> bool:
-        """Offer a waiting task to an incarnation: the epoch rises."""
-        return self._turn(sql.OFFER, row, by=by, now=now, until=until, due=due)
-
-    def claim(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
-        """Give the lease to the incarnation it was offered to."""
-        return self._turn(sql.CLAIM, row, by=by, now=now, due=due)
-
-    def withdraw(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
-        """Take an offer back into the queue, at no cost to the task."""
-        return self._turn(sql.WITHDRAW, row, by=by, now=now, due=due)
-
-    def take_back(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
-        """Take a task that the incarnation never started into the queue; what it does is fenced."""
-        return self._turn(sql.TAKE_BACK, row, by=by, now=now, due=due)
-
-    def lose(self, row: TaskRecord, by: str, *, now: int, due: int | None, max_lost: int) -> bool:
-        """End the lease of an incarnation that is gone; its late result still counts."""
-        return self._turn(sql.LOSE, row, by=by, now=now, due=due, max_lost=max_lost)
-
-    def release(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
-        """Take back a task that its holder gave back."""
-        return self._turn(sql.RELEASE, row, by=by, now=now, due=due)
-
-    def cancel_held(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
-        """Set the flag of a running task."""
-        return self._run(sql.CANCEL_HELD, key=task_id, now=now, due=due, why=why)
 
     def watch(self, row: TaskRecord, billing_mode: str, channel: str) -> bool:
         """Have a task that is not over speak on one more channel from now on; once is enough for each."""
@@ -181,39 +153,6 @@ class Ledger:
             return True
         kept = [*_lines(row.watchers), line][-MOST_WATCHERS:]
         return self._run(sql.WATCH, key=row.id, watchers="\n".join(kept))
-
-    def hasten(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
-        """Shorten the grace of a cancel that is on its way."""
-        return self._run(sql.HASTEN, key=task_id, now=now, due=due, why=why)
-
-    # -------------------------------------------------------------------------------------------- ends
-    def cancel_unheld(self, task_id: str, *, now: int, purge: int, why: str | None) -> bool:
-        """End a task that nobody holds; a claim in flight is fenced."""
-        return self._run(sql.CANCEL_UNHELD, key=task_id, now=now, purge=purge, why=why)
-
-    def expire(self, row: TaskRecord, *, now: int, purge: int, why: str) -> bool:
-        """End a task whose time is over."""
-        return self._turn(sql.EXPIRE, row, now=now, purge=purge, why=why, fault="timeout", fault_code="timeout")
-
-    def outcome(self, row: TaskRecord, by: str, outcome: dict[str, Any]) -> bool:
-        """Record how a run ended; `outcome` holds now, purge, to, n, said, why, fault and fault_code."""
-        return self._turn(sql.OUTCOME, row, by=by, was=row.state, **outcome)
-
-    def lose_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int, max_lost: int) -> bool:
-        """Fail a task whose lease was lost and that may not be run again."""
-        return self._turn(sql.LOSE_FOR_GOOD, row, by=by, now=now, purge=purge, max_lost=max_lost, **_LEASE_LOST)
-
-    def take_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
-        """Fail a task that would be taken back and may not be run again."""
-        return self._turn(sql.TAKE_FOR_GOOD, row, by=by, now=now, purge=purge, **_LEASE_LOST)
-
-    def release_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
-        """Cancel a task that was given back and may not be run again."""
-        return self._turn(sql.RELEASE_FOR_GOOD, row, by=by, now=now, purge=purge, why="drained")
-
-    def force(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
-        """End a task whose cancel was not obeyed in time."""
-        return self._turn(sql.FORCE, row, by=by, now=now, purge=purge, why=FORCED)
 
     # -------------------------------------------------------------------------------------------- events
     def append(self, row: TaskRecord, by: str, events: Sequence[ReportEvent], now: int) -> bool:
@@ -339,12 +278,6 @@ class Ledger:
         return self.connection.execute(instance.delete().where(instance.c.ended < ended_before)).rowcount
 
     # -------------------------------------------------------------------------------------------- inside
-    def _run(self, text: str, **values: Any) -> bool:
-        return self._driver.execute(text, values).rowcount == 1
-
-    def _turn(self, text: str, row: TaskRecord, **values: Any) -> bool:
-        return self._driver.execute(text, {"key": row.id, "e": row.epoch, **values}).rowcount == 1
-
     def _one_task(self, text: str, **values: Any) -> TaskRecord | None:
         row = self._driver.execute(text, values).fetchone()
         return None if row is None else TaskRecord._make(row)
@@ -356,9 +289,6 @@ class Ledger:
         seq = self._numbering.next()
         self._driver.execute(sql.INSERT_EVENT, {"seq": seq, "task": row.id, "epoch": epoch, "n": n, "body": body})
         self.outbox += _publications(row, seq, body, ends=ends)
-
-
-_LEASE_LOST = {"why": None, "fault": "lease_lost", "fault_code": "lease_lost"}
 
 
 def _publications(row: Any, seq: int, body: bytes, *, ends: bool) -> Iterable[Publication]:

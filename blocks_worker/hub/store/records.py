@@ -46,6 +46,13 @@ class TaskRecord(NamedTuple):
     due_at: int | None
     purge_at: int | None
     watchers: str | None = None
+    kind: str = "request"
+    duration: int | None = None
+    expires_at: int | None = None
+    pause: int = 0
+    pause_seq: int = 0
+    paused: int = 0
+    parked: int = 0
 
     @property
     def is_ended(self) -> bool:
@@ -59,8 +66,13 @@ class TaskRecord(NamedTuple):
 
     @property
     def may_run_again(self) -> bool:
-        """Whether it may be started again after a lease was given."""
-        return self.delivery == "at_least_once"
+        """Whether it may be started again after a lease was given: a pipe's streams cannot go on elsewhere."""
+        return self.delivery == "at_least_once" and not self.is_pipe
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether it lives on after its handler has returned."""
+        return self.kind == "pipe"
 
 
 class InstanceRecord(NamedTuple):
@@ -100,6 +112,8 @@ class AgentFacts(NamedTuple):
     max_pending_backlog: int
     max_running_time_sec: int
     delivery: str
+    #: The agent's card as JSON, for what it declares.
+    card: str | None = None
 
 
 @dataclass(frozen=True)

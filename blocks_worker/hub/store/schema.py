@@ -1,17 +1,19 @@
-"""The tables of the ledger, and the version they are in.
+"""The tables of the ledger, as they are now.
+
+A change here needs a script in `migrations/versions`, which makes it in the ledgers that are there.
 
 Times are unix milliseconds as whole numbers. `task.due_at` is when the sweeper has to look at a task that has
 not ended, whatever the reason; `task.purge_at` is when an ended one goes. `task.inc` is set exactly while the
 task is offered or held, so one partial index counts the slots in use. `task.watchers` is where the task speaks
 besides its own channels: a line a session, its billing mode and its channel.
+`task.duration` is a pipe's, in minutes, and `expires_at` when it is over: fixed with its first lease. `task.pause`
+is what the consumer wants and `pause_seq` how often he turned it; `paused` that the handler waits for the resume,
+`parked` that the run takes no slot.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
-
-#: Goes up when a table changes its shape; a database of another version is not opened.
-VERSION = 1
 
 metadata = MetaData()
 
@@ -22,6 +24,11 @@ def _text(name: str, *, nullable: bool = False) -> Column[str]:
 
 def _number(name: str, *, nullable: bool = False) -> Column[int]:
     return Column(name, Integer, nullable=nullable)
+
+
+def _flag(name: str) -> Column[int]:
+    """Return a number that begins at 0, in rows that are there already too."""
+    return Column(name, Integer, nullable=False, server_default="0")
 
 
 task = Table(
@@ -61,11 +68,18 @@ task = Table(
     _number("due_at", nullable=True),
     _number("purge_at", nullable=True),
     _text("watchers", nullable=True),
+    Column("kind", Text, nullable=False, server_default="request"),
+    _number("duration", nullable=True),
+    _number("expires_at", nullable=True),
+    _flag("pause"),
+    _flag("pause_seq"),
+    _flag("paused"),
+    _flag("parked"),
     sqlite_with_rowid=False,
 )
 Index("task_owner", task.c.owner, task.c.id)
 Index("task_key", task.c.owner, task.c.agent, task.c.idem, unique=True, sqlite_where=text("idem IS NOT NULL"))
-Index("task_queue", task.c.agent, task.c.created, task.c.id, sqlite_where=text("state = 'QUEUED'"))
+Index("task_queue", task.c.agent, task.c.pause, task.c.created, task.c.id, sqlite_where=text("state = 'QUEUED'"))
 Index("task_held", task.c.inc, sqlite_where=text("inc IS NOT NULL"))
 Index("task_due", task.c.due_at, sqlite_where=text("due_at IS NOT NULL"))
 Index("task_purge", task.c.purge_at, sqlite_where=text("purge_at IS NOT NULL"))
@@ -133,6 +147,7 @@ agent = Table(
     _text("delivery"),
     _number("registered_at"),
     _number("updated"),
+    Column("offline", Boolean, nullable=False, server_default="0"),
 )
 
 api_key = Table(
@@ -143,6 +158,7 @@ api_key = Table(
     _text("name"),
     _number("created"),
     Column("revoked", Boolean, nullable=False),
+    _number("last_used", nullable=True),
 )
 
 refresh_token = Table(

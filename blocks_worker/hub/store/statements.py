@@ -43,13 +43,15 @@ _NULL = null()
 _ONE: ColumnElement[int] = literal_column("1")
 _NONE: ColumnElement[int] = literal_column("0")
 
-_Q, _O, _R, _C = State.QUEUED, State.OFFERED, State.RUNNING, State.CANCELLING
+_Q, _O, _R, _C, _E = State.QUEUED, State.OFFERED, State.RUNNING, State.CANCELLING, State.EXPIRING
 _ROW = and_(task.c.id == _p("key"), task.c.epoch == _p("e"))
 _HIS = and_(_ROW, task.c.inc == _p("by"))
-_AGAIN = task.c.delivery == _word("at_least_once")
+_PIPE = task.c.kind == _word("pipe")
+_PAUSED = task.c.pause != _NONE
+_AGAIN = and_(task.c.delivery == _word("at_least_once"), task.c.kind == _word("request"))
 _GIVEN_UP = task.c.lost + _ONE >= _p("max_lost")
 #: May speak for the task: its holder, or the last one who lost it while it was offered to nobody since.
-_SPEAKS = or_(and_(_in(_R, _C), task.c.inc == _p("by")), and_(_in(_Q), task.c.lost_inc == _p("by")))
+_SPEAKS = or_(and_(_in(_R, _C, _E), task.c.inc == _p("by")), and_(_in(_Q), task.c.lost_inc == _p("by")))
 
 
 def _turn(where: ColumnElement[bool], to: State, **values: Any) -> str:
@@ -69,7 +71,7 @@ _FAULT: dict[str, Any] = {"error": _p("fault"), "error_code": _p("fault_code")}
 
 # ------------------------------------------------------------------------------------------------ turns
 OFFER = _turn(
-    and_(_ROW, _in(_Q), or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now"))),
+    and_(_ROW, _in(_Q), ~_PAUSED, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now"))),
     _O,
     epoch=task.c.epoch + _ONE,
     inc=_p("by"),
@@ -77,12 +79,15 @@ OFFER = _turn(
     last_n=_NONE,
     offer_until=_p("until"),
     leased_at=_NULL,
+    paused=_NONE,
+    parked=_NONE,
 )
 CLAIM = _turn(
     and_(_HIS, _in(_O)),
     _R,
     attempt=task.c.attempt + _ONE,
     leased_at=_p("now"),
+    expires_at=_p("expires"),
     queue_until=_NULL,
     offer_until=_NULL,
 )
@@ -111,11 +116,23 @@ HASTEN = _turn(
     and_(task.c.id == _p("key"), _in(_C), task.c.force_at > _p("due")), _C, force_at=_p("due"), reason=_p("why")
 )
 
+#: The time of a pipe is over: whoever holds it ends its streams first.
+EXPIRE_HELD = _turn(and_(_ROW, _in(_R), _PIPE), _E, force_at=_p("due"), reason=_p("why"))
+#: The pause flag, turned once for each number: a repeat that comes late must not undo what came after it.
+PAUSE = _hot(
+    update(task)
+    .where(task.c.id == _p("key"), task.c.pause_seq == _p("was"), task.c.ended.is_(_NULL))
+    .values(pause=_p("flag"), pause_seq=task.c.pause_seq + _ONE, updated=_p("now"))
+)
+#: What the holder says of its run: that it waits for the resume, that it takes no slot.
+SAY_PAUSED = _hot(update(task).where(_HIS, _in(_R, _C, _E)).values(paused=_p("flag")))
+PARK = _hot(update(task).where(_HIS, _in(_R, _C, _E)).values(parked=_p("flag")))
+
 # ------------------------------------------------------------------------------------------------ ends
 CANCEL_UNHELD = _end(
     and_(task.c.id == _p("key"), _in(_Q, _O)), State.CANCELLED, epoch=task.c.epoch + _ONE, last_n=_NONE
 )
-EXPIRE = _end(and_(_ROW, _in(_Q, _O, _R)), State.EXPIRED, **_FAULT)
+EXPIRE = _end(and_(_ROW, or_(_in(_Q, _O), and_(_in(_R), ~_PIPE))), State.EXPIRED, **_FAULT)
 OUTCOME = _end(
     and_(_ROW, task.c.state == _p("was"), task.c.last_n == _p("n"), _SPEAKS),
     outcome_digest=_p("said"),
@@ -126,6 +143,7 @@ LOSE_FOR_GOOD = _end(and_(_HIS, _in(_R), or_(~_AGAIN, _GIVEN_UP)), State.FAILED,
 TAKE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.FAILED, **_FAULT)
 RELEASE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.CANCELLED)
 FORCE = _end(and_(_HIS, _in(_C)), State.CANCELLED)
+FORCE_EXPIRED = _end(and_(_HIS, _in(_E)), State.EXPIRED, **_FAULT)
 
 # ------------------------------------------------------------------------------------------------ events, rows
 APPEND = _hot(update(task).where(_ROW, task.c.last_n == _p("lo"), _SPEAKS).values(last_n=_p("hi"), updated=_p("now")))
@@ -142,7 +160,7 @@ INPUT = _hot(select(task_input.c.start).where(task_input.c.task == _p("key")))
 HELD_BY = _hot(select(task).where(task.c.inc == _p("by")))
 WAITING = _hot(
     select(task)
-    .where(_in(_Q), task.c.agent == _p("a"), or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")))
+    .where(_in(_Q), task.c.agent == _p("a"), ~_PAUSED, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")))
     .order_by(task.c.created, task.c.id)
     .limit(_p("most"))
     .offset(_NONE)
@@ -172,8 +190,13 @@ EVENTS = _hot(
     .limit(_p("most"))
     .offset(_NONE)
 )
-#: Free slots: what the instance may hold, less what it is offered or holds.
-_IN_USE = select(func.count()).select_from(task).where(task.c.inc == instance.c.incarnation).scalar_subquery()
+#: Free slots: what the instance may hold, less what it is offered or holds, save what takes no slot.
+_IN_USE = (
+    select(func.count())
+    .select_from(task)
+    .where(task.c.inc == instance.c.incarnation, task.c.parked == _NONE)
+    .scalar_subquery()
+)
 CANDIDATES = _hot(
     select(instance.c.agent_id, instance.c.incarnation, instance.c.billing_mode, instance.c.concurrency - _IN_USE)
     .where(
@@ -195,6 +218,7 @@ AGENT = _hot(
         agent.c.max_pending_backlog,
         agent.c.max_running_time_sec,
         agent.c.delivery,
+        agent.c.card,
     ).where(agent.c.name == _p("a"))
 )
 

@@ -190,6 +190,53 @@ class NetworkClient:
             raise classify(error) from error
 
 
+def create_pubnub_client(
+    *,
+    subscribe_key: str,
+    publish_key: str | None = None,
+    user_id: str,
+    origin: str | None = None,
+    token: str | None = None,
+) -> Any:
+    """Return a client of the PubNub SDK, for code that speaks to the network by itself; end it with its `stop()`.
+
+    Args:
+        subscribe_key: of the network, as `publish_key`; without that one it only listens.
+        publish_key: see `subscribe_key`.
+        user_id: who it is there; a grant may be for one user only.
+        origin: ``http://127.0.0.1:PORT`` or another address; a bare host means TLS; None: the hosted network.
+        token: a grant for its channels.
+
+    Raises:
+        ValueError: a key or the user id is missing, or the origin is none.
+    """
+    if not subscribe_key:
+        raise ConfigurationError("subscribe_key is empty")
+    settings = PubNubSettings(
+        origin=origin or PNConfiguration().origin,
+        publish_key=publish_key or "",
+        subscribe_key=subscribe_key,
+        user_id=user_id,
+    )
+    client = plain_client(settings)
+    if token is not None:
+        client.set_token(token)
+    return client
+
+
+def plain_client(settings: PubNubSettings) -> Any:
+    """Return a client of the SDK with all that it does by itself."""
+    clamp_foreign_loggers()
+    return PubNub(_configuration(settings, *settings.address, polls=True))
+
+
+def stop_plain(client: Any) -> None:
+    """Let go of such a client."""
+    # One that never subscribed raises a bare Exception here and is closed all the same.
+    with contextlib.suppress(Exception):
+        client.stop()
+
+
 def _configuration(settings: PubNubSettings, scheme: str, host: str, *, polls: bool) -> Any:
     """Return a fresh configuration: the SDK shares it by reference, so no two clients may have the same one."""
     config: Any = PNConfiguration()

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 TIMEOUTS = 3
 #: Bad replies in a row on one position after which the reader goes round whatever is there.
 BAD_REPLIES = 5
-#: Refusals in a row after which the owner is told.
-REFUSALS = 3
+#: Refusals in a row up to which the owner is told of each that a new token did not mend: it may be another's network.
+REFUSALS = 2
 #: Seconds before a refusal that a new token did not mend is met again: the hosted network remembers refusals.
 REFUSED_PAUSE = (20.0, 40.0)
+#: The same where the network is on this machine, and remembers none.
+NEARBY_REFUSED_PAUSE = (5.0, 10.0)
 #: Longest pause, seconds, when the network asks for less.
 THROTTLED_CAP = 60.0
 #: Seconds of nobody there, or somebody else, after which the owner is told: the network may have moved.
@@ -25,7 +27,9 @@ LOST = 30.0
 #: Seconds by which the two clocks may part between two looks; more means that the machine slept.
 DRIFT = 60.0
 
-#: Longest pause in seconds before the next try where the network is on this machine: a crowd does no harm there.
+#: Longest pause in seconds before the next try: with a connection that is slow to come less than 20 seconds.
+FAR_CAP = 12.0
+#: The same where the network is on this machine: a crowd does no harm there.
 NEARBY_CAP = 2.0
 
 #: Failures after which it is worth asking for a first, immediate answer before a poll that is held.
@@ -39,7 +43,8 @@ class Health:
     def __init__(self, clock: Clock, entropy: Entropy, *, nearby: bool = False) -> None:
         self._clock = clock
         self._entropy = entropy
-        self._backoff = Backoff(entropy, cap=NEARBY_CAP) if nearby else Backoff(entropy)
+        self._backoff = Backoff(entropy, cap=NEARBY_CAP if nearby else FAR_CAP)
+        self._refused_pause = NEARBY_REFUSED_PAUSE if nearby else REFUSED_PAUSE
         self._throttled = Backoff(entropy, first=1.0, cap=THROTTLED_CAP)
         self.timeouts = 0
         self.bad_replies = 0
@@ -75,7 +80,7 @@ class Health:
         elif self._lost_since is None:
             self._lost_since = self._clock.monotonic()
         if kind is Kind.DENIED:
-            return self._entropy.uniform(*REFUSED_PAUSE)
+            return self._entropy.uniform(*self._refused_pause)
         if kind is Kind.THROTTLED:
             return self._throttled.next(at_least=1.0)
         return self._backoff.next()

@@ -177,7 +177,7 @@ class Reader:
         """Note a good poll."""
         self._parts.channels.accepted(polled)
         if self._parts.health.good():
-            _logger.info("transport_recovered")
+            _logger.debug("transport_recovered")
             self._tell(Link.RECOVERED)
         if self._parts.flow.next_look() is not None:
             self._parts.look()
@@ -220,7 +220,7 @@ class Reader:
             self._tell(Link.UNAUTHORIZED, str(error), tuple(barred))
             parts.look()
             return 0.0
-        if parts.health.refusals == REFUSALS:
+        if parts.health.refusals <= REFUSALS:
             self._tell(Link.UNAUTHORIZED, str(error), polled.channels)
         return pause
 

@@ -18,7 +18,7 @@ from blocks_worker.transports.pubnub.reader import Parts, Reader
 from blocks_worker.transports.pubnub.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.transports.base import Received
@@ -53,7 +53,7 @@ class Doors:
 class PubNubSubscription:
     """Own the reader, its successors, and the watch over them; everything is taken on the owner's thread."""
 
-    def __init__(self, channels: Iterable[str], doors: Doors) -> None:
+    def __init__(self, channels: Iterable[str], doors: Doors, since: Mapping[str, int] | None = None) -> None:
         self._doors = doors
         self._clock = doors.clock
         self._lock = threading.Lock()
@@ -65,7 +65,7 @@ class PubNubSubscription:
         self._committed = 0
         self._saved_at = float("-inf")
         self._watch = Watch(self, doors.ring, hold=doors.settings.hold, clock=doors.clock)
-        self._parts = self._make_parts(channels)
+        self._parts = self._make_parts(channels, since)
         self._reader = self._make_reader()
 
     def start(self, patience: float) -> None:
@@ -91,9 +91,9 @@ class PubNubSubscription:
         if due:
             self._save()
 
-    def set_channels(self, channels: Iterable[str]) -> None:
-        """Listen to exactly these channels from now on; a new one is read from the current position."""
-        left, changed = self._parts.channels.replace(channels)
+    def set_channels(self, channels: Iterable[str], *, since: Mapping[str, int] | None = None) -> None:
+        """Listen to exactly these channels from now on; a new one from its position in `since`."""
+        left, changed = self._parts.channels.replace(channels, since)
         self._parts.flow.forget(left)
         if changed and not self._closed.is_set():
             self._parts.nudge.set()
@@ -158,7 +158,7 @@ class PubNubSubscription:
         """Tell whether the machine slept since the last time."""
         return self._parts.health.slept()
 
-    def _make_parts(self, channels: Iterable[str]) -> Parts:
+    def _make_parts(self, channels: Iterable[str], since: Mapping[str, int] | None) -> Parts:
         doors, inbox = self._doors, Inbox(self._clock)
         history = History(doors.sender, clock=doors.clock, stopping=self._closed, counters=doors.counters)
         flow = Flow(
@@ -170,7 +170,7 @@ class PubNubSubscription:
             counters=doors.counters,
         )
         return Parts(
-            channels=ChannelSet(channels, doors.wake_channel),
+            channels=ChannelSet(channels, doors.wake_channel, since),
             flow=flow,
             health=Health(doors.clock, doors.entropy, nearby=doors.settings.is_loopback),
             history=history,

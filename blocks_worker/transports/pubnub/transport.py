@@ -26,7 +26,7 @@ from blocks_worker.transports.pubnub.outcomes import AMBIGUOUS, REPEATABLE, Call
 from blocks_worker.transports.pubnub.subscription import Doors, PubNubSubscription
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.transports.base import Grants
@@ -126,8 +126,26 @@ class PubNubTransport:
                         turn.spend(-envelope.count)
                     raise
 
-    def subscribe(self, channels: Iterable[str]) -> PubNubSubscription:
+    def position(self, deadline: Deadline) -> int:
+        """Return the network's position before whatever is published from now on.
+
+        Raises:
+            PublishTimeoutError: the network did not answer in time.
+            PublishRefusedError: it does not tell.
+            TransportClosedError: the transport was closed here.
+        """
+        attempts = _Attempts(Backoff(self._entropy))
+        while True:
+            try:
+                return self._sender().time()
+            except CallFailedError as error:
+                failed = error
+            self._wait(attempts.failed(failed, renewed=False), deadline, failed)
+
+    def subscribe(self, channels: Iterable[str], *, since: Mapping[str, int] | None = None) -> PubNubSubscription:
         """Start reading these channels; return once the position to read from is known or being sought.
+
+        A channel with a position in `since` is read from there.
 
         Raises:
             ValueError: there is a subscription already, or the channels are too many for one.
@@ -137,7 +155,7 @@ class PubNubTransport:
             self._check_open()
             if self._subscription is not None:
                 raise ValueError("this transport has its subscription: change its channels instead")
-            self._subscription = PubNubSubscription(channels, self._doors())
+            self._subscription = PubNubSubscription(channels, self._doors(), since)
         self._subscription.start(HANDSHAKE_PATIENCE)
         return self._subscription
 

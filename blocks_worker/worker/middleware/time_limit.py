@@ -26,9 +26,10 @@ _logger = logging.getLogger(__name__)
 class TimeLimit(Middleware):
     """End runs that take too long, and give up their threads.
 
-    At its limit a run is reported failed at once and its cancel event is set; after a cancel it has a
-    grace. A thread that is still at work when its grace is over is abandoned and its slot replaced; one that
-    waits for a coroutine is let go instead.
+    At its limit a request is reported failed at once and its cancel event is set; after a cancel, and when the
+    time of a pipe is over, a run has a grace. The limit of a pipe is watched until its task ends, whether its
+    handler has returned or not. A thread that is still at work when its grace is over is abandoned and its
+    slot replaced; one that waits for a coroutine is let go instead.
     """
 
     def __init__(  # noqa: PLR0913 - whoever a run that takes too long has to be taken from
@@ -38,21 +39,25 @@ class TimeLimit(Middleware):
         executor: SlotExecutor,
         running: Running,
         end: Callable[[Run, Ending], bool],
+        run_out: Callable[[Run, str], None],
         clock: Clock,
         counters: Counters,
         abandon_coroutine: Callable[[Run], bool] = lambda _run: False,
         cancel_grace: float = 30.0,
         terminate_grace: float = 5.0,
+        expire_grace: float = 30.0,
     ) -> None:
         self._deadlines = deadlines
         self._executor = executor
         self._running = running
         self._end = end
+        self._run_out = run_out
         self._clock = clock
         self._counters = counters
         self._abandon_coroutine = abandon_coroutine
         self.cancel_grace = cancel_grace
         self.terminate_grace = terminate_grace
+        self.expire_grace = expire_grace
         self._lock = threading.RLock()
         self._limits: dict[RunKey, Entry] = {}
 
@@ -61,15 +66,19 @@ class TimeLimit(Middleware):
         with self._lock:
             # Cancelled between the claim and here: the limit must not take the place of the grace.
             if run.deadline is not None and run.grace_ends is None:
-                self._watch(run, run.deadline, lambda: self._expire(run))
-        if run.is_cancelled:
+                self._watch(run, run.deadline, lambda: self._limit_reached(run))
+        if run.stopped_as is not None:
             self.on_cancel(run)
 
     def on_cancel(self, run: Run) -> None:
-        """Give the run its grace, which a terminate later on can only shorten."""
+        """Give the run its grace, which a later terminate can only shorten; a request whose time is over has none."""
         if run.ending is not None:
             return
+        if run.stopped_as is None:
+            self._time_out(run)
+            return
         grace = self.terminate_grace if run.cancel_reason == TERMINATED else self.cancel_grace
+        grace = grace if run.is_cancelled else self.expire_grace
         end = self._clock.monotonic() + grace
         with self._lock:
             if run.grace_ends is None or end < run.grace_ends:
@@ -98,17 +107,19 @@ class TimeLimit(Middleware):
         if entry is not None:
             self._deadlines.call_off(entry)
 
-    def _expire(self, run: Run) -> None:
+    def _limit_reached(self, run: Run) -> None:
         self._forget(run)
-        run.is_expired = True
+        self._run_out(run, run.limit)
+
+    def _time_out(self, run: Run) -> None:
         ending = Ending("failed", error="timeout", error_code="timeout", reason=run.limit)
         if self._end(run, ending):
             self._counters.count("runs_expired")
-        run.wake()
 
     def _force(self, run: Run) -> None:
         self._forget(run)
-        if self._end(run, Ending("canceled", reason=FORCED)):
+        ending = Ending("canceled", reason=FORCED) if run.is_cancelled else Ending("expired", reason=run.limit)
+        if self._end(run, ending):
             self._counters.count("runs_forced")
         self._abandon(run)
 

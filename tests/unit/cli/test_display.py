@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from blocks_worker.cli.display import event_line
+from blocks_worker.cli.display import event_line, warning_of
 from blocks_worker.client.events import TaskEvent
 
 REF = {"kind": "inline", "mimeType": "text/plain", "size": 2, "data": "aGk="}
@@ -36,3 +36,13 @@ def test_a_line_stays_one() -> None:
 
     assert "\n" not in said
     assert "\x1b" not in said
+
+
+def test_a_warning_is_a_line_for_people() -> None:
+    """What was left out of a result is told as a warning; other events of the system are none."""
+    said = [
+        warning_of(TaskEvent.of({"taskId": "t", "epoch": 1, "type": "system", **fields}))
+        for fields in ({"status": "warning", "message": "left\nout"}, {"status": "restarted"})
+    ]
+
+    assert said == ["warning: left\\nout", None]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -11,6 +13,11 @@ def test_the_commands_are_listed() -> None:
 
     assert [line.split()[0] for line in lines[lines.index("Commands:") + 1 :]] == [
         "agents",
+        "cancel",
+        "check",
+        "keys",
+        "pause",
+        "resume",
         "run",
         "send",
         "tasks",
@@ -24,15 +31,58 @@ def test_the_version_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["agents"], ["tasks", "--limit", "3"], ["send", "echo", "Hello"], ["watch", "t"]]
+    "arguments",
+    [
+        ["agents"],
+        ["agents", "offline", "echo"],
+        ["keys", "list"],
+        ["tasks", "--limit", "3"],
+        ["send", "echo", "Hello"],
+        ["watch", "t"],
+        ["cancel", "t", "--reason", "enough"],
+    ],
 )
-def test_without_a_hub_one_line_says_how_to_start_one(arguments: list[str]) -> None:
+def test_without_a_hub_one_line_says_how_to_start_one(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """[2.2] No hub is exit 4, and the line names blocks-run and blocks-hub."""
+    monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(blocks, arguments)
 
     assert (result.exit_code, result.stderr.count("\n")) == (4, 1)
     assert "blocks-run" in result.stderr
     assert "blocks-hub" in result.stderr
+
+
+def test_in_a_clone_the_commands_of_a_sentence_are_its_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not activated the environment is told what works from where he is."""
+    (tmp_path / "scripts").mkdir()
+    for name in ("run", "hub", "blocks"):
+        (tmp_path / "scripts" / name).touch()
+    monkeypatch.chdir(tmp_path)
+
+    said = CliRunner().invoke(blocks, ["agents"]).stderr
+
+    assert "'./scripts/run --handler echo' or './scripts/hub'" in said
+
+
+def test_a_hub_address_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value of BLOCKS_CDM_URL that is no address and no file is said to be that."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BLOCKS_CDM_URL", "foo")
+    result = CliRunner().invoke(blocks, ["agents"])
+
+    assert result.exit_code == 1
+    assert "BLOCKS_CDM_URL='foo' is neither an address (http://…, https://…) nor a file that is there" in result.stderr
+
+
+def test_a_text_that_is_too_long_is_sent_to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input over the limit is not read to its end, and the line names the option that takes it."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(blocks, ["send", "echo", "-"], input="x" * 2_000_000)
+
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "--file, which takes 26214400 bytes" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -45,6 +95,8 @@ def test_without_a_hub_one_line_says_how_to_start_one(arguments: list[str]) -> N
         ["send", "echo", "--billing-mode", "barter"],
         ["tasks", "--limit", "0"],
         ["watch"],
+        ["cancel"],
+        ["cancel", "t", "--reason", "x" * 1025],
         ["nothing"],
     ],
 )

@@ -30,7 +30,7 @@ def test_nothing_given_is_echo() -> None:
     """[R-3] Without card and flags the handler is echo."""
     result = check()
 
-    assert (result.exit_code, result.stdout) == (0, "[agent] echo: checked, 1 slots\n")
+    assert (result.exit_code, result.stdout) == (0, "[agent] echo: checked, 1 slot\n")
 
 
 def test_a_card_in_the_folder_is_card_mode(folder: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_card_counts_for_its_own_agent_only(folder: Path, name: str, slots: in
     """[2.13] With --handler the card in the folder applies when it is that agent's."""
     card(folder, concurrency=7)
 
-    assert f"[agent] {name}: checked, {slots} slots" in check("--handler", name).stdout
+    assert f"[agent] {name}: checked, {slots} slot" in check("--handler", name).stdout
 
 
 def test_a_named_card_of_another_agent_is_refused(folder: Path) -> None:
@@ -79,6 +79,7 @@ def test_dotenv_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "told"),
     [
         (["--handler", "nope"], "available: echo, adder"),
+        (["--handler", "echoo"], "no handler named 'echoo'; did you mean 'echo'?"),
         (["--handler", "no_module_here:f"], "no_module_here"),
         (["--handler", "json:lods"], "did you mean 'loads'"),
         (["--handler", "json:__name__"], "not callable"),
@@ -93,6 +94,44 @@ def test_trouble_is_one_line_and_exit_1(arguments: list[str], told: str) -> None
 
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert told in result.stderr
+
+
+def test_a_file_of_the_folder_is_offered_as_its_entry_point(folder: Path) -> None:
+    """Who names a file's handler by the file's name is told how to write it."""
+    (folder / "greet.py").write_text("def other(task): ...\ndef handler(task): ...\n", encoding="utf-8")
+    (folder / "wave.py").write_text("async def hello(task): ...\n", encoding="utf-8")
+    said = [check("--handler", name).stderr for name in ("greet", "greet.py", "wave")]
+
+    assert ["did you mean greet:handler?" in said[0], "greet:handler?" in said[1]] == [True, True]
+    assert "did you mean wave:hello?" in said[2]
+
+
+def test_an_import_that_fails_inside_a_module_is_told_by_its_line(folder: Path) -> None:
+    """The line of the user's file that failed is named; folders are named only where nothing was found."""
+    (folder / "mine.py").write_text("\nimport nothing_of_this_name\ndef handler(task): ...\n", encoding="utf-8")
+    inside, missing = (check("--handler", f"{name}:handler").stderr for name in ("mine", "not_there"))
+
+    assert f"{folder / 'mine.py'} line 2" in inside
+    assert "looked in" not in inside
+    assert missing.count(str(folder)) == 1
+
+
+def test_a_handler_for_another_runtime_is_said_to_be_one(folder: Path) -> None:
+    """A registry may list what this worker cannot serve."""
+    entries = [{"name": "x", "runtime": "node"}, {"name": "y", "entrypoint": "json:dumps"}]
+    (folder / "registry.json").write_text(json.dumps({"handlers": entries}), encoding="utf-8")
+
+    assert "has it for runtime 'node', and this worker serves 'python'" in check("--handler", "x").stderr
+
+
+def test_a_card_of_another_agent_is_said_to_be_left_aside(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With --handler the folder's card of another agent is not used, which the log says."""
+    card(folder)
+    with caplog.at_level("INFO"):
+        check("--handler", "adder")
+
+    (told,) = [vars(record)["reason"] for record in caplog.records if record.getMessage() == "card_left_aside"]
+    assert told == "agent-card.json is the card of the agent 'echo', this one is 'adder'"
 
 
 def test_a_missing_variable_is_told(folder: Path) -> None:
@@ -131,3 +170,23 @@ def test_findings_of_a_card_are_printed(folder: Path) -> None:
     card(folder, handler="json:dumps")
 
     assert "card: identity.displayName: is missing" in check().output
+
+
+def test_each_error_of_a_card_is_a_line(folder: Path) -> None:
+    """[2.13] --check tells all that is wrong with a card at once, and fails."""
+    card(folder, handler="json:dumps", concurrency="2", delivery="maybe")
+    result = check()
+
+    assert result.exit_code == 1
+    assert [line for line in result.stderr.splitlines() if line.startswith("blocks-run: ")] == [
+        "blocks-run: card: runtime.concurrency: must be integer, not string; change it",
+        "blocks-run: card: runtime.delivery: must be one of at_least_once, at_most_once; change it",
+    ]
+
+
+def test_a_check_says_that_nothing_is_encrypted(folder: Path) -> None:
+    """[R-63] A card that declares encryption is told that payloads are not encrypted."""
+    content = {"identity": {"agentName": "echo"}, "security": {"encryption": True}}
+    (folder / "agent-card.json").write_text(json.dumps(content), encoding="utf-8")
+
+    assert "payloads are NOT encrypted" in check("--handler", "echo").stdout

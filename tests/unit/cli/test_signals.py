@@ -3,19 +3,26 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from support import FakeClock
 
-from blocks_worker.cli.signals import Signals
+from blocks_worker.cli.signals import ECHO, Signals
+
+TESTS = Path(__file__).parents[2]
 
 _THREE = """
 import os, signal
-from blocks_worker.cli.signals import Signals
-signals = Signals()
+from blocks_worker.cli.signals import ECHO, Signals
+from support import FakeClock
+clock = FakeClock()
+signals = Signals(clock)
 signals.install()
 for _ in range(3):
     os.kill(os.getpid(), signal.SIGTERM)
     print(signals.heard.get(), flush=True)
+    clock.advance(ECHO)
 """
 
 
@@ -40,6 +47,21 @@ def test_a_signal_is_told_by_name(number: signal.Signals) -> None:
 
 def test_the_third_ends_the_process() -> None:
     """[2.13] The third signal is exit 130, whatever the main thread does."""
-    ended = subprocess.run([sys.executable, "-c", _THREE], capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", _THREE], cwd=TESTS, capture_output=True, text=True, timeout=30, check=False
+    )
 
     assert (ended.returncode, ended.stdout.count("SIGTERM")) == (130, 2)
+    assert ended.stderr == "blocks-run: SIGTERM received a third time: ended at once\n"
+
+
+def test_an_echo_of_a_signal_does_not_count() -> None:
+    """What `timeout` sends twice within milliseconds is one signal; half a second later the next one counts."""
+    clock = FakeClock()
+    signals = Signals(clock)
+    signals.install()
+    for pause in (0.0, 0.01, ECHO - 0.02, 0.01):
+        clock.advance(pause)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert signals.count == 2

@@ -94,7 +94,7 @@ def test_each_form_becomes_its_artifacts(returned: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("returned", "named"),
     [
-        (3, "int"),
+        (3, "returned an int,"),
         (True, "bool"),
         ({1, 2}, "set"),
         (object(), "object"),
@@ -103,7 +103,9 @@ def test_each_form_becomes_its_artifacts(returned: Any, expected: Any) -> None:
         (("text", "text/plain"), "tuple of str"),
         (iter([1]), "list_iterator"),
         ({"artifacts": "text"}, "'artifacts' is a str"),
-        ({"artifacts": [3]}, "int"),
+        ({"artifacts": [3]}, "an int"),
+        (["a", 1], "a list of str"),
+        ({"artifacts": [["x"]]}, "a list"),
         ({"artifacts": [{"mimeType": "a/b"}]}, "'data'"),
         ({"artifacts": [{"data": 3}]}, "int"),
         ({"artifact": {"mimeType": "a/b"}}, "'data'"),
@@ -315,3 +317,19 @@ def test_junk_never_raises_anything_else(returned: Any) -> None:
 
     assert all(type(artifact.data) is bytes for artifact in result.artifacts)
     assert all(warning.isprintable() and warning for warning in result.warnings)
+
+
+def test_an_entry_without_the_form_is_taken_as_if_it_was_returned_alone(tmp_path: Path) -> None:
+    """In ``artifacts`` a text, bytes and a path need no dict round them."""
+    path = tmp_path / "out.txt"
+    path.write_text("hello", encoding="utf-8")
+
+    assert normalise({"artifacts": [path, "text", b"bytes", {"data": "entry"}]}) == Result(
+        [
+            OutArtifact(b"hello", "text/plain", "out.txt"),
+            OutArtifact(b"text", "text/plain"),
+            OutArtifact(b"bytes", "application/octet-stream"),
+            OutArtifact(b"entry", "application/octet-stream"),
+        ],
+        [],
+    )

@@ -66,8 +66,54 @@ def test_submit_waits_when_nobody_is_there(world: World) -> None:
 
     assert reply.status == 201
     assert reply.body == SubmitAnswer(
-        task_id="t1", state="pending", owner_id="ann", org_id="ann", status_channel="u.ann.t1", queued=True
+        task_id="t1",
+        state="pending",
+        owner_id="ann",
+        org_id="ann",
+        status_channel="u.ann.t1",
+        queued=True,
+        waits_for="instance",
     )
+
+
+def test_a_queued_task_says_what_it_waits_for(world: World) -> None:
+    """Nobody running and everybody busy are told apart, by the submit, the row, the events and the page."""
+
+    def shown(task_id: str) -> set[str | None]:
+        query = EventsQuery(task_id=task_id)
+        row = world.store.read(lambda ledger: world.tasks.get(ledger, ANN, task_id)).body
+        events = world.store.read(lambda ledger: world.tasks.events(ledger, ANN, query)).body
+        page = world.store.read(
+            lambda ledger: world.tasks.page(ledger, ANN, state=None, agent=None, cursor=None, limit=9)
+        ).body
+        assert isinstance(row, TaskRow)
+        assert isinstance(events, EventsAnswer)
+        assert isinstance(page, TaskPage)
+        return {row.waits_for, events.task.waits_for, *(one.waits_for for one in page.tasks if one.task_id == task_id)}
+
+    world.add("t1")
+    world.add_agent("other")
+    world.join("inc1", agent="other")
+    alone = shown("t1")
+    holder = world.join("inc2")
+    world.lease(holder, "t1")
+    world.add("t2")
+
+    assert (alone, shown("t1"), shown("t2")) == ({"instance"}, {None}, {"room"})
+    world.beat(holder, ("t1", 1), draining=True)
+    assert shown("t2") == {"instance"}
+
+
+def test_a_wrong_name_gets_the_near_one_that_the_caller_may_see(world: World) -> None:
+    """An agent that is not there is answered with a similar name; a private one of somebody else is not told."""
+    world.add_agent("mine_only", listing="private")
+    said = [world.submit(BOB, agent_name=name).body for name in ("ecko", "mine_onli", "something")]
+
+    assert [one.message for one in said if isinstance(one, Problem)] == [
+        "no agent named 'ecko'; did you mean 'echo'? `blocks agents` lists them",
+        "no agent named 'mine_onli'; `blocks agents` lists them",
+        "no agent named 'something'; `blocks agents` lists them",
+    ]
 
 
 def test_submit_is_offered_in_the_same_transaction(world: World) -> None:
@@ -154,7 +200,10 @@ def test_parallel_submits_make_one_row(world: World) -> None:
     [
         ({"agent_name": "nobody"}, 404, "NotFound"),
         ({"billing_mode": "paid"}, 409, "BillingModeMismatch"),
-        ({"task_kind": "pipe"}, 400, "NotSupported"),
+        ({"task_kind": "pipe"}, 400, "InvalidInput"),
+        ({"task_kind": "pipe", "duration": 0}, 400, "InvalidInput"),
+        ({"task_kind": "pipe", "duration": 43_201}, 400, "InvalidInput"),
+        ({"duration": 5}, 400, "InvalidInput"),
         ({"task_id": "a b"}, 400, "InvalidInput"),
         ({"parent_task_id": "a/b"}, 400, "InvalidInput"),
         ({"deadline": -1}, 400, "InvalidInput"),
@@ -165,7 +214,7 @@ def test_submits_that_are_refused(world: World, fields: dict[str, Any], status: 
     reply = world.submit(**fields)
 
     assert (reply.status, code(reply)) == (status, word)
-    assert world.store.read(lambda ledger: ledger.page("ann", states=None, agent=None, before=None, most=9)) == []
+    assert world.store.read(lambda ledger: ledger.page("ann", state=None, agent=None, before=None, most=9)) == []
 
 
 def test_billing_mismatch_tells_both(world: World) -> None:

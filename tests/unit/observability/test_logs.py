@@ -16,6 +16,7 @@ from blocks_worker.observability.logs import (
     name_process,
     setup_logging,
     task_logger,
+    told_by_program,
 )
 
 CANARY = "canary-9f3c1"
@@ -270,3 +271,20 @@ def test_a_broken_stream_leaks_nothing(capsys: pytest.CaptureFixture[str]) -> No
     _log.info("key bk_%s", CANARY)
 
     assert CANARY not in capsys.readouterr().err
+
+
+def test_a_terminal_is_spared_what_its_reader_knows() -> None:
+    """On a terminal agent and instance are not repeated, nor, the first time, what the program says itself."""
+    lines = []
+    for stream in (Terminal(), io.StringIO()):
+        started("text", "info", stream)
+        name_process(agent="echo", instance="AG-1")
+        told_by_program("ready")
+        for event in ("ready", "other", "ready"):
+            _log.info(event)
+        lines.append([line.split(" ", 1)[1].strip() for line in stream.getvalue().splitlines()])
+
+    assert lines == [
+        ["INFO  other", "INFO  ready"],
+        [f"INFO  {event} agent=echo instance=AG-1" for event in ("ready", "other", "ready")],
+    ]

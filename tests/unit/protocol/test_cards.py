@@ -139,7 +139,13 @@ def test_our_own_card_has_no_findings() -> None:
         ("io/inputs/1/required", "yes", "io.inputs[1].required: must be boolean, not string"),
         ("io/inputs/2/maxSizeBytes", 26_214_401, "io.inputs[2].maxSizeBytes: must be at most 26214400"),
         ("io/inputs/2/maxSizeBytes", 0, "io.inputs[2].maxSizeBytes: must be at least 1"),
+        ("io/inputs/2/accept", ["Image/PNG"], "io.inputs[2].accept[0]"),
+        ("io/inputs/0/schema/type", "array", "io.inputs[0].schema.type: must be object"),
+        ("io/inputs/0/schema/required", "a", "io.inputs[0].schema.required: must be array, not string"),
+        ("io/inputs/0/schema/properties/a/type", "strnig", "io.inputs[0].schema.properties.a.type: must be one of"),
+        ("io/inputs/1/id", "form", "io.inputs[1].id: names something twice"),
         ("io/outputs/0/id", ..., "io.outputs[0].id: is missing"),
+        ("io/outputs/0/schema", {"anyOf": [{"type": 3}]}, "io.outputs[0].schema.anyOf[0].type: must be string, array"),
         ("streams", [], "streams"),
         ("streams/raw/direction", "sideways", "streams.raw.direction"),
         ("streams/raw/direction", ..., "streams.raw.direction: is missing"),
@@ -173,25 +179,74 @@ def test_a_wrong_value_of_a_key_we_use_is_an_error(path: str, value: Any, named:
         ("io/inputs/0/description", ..., "io.inputs[0].description: is missing"),
         ("io/inputs/0/example", ..., "io.inputs[0].example: is missing"),
         ("io/inputs/0/schema", ..., "io.inputs[0].schema: is missing"),
-        ("io/inputs/0/accept", [], "io.inputs[0].accept: does not belong here"),
         ("io/inputs/0/schema/properties/a/pattern", "x", "io.inputs[0].schema.properties.a.pattern: unknown key"),
-        ("io/inputs/1/schema", {}, "io.inputs[1].schema: does not belong here"),
-        ("io/inputs/1/maxSizeBytes", 3, "io.inputs[1].maxSizeBytes: does not belong here"),
-        ("io/inputs/2/schema", {}, "io.inputs[2].schema: does not belong here"),
         ("io/outputs/0/guaranteed", ..., "io.outputs[0].guaranteed: is missing"),
-        ("streams/raw/schema", {}, "streams.raw.schema: does not belong here"),
-        ("streams/talk/schema", {}, "streams.talk.schema: does not belong here"),
         ("streams/talk/inboundSchema", ..., "streams.talk.inboundSchema: is missing"),
-        ("streams/_default/contentType", "a/b", "streams._default.contentType: does not belong here"),
         ("extensions", 3, "extensions: must be object"),
     ],
 )
 def test_form_is_a_warning(path: str, value: Any, named: str) -> None:
-    """[2.15, D-4] Unknown keys, missing descriptions and keys that do not belong never stop a start."""
+    """[2.15, D-4] Unknown keys and missing descriptions never stop a start."""
     findings = check_card(changed(path, value))
 
     assert findings.errors == []
     assert any(warning.startswith(named) for warning in findings.warnings), findings.warnings
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key", "rule"),
+    [
+        ("io/inputs/0/accept", [], "io.inputs[0].accept", "a form is JSON"),
+        ("io/inputs/0/maxSizeBytes", 3, "io.inputs[0].maxSizeBytes", "a form is checked by its schema"),
+        ("io/inputs/1/schema", {}, "io.inputs[1].schema", "only a form, an input of JSON, has a schema"),
+        ("io/inputs/1/accept", [], "io.inputs[1].accept", "a text has the one content type"),
+        ("io/inputs/1/maxSizeBytes", 3, "io.inputs[1].maxSizeBytes", "only files have a size"),
+        ("io/inputs/2/schema", {}, "io.inputs[2].schema", "only a form, an input of JSON, has a schema"),
+        ("streams/raw/schema", {}, "streams.raw.schema", "bytes have none"),
+        ("streams/raw/inboundSchema", {}, "streams.raw.inboundSchema", "bytes have none"),
+        ("streams/talk/schema", {}, "streams.talk.schema", "an outboundSchema and an inboundSchema instead"),
+        ("streams/_default/outboundSchema", {}, "streams._default.outboundSchema", "has the one schema"),
+        ("streams/_default/contentType", "a/b", "streams._default.contentType", "events are JSON"),
+    ],
+)
+def test_a_key_that_others_rule_out_is_an_error_with_its_rule(path: str, value: Any, key: str, rule: str) -> None:
+    """[R-59] Keys that contradict each other are told by path, with the rule in words and what to do."""
+    (found,) = check_card(changed(path, value)).all
+
+    assert found.is_error
+    assert (found.where, found.cure) == (key, "take it out")
+    assert rule in found.text
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("x" * 70_000, "more than the 65536 allowed"),
+        ([[]] * 5_000, "more than 4096 keys and entries"),
+        (float("nan"), "cannot travel"),
+        ({1, 2}, "cannot travel"),
+        ("\ud800", "cannot travel"),
+    ],
+)
+def test_a_card_that_is_too_much_is_one_error(value: Any, told: str) -> None:
+    """[R-59] What would take long to check, or is not JSON, is refused before it is looked at."""
+    (error,) = check_card({**FULL, "extensions": {"x": value}}).errors
+
+    assert told in error
+
+
+def test_a_card_nested_too_deep_is_one_error() -> None:
+    """[R-59] A schema inside schemas inside schemas costs nobody his stack."""
+    deep: dict[str, Any] = {}
+    for _ in range(500):
+        deep = {"items": deep}
+
+    assert "deeper than 32" in check_card(changed("io/outputs/0/schema", deep)).errors[0]
+
+
+def test_a_card_with_no_end_of_wrong_keys_is_told_in_part() -> None:
+    """The findings of one card are bounded."""
+    assert len(check_card({**FULL, **{f"k{number}": 1 for number in range(3000)}}).all) == 100
 
 
 def test_what_is_no_object_is_an_error() -> None:

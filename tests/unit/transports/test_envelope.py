@@ -20,10 +20,13 @@ from blocks_worker.transports.envelope import (
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
-    max_leaves=10,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
 )
-MESSAGES = st.lists(st.dictionaries(TEXT, JSON, max_size=4), min_size=1, max_size=250)
+#: Up to 250 messages; many are alike, for drawing each by itself would take most of the time.
+MESSAGES = st.lists(st.tuples(st.dictionaries(TEXT, JSON, max_size=3), st.integers(1, 50)), min_size=1, max_size=5).map(
+    lambda repeated: [message for message, times in repeated for _ in range(times)]
+)
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -119,3 +119,30 @@ def _hang(began: threading.Event, go: threading.Event, _item: object = None) -> 
 
 def _raise(kind: type[BaseException]) -> None:
     raise kind
+
+
+def test_a_thread_that_steps_aside_has_another_in_its_place() -> None:
+    """It finishes what it does and goes; given up meanwhile it counts as hung, and nobody else is made for it."""
+    executor = SlotExecutor(1, max_abandoned=1)
+    executor.open()
+    aside, done, gate = threading.Event(), threading.Event(), threading.Event()
+
+    def wait(item: object) -> None:
+        executor.step_aside(item)
+        executor.step_aside(item)
+        aside.set()
+        gate.wait(10)
+        done.set()
+
+    executor.start(wait, "item")
+    assert aside.wait(10)
+    assert executor.submit(lambda: 7).result(10) == 7
+    assert executor.threads == 1
+
+    assert executor.abandon("item")
+    assert (executor.abandoned, executor.threads) == (1, 1)
+    gate.set()
+    assert done.wait(10)
+    wait_until(lambda: executor.abandoned == 0, what="the end of the thread")
+    executor.shutdown()
+    assert executor.join(5) == []

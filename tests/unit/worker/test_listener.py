@@ -10,7 +10,8 @@ from support_worker import Bus
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.protocol.codec import encode
-from blocks_worker.protocol.control import CancelRun, Drain, Probe, StartTask, sign
+from blocks_worker.protocol.control import CancelRun, Drain, ExpireRun, PauseRun, Probe, ResumeRun, StartTask, sign
+from blocks_worker.protocol.leases import PauseFlag
 from blocks_worker.transports.base import Gap, Link, Status
 from blocks_worker.worker.counters import Counters
 from blocks_worker.worker.listener import Ears, Listener
@@ -30,6 +31,8 @@ class Heard:
         ears = Ears(
             offer=self.told.append,
             cancel=lambda key, reason: self.told.append((key, reason)),
+            expire=lambda key, limit: self.told.append((key, limit)),
+            pause=self.told.append,
             probe=self.told.append,
             drain=lambda: self.told.append("drain"),
             reconcile=lambda: self.told.append("reconcile"),
@@ -72,6 +75,24 @@ def test_each_kind_of_message_reaches_its_ear(heard: Heard) -> None:
     assert heard.told == [offer, (("t", 1), "r"), "n", "drain"]
 
 
+def test_the_end_of_a_duration_and_each_turn_of_a_pause_reach_their_ears(heard: Heard) -> None:
+    """[R-26] [R-57] What expires is told with its limit, pause and resume with the number that orders them."""
+    messages = [
+        ExpireRun(task_id="t", epoch=1, agent_name="a", reason="duration_expired"),
+        PauseRun(task_id="t", epoch=1, pause_seq=1),
+        ResumeRun(task_id="t", epoch=1, pause_seq=2),
+    ]
+    for sequence, message in enumerate(messages):
+        heard.say(heard.signed(message, sequence))
+
+    wait_until(lambda: len(heard.told) == 3)
+    assert heard.told == [
+        (("t", 1), "duration_expired"),
+        PauseFlag(task_id="t", epoch=1, pause=True, pause_seq=1),
+        PauseFlag(task_id="t", epoch=1, pause=False, pause_seq=2),
+    ]
+
+
 def test_forged_and_replayed_messages_are_counted_and_dropped(heard: Heard) -> None:
     """Bad signature, changed number, second coming, unknown kind and junk: each refused by its reason. [K7]"""
     good = heard.signed(Probe(nonce="n"), 5)
@@ -101,6 +122,8 @@ def test_an_ear_that_raises_does_not_end_the_listening(heard: Heard) -> None:
     ears = Ears(
         offer=lambda _offer: 1 / 0,  # type: ignore[arg-type]  # it only has to raise
         cancel=lambda _key, _reason: None,
+        expire=lambda _key, _limit: None,
+        pause=lambda _flag: None,
         probe=told.append,
         drain=lambda: None,
         reconcile=lambda: None,

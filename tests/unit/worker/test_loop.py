@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import wait_until
-from support_worker import NUMBERS, LedgerInProcess, WorkerAtHub
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import TaskCancelledError
@@ -156,26 +155,3 @@ def test_loops_that_are_blocked_are_not_replaced_for_ever(bench: Bench) -> None:
     bench.let_go.set()
     assert waiting.result(5) == "quick"
     wait_until(lambda: sum(thread.name == "handler-loop" for thread in threading.enumerate()) == 1)
-
-
-def test_a_worker_outlives_an_async_handler_that_blocks() -> None:
-    """The task that blocks fails at its limit; its slot comes back after the grace, and the next tasks run."""
-    let_go = threading.Event()
-
-    async def handler(task: Any) -> str:
-        if task.text() == "block":
-            let_go.wait(20)
-        return "done"
-
-    numbers = NUMBERS.__class__(heartbeat_interval=0.3, lease_ttl=6.0, cancel_grace=0.3)
-    with LedgerInProcess(numbers=numbers) as hub, WorkerAtHub(hub, handler, slots=2) as at:
-        worker = at.ready()
-        stuck = hub.submit("block", max_runtime=0.3)
-        hub.running(stuck)
-        beside = hub.submit("beside")
-
-        assert hub.ended(stuck).error_code == "timeout"
-        assert hub.ended(beside).state == "completed"
-        wait_until(lambda: not worker.active_tasks and worker.state == "ready", 5, "the slot")
-        assert worker.counters["coroutines_abandoned"] == 1
-        let_go.set()

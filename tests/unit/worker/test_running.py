@@ -75,3 +75,76 @@ def test_wait_idle_ends_by_hurry_and_by_deadline() -> None:
 
     assert not running.wait_idle(Deadline(60), hurry)
     assert not running.wait_idle(Deadline(0))
+
+
+def test_who_waits_takes_no_slot_and_goes_on_in_turn() -> None:
+    """A parked run frees its slot; the first that may go on has the next free one, before any offer."""
+    running = Running(1)
+    first, second, third = run_of("a"), run_of("b"), run_of("c")
+    for run in (first, second):
+        assert running.reserve(run)
+        running.park(run)
+    assert running.reserve(third)
+
+    assert [held.parked for held in running.held_list()] == [True, True, False]
+    assert not running.may_go_on(second)
+    assert not running.may_go_on(first)
+    running.slot_back(third)
+    assert not running.reserve(run_of("d"))
+    assert not running.may_go_on(first)
+    assert running.may_go_on(second)
+    running.slot_back(second)
+    assert running.may_go_on(first)
+
+
+def test_who_is_to_stop_goes_on_without_a_slot() -> None:
+    """Its last steps are short: it does not wait until another has finished, and the slot count comes right again."""
+    running = Running(1)
+    waiting, other = run_of("a"), run_of("b")
+    running.reserve(waiting)
+    running.park(waiting)
+    running.reserve(other)
+    waiting.wake()
+    running.wait_for_slot(waiting)
+
+    assert running.free() == 0
+    running.slot_back(other)
+    assert running.free() == 0
+    running.slot_back(waiting)
+    assert running.free() == 1
+
+
+def test_what_takes_no_slot_is_bounded() -> None:
+    """Beyond their bounds who waits, and pipes that are open, count as slots, here and in the list."""
+    running = Running(1, max_waiting=1, max_open_pipes=1)
+    for name in ("a", "b"):
+        run = run_of(name)
+        assert running.reserve(run)
+        running.park(run)
+    assert running.free() == 0
+    assert [held.parked for held in running.held_list()] == [True, False]
+
+    pipes = Running(2, max_open_pipes=1)
+    for name in ("a", "b"):
+        run = run_of(name)
+        assert pipes.reserve(run)
+        pipes.open_pipe(run)
+        pipes.slot_back(run)
+    assert pipes.free() == 1
+    assert [held.parked for held in pipes.held_list()] == [True, False]
+    pipes.answered(("a", 1))
+    assert pipes.free() == 2
+
+
+def test_who_waits_for_an_answer_is_told_of_it() -> None:
+    """An end that the hub has answered is over for whoever waits; so is everything when the instance ends."""
+    running = Running(2)
+    run = run_of("a")
+    running.reserve(run)
+
+    assert not running.wait_answered(run.key, Deadline(0.01))
+    running.answered(run.key)
+    assert running.wait_answered(run.key, Deadline(5))
+    running.reserve(run_of("b"))
+    running.close()
+    assert not running.wait_answered(("b", 1), Deadline(None))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from support import wait_until
-from support_worker import LedgerInProcess, WorkerAtHub
 
 from blocks_worker.concurrency import Clock, Deadline
 from blocks_worker.protocol.codec import decode_trusted
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = ("t1", 7)
+#: Seconds without an answer after which these spools write.
+AFTER = 0.3
 
 
 class Disk:
@@ -82,6 +83,7 @@ def spool_at(disk: Disk) -> Iterator[Callable[[SpoolPlace], Spool]]:
             unanswered=lambda keys: [report(key) for key in keys],
             clock=Clock(),
             open_file=disk.open,
+            after=AFTER,
         )
         spool.start()
         made.append(spool)
@@ -106,14 +108,15 @@ def test_what_is_answered_in_time_never_meets_the_disk(
     spool.ended(KEY)
     spool.answered(KEY)
 
-    assert not disk.asked.wait(SPOOL_AFTER + 0.3)
+    assert not disk.asked.wait(AFTER + 0.3)
     assert place.files() == []
 
 
 def test_an_overdue_outcome_is_written_with_its_incarnation(
     place: SpoolPlace, spool_at: Callable[[SpoolPlace], Spool]
 ) -> None:
-    """After a second without an answer it is on disk, private to its user; answered, the file goes."""
+    """After its second without an answer it is on disk, private to its user; answered, the file goes."""
+    assert SPOOL_AFTER == 1.0
     spool = spool_at(place)
     spool.ended(KEY)
     wait_until(lambda: kept(place), what="the record")
@@ -173,34 +176,3 @@ def test_a_full_disk_is_asked_again(
 
     assert spool.stop(Deadline(5))
     assert len(kept(place)) == 1
-
-
-def test_the_worker_spools_while_the_hub_is_away_and_the_next_one_reports(tmp_path: Path, place: SpoolPlace) -> None:
-    """A result of a worker that ended without its hub is recorded by its successor: one run. [R11] [D1] [B10]"""
-    go = threading.Event()
-    runs: list[str] = []
-
-    def work(task: Any, ctx: Any) -> str:
-        ctx.report_status("at it")
-        runs.append(task.task_id)
-        go.wait(10)
-        return "done"
-
-    with LedgerInProcess() as hub:
-        with WorkerAtHub(hub, work, spool=place) as first:
-            first.ready()
-            task_id = hub.submit()
-            wait_until(lambda: runs, what="the run")
-            first.login.cut.set()
-            go.set()
-            wait_until(lambda: kept(place), what="the record")
-        with WorkerAtHub(hub, work, spool=place) as second:
-            second.ready()
-            row = hub.ended(task_id)
-
-            calls = [what for what, _ in second.login.calls]
-            assert calls.index("late") < calls.index("connect")
-
-        assert (row.state, row.attempt, runs) == ("completed", 1, [task_id])
-        assert [event["type"] for event in hub.events(task_id)][-2:] == ["artifact", "terminal"]
-        assert place.files() == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support_hub import SetClock
 
@@ -17,10 +19,11 @@ HOLDER = Holder(agent_id="a1", agent_name="echo", instance_id="i1", incarnation=
 
 
 class _Door:
-    def __init__(self) -> None:
+    def __init__(self, room: int = guard_module.REMEMBERED) -> None:
         self.clock = SetClock()
         self.tokens = Tokens(b"s" * 32, clock=self.clock, entropy=Entropy())
-        self.guard = Guard(self.tokens, self.clock)
+        self.revoked: set[str] = set()
+        self.guard = Guard(self.tokens, self.clock, self.revoked, room=room)
 
 
 def test_a_token_names_its_principal_each_time() -> None:
@@ -62,14 +65,11 @@ def test_no_token_is_refused_with_what_to_send() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     """More tokens than there is room for are still let in, the oldest are forgotten."""
-    door = _Door()
-    tokens = [
-        door.tokens.issue(Kind.CONSUMER, "ann", consumer_fields(CONSUMER), 60)
-        for _ in range(guard_module.REMEMBERED + 5)
-    ]
+    door = _Door(room=50)
+    tokens = [door.tokens.issue(Kind.CONSUMER, "ann", consumer_fields(CONSUMER), 60) for _ in range(55)]
 
     assert {door.guard.consumer(token) for token in tokens} == {CONSUMER}
-    assert len(door.guard._consumers._known) == guard_module.REMEMBERED
+    assert len(door.guard._consumers._known) == 50
     assert door.guard.consumer(tokens[0]) == CONSUMER
 
 
@@ -82,3 +82,17 @@ def test_a_token_that_names_nobody_is_refused(kind: Kind) -> None:
 
     with pytest.raises(RefusalError, match="TokenInvalid"):
         look(token)
+
+
+def test_a_token_of_a_revoked_key_is_refused_although_it_is_remembered() -> None:
+    """Taking a key back counts with the next call, for both kinds, and at doors that take either."""
+    door = _Door()
+    consumer = door.tokens.issue(Kind.CONSUMER, "ann", consumer_fields(replace(CONSUMER, key="key_1")), 60)
+    holder = door.tokens.issue(Kind.INSTANCE, "a1", holder_fields(replace(HOLDER, key="key_1")), 60)
+    door.guard.either(consumer)
+    door.guard.either(holder)
+    door.revoked.add("key_1")
+
+    for look, token in ((door.guard.consumer, consumer), (door.guard.either, consumer), (door.guard.holder, holder)):
+        with pytest.raises(RefusalError, match="TokenRevoked"):
+            look(token)

@@ -158,4 +158,4 @@ def test_no_token_lives_longer_than_an_hour() -> None:
     with pytest.raises(RefusalError, match="TokenExpired"):
         _tokens(clock).verify(Kind.CONSUMER, token)
     with pytest.raises(ValueError, match="3600"):
-        Lives(access=3601)
+        Lives(access=3601, refresh=60, grant=60)

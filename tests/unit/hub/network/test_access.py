@@ -11,7 +11,7 @@ from pubnub.endpoints.pubsub.subscribe import Subscribe
 from pubnub.exceptions import PubNubException
 from pubnub.managers import TokenManager
 
-from blocks_worker.hub.network.access import mint
+from blocks_worker.hub.network.access import READ, AccessManager, Denied, mint
 
 SECRET = b"a secret of the hub, 32 bytes ok"
 NOW = int(time.time())
@@ -179,3 +179,16 @@ def test_time_to_live_has_bounds(minutes: int) -> None:
     """A token lives one minute to thirty days."""
     with pytest.raises(ValueError, match="ttl_minutes"):
         token(ttl_minutes=minutes)
+
+
+def test_a_token_ends_with_its_key() -> None:
+    """A token behind a key that was taken back is refused at the next request, one behind another key is not."""
+    revoked: set[str] = set()
+    manager = AccessManager(SECRET, lambda: NOW, revoked)
+    one, other = token(key="key_1"), token(key="key_2")
+    manager.demand(one, "user-1", ["in"], READ)
+    revoked.add("key_1")
+
+    manager.demand(other, "user-1", ["in"], READ)
+    with pytest.raises(Denied, match="revoked"):
+        manager.demand(one, "user-1", ["in"], READ)

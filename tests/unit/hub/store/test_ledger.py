@@ -15,7 +15,7 @@ from ledger_world import World
 from blocks_worker.hub.store.ledger import Ledger, Publication
 from blocks_worker.hub.store.records import TaskRecord
 from blocks_worker.protocol.leases import ReportEvent
-from blocks_worker.protocol.lifecycle import RefusedTurnError, State, TaskFacts, TaskTurn, advance
+from blocks_worker.protocol.lifecycle import TERMINAL, RefusedTurnError, State, TaskFacts, TaskTurn, advance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,13 +31,15 @@ HOLDERS = (None, "me", "other")
 
 def record(key: str, facts: TaskFacts, last_n: int = 2) -> TaskRecord:
     """Return a row with these facts."""
+    ended = 1 if facts.state in TERMINAL else None
     return TaskRecord(
         id=key, owner="ann", agent="echo", billing_mode="free", session="session.ann", idem=None, body_digest="b",
         parent=None, state=facts.state.value, epoch=facts.epoch, attempt=facts.attempt, lost=facts.lost,
         delivery="at_least_once" if facts.again else "at_most_once", inc=facts.incarnation,
         lost_inc=facts.lost_incarnation, last_n=last_n, digest="d", outcome_digest=None, max_runtime=60.0,
         deadline=None, queue_until=None, offer_until=None, leased_at=None, cancel_at=None, force_at=None, error=None,
-        error_code=None, reason=None, created=1, updated=1, ended=None, due_at=None, purge_at=None,
+        error_code=None, reason=None, created=1, updated=1, ended=ended, due_at=None, purge_at=ended,
+        kind="pipe" if facts.pipe else "request", pause=int(facts.paused),
     )  # fmt: skip
 
 
@@ -66,10 +68,15 @@ STATEMENTS: dict[TaskTurn, list[Statement]] = {
         lambda ledger, row: ledger.cancel_unheld(row.id, **END, why=None),
         lambda ledger, row: ledger.cancel_held(row.id, now=NOW, due=NOW + 30, why=None),
     ],
-    TaskTurn.EXPIRE: [lambda ledger, row: ledger.expire(row, **END, why="deadline")],
+    TaskTurn.EXPIRE: [
+        lambda ledger, row: ledger.expire(row, **END, why="deadline"),
+        lambda ledger, row: ledger.expire_held(row, now=NOW, due=NOW + 30, why="deadline"),
+    ],
     TaskTurn.COMPLETE: [_outcome(TaskTurn.COMPLETE)],
     TaskTurn.FAIL: [_outcome(TaskTurn.FAIL)],
     TaskTurn.CANCELED: [_outcome(TaskTurn.CANCELED)],
+    # The hub's door refuses it for a request.
+    TaskTurn.RUN_OUT: [lambda ledger, row: row.is_pipe and _outcome(TaskTurn.RUN_OUT)(ledger, row)],
     TaskTurn.RELEASE: [
         lambda ledger, row: ledger.release(row, "me", **TURN),
         lambda ledger, row: ledger.release_for_good(row, "me", **END),
@@ -86,15 +93,32 @@ STATEMENTS: dict[TaskTurn, list[Statement]] = {
         _force(None),
     ],
     TaskTurn.FORCE: [_force(None)],
+    TaskTurn.PAUSE: [lambda ledger, row: _pause(ledger, row, flag=True)],
+    TaskTurn.RESUME: [lambda ledger, row: _pause(ledger, row, flag=False)],
 }
 
-_OUTCOMES = {TaskTurn.COMPLETE: "COMPLETED", TaskTurn.FAIL: "FAILED", TaskTurn.CANCELED: "CANCELLED"}
+_OUTCOMES = {
+    TaskTurn.COMPLETE: "COMPLETED",
+    TaskTurn.FAIL: "FAILED",
+    TaskTurn.CANCELED: "CANCELLED",
+    TaskTurn.RUN_OUT: "EXPIRED",
+}
+_STOPPED = {"CANCELLING": "CANCELLED", "EXPIRING": "EXPIRED"}
+
+
+def _pause(ledger: Ledger, row: TaskRecord, *, flag: bool) -> bool:
+    """Turn the flag as the hub does: what is offered is taken back with it."""
+    if not ledger.pause(row.id, row.pause_seq, now=NOW, flag=flag):
+        return False
+    if flag and row.state == "OFFERED":
+        assert ledger.withdraw(row, str(row.inc), **TURN)
+    return True
 
 
 def _told(row: TaskRecord, turn: TaskTurn) -> dict[str, object]:
     to = _OUTCOMES[turn]
-    if row.state == "CANCELLING" and turn is TaskTurn.FAIL:
-        to = "CANCELLED"
+    if turn is not TaskTurn.COMPLETE:
+        to = _STOPPED.get(row.state, to)
     told = {"why": None, "fault": None, "fault_code": None}
     return {"to": to, "now": NOW, "purge": PURGE, "n": row.last_n, "said": "s", **told}
 
@@ -110,19 +134,25 @@ def facts_of(row: TaskRecord) -> TaskFacts:
         lost_incarnation=row.lost_inc,
         again=row.may_run_again,
         max_lost=MAX_LOST,
+        pipe=row.is_pipe,
+        paused=bool(row.pause),
     )
 
 
 def all_facts() -> Iterator[TaskFacts]:
     """Yield every row that can be, by what decides."""
-    for state, again, lost, who in itertools.product(State, (True, False), (0, 1, 2), HOLDERS):
-        has_holder = state in {State.OFFERED, State.RUNNING, State.CANCELLING}
+    kinds = ((True, False), (False, False), (False, True))
+    for state, (again, pipe), paused, lost, who in itertools.product(State, kinds, (False, True), (0, 1, 2), HOLDERS):
+        fixed: Any = {"again": again, "pipe": pipe, "paused": paused, "max_lost": MAX_LOST}
+        has_holder = state in {State.OFFERED, State.RUNNING, State.CANCELLING, State.EXPIRING}
+        if (paused and state is State.OFFERED) or (state is State.EXPIRING and not pipe):
+            continue
         if has_holder and who is not None:
-            yield TaskFacts(state, 4, 2, lost, incarnation=who, again=again, max_lost=MAX_LOST)
-        elif state is State.QUEUED:
-            yield TaskFacts(state, 4, 2, lost, lost_incarnation=who, again=again, max_lost=MAX_LOST)
+            yield TaskFacts(state, 4, 2, lost, incarnation=who, **fixed)
+        elif state is State.QUEUED and (who is None or not pipe):
+            yield TaskFacts(state, 4, 2, lost, lost_incarnation=who, **fixed)
         elif not has_holder and who is None:
-            yield TaskFacts(state, 4, 2, lost, again=again, max_lost=MAX_LOST)
+            yield TaskFacts(state, 4, 2, lost, **fixed)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +183,7 @@ def test_statements_are_the_table(world: World, turn: TaskTurn) -> None:
         assert (after.ended is not None) is (after.purge_at is not None)
 
 
-@pytest.mark.parametrize("turn", sorted(set(TaskTurn) - {TaskTurn.CANCEL}))
+@pytest.mark.parametrize("turn", sorted(set(TaskTurn) - {TaskTurn.CANCEL, TaskTurn.PAUSE, TaskTurn.RESUME}))
 def test_another_epoch_changes_nothing(world: World, turn: TaskTurn) -> None:
     """Every statement that is somebody's names the epoch it means: an older or newer one is not touched."""
     for number, facts in enumerate(all_facts()):
@@ -239,3 +269,18 @@ def test_the_published_number_is_remembered(world: World) -> None:
     world.do(lambda ledger: ledger.save_published(8))
 
     assert (before, world.store.read(lambda ledger: ledger.published())) == (0, 8)
+
+
+def test_a_pause_is_turned_once_for_each_number(world: World) -> None:
+    """[R-57] A repeat of a pause that comes after the resume changes nothing, nor does one of a task that has ended."""
+    row = record("p", TaskFacts(State.QUEUED))
+    world.do(partial(Ledger.insert_task, record=row, start=b"{}"))
+
+    assert world.do(lambda ledger: ledger.pause("p", 0, now=NOW, flag=True))
+    assert not world.do(lambda ledger: ledger.pause("p", 0, now=NOW, flag=False))
+    assert world.do(lambda ledger: ledger.pause("p", 1, now=NOW, flag=False))
+    assert not world.do(lambda ledger: ledger.pause("p", 0, now=NOW, flag=True))
+    assert (world.row("p").pause, world.row("p").pause_seq) == (0, 2)
+
+    assert world.do(lambda ledger: ledger.cancel_unheld("p", **END, why=None))
+    assert not world.do(lambda ledger: ledger.pause("p", 2, now=NOW, flag=True))

@@ -248,7 +248,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def rows(self) -> list[Any]:
         """Return every row."""
-        return self.world.store.read(lambda ledger: ledger.page("ann", states=None, agent=None, before=None, most=999))
+        return self.world.store.read(lambda ledger: ledger.page("ann", state=None, agent=None, before=None, most=999))
 
     @invariant()
     def ended_rows_stay(self) -> None:

@@ -1,0 +1,83 @@
+"""What opens the transports of one client: for its sessions, and for its streams.
+
+Nothing here holds the client's machinery, which must be free to go when nobody needs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blocks_worker.config import bypass_proxy_on_loopback
+from blocks_worker.controlplane.stream_grants import HubStreamGrants
+from blocks_worker.streams.exchange import StreamExchange
+from blocks_worker.transports.moving import MovingTransport
+from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.client.settings import Place
+    from blocks_worker.concurrency import Clock, Entropy
+    from blocks_worker.controlplane.tokens import ConsumerLogin
+    from blocks_worker.controlplane.whereabouts import Whereabouts
+    from blocks_worker.transports.base import Transport
+
+
+def session_opener(
+    where: Whereabouts[Place], login: ConsumerLogin, clock: Clock, entropy: Entropy
+) -> Callable[[], Transport]:
+    """Return what opens the transport of the sessions."""
+
+    def open_at(settings: PubNubSettings) -> Transport:
+        if settings.is_loopback:
+            bypass_proxy_on_loopback()
+        return PubNubTransport(settings, grants=login, producer=entropy.name(), clock=clock, entropy=entropy)
+
+    def open_transport() -> Transport:
+        # The login's channel of now: another one has another transport.
+        user_id = login.session_channel.partition(".")[2]
+        return MovingTransport(
+            route=where, aim=lambda: _settings(where.now, user_id), open_transport=open_at, clock=clock
+        )
+
+    return open_transport
+
+
+def exchange_opener(
+    where: Whereabouts[Place], login: ConsumerLogin, clock: Clock, entropy: Entropy
+) -> Callable[[], StreamExchange]:
+    """Return what makes the exchange for streams."""
+
+    def open_exchange() -> StreamExchange:
+        grants = HubStreamGrants(login.api, clock=clock)
+
+        def open_at(settings: PubNubSettings) -> Transport:
+            return PubNubTransport(
+                settings,
+                grants=grants,
+                producer=entropy.name(),
+                wake_channel=grants.wake_channel,
+                clock=clock,
+                entropy=entropy,
+            )
+
+        def open_transport() -> Transport:
+            return MovingTransport(
+                route=where, aim=lambda: _settings(where.now, grants.user_id), open_transport=open_at, clock=clock
+            )
+
+        return StreamExchange(open_transport=open_transport, grants=grants, clock=clock)
+
+    return open_exchange
+
+
+def _settings(place: Place, user_id: str) -> PubNubSettings:
+    return PubNubSettings(
+        origin=place.origin,
+        publish_key=place.keys.publish_key,
+        subscribe_key=place.keys.subscribe_key,
+        user_id=user_id,
+        hold=place.network.hold,
+        retention_limit=place.network.retention_limit,
+        retention_age=place.network.retention_age,
+    )

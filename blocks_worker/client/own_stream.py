@@ -1,0 +1,146 @@
+"""A stream by its token alone: a connection of its own, for a process that knows neither the task nor the hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from blocks_worker.config import bypass_proxy_on_loopback
+from blocks_worker.controlplane.cdm import HOSTED_ORIGIN
+from blocks_worker.protocol.channels import held_wake_channel
+from blocks_worker.protocol.streams import GrantedStream, StreamName
+from blocks_worker.streams.endpoint import REORDER_TIMEOUT, Endpoint, StreamIdentity
+from blocks_worker.streams.exchange import StreamExchange
+from blocks_worker.streams.writer import StreamWriter, WriterOptions
+from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
+
+if TYPE_CHECKING:
+    from blocks_worker.concurrency import Clock, Entropy
+    from blocks_worker.protocol.streams import Direction, Format
+
+#: Whose place is taken: the agent speaks on the stream's channel, the consumer reads it.
+Side = Literal["agent", "consumer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnStream:
+    """Say which stream, how it is reached, and what is done with it.
+
+    Attributes:
+        direction: as this side sees it.
+        origin: the network's address; None: the hosted one.
+        user_id: who this is on the network; None: somebody new.
+        writer: take frames of this writer alone; `first` is the number of its first frame.
+        position: the network's position to read from.
+        patience: seconds that a missing frame is waited for.
+    """
+
+    stream_id: str
+    channel: str
+    token: str | None
+    subscribe_key: str
+    publish_key: str
+    origin: str | None
+    user_id: str | None
+    side: Side
+    direction: Direction
+    format: Format
+    options: WriterOptions
+    writer: str | None = None
+    first: int = 0
+    position: int | None = None
+    patience: float | None = None
+
+
+class HeldToken:
+    """Be the right to one stream that was handed over as a token: it cannot be renewed, and covers nothing else."""
+
+    def __init__(self, token: str | None, channel: str) -> None:
+        self._token = token
+        self._channel = channel
+
+    def token(self) -> str | None:
+        """Return the token."""
+        return self._token
+
+    def refresh(self, refused: str | None) -> bool:
+        """Tell that there is no other."""
+        return self._token != refused
+
+    def want(self, new: StreamName) -> GrantedStream:
+        """Return the one stream."""
+        return GrantedStream(task_id=new.task_id, stream_id=new.stream_id, channel=self._channel)
+
+    def drop(self, task_id: str, stream_id: str) -> None:
+        """Do nothing: the token is for one stream."""
+
+    def rename(self, stream_id: str, old: str, new: str) -> None:
+        """Do nothing: the token is for one stream."""
+
+
+def open_alone(own: OwnStream, *, clock: Clock, entropy: Entropy) -> tuple[Endpoint, StreamExchange]:
+    """Return the stream on a connection of its own, which ends with it.
+
+    Raises:
+        TransportError: the network does not tell its position.
+        ConfigurationError: the origin or the user id cannot be used.
+    """
+    held = HeldToken(own.token, own.channel)
+    identity = StreamIdentity(own.stream_id, own.stream_id, own.channel)
+    settings = PubNubSettings(
+        origin=own.origin or HOSTED_ORIGIN,
+        publish_key=own.publish_key,
+        subscribe_key=own.subscribe_key,
+        user_id=own.user_id or entropy.name(),
+    )
+    if settings.is_loopback:
+        bypass_proxy_on_loopback()
+    read_channel = identity.up if own.side == "agent" else identity.channel
+
+    def open_transport() -> PubNubTransport:
+        return PubNubTransport(
+            settings,
+            grants=held,
+            producer=entropy.name(),
+            wake_channel=held_wake_channel(read_channel),
+            clock=clock,
+            entropy=entropy,
+        )
+
+    exchange = StreamExchange(open_transport=open_transport, grants=held, clock=clock, is_alone=True)
+    name = StreamName(task_id=own.stream_id, stream_id=own.stream_id)
+    opened = exchange.open(
+        name, lambda _granted: _endpoint(own, identity, exchange, clock, entropy), position=own.position
+    )
+    return opened.endpoint, exchange
+
+
+def _endpoint(
+    own: OwnStream, identity: StreamIdentity, exchange: StreamExchange, clock: Clock, entropy: Entropy
+) -> Endpoint:
+    sender = entropy.name()
+    writer = None
+    if own.direction != "inbound":
+        writer = StreamWriter(
+            stream_id=own.stream_id,
+            sender=sender,
+            form=own.format,
+            options=own.options,
+            kick=lambda: exchange.kick(endpoint),
+            clock=clock,
+            name=entropy.name,
+        )
+    endpoint = Endpoint(
+        identity=identity,
+        is_agent=own.side == "agent",
+        form=own.format,
+        name=sender,
+        clock=clock,
+        kick=exchange.kick,
+        writer=writer,
+        reads=own.direction != "outbound",
+        only=own.writer,
+        first=own.first,
+        patience=REORDER_TIMEOUT if own.patience is None else own.patience,
+    )
+    return endpoint

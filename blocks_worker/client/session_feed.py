@@ -1,0 +1,289 @@
+"""What a session knows of its task, and how the client feeds it: the half that users do not see."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from blocks_worker.client.callbacks import Callback, CallbackQueue, kinds_of
+from blocks_worker.client.history import History
+from blocks_worker.client.ordering import SessionOrder
+from blocks_worker.client.session_streams import SessionStreams
+from blocks_worker.concurrency import Deadline
+from blocks_worker.protocol.channels import task_channel
+from blocks_worker.protocol.lifecycle import PAUSED, RESUMED, SHOWN_TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from blocks_worker.client.events import TaskEvent
+    from blocks_worker.client.owner import SessionOwner
+    from blocks_worker.client.streams import StreamRef
+    from blocks_worker.protocol.tasks import SubmitAnswer, TaskRow, WaitsFor
+
+    EventCallback = Callable[[TaskEvent], Any]
+    FindStream = Callable[[Sequence[StreamRef]], StreamRef | None]
+
+#: What a queued task waits for, in words.
+_WAITS: dict[WaitsFor | None, str] = {
+    "instance": "no instance of the agent is running",
+    "room": "all instances of the agent are busy",
+    None: "no instance of the agent has room",
+}
+
+
+class SessionFeed:
+    """Hold the order of events, the history, the callbacks, the streams and the state of one task.
+
+    Its lock guards all of them. What comes in is decided on under the lock; callbacks run on the client's
+    callback threads, one after another, without it. One that joined a task later (`joined`) does not tell a
+    callback of the progress that was before it.
+    """
+
+    def __init__(
+        self,
+        owner: SessionOwner,
+        task_id: str,
+        *,
+        poll: float,
+        joined: bool = False,
+        auto_drain: bool = True,
+        drain_window: float | None = None,
+    ) -> None:
+        self._owner = owner
+        self._streams = SessionStreams(owner, auto_drain=auto_drain, drain_window=drain_window)
+        self.task_id = task_id
+        #: The channel on which the hub tells this session; another one than the client's, and it is registered.
+        self.heard_on = ""
+        self.owner_id = ""
+        self.org_id = ""
+        self.status_channel = ""
+        self.idempotent = False
+        self._queued = False
+        self._waits_for: WaitsFor | None = None
+        self._state = "pending"
+        self._lock = threading.Lock()
+        self._changed: threading.Condition | None = None
+        self._order = SessionOrder(task_id, owner.clock.monotonic(), poll=poll)
+        self._history = History(joined=joined)
+        self._callbacks: dict[str, list[Callback]] = {}
+        self._stream_callbacks: list[Callback] = []
+        self._new_streams: list[StreamRef] = []
+        self._queue = CallbackQueue(owner.pool, self._lock, self._after_callbacks)
+        self._closed = False
+        self._ended = False
+
+    @property
+    def queued(self) -> bool:
+        """Whether the task waits for an instance with room."""
+        return self._queued and self._state == "pending"
+
+    @property
+    def waits_for(self) -> WaitsFor | None:
+        """While it is queued, by the hub's last word: ``instance``, none runs; ``room``, all that run are busy."""
+        return self._waits_for if self.queued else None
+
+    def close(self) -> None:
+        """Stop watching: whoever waits is woken with RuntimeError. The task goes on."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.drop()
+            self._wake()
+        self._streams.close()
+        self._owner.forget(self)
+
+    # ------------------------------------------------------------ what the client feeds in
+
+    def accepted(self, answer: SubmitAnswer, *, is_own: bool) -> None:
+        """Take in what the hub said to the submit; `is_own`: the task was made by it."""
+        with self._lock:
+            self.owner_id = answer.owner_id
+            self.org_id = answer.org_id
+            self.status_channel = answer.status_channel
+            # Under the id that was made for it, the task is this submit's own: its first answer was lost.
+            self.idempotent = answer.idempotent and not is_own
+            self._queued, self._waits_for = answer.queued, answer.waits_for
+            if self._state == "pending" and answer.state not in SHOWN_TERMINAL:
+                self._state = answer.state
+
+    def found(self, row: TaskRow) -> None:
+        """Take in whose task it is."""
+        self.owner_id = self.org_id = row.owner
+        self.status_channel = task_channel(row.owner, row.task_id)
+
+    def was_over(self) -> None:
+        """Take in that the task had ended before this session began."""
+        with self._lock:
+            self._streams.was_over()
+
+    def feed(self, events: Sequence[TaskEvent], now: float) -> None:
+        """Take in events of the network."""
+        with self._lock:
+            shown = [event for fed in events for event in self._order.feed(fed, now)]
+            kick = self._show(shown)
+        self._act(kick=kick)
+
+    def feed_ledger(self, row: TaskRow, events: Sequence[TaskEvent], now: float, *, more: bool) -> None:
+        """Take in one page of the ledger."""
+        with self._lock:
+            shown = self._order.feed_ledger(row, events, now, more=more)
+            self._queued, self._waits_for = row.queued, row.waits_for
+            if row.state not in SHOWN_TERMINAL and self._history.terminal is None:
+                self._state = row.state
+            kick = self._show(shown)
+        self._act(kick=kick)
+
+    def tick(self, now: float) -> None:
+        """Let time pass: a terminal event that waited long enough is shown."""
+        with self._lock:
+            kick = self._show(self._order.tick(now))
+        self._act(kick=kick)
+
+    def doubt(self, now: float) -> None:
+        """Have the hub asked soon: the network may have lost something."""
+        with self._lock:
+            self._order.ask_now(now)
+
+    def due(self) -> float | None:
+        """Return when it wants to be looked at again; None when it is over or closed."""
+        with self._lock:
+            return None if self._closed else self._order.due()
+
+    def question(self, now: float) -> int | None:
+        """Return the sequence number after which the hub is to be asked now, and count it as asked."""
+        with self._lock:
+            if self._closed or not self._order.wants_ledger(now):
+                return None
+            self._order.asked(now)
+            return self._order.cursor
+
+    # ------------------------------------------------------------ steps, the lock held
+
+    def _show(self, events: Sequence[TaskEvent]) -> bool:
+        """Remember events and queue their callbacks; tell whether the queue is to be kicked."""
+        if not events or self._closed:
+            return False
+        self._history.add(events)
+        self._new_streams += self._streams.take(events)
+        for event in events:
+            self._state = _state_after(self._state, event)
+        self._wake()
+        return self._queue.add([call for event in events for call in self._calls(event)])
+
+    def _calls(self, event: TaskEvent) -> list[tuple[Callback, TaskEvent]]:
+        return [(callback, event) for kind in kinds_of(event) for callback in self._callbacks.get(kind, ())]
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            self._changed.notify_all()
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._changed is None:
+            self._changed = threading.Condition(self._lock)
+        self._changed.wait(timeout)
+
+    def _check_waitable(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"the session of task {self.task_id} was closed; the task is {self._state}")
+        if self._owner.pool.is_current():
+            raise RuntimeError("a callback cannot wait for other events: it holds up the thread that tells of them")
+
+    def _standing(self, timeout: float | None) -> str:
+        waits = f", queued: {_WAITS[self.waits_for]}" if self.queued else ""
+        return f"task {self.task_id} is not over after {timeout} s: it is {self._state}{waits}"
+
+    # ------------------------------------------------------------ steps, without the lock
+
+    def _register(self, kind: str, function: EventCallback) -> Callable[[], None]:
+        callback = Callback(kind, function)
+        with self._lock:
+            self._callbacks[kind] = [*self._callbacks.get(kind, []), callback]
+            kick = (
+                False if self._closed else self._queue.add([(callback, event) for event in self._history.earlier(kind)])
+            )
+        if kick:
+            self._queue.kick()
+        return lambda: self._unregister(callback)
+
+    def _unregister(self, callback: Callback) -> None:
+        callback.active = False
+        with self._lock:
+            self._callbacks[callback.kind] = [one for one in self._callbacks[callback.kind] if one is not callback]
+
+    def _act(self, *, kick: bool) -> None:
+        """Do what showing events asks for, now that the lock is free."""
+        self._tell_streams()
+        if kick:
+            self._queue.kick()
+        elif self._history.terminal is not None:
+            self._after_callbacks()
+        if self._history.terminal is not None:
+            self._owner.forget(self)
+
+    def _after_callbacks(self) -> None:
+        with self._lock:
+            is_over = self._history.terminal is not None and self._queue.is_idle()
+        if is_over:
+            self._streams.settle()
+        with self._lock:
+            self._ended = is_over
+
+    def _tell_streams(self) -> None:
+        """Tell of new streams, and open ones where they end."""
+        with self._lock:
+            new, self._new_streams = self._new_streams, []
+            callbacks = list(self._stream_callbacks)
+        for callback in callbacks:
+            self._streams.tell(new, lambda ref, callback=callback: self._tell_stream(callback, ref))  # type: ignore[misc]  # a default binds it now
+        self._streams.settle_ends()
+
+    def _tell_stream(self, callback: Callback, ref: StreamRef) -> None:
+        self._queue.call_beside(callback, ref)
+
+    def _wait_stream(self, find: FindStream, what: str, timeout: float | None) -> StreamRef:
+        """Look at the streams until one is found; `find` is called without the lock: it may be the user's."""
+        deadline = Deadline(timeout, self._owner.clock)
+        while True:
+            with self._lock:
+                known = self._streams.refs()
+                is_over = self._history.terminal is not None
+            found = find(known)
+            if found is not None:
+                return found
+            with self._lock:
+                if self._streams.refs() != known:
+                    continue
+                if is_over:
+                    raise RuntimeError(f"the task {self.task_id} is over and announced no stream {what}")
+                self._check_waitable()
+                if deadline.expired():
+                    raise TimeoutError(f"task {self.task_id} announced no stream {what} within {timeout} s")
+                if self._history.terminal is None:
+                    self._wait(deadline.remaining())
+
+    def _next_events(self, position: int) -> tuple[int, list[TaskEvent]]:
+        with self._lock:
+            while not self._closed and self._history.end <= position:
+                self._check_waitable()
+                self._wait(None)
+            return self._history.since(position)
+
+    def _stop(self, reason: str | None, *, terminated: bool) -> bool:
+        if self._history.terminal is not None:
+            return False
+        return self._owner.stop_task(self.task_id, reason=reason, terminated=terminated)
+
+
+def _state_after(state: str, event: TaskEvent) -> str:
+    if event.type == "terminal":
+        return event.state or "failed"
+    if event.type == "system" and event.status in {"queued", "restarted"}:
+        return "pending"
+    if event.type == "system" and event.status in {PAUSED, RESUMED}:
+        # One that nobody runs goes on waiting, and the hub says so.
+        return event.state or (PAUSED if event.status == PAUSED else "running")
+    if state == PAUSED and event.type == "progress" and event.state is None:
+        return state
+    return "running" if event.type in {"progress", "artifact"} else state

@@ -1,0 +1,50 @@
+"""Refusals of a credential that no repeating will change, told with what to do about the key."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from blocks_worker.errors import AgentAuthFatalError, RpcError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY_INVALID = "API_KEY_INVALID"
+#: Words by which the hub says that a key is refused for good.
+FATAL_CODES = frozenset({KEY_INVALID, "AGENT_FORCED_OFFLINE"})
+
+
+@contextmanager
+def fatal_told(cure: str = "") -> Iterator[None]:
+    """Turn a refusal that is final into `AgentAuthFatalError`; `cure` says what to do about a key that is not taken."""
+    try:
+        yield
+    except RpcError as error:
+        if error.code not in FATAL_CODES:
+            raise
+        more = f"; {cure}" if cure and error.code == KEY_INVALID else ""
+        raise AgentAuthFatalError(f"{error.rpc_message}{more}", code=error.code) from error
+
+
+def key_cure(*, given: bool, environment: bool, is_local: bool) -> str:
+    """Return what to do about a key that the hub does not take, by where the key came from.
+
+    Args:
+        given: an argument said it.
+        environment: else the environment did.
+        is_local: the hub is on this machine.
+    """
+    if given:
+        return "pass another api_key"
+    if environment and is_local:
+        return (
+            "BLOCKS_API_KEY (in the environment or .env) is set to a key that the hub on this machine does not know: "
+            "unset it to use this machine's own key; 'blocks keys create' then makes more of them"
+        )
+    if environment:
+        return "set BLOCKS_API_KEY to a key that the hub's owner gave you"
+    return (
+        "this machine's own key belongs to another hub than the one that answers there: "
+        "set BLOCKS_API_KEY to a key that its owner gave you"
+    )

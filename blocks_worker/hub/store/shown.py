@@ -1,0 +1,41 @@
+"""What consumers see of a task: of one row, and as a condition that finds all rows of one kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, or_
+
+from blocks_worker.hub.store.schema import task
+from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, PAUSED, SHOWN, State
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+    from blocks_worker.hub.store.records import TaskRecord
+
+#: Every state that consumers may see.
+NAMES = frozenset(SHOWN.values()) | {PAUSED}
+
+
+def shown(row: TaskRecord) -> str:
+    """Return the state of a task as consumers see it."""
+    state = State(row.state)
+    if (state is State.QUEUED and row.pause) or (state is State.RUNNING and row.paused):
+        return PAUSED
+    if state is State.EXPIRED and row.reason == DURATION_EXPIRED:
+        return "completed"
+    return SHOWN[state]
+
+
+def is_shown_as(name: str) -> ColumnElement[bool]:
+    """Return the condition under which consumers see this of a task."""
+    is_paused = or_(
+        and_(task.c.state == State.QUEUED.value, task.c.pause != 0),
+        and_(task.c.state == State.RUNNING.value, task.c.paused != 0),
+    )
+    ran_out = and_(task.c.state == State.EXPIRED.value, task.c.reason.is_not_distinct_from(DURATION_EXPIRED))
+    if name == PAUSED:
+        return is_paused
+    plain = task.c.state.in_([inner.value for inner, outer in SHOWN.items() if outer == name])
+    return or_(plain, ran_out) if name == "completed" else and_(plain, ~is_paused, ~ran_out)

@@ -1,0 +1,116 @@
+"""The turns of a task as statements: each tells whether the row was as expected, and is changed now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from blocks_worker.hub.store import statements as sql
+from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, FORCED, State
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from blocks_worker.hub.store.records import TaskRecord
+
+
+class TaskTurns:
+    """Be the half of the ledger that changes tasks: one compare-and-set a verb."""
+
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        self._driver = driver
+
+    def offer(self, row: TaskRecord, by: str, *, now: int, until: int, due: int | None) -> bool:
+        """Offer a waiting task to an incarnation: the epoch rises."""
+        return self._turn(sql.OFFER, row, by=by, now=now, until=until, due=due)
+
+    def claim(self, row: TaskRecord, by: str, *, now: int, due: int | None, expires: int | None = None) -> bool:
+        """Give the lease to the incarnation it was offered to; `expires`: when the time of a pipe is over."""
+        return self._turn(sql.CLAIM, row, by=by, now=now, due=due, expires=expires)
+
+    def withdraw(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
+        """Take an offer back into the queue, at no cost to the task."""
+        return self._turn(sql.WITHDRAW, row, by=by, now=now, due=due)
+
+    def take_back(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
+        """Take a task that the incarnation never started into the queue; what it does is fenced."""
+        return self._turn(sql.TAKE_BACK, row, by=by, now=now, due=due)
+
+    def lose(self, row: TaskRecord, by: str, *, now: int, due: int | None, max_lost: int) -> bool:
+        """End the lease of an incarnation that is gone; its late result still counts."""
+        return self._turn(sql.LOSE, row, by=by, now=now, due=due, max_lost=max_lost)
+
+    def release(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
+        """Take back a task that its holder gave back."""
+        return self._turn(sql.RELEASE, row, by=by, now=now, due=due)
+
+    def cancel_held(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
+        """Set the flag of a running task."""
+        return self._run(sql.CANCEL_HELD, key=task_id, now=now, due=due, why=why)
+
+    def expire_held(self, row: TaskRecord, *, now: int, due: int, why: str) -> bool:
+        """Begin to end a pipe whose time is over."""
+        return self._turn(sql.EXPIRE_HELD, row, now=now, due=due, why=why)
+
+    def pause(self, task_id: str, was: int, *, now: int, flag: bool) -> bool:
+        """Turn the pause flag, if it was turned as often as `was` so far."""
+        return self._run(sql.PAUSE, key=task_id, was=was, now=now, flag=int(flag))
+
+    def say_paused(self, row: TaskRecord, by: str, *, flag: bool) -> bool:
+        """Note that the handler waits for its resume, or goes on."""
+        return self._turn(sql.SAY_PAUSED, row, by=by, flag=int(flag))
+
+    def park(self, row: TaskRecord, by: str, *, flag: bool) -> bool:
+        """Note whether the run takes a slot."""
+        return self._turn(sql.PARK, row, by=by, flag=int(flag))
+
+    def hasten(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
+        """Shorten the grace of a cancel that is on its way."""
+        return self._run(sql.HASTEN, key=task_id, now=now, due=due, why=why)
+
+    # -------------------------------------------------------------------------------------------- ends
+    def cancel_unheld(self, task_id: str, *, now: int, purge: int, why: str | None) -> bool:
+        """End a task that nobody holds; a claim in flight is fenced."""
+        return self._run(sql.CANCEL_UNHELD, key=task_id, now=now, purge=purge, why=why)
+
+    def expire(self, row: TaskRecord, *, now: int, purge: int, why: str) -> bool:
+        """End a task whose time is over."""
+        return self._turn(sql.EXPIRE, row, now=now, purge=purge, why=why, fault="timeout", fault_code="timeout")
+
+    def outcome(self, row: TaskRecord, by: str, outcome: dict[str, Any]) -> bool:
+        """Record how a run ended; `outcome` holds now, purge, to, n, said, why, fault and fault_code."""
+        return self._turn(sql.OUTCOME, row, by=by, was=row.state, **outcome)
+
+    def lose_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int, max_lost: int) -> bool:
+        """Fail a task whose lease was lost and that may not be run again."""
+        return self._turn(sql.LOSE_FOR_GOOD, row, by=by, now=now, purge=purge, max_lost=max_lost, **_LEASE_LOST)
+
+    def take_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
+        """Fail a task that would be taken back and may not be run again."""
+        return self._turn(sql.TAKE_FOR_GOOD, row, by=by, now=now, purge=purge, **_LEASE_LOST)
+
+    def release_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
+        """Cancel a task that was given back and may not be run again."""
+        return self._turn(sql.RELEASE_FOR_GOOD, row, by=by, now=now, purge=purge, why="drained")
+
+    def force(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
+        """End a task whose cancel, or end of time, was not obeyed in time."""
+        if row.state == State.EXPIRING.value:
+            fault = fault_of(row.reason)
+            return self._turn(sql.FORCE_EXPIRED, row, by=by, now=now, purge=purge, why=row.reason, **fault)
+        return self._turn(sql.FORCE, row, by=by, now=now, purge=purge, why=FORCED)
+
+    # -------------------------------------------------------------------------------------------- inside
+    def _run(self, text: str, **values: Any) -> bool:
+        return self._driver.execute(text, values).rowcount == 1
+
+    def _turn(self, text: str, row: TaskRecord, **values: Any) -> bool:
+        return self._driver.execute(text, {"key": row.id, "e": row.epoch, **values}).rowcount == 1
+
+
+def fault_of(limit: str | None) -> dict[str, str | None]:
+    """Return what an expired task has for an error: a pipe that lived as long as was wanted has none."""
+    fault = None if limit == DURATION_EXPIRED else "timeout"
+    return {"fault": fault, "fault_code": fault}
+
+
+_LEASE_LOST = {"why": None, "fault": "lease_lost", "fault_code": "lease_lost"}

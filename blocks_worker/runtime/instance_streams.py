@@ -1,0 +1,76 @@
+"""How an instance gets to its streams: a connection of their own, under one grant for all that are open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blocks_worker.controlplane.stream_grants import HubStreamGrants
+from blocks_worker.errors import RpcError
+from blocks_worker.streams.exchange import StreamExchange
+from blocks_worker.transports.moving import MovingTransport
+from blocks_worker.transports.pubnub.transport import PubNubTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.concurrency import Clock, Entropy
+    from blocks_worker.controlplane.api import HubApi
+    from blocks_worker.protocol.streams import GrantedStream, StreamName
+    from blocks_worker.transports.base import Transport
+    from blocks_worker.transports.moving import Route
+    from blocks_worker.transports.pubnub.transport import PubNubSettings
+
+
+class InstanceStreams:
+    """Open the exchange of one instance; `billing_mode` is known once it has connected."""
+
+    def __init__(
+        self,
+        api: HubApi,
+        *,
+        settings: Callable[[str], PubNubSettings],
+        route: Route,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self.billing_mode = "free"
+        self._api = api
+        self._settings = settings
+        self._route = route
+        self._clock = clock
+        self._entropy = entropy
+
+    def open_exchange(self) -> StreamExchange:
+        """Return a new exchange; its transport is opened with the first stream."""
+        grants = HubStreamGrants(self._api, clock=self._clock)
+
+        def open_at(settings: PubNubSettings) -> Transport:
+            return PubNubTransport(
+                settings,
+                grants=grants,
+                producer=self._entropy.name(),
+                wake_channel=grants.wake_channel,
+                clock=self._clock,
+                entropy=self._entropy,
+            )
+
+        def open_transport() -> Transport:
+            return MovingTransport(
+                route=self._route,
+                aim=lambda: self._settings(self.billing_mode),
+                open_transport=open_at,
+                clock=self._clock,
+            )
+
+        return StreamExchange(open_transport=open_transport, grants=grants, clock=self._clock)
+
+    def hand_out(self, name: StreamName) -> GrantedStream:
+        """Return the tokens of one stream.
+
+        Raises:
+            RpcError, HubUnavailableError: the hub did not grant it.
+        """
+        granted = self._api.stream_grant([name]).streams[-1]
+        if granted.refused is not None:
+            raise RpcError(granted.message or granted.refused, code=granted.refused)
+        return granted

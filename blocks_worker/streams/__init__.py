@@ -1,0 +1,1 @@
+"""Ordered data between a run and its consumers, beside the task's events: written, acknowledged, repaired."""

@@ -1,0 +1,185 @@
+"""From what is written to frames: pieces that fit, bundled in order; text, bytes and events never share a frame."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from blocks_worker.errors import InvalidMessageError
+from blocks_worker.transports.envelope import DEPTH, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blocks_worker.protocol.streams import Format
+
+#: Bytes of a frame around its content, the longest ids and numbers included.
+HEAD = 640
+#: Least room for content that a limit must leave.
+LEAST = 256
+
+_Kind = Literal["utf8", "base64", "event", "slice"]
+
+
+class Piece(NamedTuple):
+    """Be what goes into one frame whole; `size` is its bytes as JSON."""
+
+    kind: _Kind
+    value: Any
+    size: int
+
+
+def pieces_of(data: Any, form: Format, *, limit: int, name: str) -> Iterator[Piece]:
+    """Yield what was written, cut so that each piece fits a frame of `limit` bytes.
+
+    `name`: how a large event's slices are called together.
+
+    Raises:
+        TypeError: a bytes stream takes text and bytes only.
+        InvalidMessageError: an event is not JSON.
+    """
+    room = max(LEAST, limit - HEAD)
+    if form == "events":
+        return _event(data, room, name)
+    if isinstance(data, str):
+        _check_text(data)
+        return _text(data, room)
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return _bytes(memoryview(data).cast("B"), room)
+    raise TypeError(f"a bytes stream takes str, bytes, bytearray or memoryview, not {type(data).__name__}")
+
+
+def without_bytes(value: Any) -> Any:
+    """Return an event as it travels: bytes inside stand as ``{"$binary": base64}``, tuples as lists."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"$binary": base64.b64encode(value).decode()}
+    if isinstance(value, dict):
+        return {key: without_bytes(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_bytes(inner) for inner in value]
+    return value
+
+
+class Packer:
+    """Number the pieces of one writer and put them into frames."""
+
+    def __init__(self, *, stream_id: str, sender: str, bundle: int, limit: int) -> None:
+        self._head = {"streamId": stream_id, "sender": sender}
+        self._bundle = bundle
+        self._room = max(LEAST, limit - HEAD)
+        self._pending: deque[Piece] = deque()
+        #: Bytes that wait to be put into frames.
+        self.waiting = 0
+        #: Number of the next frame.
+        self.seq = 0
+
+    def __len__(self) -> int:
+        """Return how many pieces wait."""
+        return len(self._pending)
+
+    def add(self, piece: Piece) -> None:
+        """Take a piece, after all others."""
+        self._pending.append(piece)
+        self.waiting += piece.size
+
+    def take(self, ts: int) -> dict[str, Any] | None:
+        """Return the next frame as it travels; None when nothing waits."""
+        if not self._pending:
+            return None
+        first = self._next()
+        if first.kind == "slice":
+            return {"type": "stream_events", **self._numbered(ts), **first.value}
+        values, size = [first.value], first.size
+        while self._joins(first.kind, size):
+            piece = self._next()
+            values.append(piece.value)
+            size += piece.size
+        if first.kind == "event":
+            return {"type": "stream_events", **self._numbered(ts), "encoding": "utf8", "events": values}
+        return {"type": "stream_data", **self._numbered(ts), "encoding": first.kind, "chunks": values}
+
+    def end(self, ts: int) -> dict[str, Any]:
+        """Return the frame that says that nothing more comes."""
+        return {"type": "stream_end", **self._numbered(ts)}
+
+    def _next(self) -> Piece:
+        piece = self._pending.popleft()
+        self.waiting -= piece.size
+        return piece
+
+    def _joins(self, kind: _Kind, size: int) -> bool:
+        if size >= self._bundle or not self._pending:
+            return False
+        piece = self._pending[0]
+        return piece.kind == kind and size + piece.size <= self._room
+
+    def _numbered(self, ts: int) -> dict[str, Any]:
+        head = {**self._head, "seq": self.seq, "ts": ts}
+        self.seq += 1
+        return head
+
+
+def _text(text: str, room: int) -> Iterator[Piece]:
+    start = 0
+    while start < len(text):
+        # No character takes less than a byte, so more than `room` of them never fit; each cut is checked.
+        count = min(room, len(text) - start)
+        size = _size(text[start : start + count])
+        while size > room:
+            count = max(1, min(count - 1, count * room // size))
+            size = _size(text[start : start + count])
+        yield Piece("utf8", text[start : start + count], size)
+        start += count
+
+
+def _bytes(data: memoryview, room: int) -> Iterator[Piece]:
+    most = (room - 4) * 3 // 4
+    for start in range(0, len(data), most):
+        value = base64.b64encode(data[start : start + most]).decode()
+        yield Piece("base64", value, len(value) + 4)
+
+
+def _event(value: Any, room: int, name: str) -> Iterator[Piece]:
+    event = without_bytes(value)
+    check(event)
+    if _depth_of(event) > DEPTH - 4:
+        raise InvalidMessageError("depth", f"an event nests deeper than {DEPTH - 4}")
+    text = json.dumps(event, allow_nan=False)
+    if len(text) <= room:
+        return iter([Piece("event", event, len(text) + 2)])
+    return _slices(text.encode(), room, name)
+
+
+def _slices(data: bytes, room: int, name: str) -> Iterator[Piece]:
+    most = (room - 4) * 3 // 4
+    total = -(-len(data) // most)
+    for part in range(total):
+        value = base64.b64encode(data[part * most : (part + 1) * most]).decode()
+        slice_ = {"encoding": "utf8", "multipart": {"id": name, "part": part + 1, "total": total}, "data": value}
+        yield Piece("slice", slice_, len(value) + 4)
+
+
+def _depth_of(value: Any) -> int:
+    deepest, pending = 1, [(value, 1)]
+    while pending:
+        item, depth = pending.pop()
+        deepest = max(deepest, depth)
+        if isinstance(item, dict):
+            pending.extend((inner, depth + 1) for inner in item.values())
+        elif isinstance(item, list):
+            pending.extend((inner, depth + 1) for inner in item)
+    return deepest
+
+
+def _check_text(text: str) -> None:
+    """Refuse half a character before any of the text is taken."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidMessageError("text", "a text holds half a character") from error
+
+
+def _size(text: str) -> int:
+    return len(json.dumps(text)) + 2

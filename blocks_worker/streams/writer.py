@@ -1,0 +1,340 @@
+"""The writing half of a stream: bounded, numbered, kept until readers have it, slowed by those that are there."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from blocks_worker.concurrency import Deadline
+from blocks_worker.errors import StreamWriteError
+from blocks_worker.streams.packing import Packer, Piece, pieces_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.concurrency import Clock
+    from blocks_worker.config import StreamConfig
+    from blocks_worker.protocol.streams import Ack, Format
+
+    #: Tells whether a wait is to end: with which error.
+    Stopped = Callable[[], BaseException | None]
+
+#: Bytes that may wait: to be sent, or for readers that are there. As many of the last frames are kept for late readers.
+WINDOW = 1024 * 1024
+#: Seconds without a word after which a reader counts as gone.
+READER_SILENCE = 15.0
+#: Readers that one writer listens to; more read, but do not slow it.
+MOST_READERS = 256
+#: Bytes of frames that one publish takes.
+BATCH_BYTES = 128 * 1024
+#: Longest single wait in seconds for room: readers that fell silent are looked for this often.
+_LOOK = 1.0
+#: Seconds after its last frame in which a writer takes for granted that it is still on its way to known readers.
+TAIL_AFTER = 1.0
+#: Seconds that a flush waits on once the task is to stop.
+HURRY = 5.0
+
+
+@dataclass(frozen=True)
+class WriterOptions:
+    """Say how a writer cuts and bundles.
+
+    Args:
+        frame_bytes: most bytes of a frame as it travels.
+        bundle_bytes: a frame with as many bytes takes nothing more.
+        ends: it says so on the wire when it ends; one that many tasks share does not.
+    """
+
+    frame_bytes: int = 16_384
+    bundle_bytes: int = 4_096
+    ends: bool = True
+
+
+#: What a writer does that was told nothing.
+USUAL = WriterOptions()
+
+
+def writer_options(config: StreamConfig) -> WriterOptions:
+    """Return the options that the surroundings ask for."""
+    return WriterOptions(frame_bytes=config.frame_bytes, bundle_bytes=config.bundle_bytes)
+
+
+class _Kept(NamedTuple):
+    seq: int
+    frame: dict[str, Any]
+    size: int
+    #: Bytes of all frames before it.
+    before: int
+
+
+@dataclass
+class _Reader:
+    next: int
+    heard_at: float
+
+
+@dataclass
+class _Book:
+    """What is known of the frames that were made, the oldest first."""
+
+    kept: deque[_Kept] = field(default_factory=deque)
+    #: Bytes of all frames that were ever made.
+    made: int = 0
+
+    def add(self, seq: int, frame: dict[str, Any], size: int) -> _Kept:
+        """Keep a frame; the oldest go while what is left is a whole window."""
+        entry = _Kept(seq, frame, size, self.made)
+        self.kept.append(entry)
+        self.made += size
+        while self.made - self.kept[0].before - self.kept[0].size >= WINDOW:
+            self.kept.popleft()
+        return entry
+
+    def unread(self, since: int) -> int:
+        """Return the bytes of the frames from this number on, as far as they are kept."""
+        if not self.kept:
+            return 0
+        index = max(0, since - self.kept[0].seq)
+        return self.made - self.kept[index].before if index < len(self.kept) else 0
+
+    def find(self, first: int, last: int) -> list[_Kept]:
+        """Return the kept frames of a range."""
+        return [entry for entry in self.kept if first <= entry.seq <= last]
+
+
+def _goes_on() -> None:
+    """Say that nobody is to stop."""
+
+
+class StreamWriter:
+    """Take data from any thread and give frames to the sender.
+
+    `kick` is called, without the lock, whenever there is something to send. Several may write at the same time: what
+    one call is given stays together. A call that may wait is handed `stopped`, which returns the error to raise, or
+    None; after a change of that, `wake` is to be called.
+    """
+
+    def __init__(
+        self,
+        *,
+        stream_id: str,
+        sender: str,
+        form: Format,
+        options: WriterOptions,
+        kick: Callable[[], None],
+        clock: Clock,
+        name: Callable[[], str],
+    ) -> None:
+        self.sender = sender
+        self._stream_id = stream_id
+        self._format = form
+        self._options = options
+        self._kick = kick
+        self._clock = clock
+        self._name = name
+        self._turn = threading.Lock()
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._packer = Packer(
+            stream_id=stream_id, sender=sender, bundle=options.bundle_bytes, limit=options.frame_bytes
+        )
+        self._book = _Book()
+        self._readers: dict[str, _Reader] = {}
+        self._resend: deque[_Kept] = deque()
+        self._in_flight: list[_Kept] = []
+        self._in_flight_bytes = 0
+        self._ended = False
+        self._end_made = False
+        self._broken: str | None = None
+        self._made_at = float("-inf")
+        #: Pieces that were taken so far, and that are in frames.
+        self._taken = 0
+        self._framed = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Tell whether it takes more."""
+        return not self._ended and self._broken is None
+
+    @property
+    def next_seq(self) -> int:
+        """The number of the next frame; once ended, the number behind the last."""
+        with self._lock:
+            return self._next_seq()
+
+    @property
+    def why_broken(self) -> str | None:
+        """Why it was given up; None while it was not."""
+        return self._broken
+
+    def write(self, data: Any, stopped: Stopped = _goes_on) -> None:
+        """Take data; wait while a window of earlier ones is not with the network, or with readers that are there.
+
+        Raises:
+            RuntimeError: the stream has ended.
+            StreamWriteError: earlier frames could not be delivered.
+            TypeError, ValueError: not what this stream carries.
+            BaseException: what `stopped` returns, while there is no room.
+        """
+        with self._lock:
+            self._check_active()
+        pieces = pieces_of(data, self._format, limit=self._options.frame_bytes, name=self._name())
+        with self._turn:
+            for piece in pieces:
+                self._add(piece, stopped)
+
+    def wait_for_reader(self, timeout: float, stopped: Stopped = _goes_on) -> bool:
+        """Wait until somebody reads; tell whether somebody does."""
+        deadline = Deadline(timeout, self._clock)
+        with self._lock:
+            while not self._readers and self._is_waitable(deadline) and stopped() is None and not self._ended:
+                self._room.wait(deadline.within(_LOOK))
+            return bool(self._readers)
+
+    def end(self) -> None:
+        """Take nothing more; what waits is still sent, and then that this was all."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+            self._room.notify_all()
+        self._kick()
+
+    def flushed(self, timeout: float | None, stopped: Stopped = _goes_on) -> bool:
+        """Wait until the network has all; tell whether it has. Who is to stop does not wait for long."""
+        deadline, hurries = Deadline(timeout, self._clock), False
+        with self._lock:
+            while self._has_work() and self._is_waitable(deadline):
+                if stopped() is not None and not hurries:
+                    deadline, hurries = Deadline(deadline.within(HURRY), self._clock), True
+                self._room.wait(deadline.within(_LOOK))
+            return not self._has_work() and self._broken is None
+
+    def framed(self, timeout: float | None) -> int:
+        """Wait until all that was written so far is in frames; return the number behind the last of them."""
+        deadline = Deadline(timeout, self._clock)
+        with self._lock:
+            goal = self._taken
+            while self._framed < goal and self._is_waitable(deadline):
+                self._room.wait(deadline.within(_LOOK))
+            return self._next_seq()
+
+    def wake(self) -> None:
+        """Have whoever waits look whether to stop."""
+        with self._lock:
+            self._room.notify_all()
+
+    def break_off(self, why: str) -> None:
+        """Give up: what waits is dropped, and the next write says why."""
+        with self._lock:
+            self._broken = self._broken or why
+            self._room.notify_all()
+
+    # ------------------------------------------------------------ for the sender's thread
+
+    def take(self) -> list[dict[str, Any]]:
+        """Return the frames to send next, in order; `sent` or `unsent` tells what became of them."""
+        with self._lock:
+            if self._broken is not None:
+                return []
+            while self._in_flight_bytes < BATCH_BYTES:
+                entry = self._resend.popleft() if self._resend else self._make()
+                if entry is None:
+                    break
+                self._in_flight.append(entry)
+                self._in_flight_bytes += entry.size
+            return [entry.frame for entry in self._in_flight]
+
+    def sent(self) -> bool:
+        """Note that the network has what `take` returned; tell whether there is more."""
+        with self._lock:
+            self._in_flight, self._in_flight_bytes = [], 0
+            self._room.notify_all()
+            return self._has_work()
+
+    def acknowledged(self, ack: Ack, now: float) -> None:
+        """Note what a reader says."""
+        with self._lock:
+            before = self._readers.get(ack.sender)
+            if ack.bye:
+                self._readers.pop(ack.sender, None)
+            elif before is not None or len(self._readers) < MOST_READERS:
+                self._readers[ack.sender] = _Reader(max(ack.next, before.next if before else 0), now)
+            waiting = {entry.seq for entry in self._resend}
+            wanted = [entry for first, last in ack.missing for entry in self._book.find(first, last)]
+            wanted += self._tail(ack, now, is_new=before is None)
+            self._resend.extend(entry for entry in wanted if entry.seq not in waiting)
+            has_work = bool(self._resend)
+            self._room.notify_all()
+        if has_work:
+            self._kick()
+
+    def readers(self) -> int:
+        """Return how many readers are there."""
+        with self._lock:
+            return len(self._readers)
+
+    # ------------------------------------------------------------ with the lock
+
+    def _add(self, piece: Piece, stopped: Stopped) -> None:
+        with self._lock:
+            self._check_active()
+            while not self._has_room():
+                error = stopped()
+                if error is not None:
+                    raise error
+                self._room.wait(_LOOK)
+                self._check_active()
+            self._packer.add(piece)
+            self._taken += 1
+        self._kick()
+
+    def _tail(self, ack: Ack, now: float, *, is_new: bool) -> list[_Kept]:
+        """Return the last frame for a reader that seems to know nothing of it: it then asks for what it misses."""
+        if ack.bye or self._has_work() or not self._book.kept or ack.next >= self._packer.seq:
+            return []
+        return [self._book.kept[-1]] if is_new or now - self._made_at >= TAIL_AFTER else []
+
+    def _next_seq(self) -> int:
+        return self._packer.seq - (1 if self._end_made else 0)
+
+    def _is_waitable(self, deadline: Deadline) -> bool:
+        return self._broken is None and not deadline.expired()
+
+    def _check_active(self) -> None:
+        if self._broken is not None:
+            raise StreamWriteError(self._stream_id, self._broken)
+        if self._ended:
+            raise RuntimeError(f"the stream {self._stream_id} has ended: nothing more can be written")
+
+    def _has_room(self) -> bool:
+        return self._packer.waiting + self._in_flight_bytes < WINDOW and self._unread() < WINDOW
+
+    def _unread(self) -> int:
+        """Return the bytes that the slowest reader has not taken; readers that fell silent are forgotten."""
+        now = self._clock.monotonic()
+        self._readers = {
+            name: reader for name, reader in self._readers.items() if now - reader.heard_at < READER_SILENCE
+        }
+        if not self._readers:
+            return 0
+        return self._book.unread(min(reader.next for reader in self._readers.values())) + self._packer.waiting
+
+    def _has_work(self) -> bool:
+        ends = self._ended and self._options.ends and not self._end_made
+        return bool(self._packer.waiting or self._in_flight or self._resend or ends)
+
+    def _make(self) -> _Kept | None:
+        """Make the next frame and keep it for readers that miss it."""
+        now, seq = self._clock.wall_ms(), self._packer.seq
+        before, before_count = self._packer.waiting, len(self._packer)
+        frame = self._packer.take(now)
+        if frame is None:
+            if not self._ended or not self._options.ends or self._end_made:
+                return None
+            frame, self._end_made = self._packer.end(now), True
+        self._made_at = self._clock.monotonic()
+        self._framed += before_count - len(self._packer)
+        return self._book.add(seq, frame, max(64, before - self._packer.waiting))

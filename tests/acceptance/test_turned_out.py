@@ -1,0 +1,68 @@
+"""Real workers whose key is taken back or whose agent is taken offline: they end by themselves, and say why."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from support import wait_until
+
+if TYPE_CHECKING:
+    from conftest import Daemon, World
+
+
+def ended(daemon: Daemon, timeout: float = 20.0) -> int:
+    """Return the exit code, once there is one."""
+    wait_until(lambda: daemon.process.poll() is not None, timeout, "its end")
+    return int(daemon.process.returncode)
+
+
+def made_key(world: World, *more: str) -> dict[str, Any]:
+    """Make a key with the command."""
+    done = world.run("blocks", "keys", "create", "worker", "--json", *more)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_a_worker_whose_key_is_revoked_ends_with_77(world: World) -> None:
+    """[2.13, R-32] It says in one line what happened, after the beat that told it; another key's worker goes on."""
+    world.hub()
+    key = made_key(world)
+    doomed = world.worker("echo", BLOCKS_API_KEY=key["key"])
+    other = world.worker("adder")
+
+    assert world.run("blocks", "send", "echo", "Hello").stdout.strip() == "Echoed request: Hello"
+    assert world.run("blocks", "keys", "revoke", key["id"]).returncode == 0
+
+    assert ended(doomed) == 77
+    assert "the API key is missing, unknown or revoked" in doomed.text()
+    assert "BLOCKS_API_KEY" in doomed.text()
+    assert "Traceback" not in doomed.text()
+    assert other.process.poll() is None
+    assert world.agents()["echo"] == []
+
+
+def test_a_worker_whose_agent_goes_offline_ends_with_77(world: World) -> None:
+    """Its task waits, and is done by the next worker after the agent is online again."""
+    world.hub()
+    worker = world.worker("echo")
+    assert world.run("blocks", "agents", "offline", "echo").returncode == 0
+    assert ended(worker) == 77
+    assert "blocks agents online echo" in worker.text()
+
+    assert world.run("blocks", "agents", "online", "echo").returncode == 0
+    world.worker("echo")
+    assert world.run("blocks", "send", "echo", "again").stdout.strip() == "Echoed request: again"
+
+
+def test_a_foreign_key_in_a_newcomers_environment(world: World) -> None:
+    """`blocks-run` with its own hub says which variable is in the way, and what to do; without it all is well."""
+    done = world.run("blocks-run", "--handler", "echo", BLOCKS_API_KEY="bk_" + "x" * 43)
+
+    assert done.returncode == 77
+    assert "BLOCKS_API_KEY" in done.stderr
+    assert "unset it" in done.stderr
+    world.worker("echo")
+    refused = world.run("blocks", "send", "echo", "Hello", BLOCKS_API_KEY="bk_" + "x" * 43)
+    assert (refused.returncode, "unset it" in refused.stderr) == (1, True)
+    assert world.run("blocks", "send", "echo", "Hello").stdout.strip() == "Echoed request: Hello"

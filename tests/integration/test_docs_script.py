@@ -1,0 +1,129 @@
+"""The program that writes the repeated parts of the pages, on trees of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "blocks_worker"
+
+
+def cells(page: Path) -> Iterator[list[str]]:
+    """Yield the cells of each row of each table of a page."""
+    for line in page.read_text().splitlines():
+        if line.startswith("| "):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def docs(root: Path, *arguments: str) -> tuple[int, str]:
+    """Run `scripts/docs` of a tree; return its exit code and what it said."""
+    command = [sys.executable, root / "scripts/docs.py", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a tree like this one, with pages and tests of its own."""
+    root = tmp_path_factory.mktemp("pattern")
+    for name in ("docs", "scripts"):
+        shutil.copytree(ROOT / name, root / name)
+    (root / "blocks_worker").symlink_to(PACKAGE)
+    (root / "tests").mkdir()
+    docs(root)
+    return root
+
+
+@pytest.fixture
+def tree(tmp_path: Path, pattern: Path) -> Path:
+    """Return a copy of it that a test may change."""
+    shutil.copytree(pattern, tmp_path / "tree", symlinks=True)
+    return tmp_path / "tree"
+
+
+def test_the_pages_say_what_code_and_tests_say() -> None:
+    """No table is stale, no test names a promise that nobody made, and none names more than three."""
+    assert docs(ROOT, "--check") == (0, "docs say what the code says\n")
+
+
+@pytest.mark.parametrize(
+    ("block", "right", "wrong"),
+    [
+        ("protocol.md: numbers", "| `lease_ttl` | 30 s |", "| `lease_ttl` | 31 s |"),
+        ("protocol.md: task-turns", "| QUEUED | offer | OFFERED |", "| QUEUED | offer | RUNNING |"),
+        ("protocol.md: values", "`worker/nonces.py:MISSES` | 3 |", "`worker/nonces.py:MISSES` | 4 |"),
+        (
+            "threads.md: values",
+            "`transports/base.py:QUEUE_BYTES` | 8 MiB |",
+            "`transports/base.py:QUEUE_BYTES` | 9 MiB |",
+        ),
+        ("reference.md: exit-codes", "| 2 | `USAGE` |", "| 64 | `USAGE` |"),
+    ],
+)
+def test_what_was_changed_by_hand_is_put_right(tree: Path, block: str, right: str, wrong: str) -> None:
+    """A check names page and table and fails; writing puts it right and touches nothing else."""
+    path = tree / "docs" / block.partition(":")[0]
+    before = path.read_text()
+    assert before.count(right) == 1
+    path.write_text(before.replace(right, wrong))
+
+    code, said = docs(tree, "--check")
+    assert (code, f"docs/{block} is stale" in said) == (1, True), said
+    docs(tree)
+    assert path.read_text() == before
+
+
+def test_a_promise_is_shown_with_its_test(tree: Path) -> None:
+    """The table has the promise of the test's docstring without its ids; what has no test is not yet kept."""
+    text = 'class TestIt:\n    def test_one(self):\n        """It holds. [R-1] [E3, A-2]\n        """\n'
+    (tree / "tests/test_it.py").write_text(text)
+
+    assert "docs/compatibility.md: requirements is stale" in docs(tree, "--check")[1]
+    docs(tree)
+    rows = {row[0]: row[2:] for row in cells(tree / "docs/compatibility.md")}
+    assert rows["R-1"] == rows["A-2"] == ["It holds.", "`test_it.py::TestIt::test_one`"]
+    assert rows["R-2"] == ["not yet", ""]
+
+
+@pytest.mark.parametrize(
+    ("ids", "why"),
+    [("[R-999]", "nothing is promised as R-999"), ("[R-1] [R-2, R-3] [A-1]", "4 ids; 3 at most")],
+)
+def test_ids_that_prove_nothing_are_refused(tree: Path, ids: str, why: str) -> None:
+    """An id that nobody promised, and a test that names more than three, fail the check and the writing."""
+    (tree / "tests/test_it.py").write_text(f'def test_one():\n    """{ids} It holds."""\n')
+
+    for arguments in ((), ("--check",)):
+        code, said = docs(tree, *arguments)
+        assert code == 1
+        assert f"test_it.py::test_one: {why}" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("<!-- generated: nothing -->\n<!-- end -->\n", "no block is called 'nothing'"),
+        ("<!-- generated: numbers -->\n", "has no end"),
+        ("<!-- end -->\n", "where a beginning has to be"),
+        ("<!-- generated: values -->\n| `worker/nonces.py:MISSES` | few | |\n<!-- end -->\n", "write a number"),
+        ("<!-- generated: values -->\n| `worker/nonces.py:NONE` | 3 | |\n<!-- end -->\n", "has no constant NONE"),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_named(tree: Path, text: str, why: str) -> None:
+    """A mark that is wrong, or a row about a constant that is not there, is one line that says so."""
+    (tree / "docs/new.md").write_text(text)
+
+    code, said = docs(tree)
+
+    assert code == 1
+    (line,) = [line for line in said.splitlines() if line.startswith("docs/new.md: ")]
+    assert why in line

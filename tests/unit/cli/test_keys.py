@@ -1,0 +1,90 @@
+"""`blocks keys` and `blocks agents offline`, against a real hub."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from support_hub import Caller, running_hub
+
+from blocks_worker.cli.main import blocks
+from blocks_worker.config import state_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from click.testing import Result
+
+
+@pytest.fixture
+def hub() -> Iterator[Caller]:
+    """Run a hub in the state folder of this test."""
+    with running_hub(state_dir()) as caller:
+        yield caller
+
+
+def run(*arguments: str) -> Result:
+    """Run a command of `blocks`."""
+    return CliRunner().invoke(blocks, arguments)
+
+
+def test_a_key_from_its_making_to_its_end(hub: Caller) -> None:
+    """The key alone is on standard output, once; the list tells its uses; revoked it opens nothing."""
+    made = run("keys", "create", "ci", "--owner", "carol")
+    key = made.stdout.strip()
+    assert hub.consumer(key)["userId"] == "carol"
+    row = json.loads(run("keys", "list", "--json").stdout)[-1]
+
+    assert made.stdout.count("\n") == 1
+    assert row["id"] in made.stderr
+    assert (row["name"], row["owner"], row["revoked"], row["lastUsed"] is None) == ("ci", "carol", False, False)
+    listed = run("keys", "list").stdout
+    assert "in force" in listed
+    assert key not in listed
+    assert run("keys", "revoke", row["id"]).exit_code == 0
+    assert "revoked" in run("keys", "list").stdout
+    assert hub.ask("POST", "/api/v1/auth/agent/consumer-token", {"apiKey": key}).status == 401
+
+
+def test_a_key_as_json(hub: Caller) -> None:
+    """With --json the row and the key are one object."""
+    made = json.loads(run("keys", "create", "ci", "--json").stdout)
+
+    assert (made["owner"], made["key"][:3]) == ("local", "bk_")
+
+
+def test_what_cannot_be_done_is_said_in_one_line(hub: Caller) -> None:
+    """An unknown key, the key of the state folder, a bad name: exit 1 or 2 with the reason."""
+    local = json.loads(run("keys", "list", "--json").stdout)[0]["id"]
+    unknown, own, bad = run("keys", "revoke", "key_0"), run("keys", "revoke", local), run("keys", "create", "")
+
+    assert (unknown.exit_code, own.exit_code, bad.exit_code) == (1, 1, 2)
+    assert "local-key" in own.stderr
+    assert unknown.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["keys", "list"], ["agents"], ["tasks"], ["keys", "create", "x"]])
+def test_a_foreign_key_in_the_environment_is_named(
+    hub: Caller, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """The line says which variable holds it, and to unset it."""
+    monkeypatch.setenv("BLOCKS_API_KEY", "bk_" + "x" * 43)
+
+    done = run(*arguments)
+
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "BLOCKS_API_KEY" in done.stderr
+    assert "unset it" in done.stderr
+
+
+def test_an_agent_is_taken_offline_and_let_in_again(hub: Caller) -> None:
+    """The list shows it as offline meanwhile."""
+    hub.connect("parked")
+
+    assert run("agents", "offline", "parked").stdout == "parked is offline\n"
+    assert "offline" in run("agents").stdout
+    assert json.loads(run("agents", "--json").stdout)[0]["offline"] is True
+    assert run("agents", "online", "parked").stdout == "parked is online\n"
+    assert run("agents", "offline", "nobody").exit_code == 1
