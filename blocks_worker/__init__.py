@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from blocks_worker.client.events import TaskEvent
     from blocks_worker.client.params import SendMessageParams
     from blocks_worker.client.parts import SendMessageRequestPart, file_part, json_part, text_part
+    from blocks_worker.client.registry import AgentEntry, get_agent
     from blocks_worker.client.session import TaskSession
     from blocks_worker.client.streams import StreamRef
     from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from blocks_worker.context.streams import ExternalStreamObject, OnActivateCallback, StreamObject
     from blocks_worker.context.task import TaskContext
     from blocks_worker.controlplane.agent_auth import AgentAuth
+    from blocks_worker.controlplane.cache import CredentialCache
     from blocks_worker.controlplane.cdm import CdmApiConfig, CdmConfig, CdmKeyset, fetch_cdm_config
     from blocks_worker.controlplane.consumer_auth import ConsumerAuth
     from blocks_worker.controlplane.presigned import presigned_upload_flow
@@ -58,12 +60,16 @@ if TYPE_CHECKING:
     from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
     from blocks_worker.runtime.options import AgentInstanceOptions
     from blocks_worker.streams.reader import InboundMessage
+    from blocks_worker.streams.registry import StreamRegistry
     from blocks_worker.streams.trouble import StreamError
+    from blocks_worker.transports.pubnub.channels import ChannelManager, create_channel_manager
+    from blocks_worker.transports.pubnub.client import create_pubnub_client
 
 #: Where each public name lives.
 _HOMES = {
     "AgentAuth": "controlplane.agent_auth",
     "AgentAuthFatalError": "errors",
+    "AgentEntry": "client.registry",
     "AgentInstance": "runtime.instance",
     "AgentInstanceOptions": "runtime.options",
     "AnonTaskAccessDenied": "errors",
@@ -78,7 +84,9 @@ _HOMES = {
     "CdmApiConfig": "controlplane.cdm",
     "CdmConfig": "controlplane.cdm",
     "CdmKeyset": "controlplane.cdm",
+    "ChannelManager": "transports.pubnub.channels",
     "ConsumerAuth": "controlplane.consumer_auth",
+    "CredentialCache": "controlplane.cache",
     "DEFAULT_CDM_URL": "config",
     "DownloadedArtifact": "artifacts",
     "ExpireTaskMessage": "context.messages",
@@ -98,6 +106,7 @@ _HOMES = {
     "StreamError": "streams.trouble",
     "StreamObject": "context.streams",
     "StreamRef": "client.streams",
+    "StreamRegistry": "streams.registry",
     "StreamUnavailableError": "errors",
     "StreamWriteError": "errors",
     "TaskCancelledError": "errors",
@@ -111,11 +120,14 @@ _HOMES = {
     "TokenEndpointConfig": "controlplane.sources",
     "TokenResult": "controlplane.sources",
     "build_artifact_ref": "artifacts",
+    "create_channel_manager": "transports.pubnub.channels",
+    "create_pubnub_client": "transports.pubnub.client",
     "create_task_client": "client.client",
     "decode_inline_artifact": "artifacts",
     "download_artifact": "artifacts",
     "fetch_cdm_config": "controlplane.cdm",
     "file_part": "client.parts",
+    "get_agent": "client.registry",
     "json_part": "client.parts",
     "presigned_upload_flow": "controlplane.presigned",
     "should_inline_artifact": "artifacts",
@@ -129,6 +141,7 @@ __all__ = [
     "DEFAULT_CDM_URL",
     "AgentAuth",
     "AgentAuthFatalError",
+    "AgentEntry",
     "AgentInstance",
     "AgentInstanceOptions",
     "AnonTaskAccessDenied",
@@ -142,7 +155,9 @@ __all__ = [
     "CdmApiConfig",
     "CdmConfig",
     "CdmKeyset",
+    "ChannelManager",
     "ConsumerAuth",
+    "CredentialCache",
     "DownloadedArtifact",
     "ExpireTaskMessage",
     "ExternalStreamObject",
@@ -161,6 +176,7 @@ __all__ = [
     "StreamError",
     "StreamObject",
     "StreamRef",
+    "StreamRegistry",
     "StreamUnavailableError",
     "StreamWriteError",
     "TaskCancelledError",
@@ -175,11 +191,14 @@ __all__ = [
     "TokenResult",
     "__version__",
     "build_artifact_ref",
+    "create_channel_manager",
+    "create_pubnub_client",
     "create_task_client",
     "decode_inline_artifact",
     "download_artifact",
     "fetch_cdm_config",
     "file_part",
+    "get_agent",
     "json_part",
     "presigned_upload_flow",
     "should_inline_artifact",

@@ -9,12 +9,15 @@ from blocks_worker.context.messages import (
     ControlMessage,
     ExpireTaskMessage,
     StartTaskMessage,
+    parse_control_message,
 )
 from blocks_worker.context.task import TaskContext
 from blocks_worker.protocol.events import ArtifactRef
 from blocks_worker.protocol.parts import RequestPart
+from blocks_worker.runtime.options import AgentInstanceOptions
 
 __all__ = [
+    "AgentInstanceOptions",
     "AgentInstancePresenceState",
     "ArtifactRef",
     "CancelTaskMessage",
@@ -26,4 +29,5 @@ __all__ = [
     "StartTaskMessage",
     "TaskContext",
     "TaskEvent",
+    "parse_control_message",
 ]

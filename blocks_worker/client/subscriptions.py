@@ -212,6 +212,8 @@ class Subscriptions:
                 if event is not None:
                     events.setdefault(event.task_id, []).append(event)
             elif _is_doubtful(item):
+                if isinstance(item, Status):
+                    _logger.info("transport_recovered")
                 self._doubt_all()
         now = self._clock.monotonic()
         for task_id, group in events.items():

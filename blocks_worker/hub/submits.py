@@ -16,6 +16,7 @@ from blocks_worker.hub.file_service import file_ids, without_file_ids
 from blocks_worker.hub.store import agents, files
 from blocks_worker.hub.store.records import AgentFacts, TaskRecord
 from blocks_worker.hub.store.shown import shown
+from blocks_worker.hub.sub_tasks import Ancestry, ancestry
 from blocks_worker.protocol.channels import TASK, check_name, task_channel
 from blocks_worker.protocol.codec import MAX_BODY, decode_trusted, encode
 from blocks_worker.protocol.control import StartBody
@@ -62,8 +63,9 @@ class Submits:
         _check_kind(agent, request)
         _check_parts(agent, request)
         self._check_backlog(ledger, agent)
+        above = ancestry(ledger, consumer, request)
         stored = _stored_files(ledger, consumer, request)
-        row = self._insert(ledger, consumer, request, agent, digest)
+        row = self._insert(ledger, consumer, request, agent, digest, above)
         for file_id in stored:
             files.use(ledger.connection, file_id, row.id)
         self._dispatch.route(ledger, agent.name)
@@ -109,10 +111,16 @@ class Submits:
             raise RefusedError(problem(429, "agent_at_capacity", text))
 
     def _insert(
-        self, ledger: Ledger, consumer: Consumer, request: SubmitTask, agent: AgentFacts, digest: str
+        self,
+        ledger: Ledger,
+        consumer: Consumer,
+        request: SubmitTask,
+        agent: AgentFacts,
+        digest: str,
+        above: Ancestry,
     ) -> TaskRecord:
         now = self._steady.now_ms()
-        start = _start(consumer, request, agent)
+        start = _start(consumer, request, agent, above.depth)
         if len(start) > MAX_BODY:
             text = f"the input is {len(start)} bytes with its head: a worker takes {MAX_BODY}; send a file instead"
             raise RefusedError(problem(413, "InvalidInput", text, {"reason": "too_large"}))
@@ -136,7 +144,7 @@ class Submits:
             digest=_digest(start),
             outcome_digest=None,
             max_runtime=request.max_runtime or float(min(agent.max_running_time_sec, MAX_SECONDS)),
-            deadline=request.deadline,
+            deadline=above.deadline,
             queue_until=None if request.queue_ttl is None else now + int(request.queue_ttl * 1000),
             offer_until=None,
             leased_at=None,
@@ -242,7 +250,7 @@ def _has_stream(request: SubmitTask, agent: AgentFacts) -> bool:
     return bool(card_of(agent.card).streams) if request.stream is None else request.stream
 
 
-def _start(consumer: Consumer, request: SubmitTask, agent: AgentFacts) -> bytes:
+def _start(consumer: Consumer, request: SubmitTask, agent: AgentFacts, depth: int) -> bytes:
     body = StartBody(
         agent_name=request.agent_name,
         owner_id=consumer.owner,
@@ -250,7 +258,7 @@ def _start(consumer: Consumer, request: SubmitTask, agent: AgentFacts) -> bytes:
         request_parts=msgspec.Raw(bytes(request.request_parts)),
         task_kind=request.task_kind,
         duration=request.duration,
-        caller_claims={"sub": consumer.owner},
+        caller_claims={"sub": consumer.owner, **({"depth": depth} if depth else {})},
         request_summary=request.request_summary,
         consumer_public_key=request.consumer_public_key,
         has_stream=_has_stream(request, agent),

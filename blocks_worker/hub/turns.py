@@ -13,7 +13,7 @@ from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.store.task_turns import fault_of
 from blocks_worker.protocol.codec import fitting
 from blocks_worker.protocol.leases import MAX_ERROR
-from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, FORCED, PAUSED, RESUMED, State
+from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, FORCED, PARENT_ENDED, PAUSED, RESUMED, State
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
@@ -149,6 +149,7 @@ class Turns:
             self._said_end(ledger, row.id)
         elif ledger.cancel_held(row.id, now=now, due=due, why=why):
             ledger.say(row, row.epoch, {"type": "cancel_requested", "reason": why, "ts": now})
+            self._end_children(ledger, row.id)
         elif terminated:
             ledger.hasten(row.id, now=now, due=due, why=why)
 
@@ -161,7 +162,13 @@ class Turns:
         why = "completionReason" if row.reason == DURATION_EXPIRED else "reason"
         told = {"error": row.error, "errorCode": row.error_code, why: row.reason}
         ledger.say(row, row.epoch, head | {key: value for key, value in told.items() if value is not None}, ends=True)
+        self._end_children(ledger, task_id)
         return True
+
+    def _end_children(self, ledger: Ledger, task_id: str) -> None:
+        """Cancel what a task asked for: with its end nobody waits for that any more."""
+        for child in ledger.children(task_id):
+            self.cancel(ledger, child, PARENT_ENDED, terminated=False)
 
 
 def _recorded(row: TaskRecord, outcome: Outcome) -> dict[str, Any]:

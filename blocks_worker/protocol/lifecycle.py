@@ -79,6 +79,8 @@ RESUMED = "resumed"
 DURATION_EXPIRED = "duration_expired"
 #: Why a cancelled task ended whose handler did not return within its grace, whoever ends it.
 FORCED = "forced"
+#: Why a sub-task is cancelled: the task that asked for it ended, or is to end.
+PARENT_ENDED = "parent_ended"
 SHOWN_TERMINAL = frozenset({"completed", "failed", "canceled"})
 
 

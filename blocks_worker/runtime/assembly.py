@@ -11,6 +11,7 @@ from blocks_worker.controlplane.tokens import InstanceLogin
 from blocks_worker.processes import this_process
 from blocks_worker.protocol.leases import ConnectRequest
 from blocks_worker.runtime.instance_streams import InstanceStreams
+from blocks_worker.streams.writer import writer_options
 from blocks_worker.transports.moving import MovingTransport
 from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 from blocks_worker.worker.spool import SpoolPlace
@@ -168,6 +169,7 @@ def _settings(about: Surroundings) -> WorkerSettings:
         strict_results=about.options.strict_results,
         inline_limit=config.inline_limit,
         card=plan.declared,
+        stream_options=writer_options(config.streams),
         heartbeat_interval=plan.heartbeat_interval,
         on_error=about.options.on_error,
         on_cancel_task=about.options.on_cancel_task,

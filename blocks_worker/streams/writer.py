@@ -264,7 +264,7 @@ class StreamWriter:
                 self._readers[ack.sender] = _Reader(max(ack.next, before.next if before else 0), now)
             waiting = {entry.seq for entry in self._resend}
             wanted = [entry for first, last in ack.missing for entry in self._book.find(first, last)]
-            wanted += self._tail(ack, now, is_new=before is None)
+            wanted = wanted or self._tail(ack, now, is_new=before is None)
             self._resend.extend(entry for entry in wanted if entry.seq not in waiting)
             has_work = bool(self._resend)
             self._room.notify_all()

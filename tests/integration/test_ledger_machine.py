@@ -86,11 +86,18 @@ class LedgerMachine(RuleBasedStateMachine):
             self.world.__exit__()
 
     # ---------------------------------------------------------------------------------------------- consumers
-    @rule(key=st.sampled_from(["", "", "k1", "k2"]), once=st.booleans(), limit=st.sampled_from([None, None, 10.0]))
-    def submit(self, key: str, limit: float | None, *, once: bool) -> None:
-        """Ask for a task, with or without a key."""
+    @rule(
+        key=st.sampled_from(["", "", "k1", "k2"]),
+        once=st.booleans(),
+        limit=st.sampled_from([None, None, 10.0]),
+        pipe=st.booleans(),
+    )
+    def submit(self, key: str, limit: float | None, *, once: bool, pipe: bool = False) -> None:
+        """Ask for a task, a request or a pipe, with or without a key."""
         delivery = "at_most_once" if once else "at_least_once"
         fields: dict[str, Any] = {"delivery": delivery, "queue_ttl": limit, "idempotency_key": key or None}
+        if pipe:
+            fields |= {"task_kind": "pipe", "duration": 1}
         reply = self.world.submit(**fields)
         if reply.status == 422:
             assert key in self.keys
@@ -100,7 +107,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (reply.status == 200) is (key in self.keys)
         if key:
             assert self.keys.setdefault(key, task_id) == task_id
-        if once:
+        if once or pipe:
             self.once.add(task_id)
 
     @precondition(lambda self: self.tasks())
@@ -112,6 +119,19 @@ class LedgerMachine(RuleBasedStateMachine):
         was_ended = self.world.row(task_id).ended is not None
         reply = self.world.cancel(task_id, terminated=terminated)
         assert reply.status == (200 if was_ended else 202)
+
+    @precondition(lambda self: self.tasks())
+    @rule(pick=st.integers(0, 99), on=st.booleans(), late=st.integers(0, 2))
+    def pause(self, pick: int, late: int, *, on: bool) -> None:
+        """Pause or resume some task, now and then with a number from long ago."""
+        tasks = self.tasks()
+        before = self.world.row(tasks[pick % len(tasks)])
+        reply = self.world.pause(before.id, on=on, seq=max(0, before.pause_seq - late))
+        after = self.world.row(before.id)
+        assert reply.status in {200, 202, 409}
+        assert (after.pause_seq > before.pause_seq) is (reply.status == 202)
+        if reply.status != 202:
+            assert after == before
 
     # ---------------------------------------------------------------------------------------------- workers
     @initialize(slots=st.integers(1, 3))
@@ -285,6 +305,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert sum(count for count, _ in used) == sum(row.inc is not None for row in self.rows())
 
     @invariant()
+    def nothing_paused_is_offered(self) -> None:
+        """[I12] What is paused stands with nobody who has not begun it."""
+        assert not [row.id for row in self.rows() if row.state == "OFFERED" and row.pause]
+
+    @invariant()
     def started_once(self) -> None:
         """[I11] What may be started once was started once at most."""
         assert all(self.started.get(task_id, 0) <= 1 for task_id in self.once)
@@ -295,6 +320,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self.kill(name)
         for _ in range(3):
             self.world.sweep(40)
+        for row in self.rows():
+            if row.pause and row.ended is None:
+                self.world.pause(row.id, on=False)
         good = self.world.join("good", instance_id="good", concurrency=64)
         for row in self.world.store.read(lambda ledger: ledger.tasks_of("good")):
             lease = self.world.lease(good, row.id, row.epoch)

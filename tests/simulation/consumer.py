@@ -116,8 +116,13 @@ class Consumer:
                 then()
                 return
             request = PauseTask(pause_seq=row.pause_seq)
+            name = f"{'pause' if on else 'resume'} {task_id}"
             work = [lambda ledger: world.hub.tasks.pause(ledger, OWNER, task_id, request, on=on)]
-            self._until_answered(f"{'pause' if on else 'resume'} {task_id}", work, lambda _reply: then())
+            self._until_answered(name, work, lambda _reply: then())
+            if world.happens("request again", 0.3, name):
+                # Whatever lies between may repeat it, long after it was answered.
+                delay = world.story.between(0, 20, "again", name)
+                world.heap.after(delay, lambda: world.network.call(f"{name} again", work, lambda _answers: None))
 
         world = self._world
         look = [lambda ledger: world.hub.tasks.get(ledger, OWNER, task_id)]

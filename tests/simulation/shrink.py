@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 #: Kinds of small faults, each of which may turn out not to matter.
-KINDS = ("request lost", "answer lost", "request late", "answer late", "bus dropped", "bus doubled", "bus late")
+KINDS = (
+    "request lost",
+    "answer lost",
+    "request late",
+    "answer late",
+    "bus dropped",
+    "bus doubled",
+    "bus late",
+    "request again",
+)
 #: Most stories that are played to make one shorter.
 TRIES = 250
 

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from blocks_worker.errors import StoreError
 from blocks_worker.hub.store import revisions, shape
-from blocks_worker.hub.store.schema import metadata
+from blocks_worker.hub.store.schema import creation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,8 @@ class Database:
     def _create(self, writer: sqlite3.Connection, version: str) -> None:
         with self.writer.begin():
             writer.execute("BEGIN IMMEDIATE")
-            metadata.create_all(self.writer)
+            for statement in creation():
+                writer.execute(statement)
             revisions.mark(writer, version)
             revisions.note_release(writer)
 

@@ -113,6 +113,10 @@ class Ledger(TaskTurns):
         """Return what is offered to, or held by, one incarnation."""
         return self._tasks(sql.HELD_BY, by=incarnation)
 
+    def children(self, task_id: str) -> list[TaskRecord]:
+        """Return the tasks that this one asked for and that have not ended."""
+        return self._tasks(sql.CHILDREN, key=task_id)
+
     def waiting(self, agent: str, now: int, most: int) -> list[TaskRecord]:
         """Return the oldest tasks that wait for an instance of the agent."""
         return self._tasks(sql.WAITING, a=agent, now=now, most=most)

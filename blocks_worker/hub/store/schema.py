@@ -13,7 +13,11 @@ is what the consumer wants and `pause_seq` how often he turned it; `paused` that
 
 from __future__ import annotations
 
+from functools import cache
+
 from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 metadata = MetaData()
 
@@ -83,6 +87,7 @@ Index("task_queue", task.c.agent, task.c.pause, task.c.created, task.c.id, sqlit
 Index("task_held", task.c.inc, sqlite_where=text("inc IS NOT NULL"))
 Index("task_due", task.c.due_at, sqlite_where=text("due_at IS NOT NULL"))
 Index("task_purge", task.c.purge_at, sqlite_where=text("purge_at IS NOT NULL"))
+Index("task_parent", task.c.parent, sqlite_where=text("parent IS NOT NULL AND ended IS NULL"))
 
 #: Apart from the task, so that a turn of the task does not write its input again.
 task_input = Table(
@@ -219,3 +224,13 @@ purge = Table(
     _number("oldest"),
     _text("rule"),
 )
+
+
+@cache
+def creation() -> tuple[str, ...]:
+    """Return the statements that make all of it in an empty database."""
+    dialect = sqlite.dialect()
+    made: list[CreateTable | CreateIndex] = []
+    for table in metadata.sorted_tables:
+        made += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
+    return tuple(str(each.compile(dialect=dialect)) for each in made)

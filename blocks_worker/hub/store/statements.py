@@ -157,6 +157,7 @@ PUT_OFF = _hot(update(task).where(task.c.id == _p("key"), task.c.ended.is_(_NULL
 TASK = _hot(select(task).where(task.c.id == _p("key")))
 TASK_BY_KEY = _hot(select(task).where(task.c.owner == _p("o"), task.c.agent == _p("a"), task.c.idem == _p("k")))
 INPUT = _hot(select(task_input.c.start).where(task_input.c.task == _p("key")))
+CHILDREN = _hot(select(task).where(task.c.parent == _p("key"), task.c.ended.is_(_NULL)))
 HELD_BY = _hot(select(task).where(task.c.inc == _p("by")))
 WAITING = _hot(
     select(task)
