@@ -170,7 +170,7 @@ class Endpoint:
         with self._lock:
             self._disturb(now + AFTER_OUTAGE if there else float("inf"))
             self._is_away = not there
-            if there and not self._bye:
+            if there and self.reader is not None and not self._bye:
                 self._ack_due = min(self._ack_due, now)
         if there:
             self._kick(self)
@@ -288,9 +288,11 @@ class Endpoint:
                 if self._is_away:
                     self._is_away = False
                     self._disturb(now + AFTER_OUTAGE)
+                was_whole = heard.order.due() is None
                 shown = heard.order.offer(frame, now)
-                asks = self._ask(frame.sender, now)
-            self._show(frame.sender, shown, reader, kicks=asks)
+                # Who sends sleeps until what was due before: it has to hear of a new hole to ask in time.
+                kicks = self._ask(frame.sender, now) or (was_whole and heard.order.due() is not None)
+            self._show(frame.sender, shown, reader, kicks=kicks)
 
     def _show(self, sender: str, shown: list[Frame | Skipped], reader: StreamReader, *, kicks: bool) -> None:
         heard = self._heard[sender]

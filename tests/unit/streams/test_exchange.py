@@ -11,13 +11,14 @@ from pubnub_pair import Tokens, transports
 from support import wait_until
 from support_streams import ENTROPY, Side, in_background, listen
 
-from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import StreamWriteError
 from blocks_worker.streams.exchange import MOST_STREAMS
 from blocks_worker.transports.memory import MemoryBus, MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from blocks_worker.concurrency import Deadline
 
 
 def test_many_streams_share_one_connection(side: Callable[[], Side]) -> None:
@@ -204,10 +205,14 @@ def test_a_right_that_is_taken_away_ends_the_stream() -> None:
         assert in_background(lambda: list(items))(30) == []
         assert [error.fatal for error in told.errors if error.category == "access_denied"] == [True]
         assert told.ended.wait(5)
-        with pytest.raises((StreamWriteError, RuntimeError)):
+
+        def write_on() -> None:
             for _ in range(200):
                 writer.write("two")
                 threading.Event().wait(0.05)
+
+        with pytest.raises((StreamWriteError, RuntimeError)):
+            write_on()
         assert "access_denied" in written.categories()
         agent.close()
         consumer.close()
