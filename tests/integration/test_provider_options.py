@@ -231,8 +231,8 @@ def test_an_override_publishes_for_its_task() -> None:
         head = {"taskId": task.task_id}
         answer = send(pubnub, channel, {**head, "type": "progress", "progress": 0.5, "message": "half"})
         assert not answer.status.is_error()
-        ref = build_artifact_ref(task.text().upper(), mime_type="text/plain")
-        pubnub.publish().channel(channel).message({**head, "type": "artifact", "artifactRef": ref.to_dict()}).meta(
+        ref = build_artifact_ref(data=task.text().upper().encode(), mime_type="text/plain")
+        pubnub.publish().channel(channel).message({**head, "type": "artifact", "artifactRef": ref}).meta(
             {"a": 1}
         ).should_store(True).sync()
         send(pubnub, channel, {**head, "type": "system", "status": "warning", "message": "careful"})

@@ -80,6 +80,11 @@ class Reader:
         """Wait for the end; tell whether it came."""
         return self._thread.join(timeout)
 
+    def interrupt(self) -> None:
+        """End a poll that is under way, where that can be done."""
+        if self.client.interruptible:
+            self.client.stop()
+
     def is_alive(self) -> bool:
         """Tell whether it has not ended."""
         return self._thread.is_alive()
@@ -87,6 +92,8 @@ class Reader:
     def _run(self) -> None:
         while not self.retired:
             self._guarded_turn()
+        # Here and by nobody else: a connection that is closed under a poll of the SDK leaves the poll waiting.
+        self.client.stop()
 
     def _guarded_turn(self) -> None:
         try:

@@ -115,12 +115,10 @@ class PubNubSubscription:
         self._parts.nudge.set()
         # A poll that can be interrupted needs no ring, and so no connection to send it.
         self._watch.stop(farewell=not reader.client.interruptible)
-        if reader.client.interruptible:
-            reader.client.stop()
+        reader.interrupt()
         ended = [thread.join(deadline.remaining()) for thread in (reader, *abandoned)]
         if not self._watch.join(deadline.remaining()) or not all(ended):
             _logger.warning("transport_threads_abandoned")
-        reader.client.stop()
         self._save()
 
     def rebuild(self, reason: str) -> None:
@@ -143,7 +141,7 @@ class PubNubSubscription:
         self._parts.count("rebuilds")
         self._doors.renew_sender()
         new.start()
-        old.client.stop()
+        old.interrupt()
 
     def polling_since(self) -> float | None:
         """Return since when (monotonic) a poll is under way, None when none is."""
