@@ -38,6 +38,7 @@ from blocks_worker.protocol.tasks import (
     Problem,
     ReadToken,
     ReadTokenRequest,
+    RetryTask,
     SubmitAnswer,
     SubmitTask,
     TaskPage,
@@ -184,6 +185,11 @@ class HubApi:
     def cancel_task(self, task_id: str, request: CancelTask, *, timeout: float | None = None) -> CancelAnswer:
         """Ask that a task stop; may be repeated."""
         return self._post(f"tasks/{quote(task_id, safe='')}/cancel", request, CancelAnswer, timeout)
+
+    def retry_task(self, task_id: str, new_id: str, *, timeout: float | None = None) -> SubmitAnswer:
+        """Send a task that failed or was canceled again; may be repeated with the same id of the new one."""
+        path = f"tasks/{quote(task_id, safe='')}/retry"
+        return self._post(path, RetryTask(task_id=new_id), SubmitAnswer, timeout)
 
     def pause_task(self, task_id: str, pause_seq: int, *, on: bool, timeout: float | None = None) -> TaskRow:
         """Ask that a task wait, or go on; may be repeated with the same number, which its row has."""
