@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from blocks_worker.errors import BillingModeMismatchError, InvalidMessageError, RpcError
+from blocks_worker.errors import BillingModeMismatchError, HubUnavailableError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.credentials import CreatedKey, CreateKey, KeyList, KeyRow, SessionAnswer, SessionRequest
 from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer
@@ -134,8 +134,19 @@ class HubApi:
         return _content(self._http.call("POST", f"{_BASE}/auth/session", body=body, bearer=token), SessionAnswer)
 
     def create_key(self, api_key: str, request: CreateKey) -> CreatedKey:
-        """Make an API key."""
-        return self._with_key("auth/keys", api_key, request, CreatedKey)
+        """Make an API key, asked for once only: a repeat would make another one.
+
+        Raises:
+            HubUnavailableError: no answer came; the key may have been made all the same, where `sent` is set.
+        """
+        path, body = f"{_BASE}/auth/keys", encode(request)
+        try:
+            return _content(self._http.call("POST", path, body=body, bearer=api_key, once=True), CreatedKey)
+        except HubUnavailableError as error:
+            if not error.sent:
+                raise
+            why = f"{error.why}; the key may have been made: 'blocks keys list' shows it, 'blocks keys revoke' ends it"
+            raise HubUnavailableError(error.url, why, sent=True) from error
 
     def keys(self, api_key: str) -> list[KeyRow]:
         """Return the keys that this key may see, oldest first."""
