@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from docs_source import PACKAGE, SourceError, code, remarks, summary, table
+from docs_source import PACKAGE, SourceError, code, remark, summary, table
 
 import blocks_worker
 
@@ -93,11 +93,8 @@ class Entry:
 
     def _remark(self) -> str:
         """Return what stands above a constant."""
-        for path in PACKAGE.rglob("*.py"):
-            said = remarks(path).get(self.name)
-            if said:
-                return said
-        raise SourceError(f"write above {self.name} what it means, behind '#:'")
+        home = blocks_worker._HOMES[self.name]  # noqa: SLF001 - nobody else needs to know where names live
+        return remark(PACKAGE / f"{home.replace('.', '/')}.py", self.name)
 
     @property
     def head(self) -> str:
@@ -133,6 +130,7 @@ class Entry:
                 yield signature_of(getattr(self.value, name), name), summary(inspect.getdoc(member))
 
 
+@cache
 def entries() -> dict[str, list[Entry]]:
     """Return the names of each group.
 
