@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -272,3 +274,54 @@ def test_a_dict_is_json_for_the_client(client: TaskClient) -> None:
         "said": "hi",
         "parts": json.loads('[{"text": "hi", "partId": "text"}]'),
     }
+
+
+EVENTS = {"identity": {"agentName": "asked"}, "streams": {"values": {"direction": "outbound", "format": "events"}}}
+TWO = {"identity": {"agentName": "asked"}, "streams": dict.fromkeys(("a", "b"), EVENTS["streams"]["values"])}
+
+
+@pytest.mark.parametrize("card", [None, EVENTS], ids=["nothing declared", "one declared"])
+def test_a_generator_is_a_stream_where_one_is_negotiated(client: TaskClient, card: dict[str, Any] | None) -> None:
+    """[A-6] [R-5] Its values are events of the one stream that can carry them, and no artifact."""
+    options = {"agent_name": "asked", "handler": lambda _task: numbers(), "card": card}
+    with start_agent_instance(options) as instance:
+        instance.wait_ready(30)
+        session = client.send_message("asked", "hi", stream=True)
+        stream = session.wait_for_stream(timeout=20).open()
+
+        assert list(stream.events()) == [1, {"x": 2}]
+        assert (session.wait_for_terminal(20).state, session.list_artifacts()) == ("completed", [])
+
+
+@pytest.mark.parametrize("card", [EVENTS, TWO], ids=["refused by the consumer", "two declared"])
+def test_a_generator_is_a_list_elsewhere(client: TaskClient, card: dict[str, Any]) -> None:
+    """[A-6] Without a stream, or when the handler would have to say which, the values are one JSON list."""
+    options = {"agent_name": "asked", "handler": lambda _task: numbers(), "card": card}
+    with start_agent_instance(options) as instance:
+        instance.wait_ready(30)
+        session = client.send_message("asked", "hi", stream=card is TWO)
+
+        assert session.json(20) == [1, {"x": 2}]
+
+
+def test_an_endless_generator_ends_with_its_task(client: TaskClient) -> None:
+    """[A-6] A cancel closes it where it stands, and what it has to tidy up is done."""
+    tidied = threading.Event()
+
+    def count(_task: Any, ctx: Any) -> Iterator[int]:
+        try:
+            for number in itertools.count():
+                yield number
+                ctx.wait(0.01)
+        finally:
+            tidied.set()
+
+    with start_agent_instance({"agent_name": "asked", "handler": count, "card": EVENTS}) as instance:
+        instance.wait_ready(30)
+        session = client.send_message("asked", "hi")
+        read = session.wait_for_stream(timeout=20).open().events()
+        assert [next(read), next(read)] == [0, 1]
+        session.cancel()
+
+        assert session.wait_for_terminal(20).state == "canceled"
+        assert tidied.is_set()
