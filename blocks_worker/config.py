@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 DEFAULT_PORT = 3001
+#: Where the document is looked for that names hub and network, when nothing else is configured.
 DEFAULT_CDM_URL = f"http://127.0.0.1:{DEFAULT_PORT}/api/v1/cdm"
 #: Largest artifact that travels inside its event, in bytes; the limit itself is inside.
 INLINE_LIMIT = 16_384

@@ -13,6 +13,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+import docs_api
 import docs_compatibility
 import docs_tables
 import docs_values
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: What makes the text of a block from the text that stands there now.
-BLOCKS: dict[str, Callable[[str], str]] = {**docs_tables.BLOCKS, **docs_values.BLOCKS, **docs_compatibility.BLOCKS}
+BLOCKS: dict[str, Callable[[str], str]] = {
+    **docs_tables.BLOCKS,
+    **docs_values.BLOCKS,
+    **docs_compatibility.BLOCKS,
+    **docs_api.BLOCKS,
+}
 
 _MARK = re.compile(r"^<!-- (?:generated: (?P<name>\S+)|(?P<end>end)) -->$", re.MULTILINE)
 

@@ -22,6 +22,7 @@ from blocks_worker.worker.run import Ending
 from blocks_worker.worker.run_context import RunEmitter, context_of
 from blocks_worker.worker.start_body import content_of, offered_digest, parsed
 from blocks_worker.worker.voice import Voice
+from blocks_worker.worker.yielding import streamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,6 +233,7 @@ class TaskRun:
         returned = self._handler(task, context)
         if inspect.iscoroutine(returned):
             returned = self._loop.run(returned, run)
+        returned = streamed(returned, context, self._streams.declared)
         outputs = self._outputs
         # Who was asked to stop need not give everything, and what was published is given.
         owed = frozenset() if run.stopped_as else outputs.guaranteed - run.published
