@@ -42,6 +42,7 @@ from blocks_worker.protocol.tasks import (
     SubmitAnswer,
     SubmitTask,
     TaskPage,
+    TaskRole,
     TaskRow,
 )
 
@@ -166,9 +167,9 @@ class HubApi:
         answer = self._http.call("POST", path, body=encode(items), bearer=api_key, timeout=timeout)
         return _results(answer, len(items), ReportAnswer)
 
-    def read_token(self, task_id: str) -> ReadToken:
+    def read_token(self, task_id: str, role: TaskRole = "consumer") -> ReadToken:
         """Return a grant to read one task's channel."""
-        return self._post("auth/task-read-token", ReadTokenRequest(task_id=task_id), ReadToken)
+        return self._post("auth/task-read-token", ReadTokenRequest(task_id=task_id, role=role), ReadToken)
 
     def submit(self, items: Sequence[SubmitTask], *, timeout: float | None = None) -> list[ItemResult[SubmitAnswer]]:
         """Ask for tasks; each may be repeated with the same task id and key."""
