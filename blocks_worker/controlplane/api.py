@@ -320,7 +320,8 @@ class HubApi:
 def refusal(status: int, problem: Problem | None) -> RpcError:
     """Return the error that a refusal of the hub becomes."""
     if problem is None:
-        return RpcError(f"the hub answered with status {status}", status=status)
+        text = f"the hub answered with status {status} and without a reason: another server may be at its address"
+        return RpcError(text, status=status)
     details = problem.details or {}
     if problem.code == "BillingModeMismatch":
         return BillingModeMismatchError(

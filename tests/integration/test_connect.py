@@ -64,7 +64,7 @@ def other(hub: Caller) -> Iterator[TaskClient]:
 
 
 def test_a_task_that_is_over(hub: Caller, instance: str, sender: TaskClient, other: TaskClient) -> None:
-    """[A-10] It gives a complete, closed session without listening to anything."""
+    """[A-10] It gives a complete, closed session without listening to anything. [D-3]"""
     first = sender.send_message("echo", "hi")
     hub.run(instance, first.task_id, RUNNING, artifact(b"hi"))
     first.wait_for_terminal(10)
