@@ -29,7 +29,11 @@ SHOWN: dict[str, list[str]] = {
         "terminal: completed",
     ],
     "send_file": ["artifacts/words.csv the,6000", r'artifacts/summary.json \{"words": 20000\}'],
-    "attach_later": ["sent [0-9a-f-]+", r"found: (pending|running) with \d+ events so far", "result: counted to 10"],
+    "attach_later": [
+        "sent [0-9a-f-]+",
+        r"found: (pending|running|completed) with \d+ events so far",
+        "result: counted to 10",
+    ],
     "echo_stream": ["heard: one", "heard: word", "heard: after", "heard: another", "in all: one word after another"],
     "read_stream": [*(rf"read: line {number} of the year, by \w+" for number in range(1, 6)), "state: completed"],
     "picture_maker": [],
@@ -69,6 +73,13 @@ SHOWN: dict[str, list[str]] = {
         "minutes: 2 things were said",
         "terminal: canceled",
     ],
+    "outage_drill": [
+        "before: Echoed request: one",
+        "during: pending pending pending",
+        *[f"after: Echoed request: {text}" for text in ("two", "three", "four")],
+        "within 20 s: True",
+        "worker ended with 0",
+    ],
     "three_logins": [f"{way}: local Echoed request: Hello" for way in ("key", "endpoint", "function")],
 }
 
@@ -86,7 +97,8 @@ def commands(example: str) -> tuple[str, str]:
 
 def environment(world: World) -> dict[str, str]:
     """Return the environment of both terminals: as after the activation of an environment with the package."""
-    kept = {name: value for name, value in world.environment.items() if name not in {"PYTHONPATH", "RUNS", "GATE"}}
+    ours = {"PYTHONPATH", "RUNS", "GATE", "BLOCKS_HUB_URL"}
+    kept = {name: value for name, value in world.environment.items() if name not in ours}
     return {**kept, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}", "PYTHONWARNINGS": "error", "LOG_LEVEL": "info"}
 
 
@@ -100,7 +112,7 @@ def first_terminal(world: World, folder: Path, command: str) -> Daemon:
         )  # fmt: skip
     daemon = Daemon(process, log)
     world.daemons.append(daemon)
-    daemon.wait_for("ready")
+    daemon.wait_for("listening" if command.startswith("blocks-hub") else "ready")
     return daemon
 
 
