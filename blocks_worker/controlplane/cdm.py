@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from blocks_worker.config import DEFAULT_CDM_URL, is_loopback_host
+from blocks_worker.config import DEFAULT_CDM_URL, connection, is_loopback_host
 from blocks_worker.controlplane.http import Http
 from blocks_worker.errors import ConfigurationError, HubUnavailableError, InvalidMessageError
 from blocks_worker.protocol.codec import Wire, decode
+from blocks_worker.state import StateFolder
 
 #: Where the `pubnub` transport goes when the document names no origin.
 HOSTED_ORIGIN = "ps.pndsn.com"
@@ -94,13 +95,23 @@ class _Document(Wire):
 def fetch_cdm_config(url: str | None = None, timeout: float = 10.0) -> CdmConfig:
     """Return the document at `url`, an http(s) address or the path of a file.
 
+    Without one it is looked for where the surroundings say, else at the hub that runs on this machine.
+
     Raises:
         ConfigurationError: a ValueError that names what is missing or wrong in it.
         HubUnavailableError: nothing answers there.
     """
-    place = url or DEFAULT_CDM_URL
+    place = url or _usual_place()
     content = _fetch(place, timeout) if place.startswith(("http://", "https://")) else _read(place)
     return parse_cdm(content, place)
+
+
+def _usual_place() -> str:
+    known = connection()
+    if known.cdm_url is not None:
+        return known.cdm_url
+    hub = StateFolder(known.state_dir).discovered()
+    return DEFAULT_CDM_URL if hub is None else f"{hub.url}/api/v1/cdm"
 
 
 def parse_cdm(content: bytes, place: str) -> CdmConfig:

@@ -69,3 +69,13 @@ def test_unreadable_places(tmp_path: Path) -> None:
             fetch_cdm_config(str(place))
     with pytest.raises(HubUnavailableError):
         fetch_cdm_config("http://127.0.0.1:1/api/v1/cdm")
+
+
+def test_without_an_address_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the environment says; a hub that nobody started is an error with its address."""
+    monkeypatch.setenv("BLOCKS_CDM_URL", document(tmp_path))
+    assert fetch_cdm_config().hub_url == "https://hub.example"
+    monkeypatch.setenv("BLOCKS_CDM_URL", "")
+    monkeypatch.setenv("BLOCKS_HUB_URL", "http://127.0.0.1:1/")
+    with pytest.raises(HubUnavailableError, match=r"127\.0\.0\.1:1 "):
+        fetch_cdm_config()

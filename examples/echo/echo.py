@@ -1,0 +1,5 @@
+"""Text in, text out."""
+
+
+def handler(task):
+    return f"You said: {task.text()}"

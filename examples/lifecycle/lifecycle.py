@@ -1,0 +1,30 @@
+"""Pause, resume, cancel, and the same key twice."""
+
+from blocks_worker import TaskClient
+
+
+def wait_for(session, word):
+    for event in session:
+        if word in (event.state, event.status):
+            print("event:", word)
+            return
+
+
+with TaskClient.create("free") as client:
+    first = client.send_message("steps", "20", idempotency_key="lifecycle-1")
+    again = client.send_message("steps", "20", idempotency_key="lifecycle-1")
+    print("same key, same task:", first.task_id == again.task_id, again.idempotent)
+
+    wait_for(first, "running")
+    client.pause_task(first.task_id)
+    wait_for(first, "paused")
+    print("state:", first.state)
+    client.resume_task(first.task_id)
+    wait_for(first, "resumed")
+
+    print("still ran:", first.cancel("seen enough"))
+    terminal = first.wait_for_terminal(timeout=30)
+    print("terminal:", terminal.state, terminal.reason)
+    (ref,) = first.list_artifacts()
+    print("kept:", first.download_artifact(ref).text())
+    print("cancel once more:", first.cancel())
