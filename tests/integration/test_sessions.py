@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import wait_until
 from support_hub import BareRun, Caller, let_in, running_hub
+from support_proxy import FaultProxy, cdm_through
 
 from blocks_worker import (
     CallbackErrorContext,
@@ -28,6 +29,7 @@ from blocks_worker.config import state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from blocks_worker.client.events import TaskEvent
     from blocks_worker.client.session import TaskSession
@@ -226,6 +228,23 @@ def test_many_are_sent_at_once(hub: Caller, instance: str, client: TaskClient) -
     assert client.send_many([]) == []
 
 
+def test_what_a_task_costs(hub: Caller, instance: str, tmp_path: Path) -> None:
+    """A send is one exchange, many sends are one, and a task that goes well costs no other: nothing is read. [R-39]"""
+    with FaultProxy(hub.address.url) as proxy:
+        cdm = cdm_through(hub.ask("GET", "/api/v1/cdm"), tmp_path, hub=proxy)
+        with TaskClient.create("free", cdm_url=cdm, api_key=hub.key) as client:
+            client.send_message("echo", "first").cancel()
+            before = len(proxy.exchanges)
+            session = client.send_message("echo", "x")
+            run = BareRun(hub, instance, session.task_id)
+            run.say(RUNNING, artifact(b"x"))
+            run.end()
+            assert session.text(10) == "x"
+            client.send_many([{"agent_name": "echo", "request_parts": "x"}] * 100)
+
+            assert [each.path for each in proxy.exchanges[before:]] == ["/api/v1/tasks"] * 2
+
+
 def test_of_many_some_are_refused(instance: str, client: TaskClient) -> None:
     """The error of a batch has the sessions of those that were taken; what does not fit is refused before. [R-48]"""
     good = SendMessageParams(agent_name="echo", request_parts="x")
@@ -257,6 +276,7 @@ def test_lists_are_filtered_and_paged(hub: Caller, instance: str, client: TaskCl
     assert [task.task_id for task in found] == [session.task_id for session in reversed(sent[1::2])]
     canceled = client.list_tasks(ListTasksParams(state="canceled", owner_id=client.get_user_id()))
     assert [task.task_id for task in canceled.tasks] == [sent[1].task_id]
+    assert (page.total_count, canceled.total_count, client.list_tasks().total_count) == (3, 1, 7)
     with pytest.raises(RpcError, match="no state"):
         client.list_tasks(ListTasksParams(state="broken"))
     with pytest.raises(ValueError, match="owner_id"):
