@@ -196,6 +196,25 @@ def test_a_plain_client_of_the_network_subscribes(hub: Caller, instance: str, cl
     plain.stop()
 
 
+def test_a_token_that_opens_nothing_is_told(hub: Caller, instance: str, client: TaskClient) -> None:
+    """A PubNub client without the read grant is told what to do, once; with the grant it hears the rest. [R-24]"""
+    session = client.send_message("echo", "x")
+    place = client.api.read_token(session.task_id)
+    cdm = hub.ask("GET", "/api/v1/cdm").json
+    plain = create_pubnub_client(subscribe_key=place.subscribe_key, user_id="plain", origin=cdm["origin"])
+    heard = Heard()
+    with subscribe_to_task(plain, session.task_id, session.owner_id, heard.callbacks()):
+        wait_until(lambda: heard.errors, 20, "told")
+        plain.set_token(place.pam_token)
+        played(hub, instance, client, session.task_id)
+        wait_until(lambda: heard.told[-1:] == ALL[-1:], 40, "the end")
+    plain.stop()
+
+    assert [(where.callback_type, "session.read_token" in text) for text, where in heard.errors] == [
+        ("subscribe", True)
+    ]
+
+
 def test_what_cannot_be_subscribed(client: TaskClient, instance: str) -> None:
     """A client, callbacks, an owner or a task that does not fit is refused by its name. [R-48]"""
     session = client.send_message("echo", "x")
