@@ -23,6 +23,7 @@ from blocks_worker import (
     TaskEventCallbacks,
     create_pubnub_client,
     download_artifact,
+    file_part,
     subscribe_to_task,
 )
 from blocks_worker.config import state_dir
@@ -324,6 +325,26 @@ def test_an_agents_owner_watches_what_others_sent(
     mine = client.send_message("echo", "y")
     with pytest.raises(RpcError):
         bob.connect(mine.task_id, role="provider")
+
+
+def test_files_go_to_the_agents_owner_too(
+    hub: Caller, instance: str, client: TaskClient, bob: TaskClient, bob_key: str
+) -> None:
+    """A stored file that was sent to an agent can be read by the agent's owner, and by nobody else."""
+    data = bytes(range(256)) * 200
+    mine, his = hub.consumer()["accessToken"], hub.consumer(bob_key)["accessToken"]
+
+    def sent(by: TaskClient) -> str:
+        task_id = by.send_message("echo", [file_part(data)]).task_id
+        offers = hub.ask("POST", "/api/v1/heartbeats", {"free": 8}, bearer=instance).json["offers"]
+        turn = next({"taskId": one["taskId"], "epoch": one["epoch"]} for one in offers if one["taskId"] == task_id)
+        start = hub.ask("POST", "/api/v1/claims", turn, bearer=instance).json["start"]
+        return str(start["requestParts"][0]["artifactRef"]["fileId"])
+
+    of_bob, of_mine = sent(bob), sent(client)
+
+    assert hub.ask("GET", f"/api/v1/files/{of_bob}", bearer=mine).body == data
+    assert hub.ask("GET", f"/api/v1/files/{of_mine}", bearer=his).status == 404
 
 
 def test_cards_and_keys(hub: Caller, client: TaskClient) -> None:
