@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from blocks_worker.client.callbacks import Callback, CallbackPool, CallbackQueue, kinds_of
 from blocks_worker.client.events import TaskEvent
 from blocks_worker.concurrency import Clock, Deadline, Entropy, ServiceThread
-from blocks_worker.errors import InvalidMessageError, TransportClosedError
+from blocks_worker.errors import InvalidMessageError, TransportClosedError, TransportError
 from blocks_worker.protocol.channels import TASK, check_name, task_channel
-from blocks_worker.transports.base import Message
+from blocks_worker.transports.base import Link, Message, Status
 from blocks_worker.transports.pubnub.client import given_settings, given_token
 from blocks_worker.transports.pubnub.transport import PubNubTransport
 
@@ -76,7 +76,7 @@ class BareWatch:
         }
         if callbacks.on_error is not None:
             self._queue.add_error_callback(Callback("onError", callbacks.on_error))
-        self._stopping = False
+        self._stopping = self._refused = False
         self._thread = ServiceThread("task-watch", self._run, daemon=True)
 
     def start(self) -> None:
@@ -100,6 +100,8 @@ class BareWatch:
                 for item in self._subscription.receive(None):
                     if isinstance(item, Message):
                         self._take(item.body)
+                    elif isinstance(item, Status):
+                        self._note(item)
         except TransportClosedError:
             if not self._stopping:
                 _logger.warning("task_watch_closed")
@@ -121,6 +123,14 @@ class BareWatch:
             self._queue.kick()
         elif self._order.is_over:
             self._settle()
+
+    def _note(self, status: Status) -> None:
+        """Tell, once, that the channel is refused; it is tried again, for the client may be given another token."""
+        refused = status.link is Link.UNAUTHORIZED and self._channel in status.channels
+        if refused and not self._refused:
+            text = "the network refuses the channel of this task: set the client's token to session.read_token"
+            self._queue.report(TransportError(text), "subscribe", None)
+        self._refused = refused or (self._refused and status.link is not Link.RECOVERED)
 
     def _settle(self) -> None:
         """Let the callback threads go once the end was told."""

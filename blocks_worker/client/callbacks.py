@@ -52,8 +52,8 @@ class CallbackErrorContext:
     Attributes:
         entry_point: ``taskSession`` or ``subscribeToTask``.
         callback_type: ``onProgress``, ``onArtifact``, ``onTerminal``, ``onCancelRequested``, ``onSystem``, ``onEvent``,
-            ``onStream``, ``streamPredicate``.
-        event: what it was called with; of the last two a `StreamRef`.
+            ``onStream``, ``streamPredicate``; ``subscribe`` when the network refuses the channel.
+        event: what it was called with: a `TaskEvent`, for streams a `StreamRef`, None when the network refused.
     """
 
     entry_point: str

@@ -177,7 +177,9 @@ class TaskSession(SessionFeed):
             return self._history.terminal
 
     def result(self, timeout: float | None = None) -> TaskResult:
-        """Return what the task brought; None waits for ever.
+        """Return what the run that ended the task brought; None waits for ever.
+
+        What earlier runs brought, which failed or were lost, is in `list_artifacts`.
 
         Raises:
             TaskFailedError: it failed or was canceled; its `event` is the terminal one.
@@ -186,7 +188,10 @@ class TaskSession(SessionFeed):
         terminal = self.wait_for_terminal(timeout)
         if terminal.state != "completed":
             raise TaskFailedError(self.task_id, terminal)
-        return TaskResult(self.task_id, [download_artifact(ref, self) for ref in self.list_artifacts()])
+        with self._lock:
+            events = [event for event in self._history.artifacts if event.epoch == terminal.epoch]
+        refs = [event.artifact_ref for event in events if event.artifact_ref is not None]
+        return TaskResult(self.task_id, [download_artifact(ref, self) for ref in refs])
 
     def text(self, timeout: float | None = None) -> str:
         """Return the result as text."""

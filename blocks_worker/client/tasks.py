@@ -46,7 +46,10 @@ class ListTasksParams:
 
 @dataclass(frozen=True)
 class ListTasksResult:
-    """One page of tasks, newest first; `next` is None on the last."""
+    """One page of tasks, newest first; `next` is None on the last.
+
+    `total_count` is of all pages; None for who has more tasks than the hub counts (2,048).
+    """
 
     tasks: list[TaskInfo]
     next: str | None

@@ -46,6 +46,8 @@ __all__ = ["Consumer", "Holder", "Reply", "TaskService"]
 
 #: Most rows of one page, and most bytes of events in one answer.
 MAX_PAGE = 256
+#: Tasks of one owner that are counted for the total of a page.
+MOST_COUNTED = 2048
 MAX_EVENT_BYTES = 512 * 1024
 #: Bytes of events in the answer to one batch: what a client reads in the few seconds that it has for a look.
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -98,7 +100,8 @@ class TaskService:
         most = max(1, min(limit, MAX_PAGE))
         rows = ledger.page(consumer.owner, state=state, agent=agent, before=cursor, most=most + 1)
         following = rows[most - 1].id if len(rows) > most else None
-        return Reply(200, TaskPage(tasks=_rows(ledger, rows[:most]), next=following))
+        total = ledger.count(consumer.owner, state=state, agent=agent, most=MOST_COUNTED)
+        return Reply(200, TaskPage(tasks=_rows(ledger, rows[:most]), next=following, total_count=total))
 
     def events(
         self,

@@ -143,6 +143,7 @@ class TaskPage(Wire, omit_defaults=False):
 
     tasks: list[TaskRow]
     next: str | None
+    #: Of all pages; left out for who has more tasks than are counted.
     total_count: int | None = None
 
 

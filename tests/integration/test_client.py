@@ -64,7 +64,7 @@ def client(hub: Caller) -> Iterator[TaskClient]:
 
 
 def test_echo(hub: Caller, instance: str, client: TaskClient, tmp_path: Path) -> None:
-    """[A] Events come in order, callbacks before typed ones, and the result can be read, listed and saved."""
+    """[A] [D-7] Events come in order, also to late callbacks, and the result can be read, listed and saved."""
     session = client.send_message("echo", "hi")
     heard: list[str] = []
     session.on_event(lambda event: heard.append(f"every {event.type}"))
@@ -137,7 +137,7 @@ def test_close_wakes_waiters(client: TaskClient, instance: str) -> None:
 
 
 def test_a_callback_must_not_wait(hub: Caller, instance: str, client: TaskClient) -> None:
-    """[3.7] A wait inside a callback raises at once; the error reaches `on_error` with its place."""
+    """[D-12] A wait inside a callback raises at once; the error reaches `on_error` with its place."""
     session = client.send_message("echo", "x")
     errors: list[tuple[str, str]] = []
     answered: list[str] = []
@@ -211,7 +211,7 @@ def test_nobody_there() -> None:
 
 
 def test_destroy(hub: Caller, instance: str) -> None:
-    """[3.1] Destroying closes the sessions, wakes who waits, ends every thread, and the client is of no use after."""
+    """[R-33] Destroying closes the sessions, wakes who waits, ends every thread, and the client is of no use after."""
     client = create_task_client()
     session = client.send_message("echo", "x")
     session.on_event(lambda _event: None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import wait_until
 from support_hub import BareRun, Caller, let_in, running_hub
+from support_proxy import FaultProxy, cdm_through
 
 from blocks_worker import (
     CallbackErrorContext,
@@ -22,12 +23,14 @@ from blocks_worker import (
     TaskEventCallbacks,
     create_pubnub_client,
     download_artifact,
+    file_part,
     subscribe_to_task,
 )
 from blocks_worker.config import state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from blocks_worker.client.events import TaskEvent
     from blocks_worker.client.session import TaskSession
@@ -194,6 +197,25 @@ def test_a_plain_client_of_the_network_subscribes(hub: Caller, instance: str, cl
     plain.stop()
 
 
+def test_a_token_that_opens_nothing_is_told(hub: Caller, instance: str, client: TaskClient) -> None:
+    """A PubNub client without the read grant is told what to do, once; with the grant it hears the rest. [R-24]"""
+    session = client.send_message("echo", "x")
+    place = client.api.read_token(session.task_id)
+    cdm = hub.ask("GET", "/api/v1/cdm").json
+    plain = create_pubnub_client(subscribe_key=place.subscribe_key, user_id="plain", origin=cdm["origin"])
+    heard = Heard()
+    with subscribe_to_task(plain, session.task_id, session.owner_id, heard.callbacks()):
+        wait_until(lambda: heard.errors, 20, "told")
+        plain.set_token(place.pam_token)
+        played(hub, instance, client, session.task_id)
+        wait_until(lambda: heard.told[-1:] == ALL[-1:], 40, "the end")
+    plain.stop()
+
+    assert [(where.callback_type, "session.read_token" in text) for text, where in heard.errors] == [
+        ("subscribe", True)
+    ]
+
+
 def test_what_cannot_be_subscribed(client: TaskClient, instance: str) -> None:
     """A client, callbacks, an owner or a task that does not fit is refused by its name. [R-48]"""
     session = client.send_message("echo", "x")
@@ -224,6 +246,23 @@ def test_many_are_sent_at_once(hub: Caller, instance: str, client: TaskClient) -
         run.end()
     assert [sessions[number].text(10) for number in (0, 7)] == ["0", "7"]
     assert client.send_many([]) == []
+
+
+def test_what_a_task_costs(hub: Caller, instance: str, tmp_path: Path) -> None:
+    """A send is one exchange, many sends are one, and a task that goes well costs no other: nothing is read. [R-39]"""
+    with FaultProxy(hub.address.url) as proxy:
+        cdm = cdm_through(hub.ask("GET", "/api/v1/cdm"), tmp_path, hub=proxy)
+        with TaskClient.create("free", cdm_url=cdm, api_key=hub.key) as client:
+            client.send_message("echo", "first").cancel()
+            before = len(proxy.exchanges)
+            session = client.send_message("echo", "x")
+            run = BareRun(hub, instance, session.task_id)
+            run.say(RUNNING, artifact(b"x"))
+            run.end()
+            assert session.text(10) == "x"
+            client.send_many([{"agent_name": "echo", "request_parts": "x"}] * 100)
+
+            assert [each.path for each in proxy.exchanges[before:]] == ["/api/v1/tasks"] * 2
 
 
 def test_of_many_some_are_refused(instance: str, client: TaskClient) -> None:
@@ -257,6 +296,7 @@ def test_lists_are_filtered_and_paged(hub: Caller, instance: str, client: TaskCl
     assert [task.task_id for task in found] == [session.task_id for session in reversed(sent[1::2])]
     canceled = client.list_tasks(ListTasksParams(state="canceled", owner_id=client.get_user_id()))
     assert [task.task_id for task in canceled.tasks] == [sent[1].task_id]
+    assert (page.total_count, canceled.total_count, client.list_tasks().total_count) == (3, 1, 7)
     with pytest.raises(RpcError, match="no state"):
         client.list_tasks(ListTasksParams(state="broken"))
     with pytest.raises(ValueError, match="owner_id"):
@@ -285,6 +325,26 @@ def test_an_agents_owner_watches_what_others_sent(
     mine = client.send_message("echo", "y")
     with pytest.raises(RpcError):
         bob.connect(mine.task_id, role="provider")
+
+
+def test_files_go_to_the_agents_owner_too(
+    hub: Caller, instance: str, client: TaskClient, bob: TaskClient, bob_key: str
+) -> None:
+    """A stored file that was sent to an agent can be read by the agent's owner, and by nobody else."""
+    data = bytes(range(256)) * 200
+    mine, his = hub.consumer()["accessToken"], hub.consumer(bob_key)["accessToken"]
+
+    def sent(by: TaskClient) -> str:
+        task_id = by.send_message("echo", [file_part(data)]).task_id
+        offers = hub.ask("POST", "/api/v1/heartbeats", {"free": 8}, bearer=instance).json["offers"]
+        turn = next({"taskId": one["taskId"], "epoch": one["epoch"]} for one in offers if one["taskId"] == task_id)
+        start = hub.ask("POST", "/api/v1/claims", turn, bearer=instance).json["start"]
+        return str(start["requestParts"][0]["artifactRef"]["fileId"])
+
+    of_bob, of_mine = sent(bob), sent(client)
+
+    assert hub.ask("GET", f"/api/v1/files/{of_bob}", bearer=mine).body == data
+    assert hub.ask("GET", f"/api/v1/files/{of_mine}", bearer=his).status == 404
 
 
 def test_cards_and_keys(hub: Caller, client: TaskClient) -> None:

@@ -91,7 +91,7 @@ def test_the_endpoint_gets_what_the_user_says(hub: Caller, endpoint: TokenEndpoi
 
 
 def test_the_simple_way_in(hub: Caller, endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[A-8] `create_task_client` by env, by billing mode, by a dict, and with the key of the environment."""
+    """[A-8] [R-2] `create_task_client` by env, by billing mode, by a dict, and with the key of the environment."""
     far = "https://hub.invalid/api/v1/cdm"
     create_task_client(env="playground", token_endpoint={"url": endpoint.url}).destroy()
     create_task_client("free", token_provider=lambda: given(hub)).destroy()

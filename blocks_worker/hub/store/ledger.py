@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from blocks_worker.hub.store import files
 from blocks_worker.hub.store import statements as sql
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from blocks_worker.hub.store.numbering import Numbering
     from blocks_worker.protocol.leases import ReportEvent
@@ -141,14 +141,18 @@ class Ledger(TaskTurns):
         self, owner: str, *, state: str | None, agent: str | None, before: str | None, most: int
     ) -> list[TaskRecord]:
         """Return tasks of an owner, newest id first; `state` is one that consumers see."""
-        query = select(task).where(task.c.owner == owner).order_by(task.c.id.desc()).limit(most)
-        if state is not None:
-            query = query.where(is_shown_as(state))
-        if agent is not None:
-            query = query.where(task.c.agent == agent)
+        query = select(task).where(*_wanted(owner, state, agent)).order_by(task.c.id.desc()).limit(most)
         if before is not None:
             query = query.where(task.c.id < before)
         return [TaskRecord._make(row) for row in self.connection.execute(query)]
+
+    def count(self, owner: str, *, state: str | None, agent: str | None, most: int) -> int | None:
+        """Count the tasks that `page` would show; None where the owner has more than `most` tasks of any kind."""
+        mine = select(task.c.id).where(task.c.owner == owner).order_by(task.c.id.desc())
+        if self.connection.execute(mine.offset(most).limit(1)).first() is not None:
+            return None
+        query = select(func.count()).select_from(task).where(*_wanted(owner, state, agent))
+        return int(self.connection.execute(query).scalar_one())
 
     def watch(self, row: TaskRecord, billing_mode: str, channel: str) -> bool:
         """Have a task that is not over speak on one more channel from now on; once is enough for each."""
@@ -293,6 +297,15 @@ class Ledger(TaskTurns):
         seq = self._numbering.next()
         self._driver.execute(sql.INSERT_EVENT, {"seq": seq, "task": row.id, "epoch": epoch, "n": n, "body": body})
         self.outbox += _publications(row, seq, body, ends=ends)
+
+
+def _wanted(owner: str, state: str | None, agent: str | None) -> list[ColumnElement[bool]]:
+    wanted = [task.c.owner == owner]
+    if state is not None:
+        wanted.append(is_shown_as(state))
+    if agent is not None:
+        wanted.append(task.c.agent == agent)
+    return wanted
 
 
 def _publications(row: Any, seq: int, body: bytes, *, ends: bool) -> Iterable[Publication]:
