@@ -140,7 +140,8 @@ def test_cancel_comes_by_heartbeat_when_the_bus_is_dead(hub: LedgerInProcess) ->
     with WorkerAtHub(hub, gate) as at:
         at.ready()
         task = hub.submit()
-        gate.started.wait(5)
+        # The answer to its first report would tell of the cancel too.
+        wait_until(lambda: kinds(hub.events(task)) == ["running"], what="the first report")
         hub.bus.deaf = True
         hub.cancel(task)
 

@@ -400,7 +400,7 @@ def test_claim_leaves_out_what_the_worker_has(world: World) -> None:
 
 
 def test_a_claim_of_an_old_epoch_is_fenced(world: World) -> None:
-    """[B2] After a new offer the old one is worth nothing."""
+    """[B2, D-2] After a new offer the old one is worth nothing."""
     holder = world.join()
     world.add()
     world.sweep(7)
