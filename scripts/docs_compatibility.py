@@ -27,7 +27,8 @@ TESTS = ROOT / "tests"
 #: Ids in one docstring: a test that names more proves none of them well.
 MOST_IDS = 3
 
-_BRACKET = re.compile(r"\s*\[((?:[A-Z]+-?\d+(?:, ?)?)+)\]")
+#: Ids, and places such as `2.5` or `2.2 check 7`, in any order.
+_BRACKET = re.compile(r"\s*\[((?:(?:[A-Z]+-?\d+|\d+\.\d+(?: check \d+)?)(?:, ?)?)+)\]")
 _ID = re.compile(r"\b[RAD]-\d+")
 _WORD = re.compile(r"[A-Za-z_]\w+")
 _NOT_YET = "not yet"

@@ -29,7 +29,7 @@ from blocks_worker.protocol.leases import (
     Report,
     ReportEvent,
 )
-from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, SubmitTask
+from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, RetryTask, SubmitTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,6 +175,11 @@ class World:
         """Turn the pause flag, from the number that the row has unless said otherwise."""
         request = PauseTask(pause_seq=self.row(task_id).pause_seq if seq is None else seq)
         return self.do(lambda ledger: self.tasks.pause(ledger, consumer, task_id, request, on=on))
+
+    def retry(self, task_id: str, new_id: str, *, consumer: Consumer = ANN) -> Reply:
+        """Send a task again."""
+        request = RetryTask(task_id=new_id)
+        return self.do(lambda ledger: self.tasks.retry(ledger, consumer, task_id, request))
 
     def events(
         self, task_id: str = "t1", consumer: Consumer = ANN, after: int = 0, limit: int = 256

@@ -49,6 +49,7 @@ class Exchange:
     number: int
     method: str
     path: str
+    body: bytes = b""
     fault: Fault | None = None
     status: int | None = None
 
@@ -208,7 +209,8 @@ class FaultProxy:
     def _noted(self, request: bytes) -> tuple[Exchange, float]:
         method, target, _ = request.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
         with self._lock:
-            exchange = Exchange(len(self.exchanges), method, target.partition("?")[0])
+            body = request.partition(_HEAD_END)[2]
+            exchange = Exchange(len(self.exchanges), method, target.partition("?")[0], body)
             self.exchanges.append(exchange)
             for rule in self._rules:
                 if rule.left and rule.when(exchange):

@@ -15,6 +15,7 @@ _COMMANDS = {
     "keys": "blocks_worker.cli.keys:keys",
     "pause": "blocks_worker.cli.pause:pause",
     "resume": "blocks_worker.cli.pause:resume",
+    "retry": "blocks_worker.cli.retry:retry",
     "run": "blocks_worker.cli.run:run",
     "send": "blocks_worker.cli.send:send",
     "tasks": "blocks_worker.cli.tasks:tasks",

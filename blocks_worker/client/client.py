@@ -251,6 +251,18 @@ class TaskClient:
     def _pause(self, task_id: str, *, on: bool) -> str:
         return self._core.pause_task(task_id, on=on).state
 
+    def retry_task(self, task_id: str) -> str:
+        """Send a task that failed or was canceled again, with the same input; return the id of the new task.
+
+        The new one says in its row which it was (``get_task(new).extra["retryOf"]``); the old one stays as it is. Its
+        limits of a run go along, a deadline does not.
+
+        Raises:
+            RpcError: there is no such task, or, with the code ``InvalidState``, it goes on or is completed.
+            HubUnavailableError: the hub did not answer in time.
+        """
+        return self._core.retry_task(task_id)
+
     def get_agent_card(self, name: str) -> dict[str, Any] | None:
         """Return an agent's card; None where there is no such agent, or it has none.
 

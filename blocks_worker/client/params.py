@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from blocks_worker.client.parts import travelling_parts
+from blocks_worker.client.policies import policy_of
 from blocks_worker.errors import InvalidMessageError, MessageTooLargeError
 from blocks_worker.protocol.codec import MAX_BODY, encode, inspect
 from blocks_worker.protocol.tasks import BillingMode, Delivery, SubmitTask, TaskKind
@@ -40,6 +41,8 @@ class SendMessageParams:
         max_runtime: seconds that one run may take.
         deadline: unix milliseconds at which the task ends whatever its state.
         queue_ttl: seconds that the task may wait for its first run.
+        retry_policy: a dict with ``maxAttempts`` (1: runs in all), ``initialDelaySec`` (1), ``maxDelaySec`` (60) and
+            ``retryOn`` (``["handler_error"]``): when the handler failed, the hub has the task run again.
         auto_drain: streams that are open when the task ends may end by themselves first; else they are cut.
         drain_window_s: seconds for that.
         parent_task_id: the task for which this one is done: it ends with that one at the latest.
@@ -62,6 +65,7 @@ class SendMessageParams:
     auto_drain: bool = True
     drain_window_s: float | None = None
     parent_task_id: str | None = None
+    retry_policy: Mapping[str, Any] | None = None
 
 
 _NAMES = frozenset(one.name for one in fields(SendMessageParams))
@@ -122,6 +126,7 @@ def submission(
         deadline=params.deadline,
         parent_task_id=params.parent_task_id,
         queue_ttl=params.queue_ttl,
+        retry_policy=None if params.retry_policy is None else policy_of(params.retry_policy),
     )
     encoded = encode(body)
     if len(encoded) > MAX_BODY - _ENVELOPE:
@@ -144,6 +149,8 @@ def _check(params: SendMessageParams) -> None:
     if params.task_kind not in {"request", "pipe"}:
         raise ValueError(f"task_kind is 'request' or 'pipe', not {params.task_kind!r}")
     _check_duration(params)
+    if params.retry_policy is not None and params.task_kind == "pipe":
+        raise ValueError("retry_policy is for requests: a pipe is not run again, for its streams cannot go on")
     if params.metadata is not None and len(_json(params.metadata, "metadata")) > MAX_METADATA:
         raise InvalidMessageError("too_large", f"metadata may be {MAX_METADATA} bytes as JSON")
     check_drain_window(params.drain_window_s)

@@ -11,7 +11,7 @@ from blocks_worker.client.ordering import SessionOrder
 from blocks_worker.client.session_streams import SessionStreams
 from blocks_worker.concurrency import Deadline
 from blocks_worker.protocol.channels import task_channel
-from blocks_worker.protocol.lifecycle import PAUSED, RESUMED, SHOWN_TERMINAL
+from blocks_worker.protocol.lifecycle import PAUSED, QUEUED, RESUMED, SHOWN_TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _WAITS: dict[WaitsFor | None, str] = {
     "instance": "no instance of the agent is running",
     "room": "all instances of the agent are busy",
+    "retry": "its last run failed, and the next one is to come",
     None: "no instance of the agent has room",
 }
 
@@ -279,7 +280,7 @@ class SessionFeed:
 def _state_after(state: str, event: TaskEvent) -> str:
     if event.type == "terminal":
         return event.state or "failed"
-    if event.type == "system" and event.status in {"queued", "restarted"}:
+    if event.type == "system" and event.status in {QUEUED, "restarted"}:
         return "pending"
     if event.type == "system" and event.status in {PAUSED, RESUMED}:
         # One that nobody runs goes on waiting, and the hub says so.

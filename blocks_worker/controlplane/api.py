@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from blocks_worker.errors import BillingModeMismatchError, InvalidMessageError, RpcError
+from blocks_worker.errors import BillingModeMismatchError, HubUnavailableError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.credentials import CreatedKey, CreateKey, KeyList, KeyRow, SessionAnswer, SessionRequest
 from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer
@@ -38,6 +38,7 @@ from blocks_worker.protocol.tasks import (
     Problem,
     ReadToken,
     ReadTokenRequest,
+    RetryTask,
     SubmitAnswer,
     SubmitTask,
     TaskPage,
@@ -133,8 +134,19 @@ class HubApi:
         return _content(self._http.call("POST", f"{_BASE}/auth/session", body=body, bearer=token), SessionAnswer)
 
     def create_key(self, api_key: str, request: CreateKey) -> CreatedKey:
-        """Make an API key."""
-        return self._with_key("auth/keys", api_key, request, CreatedKey)
+        """Make an API key, asked for once only: a repeat would make another one.
+
+        Raises:
+            HubUnavailableError: no answer came; the key may have been made all the same, where `sent` is set.
+        """
+        path, body = f"{_BASE}/auth/keys", encode(request)
+        try:
+            return _content(self._http.call("POST", path, body=body, bearer=api_key, once=True), CreatedKey)
+        except HubUnavailableError as error:
+            if not error.sent:
+                raise
+            why = f"{error.why}; the key may have been made: 'blocks keys list' shows it, 'blocks keys revoke' ends it"
+            raise HubUnavailableError(error.url, why, sent=True) from error
 
     def keys(self, api_key: str) -> list[KeyRow]:
         """Return the keys that this key may see, oldest first."""
@@ -184,6 +196,11 @@ class HubApi:
     def cancel_task(self, task_id: str, request: CancelTask, *, timeout: float | None = None) -> CancelAnswer:
         """Ask that a task stop; may be repeated."""
         return self._post(f"tasks/{quote(task_id, safe='')}/cancel", request, CancelAnswer, timeout)
+
+    def retry_task(self, task_id: str, new_id: str, *, timeout: float | None = None) -> SubmitAnswer:
+        """Send a task that failed or was canceled again; may be repeated with the same id of the new one."""
+        path = f"tasks/{quote(task_id, safe='')}/retry"
+        return self._post(path, RetryTask(task_id=new_id), SubmitAnswer, timeout)
 
     def pause_task(self, task_id: str, pause_seq: int, *, on: bool, timeout: float | None = None) -> TaskRow:
         """Ask that a task wait, or go on; may be repeated with the same number, which its row has."""

@@ -113,9 +113,9 @@ class _Server:
 class Http:
     """Send requests to one server over kept-alive connections.
 
-    No proxy of the environment is used, no redirect followed, certificates are checked. Every request of
-    ours may be repeated, because what it asks for is named by ids; so a connection that dies before the
-    answer began is replaced once.
+    No proxy of the environment is used, no redirect followed, certificates are checked. A request of ours
+    may be repeated, because what it asks for is named by ids; so a connection that dies before the
+    answer began is replaced once, unless the caller says that this one must be sent once only.
 
     `on_doubt` is called when nothing answered, or perhaps somebody else: it must return at once.
     """
@@ -156,14 +156,15 @@ class Http:
         body: bytes | None = None,
         bearer: str | None = None,
         timeout: float | None = None,
+        once: bool = False,
     ) -> HttpAnswer:
-        """Return what the server answers to one request.
+        """Return what the server answers to one request; `once`: it is never sent a second time.
 
         Raises:
             HubUnavailableError: no answer came; its `sent` tells whether the request may have been carried out.
         """
         headers = self._head(bearer, None if body is None else "application/json")
-        with self._errors(), self._response(method, path, lambda: body, headers, timeout) as response:
+        with self._errors(), self._response(method, path, lambda: body, headers, timeout, once=once) as response:
             answer = HttpAnswer(response.status, _whole(response), response.headers)
         if _is_strange(answer):
             self._doubt()
@@ -236,8 +237,10 @@ class Http:
         body: Callable[[], bytes | _Exactly | None],
         headers: Mapping[str, str],
         timeout: float | None,
+        *,
+        once: bool = False,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        response = self._begun(method, path, body, headers, timeout)
+        response = self._begun(method, path, body, headers, timeout, once=once)
         with _released(response):
             yield response
 
@@ -248,13 +251,15 @@ class Http:
         body: Callable[[], bytes | _Exactly | None],
         headers: Mapping[str, str],
         timeout: float | None,
+        *,
+        once: bool = False,
     ) -> urllib3.BaseHTTPResponse:
         """Send a request and return the answer that has begun; a connection found dead is replaced once."""
         limit = self._timeout if timeout is None else timeout
         try:
             return self._sent(method, path, body(), headers, limit)
         except ProtocolError as error:
-            if not _hung_up(error):
+            if once or not _hung_up(error):
                 raise
         except ClosedPoolError:
             if self._closed.is_set():

@@ -72,6 +72,8 @@ def waits_for(ledger: Ledger, row: TaskRecord) -> WaitsFor | None:
     """Return what a task waits for before it is offered; None when it does not wait."""
     if row.state != State.QUEUED.value or row.pause:
         return None
+    if row.ready_at is not None:
+        return "retry"
     # Most of what waits has somebody who is busy: that is cheap to see.
     return "room" if ledger.candidates(row.agent) or agents.runs(ledger.connection, row.agent) else "instance"
 
@@ -101,6 +103,8 @@ def task_row(row: TaskRecord, waiting: WaitsFor | None = None) -> TaskRow:
         reason=None if _ran_out(row) else row.reason,
         completion_reason=DURATION_EXPIRED if _ran_out(row) else None,
         parent_task_id=row.parent,
+        retry_of=row.retry_of,
+        ready_at=row.ready_at,
     )
 
 

@@ -24,7 +24,7 @@ def first_of(*moments: int | None) -> int | None:
 
 def due_queued(row: TaskRecord) -> int | None:
     """Return when a waiting task has to be looked at."""
-    return first_of(row.deadline, row.queue_until)
+    return first_of(row.deadline, row.queue_until, row.ready_at)
 
 
 def due_offered(row: TaskRecord, until: int) -> int | None:

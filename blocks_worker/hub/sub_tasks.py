@@ -21,10 +21,11 @@ _ENDING = frozenset({State.CANCELLING.value, State.EXPIRING.value})
 
 @dataclass(frozen=True)
 class Ancestry:
-    """How many tasks are above this one, and when it is over at the latest, in unix milliseconds."""
+    """How many tasks are above this one, when it is over at the latest (unix milliseconds), and whom it repeats."""
 
     depth: int
     deadline: int | None
+    retry_of: str | None = None
 
 
 def ancestry(ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Ancestry:
@@ -38,7 +39,7 @@ def ancestry(ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Ancestr
     parent = ledger.task(request.parent_task_id)
     if parent is None or not _may_ask(ledger, consumer, parent):
         raise RefusedError(problem(404, "NotFound", "there is no such parent task, or it is somebody else's"))
-    if parent.is_ended or parent.state in _ENDING:
+    if not asks(parent):
         raise RefusedError(problem(409, "InvalidState", "the parent task has ended or is to end: it asks for no more"))
     depth = _depth(ledger, parent.id) + 1
     if depth > MAX_DEPTH:
@@ -46,6 +47,11 @@ def ancestry(ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Ancestr
         raise RefusedError(problem(409, TOO_DEEP, text, {"depth": depth, "limit": MAX_DEPTH}))
     ends = [each for each in (request.deadline, parent.deadline, parent.expires_at) if each is not None]
     return Ancestry(depth, min(ends, default=None))
+
+
+def asks(parent: TaskRecord) -> bool:
+    """Tell whether a task may still ask for others: it has not ended, and is not to end."""
+    return not parent.is_ended and parent.state not in _ENDING
 
 
 def _may_ask(ledger: Ledger, consumer: Consumer, parent: TaskRecord) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,8 @@ from blocks_worker.hub.answers import Consumer, RefusedError, Reply, problem, wa
 from blocks_worker.hub.cards import card_of
 from blocks_worker.hub.due import due_queued
 from blocks_worker.hub.file_service import file_ids, without_file_ids
+from blocks_worker.hub.resubmits import REPEATABLE, resubmission
+from blocks_worker.hub.retries import check_policy, retries_of
 from blocks_worker.hub.store import agents, files
 from blocks_worker.hub.store.records import AgentFacts, TaskRecord
 from blocks_worker.hub.store.shown import shown
@@ -50,7 +53,20 @@ class Submits:
         #: What waits for an agent, at most: grows with each submit, counted anew when it seems too much.
         self._waiting: dict[str, int] = {}
 
-    def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Reply:
+    def again(self, ledger: Ledger, consumer: Consumer, row: TaskRecord, task_id: str | None) -> Reply:
+        """Send a task that ended without a result again: 201, 200 when this was done under the id before."""
+        known = None if task_id is None else ledger.task(task_id)
+        if known is not None and (known.owner != consumer.owner or known.retry_of != row.id):
+            raise RefusedError(problem(409, "TaskIdInUse", "another task has this id: choose a new one"))
+        if known is not None:
+            return _accepted(200, known, waits_for(ledger, known))
+        if shown(row) not in REPEATABLE:
+            text = f"the task is {shown(row)}: only one that failed or was canceled can be sent again"
+            raise RefusedError(problem(409, "InvalidState", text, {"state": shown(row)}))
+        new_id = task_id or self._entropy.uuid7(self._steady.now_ms())
+        return self.submit(ledger, consumer, resubmission(ledger, row, new_id), retry_of=row.id)
+
+    def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask, *, retry_of: str | None = None) -> Reply:
         """Return 201 for a new task, 200 for the one that is there under the same key."""
         digest = _digest(encode(_as_compared(request)))
         known = self._known(ledger, consumer, request, digest)
@@ -63,7 +79,8 @@ class Submits:
         _check_kind(agent, request)
         _check_parts(agent, request)
         self._check_backlog(ledger, agent)
-        above = ancestry(ledger, consumer, request)
+        check_policy(request, request.delivery or agent.delivery)
+        above = replace(ancestry(ledger, consumer, request), retry_of=retry_of)
         stored = _stored_files(ledger, consumer, request)
         row = self._insert(ledger, consumer, request, agent, digest, above)
         for file_id in stored:
@@ -160,6 +177,9 @@ class Submits:
             purge_at=None,
             kind=request.task_kind,
             duration=request.duration,
+            retry_of=above.retry_of,
+            retry=None if request.retry_policy is None else encode(request.retry_policy).decode(),
+            retries=retries_of(request.retry_policy),
         )
         row = row._replace(due_at=due_queued(row))
         ledger.insert_task(row, start)

@@ -67,6 +67,9 @@ class Sweeper:
             self._tasks.turns.force(ledger, row, row.inc)
         elif why is not None:
             self._tasks.turns.expire(ledger, row, why)
+        elif row.ready_at is not None and row.ready_at <= now:
+            self._tasks.turns.ready(ledger, row)
+            self._tasks.dispatch.route(ledger, row.agent)
         elif state is State.OFFERED and row.inc is not None:
             self._tasks.turns.withdraw(ledger, row, row.inc)
             self._tasks.dispatch.refused(row.inc)

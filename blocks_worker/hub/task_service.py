@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.protocol.leases import Claim, LateReport, Numbers, Report
-    from blocks_worker.protocol.tasks import CancelTask, EventsQuery, PauseTask, SubmitTask, TaskRow
+    from blocks_worker.protocol.tasks import CancelTask, EventsQuery, PauseTask, RetryTask, SubmitTask, TaskRow
 
 __all__ = ["Consumer", "Holder", "Reply", "TaskService"]
 
@@ -136,6 +136,16 @@ class TaskService:
         self.dispatch.route(ledger, row.agent)
         row = ledger.task(task_id) or row
         return Reply(202, CancelAnswer(task_id=row.id, state=shown(row)))
+
+    def retry(self, ledger: Ledger, consumer: Consumer, task_id: str, request: RetryTask) -> Reply:
+        """Send a task that failed or was canceled again as a new one: 201, 200 for the same again."""
+        row = _own(ledger, consumer, task_id)
+        if row is None:
+            return no_such_task()
+        try:
+            return self._submits.again(ledger, consumer, row, request.task_id)
+        except RefusedError as refused:
+            return refused.reply
 
     def pause(self, ledger: Ledger, consumer: Consumer, task_id: str, request: PauseTask, *, on: bool) -> Reply:
         """Turn the pause flag: 202, 200 when it was so or the task had ended, 409 when the caller knows an old row."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.due import RETENTION_MS, due_offered, due_queued, due_running, expiry
+from blocks_worker.hub.retries import USUAL, next_run, told
 from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.store.task_turns import fault_of
 from blocks_worker.protocol.codec import fitting
 from blocks_worker.protocol.leases import MAX_ERROR
-from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, FORCED, PARENT_ENDED, PAUSED, RESUMED, State
+from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, FORCED, PARENT_ENDED, PAUSED, QUEUED, RESUMED, State
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
@@ -104,11 +105,18 @@ class Turns:
         return ledger.force(row, by, now=now, purge=now + RETENTION_MS) and self._said_end(ledger, row.id)
 
     def outcome(self, ledger: Ledger, row: TaskRecord, by: str, outcome: Outcome) -> bool:
-        """Record how the run ended; a result made before a cancel was obeyed stands."""
+        """Record how the run ended; a result made before a cancel was obeyed stands, a failure may not be the last."""
         now = self._steady.now_ms()
+        ready = next_run(row, outcome, now)
+        if ready is not None:
+            return self._retry(ledger, row, by, outcome, ready)
         values = _recorded(row, outcome) | {"said": outcome.digest, "n": outcome.last_n}
         values |= {"now": now, "purge": now + RETENTION_MS}
         return ledger.outcome(row, by, values) and self._said_end(ledger, row.id)
+
+    def ready(self, ledger: Ledger, row: TaskRecord) -> bool:
+        """Have a task offered whose pause between two runs is over."""
+        return ledger.ready(row, now=self._steady.now_ms(), due=due_queued(row._replace(ready_at=None)))
 
     def expire(self, ledger: Ledger, row: TaskRecord, why: str) -> bool:
         """End a task whose time is over, and tell who runs it; a pipe's streams are ended first."""
@@ -152,6 +160,16 @@ class Turns:
             self._end_children(ledger, row.id)
         elif terminated:
             ledger.hasten(row.id, now=now, due=due, why=why)
+
+    def _retry(self, ledger: Ledger, row: TaskRecord, by: str, outcome: Outcome, ready: int) -> bool:
+        """Put a task whose run failed back, and tell why and when it goes on."""
+        now, due = self._steady.now_ms(), due_queued(row._replace(ready_at=ready))
+        if not ledger.retry(row, by, now=now, ready=ready, due=due, said=outcome.digest, n=outcome.last_n):
+            return False
+        head = {"type": "system", "status": QUEUED, "message": told(row, outcome, now, ready), "ts": now}
+        error = None if outcome.error is None else fitting(outcome.error, MAX_ERROR)
+        ledger.say(row, row.epoch, head | {"error": error, "errorCode": outcome.error_code or USUAL})
+        return True
 
     def _said_end(self, ledger: Ledger, task_id: str) -> bool:
         """Store the terminal event of a task that has just ended, as its row is now."""

@@ -53,6 +53,8 @@ class TaskTurn(str, Enum):
     FORCE = "force"
     PAUSE = "pause"
     RESUME = "resume"
+    RETRY = "retry"
+    READY = "ready"
 
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.EXPIRED})
@@ -75,6 +77,8 @@ SHOWN = {
 PAUSED = "paused"
 #: What a `system` event says of one that goes on.
 RESUMED = "resumed"
+#: What a `system` event says of one whose run failed and that waits for the next one.
+QUEUED = "queued"
 #: Why a pipe ended whose duration is over: no failure.
 DURATION_EXPIRED = "duration_expired"
 #: Why a cancelled task ended whose handler did not return within its grace, whoever ends it.
@@ -94,6 +98,8 @@ class TaskFacts:
         again: it may be run again after a lease was given (a request, delivered at least once).
         pipe: it has a duration.
         paused: its pause flag is set.
+        retries: how many of its runs may still fail before it does.
+        waits: a run failed, and the pause before the next one is not over.
     """
 
     state: State
@@ -106,6 +112,8 @@ class TaskFacts:
     max_lost: int = 3
     pipe: bool = False
     paused: bool = False
+    retries: int = 0
+    waits: bool = False
 
 
 class RefusedTurnError(Exception):
@@ -125,6 +133,8 @@ class _Rule:
     leaves: bool = False
     remembers: bool = False
     pauses: bool | None = None
+    retries: int = 0
+    waits: bool | None = None
 
 
 _Q, _O, _R, _C, _E = State.QUEUED, State.OFFERED, State.RUNNING, State.CANCELLING, State.EXPIRING
@@ -133,7 +143,10 @@ _LATE = "late: from the last holder, who lost it, while it was offered to nobody
 #: (state, turn) -> what follows. What is not here is refused.
 TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
     (_Q, TaskTurn.OFFER): _Rule(
-        _O, "somebody has room, and it is not paused; events are numbered from 1 again", epoch=1, takes=True
+        _O,
+        "somebody has room, it is not paused and waits for no retry; events are numbered from 1 again",
+        epoch=1,
+        takes=True,
     ),
     (_O, TaskTurn.CLAIM): _Rule(_R, "by the incarnation it was offered to", attempt=1),
     (_O, TaskTurn.WITHDRAW): _Rule(_Q, "refused, not claimed in time, or the instance is gone", leaves=True),
@@ -172,6 +185,11 @@ TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
     (_Q, TaskTurn.PAUSE): _Rule(_Q, "the flag, told as `paused`; it is not offered", pauses=True),
     (_O, TaskTurn.PAUSE): _Rule(_Q, "withdrawn; a claim on its way gets 409", leaves=True, pauses=True),
     **{(state, TaskTurn.PAUSE): _Rule(state, "the flag; its worker is told", pauses=True) for state in (_R, _C, _E)},
+    (_R, TaskTurn.RETRY): _Rule(
+        _Q, "failed, and its policy allows another run: not before `readyAt`", leaves=True, retries=-1, waits=True
+    ),
+    (_Q, TaskTurn.RETRY): _Rule(_Q, "late, as above", leaves=True, retries=-1, waits=True),
+    (_Q, TaskTurn.READY): _Rule(_Q, "the pause before the next run is over", waits=False),
     (_Q, TaskTurn.RESUME): _Rule(_Q, "told as `resumed`; it is offered again", pauses=False),
     (_O, TaskTurn.RESUME): _Rule(_O, "nothing was set", pauses=False),
     **{(state, TaskTurn.RESUME): _Rule(state, "the flag; its worker is told", pauses=False) for state in (_R, _C, _E)},
@@ -185,7 +203,7 @@ INSTEAD = {
     TaskTurn.EXPIRE: _Rule(_E, "a pipe (its duration, or `deadline`); the forced end is due after the grace"),
 }
 
-_OUTCOMES = frozenset({TaskTurn.COMPLETE, TaskTurn.FAIL, TaskTurn.CANCELED, TaskTurn.RUN_OUT})
+_OUTCOMES = frozenset({TaskTurn.COMPLETE, TaskTurn.FAIL, TaskTurn.CANCELED, TaskTurn.RUN_OUT, TaskTurn.RETRY})
 
 
 def advance(facts: TaskFacts, turn: TaskTurn, *, by: str | None = None) -> TaskFacts:
@@ -211,14 +229,20 @@ def _goes_elsewhere(facts: TaskFacts, turn: TaskTurn) -> bool:
 
 def _may(facts: TaskFacts, turn: TaskTurn, by: str | None) -> bool:
     if turn is TaskTurn.OFFER:
-        return by is not None and not facts.paused
-    if turn is TaskTurn.RUN_OUT and not facts.pipe:
+        return by is not None and not facts.paused and not facts.waits
+    if turn is TaskTurn.READY:
+        return facts.waits
+    if (turn is TaskTurn.RUN_OUT and not facts.pipe) or (turn is TaskTurn.RETRY and not _has_retry(facts)):
         return False
     if turn in _OUTCOMES and facts.state is _Q:
         return by is not None and facts.lost_incarnation == by
     if turn in {TaskTurn.CLAIM, TaskTurn.RELEASE} | _OUTCOMES:
         return facts.incarnation == by
     return True
+
+
+def _has_retry(facts: TaskFacts) -> bool:
+    return facts.again and facts.retries > 0
 
 
 def _apply(facts: TaskFacts, rule: _Rule, by: str | None) -> TaskFacts:
@@ -233,6 +257,8 @@ def _apply(facts: TaskFacts, rule: _Rule, by: str | None) -> TaskFacts:
         incarnation=holder,
         lost_incarnation=lost_holder,
         paused=facts.paused if rule.pauses is None else rule.pauses,
+        retries=facts.retries + rule.retries,
+        waits=facts.waits and rule.to not in TERMINAL if rule.waits is None else rule.waits,
     )
 
 

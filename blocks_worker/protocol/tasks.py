@@ -27,10 +27,30 @@ MAX_DEPTH = 8
 #: What a call is refused with that would be one more.
 TOO_DEEP: Literal["call_depth_exceeded"] = "call_depth_exceeded"
 
+#: Most runs that a policy may ask for, and most error codes that it may name.
+MAX_ATTEMPTS = 100
+MAX_CODES = 32
+#: Never run again, whatever a policy says: the same input stays wrong.
+NEVER_AGAIN: Literal["invalid_input"] = "invalid_input"
+
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
+
+_Pause = Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)]
 
 #: Most items of one batch.
 MAX_BATCH = 256
+
+
+class RetryPolicy(Wire, omit_defaults=False):
+    """When a task whose run failed is run again by the hub, after a pause that doubles each time."""
+
+    #: Runs in all that may fail before the task does.
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = 1
+    #: Seconds before the second run, and at most before any.
+    initial_delay_sec: _Pause = 1.0
+    max_delay_sec: _Pause = 60.0
+    #: Error codes that are worth another run; `handler_error` alone unless told.
+    retry_on: Annotated[list[str], msgspec.Meta(max_length=MAX_CODES)] | None = None
 
 
 class SubmitTask(Wire):
@@ -56,10 +76,11 @@ class SubmitTask(Wire):
     deadline: int | None = None
     #: Seconds that the task may wait for its first lease.
     queue_ttl: _Seconds | None = None
+    retry_policy: RetryPolicy | None = None
 
 
 #: What a queued task waits for.
-WaitsFor = Literal["instance", "room"]
+WaitsFor = Literal["instance", "room", "retry"]
 
 
 class SubmitAnswer(Wire, omit_defaults=False):
@@ -74,7 +95,8 @@ class SubmitAnswer(Wire, omit_defaults=False):
     idempotent: bool = False
     #: No instance has room for it now: it waits.
     queued: bool = False
-    #: `instance`: none of the agent runs; `room`: all that run have their slots full.
+    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `retry`: a run failed, and the
+    #: pause before the next one is not over.
     waits_for: WaitsFor | None = None
 
 
@@ -91,7 +113,8 @@ class TaskRow(Wire, omit_defaults=False):
     epoch: int
     last_n: int
     queued: bool = False
-    #: `instance`: none of the agent runs; `room`: all that run have their slots full.
+    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `retry`: a run failed, and the
+    #: pause before the next one is not over.
     waits_for: WaitsFor | None = None
     ended_time: int | None = None
     cancel_requested: bool = False
@@ -107,6 +130,10 @@ class TaskRow(Wire, omit_defaults=False):
     #: Why a task that is completed has no result: `duration_expired`.
     completion_reason: str | None = None
     parent_task_id: str | None = None
+    #: The task that was sent again as this one.
+    retry_of: str | None = None
+    #: When a run that failed is followed by the next one, while that is to come.
+    ready_at: int | None = None
 
 
 class TaskPage(Wire, omit_defaults=False):
@@ -131,6 +158,13 @@ class CancelAnswer(Wire, omit_defaults=False):
     state: str
     #: The task had ended before: nothing was changed.
     already_ended: bool = False
+
+
+class RetryTask(Wire):
+    """Send a task that failed or was canceled again; the same `task_id` again makes one new task."""
+
+    #: Of the new task; the hub draws one when none is given.
+    task_id: str | None = None
 
 
 class PauseTask(Wire):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.protocol.streams import Ack, Frame, read_message, up_channel
 from blocks_worker.streams.order import Order, Skipped
+from blocks_worker.streams.pace import Pace
 from blocks_worker.streams.reader import Joiner, StreamReader, opened, size_of
 from blocks_worker.streams.trouble import FATAL, Category, StreamError
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Bytes that were taken since the last word to the writer.
 ACK_BYTES = 256 * 1024
-#: Seconds between two words to a writer that has nothing else to be told.
-ACK_EVERY = 5.0
 #: Seconds that a hole in the numbers is waited for, unless told otherwise.
 REORDER_TIMEOUT = 0.75
 #: Writers on one channel whose numbers are followed; one more is refused.
@@ -122,9 +121,8 @@ class Endpoint:
         if only is not None and reads:
             self._heard[only] = _Heard(first, patience)
         self._missing: dict[str, list[tuple[int, int]]] = {}
-        self._ack_due = clock.monotonic() if reads else float("inf")
+        self._pace = Pace(clock.monotonic()) if reads else Pace()
         self._was_full = False
-        self._bye = False
         self._closes_at = float("inf")
         self._is_refused = False
         self._is_away = False
@@ -170,8 +168,8 @@ class Endpoint:
         with self._lock:
             self._disturb(now + AFTER_OUTAGE if there else float("inf"))
             self._is_away = not there
-            if there and self.reader is not None and not self._bye:
-                self._ack_due = min(self._ack_due, now)
+            if there and self.reader is not None and not self._pace.is_last:
+                self._pace.at_once(now)
         if there:
             self._kick(self)
 
@@ -184,6 +182,8 @@ class Endpoint:
     def look(self) -> None:
         """Do what is due by time: show what was waited for long enough, ask for what is missing, close."""
         now = self._clock.monotonic()
+        if self.writer is not None:
+            self.writer.look(now)
         if now >= self._closes_at:
             if self.is_reading and not self._is_refused:
                 self.fail("timeout", "the task is over, and the end of the stream did not come in time")
@@ -199,9 +199,10 @@ class Endpoint:
 
     def due(self) -> float:
         """Return when to look again, or to speak, at the latest."""
+        probe = self.writer.due() if self.writer is not None else float("inf")
         with self._lock:
             holes = [heard.order.due() for heard in self._heard.values()] if self.is_reading else []
-            return min([self._ack_due, self._closes_at, *(due for due in holes if due is not None)])
+            return min([probe, self._pace.due, self._closes_at, *(due for due in holes if due is not None)])
 
     def end_at(self, end: int) -> None:
         """Say where the announced writer's frames end, as the task's events tell it."""
@@ -229,7 +230,7 @@ class Endpoint:
         """Note that it was not: acknowledgements are made anew, frames are kept by their writer."""
         with self._lock:
             if self.reader is not None:
-                self._ack_due = self._clock.monotonic()
+                self._pace.at_once(self._clock.monotonic())
 
     def consumed(self) -> None:
         """Note that the user took something: a writer that was slowed may go on."""
@@ -290,8 +291,9 @@ class Endpoint:
                     self._disturb(now + AFTER_OUTAGE)
                 was_whole = heard.order.due() is None
                 shown = heard.order.offer(frame, now)
-                # Who sends sleeps until what was due before: it has to hear of a new hole to ask in time.
-                kicks = self._ask(frame.sender, now) or (was_whole and heard.order.due() is not None)
+                # Who sends sleeps until what was due before: a new hole or the end of a quiet time wakes it.
+                wakes = self._pace.stir(now) or (was_whole and heard.order.due() is not None)
+                kicks = self._ask(frame.sender, now) or wakes
             self._show(frame.sender, shown, reader, kicks=kicks)
 
     def _show(self, sender: str, shown: list[Frame | Skipped], reader: StreamReader, *, kicks: bool) -> None:
@@ -344,17 +346,15 @@ class Endpoint:
 
     def _speak(self) -> None:
         with self._lock:
-            if not self._bye:
-                self._ack_due = self._clock.monotonic()
+            if not self._pace.is_last:
+                self._pace.at_once(self._clock.monotonic())
         self._kick(self)
 
     def _say_bye(self) -> None:
         with self._lock:
-            if self._bye:
-                return
-            self._bye = True
-            self._ack_due = self._clock.monotonic()
-        self._kick(self)
+            is_new = self._pace.end(self._clock.monotonic())
+        if is_new:
+            self._kick(self)
 
     def _disturb(self, until: float) -> None:
         for heard in self._heard.values():
@@ -365,7 +365,7 @@ class Endpoint:
         missing = self._heard[sender].order.missing(now)
         if missing:
             self._missing[sender] = missing
-            self._ack_due = now
+            self._pace.at_once(now)
         return bool(missing)
 
     def _acks(self) -> list[dict[str, Any]]:
@@ -373,11 +373,12 @@ class Endpoint:
         now = self._clock.monotonic()
         with self._lock:
             if self._is_refused:
-                self._ack_due = float("inf")
-            if self.reader is None or now < self._ack_due:
+                self._pace.be_silent()
+            if self.reader is None or now < self._pace.due:
                 return []
-            full = self.reader.is_full and not self._bye
-            self._ack_due = float("inf") if self._bye else now + ACK_EVERY
+            full = self.reader.is_full and not self._pace.is_last
+            is_quiet = not full and all(heard.order.due() is None for heard in self._heard.values())
+            self._pace.spoke(now, is_quiet=is_quiet)
             missing, self._missing = self._missing, {}
             acks = [
                 self._ack(sender, heard, missing.get(sender, []), is_full=full) for sender, heard in self._heard.items()
@@ -395,6 +396,6 @@ class Endpoint:
             fields |= {"to": sender, "next": heard.told}
         if missing:
             fields["missing"] = [list(pair) for pair in missing]
-        if self._bye:
+        if self._pace.is_last:
             fields["bye"] = True
         return fields

@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
 #: Bytes that may wait: to be sent, or for readers that are there. As many of the last frames are kept for late readers.
 WINDOW = 1024 * 1024
-#: Seconds without a word after which a reader counts as gone.
+#: Seconds without a word, while there is something that it has not taken, after which a reader counts as gone.
 READER_SILENCE = 15.0
-#: Readers that one writer listens to; more read, but do not slow it.
+#: Seconds after the last frame in which a reader says that it has it; else the frame is sent again, so many times.
+PROBE_AFTER = 7.0
+PROBES = 2
+#: Readers that one writer listens to; more read, but do not slow it. One that said nothing for so many seconds makes
+#: room for another.
 MOST_READERS = 256
+FORGOTTEN = 150.0
 #: Bytes of frames that one publish takes.
 BATCH_BYTES = 128 * 1024
 #: Longest single wait in seconds for room: readers that fell silent are looked for this often.
@@ -67,6 +72,8 @@ class _Kept(NamedTuple):
     size: int
     #: Bytes of all frames before it.
     before: int
+    #: When it was made.
+    at: float
 
 
 @dataclass
@@ -83,9 +90,9 @@ class _Book:
     #: Bytes of all frames that were ever made.
     made: int = 0
 
-    def add(self, seq: int, frame: dict[str, Any], size: int) -> _Kept:
+    def add(self, seq: int, frame: dict[str, Any], size: int, at: float) -> _Kept:
         """Keep a frame; the oldest go while what is left is a whole window."""
-        entry = _Kept(seq, frame, size, self.made)
+        entry = _Kept(seq, frame, size, self.made, at)
         self.kept.append(entry)
         self.made += size
         while self.made - self.kept[0].before - self.kept[0].size >= WINDOW:
@@ -98,6 +105,11 @@ class _Book:
             return 0
         index = max(0, since - self.kept[0].seq)
         return self.made - self.kept[index].before if index < len(self.kept) else 0
+
+    def waits_since(self, seq: int) -> float:
+        """Return when the first kept frame from this number on was made; never when there is none."""
+        index = max(0, seq - self.kept[0].seq) if self.kept else 0
+        return self.kept[index].at if index < len(self.kept) else float("inf")
 
     def find(self, first: int, last: int) -> list[_Kept]:
         """Return the kept frames of a range."""
@@ -149,6 +161,8 @@ class StreamWriter:
         self._end_made = False
         self._broken: str | None = None
         self._made_at = float("-inf")
+        self._probe_at = float("inf")
+        self._probes = 0
         #: Pieces that were taken so far, and that are in frames.
         self._taken = 0
         self._framed = 0
@@ -260,7 +274,7 @@ class StreamWriter:
             before = self._readers.get(ack.sender)
             if ack.bye:
                 self._readers.pop(ack.sender, None)
-            elif before is not None or len(self._readers) < MOST_READERS:
+            elif before is not None or self._has_place(now):
                 self._readers[ack.sender] = _Reader(max(ack.next, before.next if before else 0), now)
             waiting = {entry.seq for entry in self._resend}
             wanted = [entry for first, last in ack.missing for entry in self._book.find(first, last)]
@@ -270,6 +284,24 @@ class StreamWriter:
             self._room.notify_all()
         if has_work:
             self._kick()
+
+    def due(self) -> float:
+        """Return when to `look`."""
+        return self._probe_at
+
+    def look(self, now: float) -> None:
+        """Send the last frame again when a reader has not said that it has it: he asks for what he misses."""
+        with self._lock:
+            if now < self._probe_at:
+                return
+            behind = any(reader.next < self._packer.seq for reader in self._readers.values())
+            if behind and self._probes < PROBES:
+                self._probes += 1
+                self._probe_at = now + PROBE_AFTER
+                if not self._has_work():
+                    self._resend.append(self._book.kept[-1])
+            else:
+                self._probe_at = float("inf")
 
     def readers(self) -> int:
         """Return how many readers are there."""
@@ -290,6 +322,16 @@ class StreamWriter:
             self._packer.add(piece)
             self._taken += 1
         self._kick()
+
+    def _has_place(self, now: float) -> bool:
+        """Tell whether one more reader is listened to; the one that said nothing for longest may go for it."""
+        if len(self._readers) < MOST_READERS:
+            return True
+        oldest = min(self._readers, key=lambda name: self._readers[name].heard_at)
+        if now - self._readers[oldest].heard_at < FORGOTTEN:
+            return False
+        del self._readers[oldest]
+        return True
 
     def _tail(self, ack: Ack, now: float, *, is_new: bool) -> list[_Kept]:
         """Return the last frame for a reader that seems to know nothing of it: it then asks for what it misses."""
@@ -314,9 +356,12 @@ class StreamWriter:
 
     def _unread(self) -> int:
         """Return the bytes that the slowest reader has not taken; readers that fell silent are forgotten."""
-        now = self._clock.monotonic()
+        gone_at = self._clock.monotonic() - READER_SILENCE
         self._readers = {
-            name: reader for name, reader in self._readers.items() if now - reader.heard_at < READER_SILENCE
+            name: reader
+            for name, reader in self._readers.items()
+            # Who has taken all need not say so again and again.
+            if max(reader.heard_at, self._book.waits_since(reader.next)) > gone_at
         }
         if not self._readers:
             return 0
@@ -336,5 +381,6 @@ class StreamWriter:
                 return None
             frame, self._end_made = self._packer.end(now), True
         self._made_at = self._clock.monotonic()
+        self._probe_at, self._probes = self._made_at + PROBE_AFTER, 0
         self._framed += before_count - len(self._packer)
-        return self._book.add(seq, frame, max(64, before - self._packer.waiting))
+        return self._book.add(seq, frame, max(64, before - self._packer.waiting), self._made_at)

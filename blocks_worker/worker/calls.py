@@ -57,11 +57,13 @@ class Calls:
             TaskFailedError: the sub-task failed or was canceled.
             TimeoutError: it is not over in time; it is cancelled.
             TaskCancelledError: this task is to stop; the sub-task is cancelled.
+            TaskFinishedError: this task is over.
             RpcError: the hub refused it; `call_depth_exceeded`: too many calls within calls.
         """
+        client = self.client(run)
         if run.cancel_event.is_set():
             raise TaskCancelledError(run.task_id)
-        session: TaskSession = self.client(run).send_message(agent, parts)
+        session: TaskSession = client.send_message(agent, parts)
         with session:
             run.on_cancel(session.close)
             try:

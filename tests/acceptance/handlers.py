@@ -115,3 +115,19 @@ def obey(task: Any, ctx: Any) -> str:
         if ctx.wait(0.05):
             return "cancelled"
     return "done"
+
+
+def flood(task: Any, ctx: Any) -> str:
+    """Write a stream of as many events or pieces as the text says, and note how far it is."""
+    from stream_reader import NOTED, bytes_of, event_of, size_of
+
+    wish = task.json()
+    kind, written, noted = wish["kind"], Path(wish.get("written", "/dev/null")), 0
+    with ctx.create_stream(format=kind) as stream:
+        for number in range(wish["count"]):
+            stream.write(event_of(number) if kind == "events" else bytes_of(number))
+            size = size_of(kind, number + 1)
+            if size - noted >= NOTED:
+                noted = size
+                written.write_text(str(size))
+    return "all"

@@ -84,7 +84,7 @@ def test_what_was_changed_by_hand_is_put_right(tree: Path, block: str, right: st
 
 def test_a_promise_is_shown_with_its_test(tree: Path) -> None:
     """The table has the promise of the test's docstring without its ids; what has no test is not yet kept."""
-    text = 'class TestIt:\n    def test_one(self):\n        """It holds. [R-1] [E3, A-2]\n        """\n'
+    text = 'class TestIt:\n    def test_one(self):\n        """It holds. [R-1] [2.2 check 7, E3, A-2]\n        """\n'
     (tree / "tests/test_it.py").write_text(text)
 
     assert "docs/compatibility.md: requirements is stale" in docs(tree, "--check")[1]

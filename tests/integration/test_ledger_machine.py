@@ -26,7 +26,7 @@ from ledger_world import World, done
 
 from blocks_worker.hub.instance_service import Registration
 from blocks_worker.protocol.leases import ClaimAnswer, HeartbeatAnswer
-from blocks_worker.protocol.tasks import SubmitAnswer
+from blocks_worker.protocol.tasks import RetryPolicy, SubmitAnswer
 
 if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
@@ -75,6 +75,8 @@ class LedgerMachine(RuleBasedStateMachine):
         #: Who was given the lease of a task in an epoch, and how often handlers started.
         self.leases: dict[tuple[str, int], str] = {}
         self.started: dict[str, int] = {}
+        #: Failures that were taken and did not end their task.
+        self.failures: dict[str, int] = {}
         #: The rows of ended tasks, which never change again.
         self.ended: dict[str, Any] = {}
 
@@ -91,13 +93,16 @@ class LedgerMachine(RuleBasedStateMachine):
         once=st.booleans(),
         limit=st.sampled_from([None, None, 10.0]),
         pipe=st.booleans(),
+        attempts=st.integers(1, 3),
     )
-    def submit(self, key: str, limit: float | None, *, once: bool, pipe: bool = False) -> None:
-        """Ask for a task, a request or a pipe, with or without a key."""
+    def submit(self, key: str, limit: float | None, *, once: bool, pipe: bool = False, attempts: int = 1) -> None:
+        """Ask for a task, a request or a pipe, with or without a key, which may have several runs that fail."""
         delivery = "at_most_once" if once else "at_least_once"
         fields: dict[str, Any] = {"delivery": delivery, "queue_ttl": limit, "idempotency_key": key or None}
         if pipe:
             fields |= {"task_kind": "pipe", "duration": 1}
+        elif not once and attempts > 1:
+            fields |= {"retry_policy": RetryPolicy(max_attempts=attempts, initial_delay_sec=1.0)}
         reply = self.world.submit(**fields)
         if reply.status == 422:
             assert key in self.keys
@@ -119,6 +124,28 @@ class LedgerMachine(RuleBasedStateMachine):
         was_ended = self.world.row(task_id).ended is not None
         reply = self.world.cancel(task_id, terminated=terminated)
         assert reply.status == (200 if was_ended else 202)
+
+    @precondition(lambda self: self.tasks())
+    @rule(pick=st.integers(0, 99), number=st.integers(0, 2))
+    def send_again(self, pick: int, number: int) -> None:
+        """Send some task again, now and then by the same exchange as before."""
+        tasks = self.tasks()
+        old = self.world.row(tasks[pick % len(tasks)])
+        new_id = f"{number}{old.id}"
+        if len(new_id) > 64:
+            return
+        known = new_id in tasks
+        reply = self.world.retry(old.id, new_id)
+        if known:
+            assert reply.status == 200
+        elif old.state in {"FAILED", "CANCELLED", "EXPIRED"} and old.reason != "duration_expired":
+            assert reply.status == 201
+            new = self.world.row(new_id)
+            assert (new.retry_of, new.kind, new.delivery, new.retry) == (old.id, old.kind, old.delivery, old.retry)
+            if not new.may_run_again:
+                self.once.add(new_id)
+        else:
+            assert reply.status == 409
 
     @precondition(lambda self: self.tasks())
     @rule(pick=st.integers(0, 99), on=st.booleans(), late=st.integers(0, 2))
@@ -236,7 +263,12 @@ class LedgerMachine(RuleBasedStateMachine):
         last = run.said + more
         numbers = tuple(range(run.said + 1, last + 1))
         outcome = done(last, state=state, digest=run.digest)
+        before = self.world.row(run.task_id)
         first = self.world.report(run.holder, run.lease, run.task_id, epoch=run.epoch, events=numbers, outcome=outcome)
+        after = self.world.row(run.task_id)
+        if first.status == 200 and before.ended is None and after.ended is None and after.retries < before.retries:
+            assert state == "failed"
+            self.failures[run.task_id] = self.failures.get(run.task_id, 0) + 1
         again = self.world.report(run.holder, run.lease, run.task_id, epoch=run.epoch, events=numbers, outcome=outcome)
         assert first.status in {200, 409, 422}
         assert again.status == first.status
@@ -308,6 +340,18 @@ class LedgerMachine(RuleBasedStateMachine):
     def nothing_paused_is_offered(self) -> None:
         """[I12] What is paused stands with nobody who has not begun it."""
         assert not [row.id for row in self.rows() if row.state == "OFFERED" and row.pause]
+
+    @invariant()
+    def waits_for_its_retry(self) -> None:
+        """[I12] What waits for its next run is with nobody, has runs left by its policy, and its time is planned."""
+        for row in self.rows():
+            failed = self.failures.get(row.id, 0)
+            most = 0 if row.retry is None else json.loads(row.retry)["maxAttempts"] - 1
+            assert row.retries == most - failed >= 0
+            if row.ready_at is not None:
+                assert (row.state, row.inc) == ("QUEUED", None)
+                assert row.due_at is not None
+                assert row.due_at <= row.ready_at
 
     @invariant()
     def started_once(self) -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from simulation.world import World
 
-_ROWS = "SELECT id, state, epoch, last_n, cancel_at, ended, delivery, leased_at, kind, reason, expires_at FROM task"
+_ROWS = "SELECT id, state, epoch, last_n, cancel_at, ended, delivery, leased_at, kind, reason, expires_at"
+_ROWS += ", error_code, retries FROM task"
 #: Seconds between the grace of a cancel and the sweep that ends it.
 SWEEP = 2.0
 #: Milliseconds by which a worker may see a moment of the hub's too early: its connect was that long on its way.
@@ -40,6 +41,7 @@ def _of_ledger(world: World) -> Iterator[str]:
         yield from _of_cancel(world, row)
         yield from _of_starts(world, row)
         yield from _of_pipe(world, row)
+        yield from _of_retries(world, row)
     for key, holders in world.history.leases.items():
         if len(holders) > 1:
             yield f"I6: {key} was leased to {sorted(holders)}"
@@ -125,3 +127,22 @@ def _of_pipe(world: World, row: Any) -> Iterator[str]:
         yield f"I13: the pipe {task} ended {expires_at - ended} ms before its time"
     if sum(key[0] == task for key in world.history.starts) > 1:
         yield f"I13: the pipe {task} was started more than once"
+
+
+def _of_retries(world: World, row: Any) -> Iterator[str]:
+    """I14: a failure is the last one when the policy says so; each is counted once, and no run comes too soon."""
+    task, state, error_code, left = row[0], row[1], row[11], row[12]
+    failed = world.history.failed[task]
+    names = {task_id: name for name, task_id in world.history.accepted.items()}
+    plan = next((plan for plan in world.story.tasks if plan.name == names.get(task)), None)
+    if plan is None:  # one too many, of which I8 tells
+        return
+    most = 0 if plan.pipe or plan.once else plan.attempts - 1
+    if left != most - len({epoch for epoch, _, _ in failed}):
+        yield f"I14: {task} has {left} retries left after {failed}"
+    if state == State.FAILED.value and error_code == "handler_error" and left > 0:
+        yield f"I14: {task} failed with {left} retries left"
+    for epoch, at, pause in failed:
+        starts = [told[0][0] for key, told in world.history.starts.items() if key[0] == task and key[1] > epoch]
+        if starts and min(starts) < at + pause / 1000 - SWEEP:
+            yield f"I14: {task} ran again {min(starts) - at:.2f} s after its failure, not after {pause} ms"

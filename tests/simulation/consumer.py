@@ -18,6 +18,7 @@ from blocks_worker.protocol.tasks import (
     EventsAnswer,
     EventsQuery,
     PauseTask,
+    RetryPolicy,
     SubmitAnswer,
     SubmitTask,
 )
@@ -65,6 +66,7 @@ class Consumer:
             max_runtime=plan.max_runtime,
             task_kind="pipe" if plan.pipe else "request",
             duration=1 if plan.pipe else None,
+            retry_policy=_policy(plan),
         )
 
     def _submit(self, plan: TaskPlan, request: SubmitTask) -> None:
@@ -188,3 +190,10 @@ class Consumer:
         if session.finished and task_id not in history.finished:
             history.finished.add(task_id)
             history.say(self._world.heap.now, f"{task_id}: its session has ended, {events[-1].state}")
+
+
+def _policy(plan: TaskPlan) -> RetryPolicy | None:
+    """Return the policy of a task that may be run again."""
+    if plan.pipe or plan.once:
+        return None
+    return RetryPolicy(max_attempts=plan.attempts, initial_delay_sec=plan.retry_delay, max_delay_sec=10.0)

@@ -31,6 +31,8 @@ class History:
         #: What each session showed.
         self.shown: dict[str, list[TaskEvent]] = defaultdict(list)
         self.finished: set[str] = set()
+        #: Failures that were followed by another run: epoch, moment, and milliseconds until the next run at the least.
+        self.failed: dict[str, list[tuple[int, float, int]]] = defaultdict(list)
         #: Cancels that were answered: the moment, by task.
         self.cancelled: dict[str, float] = {}
         #: Pipes that their agents ended.

@@ -15,6 +15,7 @@ from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.sweeper import Sweeper
+from blocks_worker.hub.turns import Turns
 from blocks_worker.protocol.lifecycle import State
 from blocks_worker.worker.pipes import Pipes
 from blocks_worker.worker.run import Ending
@@ -147,6 +148,17 @@ def _paused_offered() -> list[Patch]:
     return [(sql, name, _without(getattr(sql, name), guard)) for name in ("OFFER", "WAITING")]
 
 
+def _retry_at_once() -> list[Patch]:
+    """The pause before the next run is not waited for."""
+    guard = " AND task.ready_at IS NULL"
+    return [(sql, name, _without(getattr(sql, name), guard)) for name in ("OFFER", "WAITING")]
+
+
+def _retry_never_ready() -> list[Patch]:
+    """Nobody looks whether the pause before the next run is over."""
+    return [(Turns, "ready", lambda _self, _ledger, _row: False)]
+
+
 def _return_ends_pipe() -> list[Patch]:
     """The return of its handler ends a pipe like a request."""
 
@@ -170,7 +182,7 @@ def _no_reconcile() -> list[Patch]:
 #: Mutant by name: how it is planted, which invariants notice it, the first seed that is tried, how many at most.
 MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "outcome without compare-and-set": (_outcome_unguarded, {"I2", "I3", "I5"}, 0, 20),
-    "epoch ignored": (_epoch_ignored, {"I5"}, 0, 200),
+    "epoch ignored": (_epoch_ignored, {"I5", "I14"}, 0, 200),
     "no idempotency key": (_no_key, {"I8"}, 0, 20),
     "said before the commit": (_said_before_commit, {"I3", "I4"}, 0, 100),
     "no session poll": (_no_poll, {"I3", "I4"}, 0, 20),
@@ -182,6 +194,8 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
     "pause without its number": (_pause_unnumbered, {"I1"}, 0, 200),
     "paused and offered": (_paused_offered, {"I12"}, 0, 60),
+    "retried at once": (_retry_at_once, {"I14"}, 0, 60),
+    "retry never ready": (_retry_never_ready, {"I1"}, 0, 60),
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }

@@ -33,6 +33,9 @@ class TaskPlan:
     #: Seconds after the answer in which it is paused, and then resumed.
     pauses_after: float | None = None
     resumes_after: float = 0.0
+    #: Runs in all that may fail, and seconds before the second.
+    attempts: int = 1
+    retry_delay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ def _task(story: Story, number: int) -> TaskPlan:
         pipe=story.draw(name, "pipe") < 0.25,
         pauses_after=some(0.35, "pause", 0, 15),
         resumes_after=_resume(story, name),
+        attempts=1 + int(story.draw(name, "attempts") * 3),
+        retry_delay=story.between(0, 8, name, "retry delay"),
     )
 
 

@@ -105,6 +105,9 @@ class World:
         self.history.say(
             self.heap.now, f"{item.task_id}: {holder.incarnation} reports {what} of epoch {item.epoch}: {reply.status}"
         )
+        after = ledger.task(item.task_id)
+        if before is not None and after is not None and after.retries < before.retries:
+            self.history.failed[item.task_id].append((item.epoch, self.heap.now, (after.ready_at or 0) - after.updated))
         if reply.status == 200 and before is not None and before.epoch != item.epoch:
             self.history.wrong(
                 self.heap.now, f"I5: {item.task_id} took {what} of epoch {item.epoch} in epoch {before.epoch}"

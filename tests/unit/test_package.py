@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import blocks_worker
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +37,9 @@ def test_public_names_agree_with_their_imports() -> None:
     assert imported == {(name, f"blocks_worker.{home}") for name, home in blocks_worker._HOMES.items()}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_every_module_says_its_idea(name: str) -> None:
+def test_every_module_says_its_idea() -> None:
     """Every module imports, and has a docstring."""
-    assert importlib.import_module(name).__doc__
+    assert [name for name in MODULES if not importlib.import_module(name).__doc__] == []
 
 
 def test_a_bare_import_loads_nothing_heavy() -> None:

@@ -57,26 +57,27 @@ class StreamDoors:
         Who: instance for its side, consumer for his
         Answers: 200; each stream that is refused says so by itself · 400
         """
-        who = self._guard.either(call.bearer)
+        who, expires = self._guard.admitted(call.bearer)
+        life = self._logins.stream_life(who, expires=expires)
         request = codec.decode(StreamGrantRequest, call.body)
-        granted = self._store.read(lambda ledger: [self._granted(ledger, who, name) for name in request.streams])
-        return Answer(_OK, codec.encode(self._answer(who, granted)))
+        granted = self._store.read(lambda ledger: [self._granted(ledger, who, name, life) for name in request.streams])
+        return Answer(_OK, codec.encode(self._answer(who, granted, life)))
 
-    def _answer(self, who: Consumer | Holder, granted: list[GrantedStream]) -> StreamGrant:
+    def _answer(self, who: Consumer | Holder, granted: list[GrantedStream], life: int) -> StreamGrant:
         user_id = who.instance_id if isinstance(who, Holder) else (who.session_channel or "").partition(".")[2]
         down = [each.channel for each in granted if each.refused is None]
         up = [up_channel(channel) for channel in down]
         read, write = (up, down) if isinstance(who, Holder) else (down, up)
         wake = stream_wake_channel(user_id)
         return StreamGrant(
-            token=self._logins.stream_grant(user_id, read=[*read, wake], write=[*write, wake]),
-            expires_in=self._logins.grant_life,
+            token=self._logins.stream_grant(user_id, read=[*read, wake], write=[*write, wake], life=life, key=who.key),
+            expires_in=life,
             user_id=user_id,
             wake_channel=wake,
             streams=granted,
         )
 
-    def _granted(self, ledger: Ledger, who: Consumer | Holder, name: StreamName) -> GrantedStream:
+    def _granted(self, ledger: Ledger, who: Consumer | Holder, name: StreamName, life: int) -> GrantedStream:
         """Return one stream with its channel; one that is refused does not keep the others from their grant."""
         try:
             record = self._task(ledger, who, name)
@@ -90,15 +91,15 @@ class StreamDoors:
         up = up_channel(channel)
         granted = GrantedStream(task_id=name.task_id, stream_id=name.stream_id, channel=channel)
         if name.hand_out:
-            granted.consumer_token = self._handed_out(read=channel, write=up)
+            granted.consumer_token = self._handed_out(who.key, life, read=channel, write=up)
             if isinstance(who, Holder):
-                granted.agent_token = self._handed_out(read=up, write=channel)
+                granted.agent_token = self._handed_out(who.key, life, read=up, write=channel)
         return granted
 
-    def _handed_out(self, *, read: str, write: str) -> str:
+    def _handed_out(self, key: str, life: int, *, read: str, write: str) -> str:
         """Return a token for one side of one stream; whoever holds it wakes his own poll with it too."""
         wake = held_wake_channel(read)
-        return self._logins.stream_grant(None, read=[read, wake], write=[write, wake])
+        return self._logins.stream_grant(None, read=[read, wake], write=[write, wake], life=life, key=key)
 
     def _task(self, ledger: Ledger, who: Consumer | Holder, name: StreamName) -> TaskRecord:
         record = ledger.task(name.task_id)

@@ -11,7 +11,7 @@ from blocks_worker.hub.api.batches import Work, answer_items, items_of, refused_
 from blocks_worker.hub.api.calls import Answer, Door, answered
 from blocks_worker.hub.task_service import MAX_BATCH_BYTES, MAX_EVENT_BYTES, MAX_PAGE, Reply
 from blocks_worker.protocol import codec
-from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, SubmitTask
+from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, RetryTask, SubmitTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,7 @@ class TaskDoors:
             Door("GET", "/api/v1/tasks/{task_id}", self.get),
             Door("GET", "/api/v1/tasks/{task_id}/events", self.events),
             Door("POST", "/api/v1/tasks/{task_id}/cancel", self.cancel),
+            Door("POST", "/api/v1/tasks/{task_id}/retry", self.retry),
             Door("POST", "/api/v1/tasks/{task_id}/pause", self.pause),
             Door("POST", "/api/v1/tasks/{task_id}/resume", self.resume),
         ]
@@ -137,6 +138,18 @@ class TaskDoors:
         return answered(
             await written(self._store, lambda ledger: self._tasks.cancel(ledger, consumer, task_id, request))
         )
+
+    async def retry(self, call: Call) -> Answer:
+        """Send a task that failed or was canceled again, as a new one with the same input.
+
+        Who: consumer
+        Answers: 201 the new task, under the id that was given · 200 the same again · 404 · 409 `InvalidState`: it goes
+            on or is completed · else as `POST tasks`
+        """
+        consumer = self._guard.consumer(call.bearer)
+        task_id, request = call.path["task_id"], codec.decode(RetryTask, call.body or b"{}")
+        works: list[Work | InvalidMessageError] = [lambda ledger: self._tasks.retry(ledger, consumer, task_id, request)]
+        return answer_items(await write_items(self._store, works, are_new=True), many=False)
 
     async def pause(self, call: Call) -> Answer:
         """Ask that a task wait: it is not offered, and its run is told.

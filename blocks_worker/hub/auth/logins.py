@@ -142,14 +142,19 @@ class Logins:
         """Return a grant to read one task's channel, for any user of the network, as long as the API key counts."""
         return self._mint(None, read=[channel], write=[], life=self._lives.grant, key=key)
 
-    def stream_grant(self, user_id: str | None, *, read: list[str], write: list[str]) -> str:
-        """Return a grant to use streams; without a user id whoever holds it may."""
-        return self._mint(user_id, read=read, write=write, life=self._lives.grant)
+    def stream_grant(self, user_id: str | None, *, read: list[str], write: list[str], life: int, key: str) -> str:
+        """Return a grant to use streams, as long as the API key counts; without a user id whoever holds it may."""
+        return self._mint(user_id, read=read, write=write, life=life, key=key)
 
-    @property
-    def grant_life(self) -> int:
-        """Seconds that a channel grant lives at most."""
-        return self._lives.grant
+    def stream_life(self, bearer: Consumer | Holder, *, expires: int) -> int:
+        """Return the seconds that a grant of streams may live.
+
+        A consumer's ends with his access token, which expires then, in unix seconds: what was traded for a token
+        of somebody's own endpoint lives no longer than that.
+        """
+        if not isinstance(bearer, Consumer):
+            return self._lives.grant
+        return max(1, min(self._lives.grant, expires - self._steady.now_ms() // 1000))
 
     @property
     def grant_minutes(self) -> int:
@@ -181,7 +186,7 @@ class Logins:
         wake = wake_channel(user_id)
         return self._mint(user_id, read=[channel, wake], write=[wake], life=life, key=key)
 
-    def _mint(self, user_id: str | None, *, read: list[str], write: list[str], life: int, key: str = "") -> str:
+    def _mint(self, user_id: str | None, *, read: list[str], write: list[str], life: int, key: str) -> str:
         """Return a grant that lives `life` seconds.
 
         The network counts whole minutes: the grant counts as made so much earlier that they end with it.

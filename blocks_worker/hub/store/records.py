@@ -53,6 +53,10 @@ class TaskRecord(NamedTuple):
     pause_seq: int = 0
     paused: int = 0
     parked: int = 0
+    retry_of: str | None = None
+    retry: str | None = None
+    retries: int = 0
+    ready_at: int | None = None
 
     @property
     def is_ended(self) -> bool:

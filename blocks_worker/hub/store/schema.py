@@ -8,7 +8,9 @@ task is offered or held, so one partial index counts the slots in use. `task.wat
 besides its own channels: a line a session, its billing mode and its channel.
 `task.duration` is a pipe's, in minutes, and `expires_at` when it is over: fixed with its first lease. `task.pause`
 is what the consumer wants and `pause_seq` how often he turned it; `paused` that the handler waits for the resume,
-`parked` that the run takes no slot.
+`parked` that the run takes no slot. `retry_of` is the task that was sent again as this one. `retry` is a retry policy
+as JSON, `retries` how many runs may still fail, `ready_at` the end of the pause after one that did: it is cleared then,
+so that what waits in the queue is found by its absence.
 """
 
 from __future__ import annotations
@@ -79,11 +81,23 @@ task = Table(
     _flag("pause_seq"),
     _flag("paused"),
     _flag("parked"),
+    _text("retry_of", nullable=True),
+    _text("retry", nullable=True),
+    _flag("retries"),
+    _number("ready_at", nullable=True),
     sqlite_with_rowid=False,
 )
 Index("task_owner", task.c.owner, task.c.id)
 Index("task_key", task.c.owner, task.c.agent, task.c.idem, unique=True, sqlite_where=text("idem IS NOT NULL"))
-Index("task_queue", task.c.agent, task.c.pause, task.c.created, task.c.id, sqlite_where=text("state = 'QUEUED'"))
+Index(
+    "task_queue",
+    task.c.agent,
+    task.c.pause,
+    task.c.ready_at,
+    task.c.created,
+    task.c.id,
+    sqlite_where=text("state = 'QUEUED'"),
+)
 Index("task_held", task.c.inc, sqlite_where=text("inc IS NOT NULL"))
 Index("task_due", task.c.due_at, sqlite_where=text("due_at IS NOT NULL"))
 Index("task_purge", task.c.purge_at, sqlite_where=text("purge_at IS NOT NULL"))

@@ -49,6 +49,7 @@ _HIS = and_(_ROW, task.c.inc == _p("by"))
 _PIPE = task.c.kind == _word("pipe")
 _PAUSED = task.c.pause != _NONE
 _AGAIN = and_(task.c.delivery == _word("at_least_once"), task.c.kind == _word("request"))
+_READY = task.c.ready_at.is_(_NULL)
 _GIVEN_UP = task.c.lost + _ONE >= _p("max_lost")
 #: May speak for the task: its holder, or the last one who lost it while it was offered to nobody since.
 _SPEAKS = or_(and_(_in(_R, _C, _E), task.c.inc == _p("by")), and_(_in(_Q), task.c.lost_inc == _p("by")))
@@ -62,7 +63,7 @@ def _turn(where: ColumnElement[bool], to: State, **values: Any) -> str:
 def _end(where: ColumnElement[bool], to: State | None = None, **values: Any) -> str:
     """Return a turn to an end: nobody holds the task, the day of its purge is fixed."""
     state: Any = _p("to") if to is None else _word(to.value)
-    nobody = {"inc": _NULL, "lost_inc": _NULL, "offer_until": _NULL, "due_at": _NULL}
+    nobody = {"inc": _NULL, "lost_inc": _NULL, "offer_until": _NULL, "due_at": _NULL, "ready_at": _NULL}
     ended = {"updated": _p("now"), "ended": _p("now"), "purge_at": _p("purge"), "reason": _p("why")}
     return _hot(update(task).where(where).values(state=state, **{**nobody, **ended, **values}))
 
@@ -71,11 +72,12 @@ _FAULT: dict[str, Any] = {"error": _p("fault"), "error_code": _p("fault_code")}
 
 # ------------------------------------------------------------------------------------------------ turns
 OFFER = _turn(
-    and_(_ROW, _in(_Q), ~_PAUSED, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now"))),
+    and_(_ROW, _in(_Q), ~_PAUSED, _READY, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now"))),
     _O,
     epoch=task.c.epoch + _ONE,
     inc=_p("by"),
     lost_inc=_NULL,
+    outcome_digest=_NULL,
     last_n=_NONE,
     offer_until=_p("until"),
     leased_at=_NULL,
@@ -108,6 +110,27 @@ LOSE = _turn(
     inc=_NULL,
 )
 RELEASE = _turn(and_(_HIS, _in(_R), _AGAIN), _Q, attempt=task.c.attempt - _ONE, inc=_NULL)
+#: A failure that is not the last: the task waits for its next run, and whoever says it again is told the same.
+RETRY = _turn(
+    and_(
+        _ROW,
+        _in(_R, _Q),
+        task.c.state == _p("was"),
+        task.c.last_n == _p("n"),
+        _SPEAKS,
+        _AGAIN,
+        task.c.retries > _NONE,
+    ),
+    _Q,
+    retries=task.c.retries - _ONE,
+    ready_at=_p("ready"),
+    outcome_digest=_p("said"),
+    inc=_NULL,
+    lost_inc=_NULL,
+    paused=_NONE,
+    parked=_NONE,
+)
+READY = _turn(and_(_ROW, _in(_Q), task.c.ready_at <= _p("now")), _Q, ready_at=_NULL)
 CANCEL_HELD = _turn(
     and_(task.c.id == _p("key"), _in(_R)), _C, cancel_at=_p("now"), force_at=_p("due"), reason=_p("why")
 )
@@ -161,7 +184,8 @@ CHILDREN = _hot(select(task).where(task.c.parent == _p("key"), task.c.ended.is_(
 HELD_BY = _hot(select(task).where(task.c.inc == _p("by")))
 WAITING = _hot(
     select(task)
-    .where(_in(_Q), task.c.agent == _p("a"), ~_PAUSED, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")))
+    .where(_in(_Q), task.c.agent == _p("a"), task.c.pause == _NONE, _READY)
+    .where(or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")))
     .order_by(task.c.created, task.c.id)
     .limit(_p("most"))
     .offset(_NONE)

@@ -43,6 +43,14 @@ class TaskTurns:
         """Take back a task that its holder gave back."""
         return self._turn(sql.RELEASE, row, by=by, now=now, due=due)
 
+    def retry(self, row: TaskRecord, by: str, *, now: int, ready: int, due: int | None, said: str, n: int) -> bool:
+        """Put a task whose run failed back: it is offered again once `ready` has come."""
+        return self._turn(sql.RETRY, row, by=by, was=row.state, now=now, ready=ready, due=due, said=said, n=n)
+
+    def ready(self, row: TaskRecord, *, now: int, due: int | None) -> bool:
+        """Have a task offered whose pause between two runs is over."""
+        return self._turn(sql.READY, row, now=now, due=due)
+
     def cancel_held(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
         """Set the flag of a running task."""
         return self._run(sql.CANCEL_HELD, key=task_id, now=now, due=due, why=why)

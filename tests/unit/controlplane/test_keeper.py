@@ -6,9 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import wait_until
 
-from blocks_worker.concurrency import Clock, Deadline, Entropy
+from blocks_worker.concurrency import Clock, Entropy
 from blocks_worker.controlplane.keeper import TokenKeeper, TokenPair
 from blocks_worker.errors import AgentAuthFatalError, AuthRefreshFailedError, HubUnavailableError, RpcError
 
@@ -105,15 +104,3 @@ def test_fatal_refusal_is_recorded_at_once() -> None:
     assert not login.keeper.replace("a1")
     with pytest.raises(AgentAuthFatalError):
         login.keeper.ensure_ready()
-
-
-def test_renewed_ahead_of_time() -> None:
-    """[3.3] A pair is replaced before it ends, without anybody asking, and closing ends the thread."""
-    login = Login(life=0.5)
-    login.keeper.start()
-    try:
-        wait_until(lambda: login.made >= 2, what="a second pair")
-    finally:
-        login.keeper.close(Deadline(5))
-
-    assert "token-refresh" not in {thread.name for thread in threading.enumerate()}

@@ -25,7 +25,7 @@ turns = st.tuples(st.sampled_from(TaskTurn), st.sampled_from(["one", "two"]))
 @given(st.lists(turns, max_size=60), st.booleans())
 def test_whatever_happens_the_numbers_stay_sound(story: list[tuple[TaskTurn, str]], again: bool) -> None:
     """The epoch never falls, a task has a holder exactly while it is offered or held, and an end is an end."""
-    facts = TaskFacts(State.QUEUED, again=again)
+    facts = TaskFacts(State.QUEUED, again=again, retries=2)
     for turn, by in story:
         before = facts
         try:
@@ -37,6 +37,8 @@ def test_whatever_happens_the_numbers_stay_sound(story: list[tuple[TaskTurn, str
         assert facts.epoch >= before.epoch
         assert facts.attempt >= 0
         assert facts.lost <= facts.max_lost
+        assert 0 <= facts.retries <= before.retries
+        assert not facts.waits or facts.state is State.QUEUED
         assert (facts.incarnation is not None) == (facts.state in {State.OFFERED, State.RUNNING, State.CANCELLING})
 
 

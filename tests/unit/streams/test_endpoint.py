@@ -9,13 +9,13 @@ from support import FakeClock
 
 from blocks_worker.streams.endpoint import (
     ACK_BYTES,
-    ACK_EVERY,
     AFTER_OUTAGE,
     CALLBACKS_FIRST,
     MOST_WRITERS,
     Endpoint,
     StreamIdentity,
 )
+from blocks_worker.streams.pace import ACK_EVERY, ACK_QUIET
 from blocks_worker.streams.reader import BUFFER_BYTES
 from blocks_worker.streams.writer import StreamWriter, WriterOptions
 
@@ -136,6 +136,24 @@ def test_a_writer_hears_what_was_taken() -> None:
     world.frame(ACK_BYTES // 16_000 + 1, kind="stream_end")
     assert [ack["bye"] for ack in world.said()] == [True]
     assert world.endpoint.due() == float("inf")
+
+
+def test_an_idle_stream_is_silent_until_something_comes() -> None:
+    """Its reader speaks once a minute at the end; the next frame is acknowledged as soon as ever. [R-36]"""
+    world = World(only="w")
+    words = []
+    for _ in range(400):
+        words += [world.clock.monotonic()] * len(world.said())
+        world.clock.advance(1.0)
+    assert words[-1] - words[-2] == ACK_QUIET
+
+    kicks = world.kicks
+    world.frame(0)
+    assert world.kicks == kicks + 1
+    assert world.said() == []
+    assert world.endpoint.due() == pytest.approx(world.clock.monotonic() + ACK_EVERY)
+    world.clock.advance(ACK_EVERY)
+    assert [said["next"] for said in world.said()] == [1]
 
 
 def test_a_full_reader_tells_of_nothing_new() -> None:

@@ -13,6 +13,10 @@ from blocks_worker.errors import StreamWriteError
 from blocks_worker.protocol.streams import Ack
 from blocks_worker.streams.writer import (
     BATCH_BYTES,
+    FORGOTTEN,
+    MOST_READERS,
+    PROBE_AFTER,
+    PROBES,
     READER_SILENCE,
     TAIL_AFTER,
     WINDOW,
@@ -137,6 +141,60 @@ def test_a_reader_that_fell_silent_slows_nobody() -> None:
 
     world.writer.write("x" * (WINDOW // 2))
     assert world.writer.readers() == 0
+
+
+def test_a_reader_that_has_all_may_be_silent() -> None:
+    """It is not forgotten for it; once there is something for it, it has the same time as any other."""
+    world = World()
+    world.writer.write("a")
+    world.send()
+    world.ack("r", 1)
+    world.clock.advance(10 * READER_SILENCE)
+    world.writer.write("x" * WINDOW)
+    world.send()
+
+    waits = in_background(lambda: world.writer.write("b"))
+    wait_until(lambda: world.writer.readers() == 1)
+    world.clock.advance(READER_SILENCE + 1)
+    world.writer.wake()
+    waits()
+    assert world.writer.readers() == 0
+
+
+def test_the_last_frame_is_sent_again_when_nobody_says_that_he_has_it() -> None:
+    """A reader on a quiet stream does not know that there is one; after some times it is left to him to ask."""
+    world = World()
+    world.ack("r")
+    world.writer.write("a")
+    world.send()
+    again = []
+    for _ in range(PROBES + 2):
+        world.clock.advance(PROBE_AFTER)
+        world.writer.look(world.clock.monotonic())
+        again.append([frame["seq"] for frame in world.send()])
+    assert again == [[0]] * PROBES + [[], []]
+    assert world.writer.due() == float("inf")
+
+    world.writer.write("b")
+    world.send()
+    world.ack("r", 2)
+    world.clock.advance(PROBE_AFTER)
+    world.writer.look(world.clock.monotonic())
+    assert world.send() == []
+
+
+def test_only_so_many_readers_count() -> None:
+    """One more slows nobody, until another was not heard of for long. [R-41]"""
+    world = World()
+    for number in range(MOST_READERS + 1):
+        world.ack(f"r{number}")
+    assert world.writer.readers() == MOST_READERS
+
+    world.clock.advance(FORGOTTEN)
+    world.ack("late")
+    world.writer.write("x" * WINDOW)
+    world.send()
+    assert world.writer.readers() == MOST_READERS
 
 
 def test_the_slowest_reader_counts() -> None:

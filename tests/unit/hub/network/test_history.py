@@ -143,6 +143,27 @@ def test_history_is_bounded(start_network: NetworkMaker) -> None:
     assert fetched(net, "room-7") == {"room-7": ["x" * 400]}
 
 
+def test_a_flooded_channel_forgets_its_own(start_network: NetworkMaker) -> None:
+    """One channel keeps 8 MiB, for pollers and for history; what others said before stays. [R-41]"""
+    net = start_network(retention_limit=10_000)
+    net.publish("quiet", "here")
+    size = 24_000
+
+    def fill() -> None:
+        for _ in range(1_000):
+            net.network.publish("sub-test", "flood", b'"%b"' % (b"x" * size))
+
+    net.loop.call(fill)
+    realm = net.network.first_realm
+    kept = {
+        name: sum(message.size() for message in shelf.newest_first("flood", 0.0))
+        for name, shelf in (("pollers", realm.retention), ("history", realm.history))
+    }
+
+    assert all(8 * 1024 * 1024 - 2 * size < bytes_ <= 8 * 1024 * 1024 for bytes_ in kept.values()), kept
+    assert fetched(net, "quiet") == {"quiet": ["here"]}
+
+
 def test_presence_events_are_not_stored(net: Net) -> None:
     """Nothing on a channel of presence events gets into the history."""
     net.publish("a-pnpres", 1)

@@ -40,6 +40,7 @@ def record(key: str, facts: TaskFacts, last_n: int = 2) -> TaskRecord:
         deadline=None, queue_until=None, offer_until=None, leased_at=None, cancel_at=None, force_at=None, error=None,
         error_code=None, reason=None, created=1, updated=1, ended=ended, due_at=None, purge_at=ended,
         kind="pipe" if facts.pipe else "request", pause=int(facts.paused),
+        retries=facts.retries, ready_at=NOW if facts.waits else None,
     )  # fmt: skip
 
 
@@ -95,6 +96,8 @@ STATEMENTS: dict[TaskTurn, list[Statement]] = {
     TaskTurn.FORCE: [_force(None)],
     TaskTurn.PAUSE: [lambda ledger, row: _pause(ledger, row, flag=True)],
     TaskTurn.RESUME: [lambda ledger, row: _pause(ledger, row, flag=False)],
+    TaskTurn.RETRY: [lambda ledger, row: ledger.retry(row, "me", ready=NOW + 5, said="s", n=row.last_n, **TURN)],
+    TaskTurn.READY: [lambda ledger, row: ledger.ready(row, **TURN)],
 }
 
 _OUTCOMES = {
@@ -136,6 +139,8 @@ def facts_of(row: TaskRecord) -> TaskFacts:
         max_lost=MAX_LOST,
         pipe=row.is_pipe,
         paused=bool(row.pause),
+        retries=row.retries,
+        waits=row.ready_at is not None,
     )
 
 
@@ -143,7 +148,8 @@ def all_facts() -> Iterator[TaskFacts]:
     """Yield every row that can be, by what decides."""
     kinds = ((True, False), (False, False), (False, True))
     for state, (again, pipe), paused, lost, who in itertools.product(State, kinds, (False, True), (0, 1, 2), HOLDERS):
-        fixed: Any = {"again": again, "pipe": pipe, "paused": paused, "max_lost": MAX_LOST}
+        # One that lost a lease has a run left that may fail; another has none.
+        fixed: Any = {"again": again, "pipe": pipe, "paused": paused, "max_lost": MAX_LOST, "retries": int(lost == 1)}
         has_holder = state in {State.OFFERED, State.RUNNING, State.CANCELLING, State.EXPIRING}
         if (paused and state is State.OFFERED) or (state is State.EXPIRING and not pipe):
             continue
@@ -151,6 +157,8 @@ def all_facts() -> Iterator[TaskFacts]:
             yield TaskFacts(state, 4, 2, lost, incarnation=who, **fixed)
         elif state is State.QUEUED and (who is None or not pipe):
             yield TaskFacts(state, 4, 2, lost, lost_incarnation=who, **fixed)
+            if who is None and again:
+                yield TaskFacts(state, 4, 2, lost, waits=True, **fixed)
         elif not has_holder and who is None:
             yield TaskFacts(state, 4, 2, lost, **fixed)
 
