@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from blocks_worker.client.registry import AgentEntry, get_agent
     from blocks_worker.client.session import TaskSession
     from blocks_worker.client.streams import StreamRef
+    from blocks_worker.client.subscribed import TaskEventCallbacks, TaskSubscription
     from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo
+    from blocks_worker.client.watching import subscribe_to_task
     from blocks_worker.config import DEFAULT_CDM_URL
     from blocks_worker.context.messages import ExpireTaskMessage, StartTaskMessage
     from blocks_worker.context.streams import ExternalStreamObject, OnActivateCallback, StreamObject
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         HubUnavailableError,
         InputError,
         RpcError,
+        SomeRefusedError,
         StreamUnavailableError,
         StreamWriteError,
         TaskCancelledError,
@@ -102,6 +105,7 @@ _HOMES = {
     "RpcError": "errors",
     "SendMessageParams": "client.params",
     "SendMessageRequestPart": "client.parts",
+    "SomeRefusedError": "errors",
     "StartTaskMessage": "context.messages",
     "StreamError": "streams.trouble",
     "StreamObject": "context.streams",
@@ -113,10 +117,12 @@ _HOMES = {
     "TaskClient": "client.client",
     "TaskContext": "context.task",
     "TaskEvent": "client.events",
+    "TaskEventCallbacks": "client.subscribed",
     "TaskFailedError": "errors",
     "TaskFinishedError": "errors",
     "TaskInfo": "client.tasks",
     "TaskSession": "client.session",
+    "TaskSubscription": "client.subscribed",
     "TokenEndpointConfig": "controlplane.sources",
     "TokenResult": "controlplane.sources",
     "build_artifact_ref": "artifacts",
@@ -132,6 +138,7 @@ _HOMES = {
     "presigned_upload_flow": "controlplane.presigned",
     "should_inline_artifact": "artifacts",
     "start_agent_instance": "runtime.instance",
+    "subscribe_to_task": "client.watching",
     "task_channel": "protocol.channels",
     "text_part": "client.parts",
 }
@@ -172,6 +179,7 @@ __all__ = [
     "RpcError",
     "SendMessageParams",
     "SendMessageRequestPart",
+    "SomeRefusedError",
     "StartTaskMessage",
     "StreamError",
     "StreamObject",
@@ -183,10 +191,12 @@ __all__ = [
     "TaskClient",
     "TaskContext",
     "TaskEvent",
+    "TaskEventCallbacks",
     "TaskFailedError",
     "TaskFinishedError",
     "TaskInfo",
     "TaskSession",
+    "TaskSubscription",
     "TokenEndpointConfig",
     "TokenResult",
     "__version__",
@@ -203,6 +213,7 @@ __all__ = [
     "presigned_upload_flow",
     "should_inline_artifact",
     "start_agent_instance",
+    "subscribe_to_task",
     "task_channel",
     "text_part",
 ]

@@ -9,7 +9,8 @@
     ├── InvalidMessageError (ValueError)           mend the request: what travels is not what it should be
     │   └── MessageTooLargeError                   send less, or send a reference
     ├── RpcError                                   the hub said no: `code` and `status` tell what to do
-    │   └── BillingModeMismatchError               open the client in the agent's mode
+    │   ├── BillingModeMismatchError               open the client in the agent's mode
+    │   └── SomeRefusedError                       of many tasks it took some: `results` tells which
     ├── FileUploadError                            a file could not be stored: `status_code` tells why
     ├── HubUnavailableError (RuntimeError, ConnectionError)   wait, or start a hub
     ├── AgentAuthFatalError (RuntimeError)         get another key; trying again is no use
@@ -146,6 +147,20 @@ class BillingModeMismatchError(RpcError):
         super().__init__(text, code="BillingModeMismatch", status=status, data=data)
         self.expected = expected
         self.got = got
+
+
+class SomeRefusedError(RpcError):
+    """Say that of many tasks some were refused; code, status and data are those of the first refusal.
+
+    Attributes:
+        results: what each got, in order: its session, or its `RpcError`.
+    """
+
+    def __init__(self, results: Sequence[Any], refused: Sequence[RpcError]) -> None:
+        first = refused[0]
+        text = f"{len(refused)} of {len(results)} tasks were refused; the first: {first.rpc_message}"
+        super().__init__(text, code=first.code, status=first.status, data=first.data)
+        self.results = list(results)
 
 
 class FileUploadError(BlocksError):

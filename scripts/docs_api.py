@@ -26,6 +26,7 @@ GROUPS = {
     "consumer": """
         TaskClient create_task_client SendMessageParams SendMessageRequestPart text_part json_part file_part
         TaskSession TaskEvent CallbackErrorContext TaskInfo ListTasksParams ListTasksResult task_channel
+        subscribe_to_task TaskEventCallbacks TaskSubscription
     """,
     "streams": """
         StreamRef stream: StreamClient StreamDescriptor blocks_worker: InboundMessage StreamError
@@ -49,7 +50,7 @@ GROUPS = {
     "errors": """
         BlocksError RpcError BillingModeMismatchError HubUnavailableError AgentAuthFatalError AuthRefreshFailedError
         FileUploadError InputError TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError
-        StreamWriteError AnonTaskAccessDenied AnonTaskAccessDeniedError
+        SomeRefusedError StreamWriteError AnonTaskAccessDenied AnonTaskAccessDeniedError
     """,
 }
 #: Members of a context that a run puts there: what does them.

@@ -36,6 +36,7 @@ _KINDS = {
     "artifact": "onArtifact",
     "terminal": "onTerminal",
     "cancel_requested": "onCancelRequested",
+    "system": "onSystem",
 }
 
 
@@ -49,14 +50,15 @@ class CallbackErrorContext:
     """Where a callback failed.
 
     Attributes:
-        entry_point: ``taskSession``.
-        callback_type: such as ``onProgress``.
-        event: what it was called with.
+        entry_point: ``taskSession`` or ``subscribeToTask``.
+        callback_type: ``onProgress``, ``onArtifact``, ``onTerminal``, ``onCancelRequested``, ``onSystem``, ``onEvent``,
+            ``onStream``, ``streamPredicate``.
+        event: what it was called with; of the last two a `StreamRef`.
     """
 
     entry_point: str
     callback_type: str
-    event: TaskEvent
+    event: Any
 
 
 @dataclass
@@ -133,8 +135,16 @@ class CallbackQueue:
     told by a ``system`` event with status ``warning`` that it was not.
     """
 
-    def __init__(self, pool: CallbackPool, lock: threading.Lock, after_last: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pool: CallbackPool,
+        lock: threading.Lock,
+        after_last: Callable[[], None],
+        *,
+        entry_point: str = "taskSession",
+    ) -> None:
         self._pool = pool
+        self._entry_point = entry_point
         self._lock = lock
         self._after_last = after_last
         self._calls: OrderedDict[int, tuple[Callback, TaskEvent]] = OrderedDict()
@@ -195,7 +205,7 @@ class CallbackQueue:
         try:
             callback.function(item)
         except BaseException as error:  # noqa: BLE001 - a user's
-            self._report(error, CallbackErrorContext("taskSession", callback.kind, item))
+            self.report(error, callback.kind, item)
 
     def _bound(self, callback: Callback) -> None:
         """Give up the oldest passing events of a callback that is behind."""
@@ -226,9 +236,11 @@ class CallbackQueue:
         try:
             callback.function(event)
         except BaseException as error:  # noqa: BLE001 - a user's: sys.exit in it must not end the thread of all others
-            self._report(error, CallbackErrorContext("taskSession", callback.kind, event))
+            self.report(error, callback.kind, event)
 
-    def _report(self, error: BaseException, context: CallbackErrorContext) -> None:
+    def report(self, error: BaseException, kind: str, item: Any) -> None:
+        """Tell the error callbacks of an exception in another callback, or the log when there is none."""
+        context = CallbackErrorContext(self._entry_point, kind, item)
         told = [callback for callback in self._error_callbacks if callback.active]
         if not told:
             _logger.warning("callback_failed", extra={"callback": context.callback_type}, exc_info=error)

@@ -15,14 +15,15 @@ from blocks_worker.client.opening import (
     network_client_of,
     one_provider,
 )
-from blocks_worker.client.params import SendMessageParams, check_drain_window, params_of
+from blocks_worker.client.params import SendMessageParams, check_drain_window, checked_role, params_of
 from blocks_worker.client.settings import Wishes, billing_mode_of, check_headers
+from blocks_worker.client.subscribed import TaskEventCallbacks, TaskSubscription
 from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo
 from blocks_worker.controlplane.consumer_auth import one_mode
 from blocks_worker.errors import AgentAuthFatalError, AuthRefreshFailedError, ConfigurationError, RpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from typing_extensions import Self
 
@@ -188,17 +189,42 @@ class TaskClient:
             task_id: as `session.task_id` said; a task of this user, in either billing mode.
             auto_drain: streams that are open when the task ends may end by themselves first; else they are cut.
             drain_window_s: seconds for that; None: 30.
-            role: ``consumer``; an agent's owner sees its tasks in a later version.
+            role: ``consumer``; or ``provider``, by which the owner of an agent sees what others sent to it, and cannot
+                stop it.
 
         Raises:
             RuntimeError: the client was destroyed, or its login could not be renewed.
-            RpcError: this user has no such task.
+            RpcError: this user has no such task in this role.
             HubUnavailableError: the hub did not answer in time.
         """
         check_drain_window(drain_window_s)
-        if role != "consumer":
-            raise ConfigurationError(f"role {role!r} is not offered: only whose task it is may watch it, as 'consumer'")
-        return self._core.attach(task_id, auto_drain=auto_drain, drain_window=drain_window_s)
+        return self._core.attach(task_id, auto_drain=auto_drain, drain_window=drain_window_s, role=checked_role(role))
+
+    def subscribe_to_task(self, task_id: str, owner_id: str | None, callbacks: TaskEventCallbacks) -> TaskSubscription:
+        """Call back with every event of a task, from its first one on, until the terminal one or `unsubscribe`.
+
+        Raises:
+            TypeError: the callbacks are something else.
+            ValueError: the task is not this owner's.
+            RpcError: this user has no such task.
+        """
+        if not isinstance(callbacks, TaskEventCallbacks):
+            raise TypeError(f"callbacks are TaskEventCallbacks, not {type(callbacks).__name__}")
+        self._check_owner(owner_id)
+        session = self._core.attach(task_id, prepare=callbacks.give_to)
+        return TaskSubscription(task_id, session.close)
+
+    def send_many(self, many: Iterable[SendMessageParams | Mapping[str, Any]]) -> list[TaskSession]:
+        """Ask for many tasks in as few requests as they fit in; return a session for each, in order.
+
+        All are checked, and their large files stored, before any is asked for.
+
+        Raises:
+            ValueError, TypeError: one does not fit; none was sent.
+            SomeRefusedError: the hub refused some; its `results` has the sessions of the others.
+            HubUnavailableError: the hub did not answer in time.
+        """
+        return self._core.send_many([params_of((params,), {}) for params in many])
 
     def run(self, agent: str, parts: object = None, timeout: float | None = 60, **keywords: Any) -> TaskResult:
         """Send, wait and return the result.
@@ -219,12 +245,15 @@ class TaskClient:
         """Return one page of this user's tasks, newest first."""
         self._core.ready()
         wanted = params or ListTasksParams()
-        if wanted.owner_id not in {None, self.get_user_id(), self._core.login.user_id}:
-            raise ConfigurationError("owner_id can only be this user's own: a hub shows nobody else's tasks")
+        self._check_owner(wanted.owner_id)
         page = self._core.api.list_tasks(
             state=wanted.state, agent=wanted.agent_name, cursor=wanted.cursor, limit=wanted.limit
         )
         return ListTasksResult.of(page)
+
+    def _check_owner(self, owner_id: str | None) -> None:
+        if owner_id not in {None, self.get_user_id(), self._core.login.user_id}:
+            raise ConfigurationError("owner_id can only be this user's own: a hub shows nobody else's tasks")
 
     def cancel_task(self, task_id: str, reason: str | None = None) -> str:
         """Ask a task to stop; return its state as it is then. One that is over stays as it is."""

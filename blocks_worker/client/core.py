@@ -10,24 +10,21 @@ from blocks_worker.client.callbacks import CallbackPool
 from blocks_worker.client.events import TaskEvent
 from blocks_worker.client.openers import exchange_opener, session_opener
 from blocks_worker.client.ordering import SESSION_POLL
-from blocks_worker.client.params import submission
 from blocks_worker.client.pausing import paused
 from blocks_worker.client.repeating import one_try, repeated
+from blocks_worker.client.sending import Sender
 from blocks_worker.client.session import TaskSession
 from blocks_worker.client.settings import KeysTold
 from blocks_worker.client.stream_access import ClientStreams
-from blocks_worker.client.submitting import Submitter
 from blocks_worker.client.subscriptions import Subscriptions, decoded
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.controlplane.api import HubApi
 from blocks_worker.controlplane.cdm import CdmKeyset
 from blocks_worker.controlplane.entrances import NoEntrance
-from blocks_worker.controlplane.files import patience, pieces_of, store_file
+from blocks_worker.controlplane.files import patience, pieces_of
 from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.tokens import ConsumerLogin
 from blocks_worker.controlplane.whereabouts import Whereabouts
-from blocks_worker.protocol.files import RequestUpload
-from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
 from blocks_worker.protocol.tasks import BillingMode, CancelTask, EventsQuery
 from blocks_worker.streams.writer import USUAL as USUAL_STREAMS
 from blocks_worker.streams.writer import WriterOptions
@@ -36,14 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from blocks_worker.client.params import SendMessageParams
-    from blocks_worker.client.parts import FileKeeper, LargeFile
     from blocks_worker.client.session_feed import SessionFeed
     from blocks_worker.client.settings import Place
     from blocks_worker.client.streams import StreamClient, StreamDescriptor
     from blocks_worker.controlplane.api import ItemResult
     from blocks_worker.controlplane.entrances import Entrance
     from blocks_worker.protocol.events import ArtifactRef
-    from blocks_worker.protocol.tasks import EventsAnswer, TaskRow
+    from blocks_worker.protocol.tasks import EventsAnswer, TaskRole, TaskRow
 
 T = TypeVar("T")
 
@@ -80,8 +76,6 @@ class ClientCore:
         self.closed = False
         self.pool = CallbackPool()
         self._entropy = Entropy()
-        self._billing_mode = billing_mode
-        self._inline_limit = inline_limit
         self._poll = SESSION_POLL * self._entropy.uniform(1 - _JITTER, 1 + _JITTER)
         #: Who the client is for its maker, whatever its login says.
         self.default_owner: str | None = None
@@ -99,12 +93,20 @@ class ClientCore:
         self.api = self.login.api
         #: For what everybody may read.
         self.public_api = self.api if self.has_credentials else door
-        self._submitter = Submitter(self.api, clock=self.clock, entropy=self._entropy)
         self._subscriptions = Subscriptions(
             open_transport=session_opener(where, self.login, self.clock, self._entropy),
             channel=_channel_of(self.login),
             ask=_asker(self.login),
             billing_mode=billing_mode,
+            clock=self.clock,
+            entropy=self._entropy,
+        )
+        self._sender = Sender(
+            self.login,
+            self._subscriptions,
+            billing_mode=billing_mode,
+            inline_limit=inline_limit,
+            timeout=timeout,
             clock=self.clock,
             entropy=self._entropy,
         )
@@ -163,47 +165,39 @@ class ClientCore:
         self._where.tell(self._keys_told.over(now))
 
     def send(self, params: SendMessageParams) -> TaskSession:
-        """Ask for a task and watch it: the session listens before the task is asked for."""
-        task_id = self._entropy.uuid7(self.clock.wall_ms())
-        body, size = submission(
-            params,
-            task_id=task_id,
-            billing_mode=self._billing_mode,
-            idempotency_key=params.idempotency_key or task_id,
-            inline_limit=self._inline_limit,
-            keep=self._keeper(params),
-        )
-        self.ready()
-        self._subscriptions.open()
-        channel = self.login.session_channel
-        session = self._session(task_id, params)
-        try:
-            answer = self._submitter.submit(body, size, params.timeout or self.timeout)
-        except BaseException:
-            session.close()
-            raise
-        is_own = answer.task_id == task_id
-        if is_own:
-            session.heard_on = channel
-        else:
-            session.close()
-            session = self._session(answer.task_id, params)
-        session.accepted(answer, is_own=is_own)
-        # A task that was there before has a past that the network does not tell again.
-        if answer.idempotent or answer.state in SHOWN_TERMINAL:
-            self._subscriptions.look(session)
-        self._subscriptions.watch(session)
-        return session
+        """Ask for a task and watch it."""
+        return self._sender.send(params, self)
 
-    def attach(self, task_id: str, *, auto_drain: bool, drain_window: float | None) -> TaskSession:
-        """Watch a task that exists, whoever asked for it.
+    def send_many(self, many: Sequence[SendMessageParams]) -> list[TaskSession]:
+        """Ask for many tasks at once and watch them."""
+        return self._sender.send_many(many, self)
+
+    def attach(
+        self,
+        task_id: str,
+        *,
+        auto_drain: bool = True,
+        drain_window: float | None = None,
+        role: TaskRole = "consumer",
+        prepare: Callable[[TaskSession], object] | None = None,
+    ) -> TaskSession:
+        """Watch a task that exists, whoever asked for it; `prepare` a session that is told all from the beginning.
 
         Its past is read first, for a task that is over needs no more. Of one that goes on, the hub then tells
         this client; what came between the two is read once that is arranged.
         """
         session = TaskSession(
-            self, task_id, poll=self._poll, joined=True, auto_drain=auto_drain, drain_window=drain_window
+            self,
+            task_id,
+            poll=self._poll,
+            joined=prepare is None,
+            auto_drain=auto_drain,
+            drain_window=drain_window,
+            role=role,
+            entry_point="taskSession" if prepare is None else "subscribeToTask",
         )
+        if prepare is not None:
+            prepare(session)
         deadline = Deadline(self.timeout, self.clock)
         row = self._patiently(lambda: self._subscriptions.read(session), deadline)
         if row is not None:
@@ -221,10 +215,10 @@ class ClientCore:
         self._subscriptions.watch(session)
         return session
 
-    def stored_events(self, task_id: str, after: int) -> Iterator[TaskEvent]:
+    def stored_events(self, task_id: str, after: int, *, role: TaskRole) -> Iterator[TaskEvent]:
         """Yield what the hub stored of a task after a sequence number, page by page."""
         while True:
-            query = EventsQuery(task_id=task_id, after=after)
+            query = EventsQuery(task_id=task_id, after=after, role=role)
             page = self._patiently(partial(self._page, query), Deadline(self.timeout, self.clock))
             events = [TaskEvent.of(raw) for raw in decoded(page)]
             yield from events
@@ -237,10 +231,10 @@ class ClientCore:
         self.ready()
         return pieces_of(self.api, ref, patience(self.clock, self._entropy, self.timeout))
 
-    def read_token(self, task_id: str) -> str:
+    def read_token(self, task_id: str, *, role: TaskRole = "consumer") -> str:
         """Return a grant to read the task's channel on the network."""
         self.ready()
-        return self.api.read_token(task_id).pam_token
+        return self.api.read_token(task_id, role).pam_token
 
     def stop_task(self, task_id: str, *, reason: str | None, terminated: bool) -> bool:
         """Ask the hub that a task stop; tell whether it still ran."""
@@ -297,30 +291,12 @@ class ClientCore:
 
         return repeated(checked, deadline, clock=self.clock, entropy=self._entropy)
 
-    def _keeper(self, params: SendMessageParams) -> FileKeeper:
-        """Return what stores the large files of one message, in one upload session."""
-        session = self._entropy.name()
-
-        def keep(file: LargeFile) -> ArtifactRef:
-            self.ready()
-            about = RequestUpload(
-                role="consumer-input",
-                file_name=file.file_name,
-                mime_type=file.mime_type,
-                agent_name=params.agent_name,
-                upload_session_id=session,
-                part_id=file.part_id,
-            )
-            again = patience(self.clock, self._entropy, params.timeout or self.timeout)
-            return store_file(self.api, file.content, about, again).artifact_ref
-
-        return keep
-
     def _page(self, query: EventsQuery) -> EventsAnswer:
         (answer,) = self.api.events([query], timeout=_POLL_TIMEOUT)
         return answer.value()
 
-    def _session(self, task_id: str, params: SendMessageParams) -> TaskSession:
+    def new_session(self, task_id: str, params: SendMessageParams) -> TaskSession:
+        """Return a session to which the events of its task are routed."""
         session = TaskSession(
             self, task_id, poll=self._poll, auto_drain=params.auto_drain, drain_window=params.drain_window_s
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from blocks_worker.client.session_feed import SessionFeed
     from blocks_worker.client.streams import StreamClient, StreamDescriptor
     from blocks_worker.concurrency import Clock
+    from blocks_worker.protocol.tasks import TaskRole
 
 
 class SessionOwner(FileReader, Protocol):
@@ -25,10 +26,10 @@ class SessionOwner(FileReader, Protocol):
     def stop_task(self, task_id: str, *, reason: str | None, terminated: bool) -> bool:
         """Ask the hub that a task stop; tell whether it still ran."""
 
-    def read_token(self, task_id: str) -> str:
+    def read_token(self, task_id: str, *, role: TaskRole) -> str:
         """Return a grant to read the task's channel."""
 
-    def stored_events(self, task_id: str, after: int) -> Iterator[TaskEvent]:
+    def stored_events(self, task_id: str, after: int, *, role: TaskRole) -> Iterator[TaskEvent]:
         """Return what the hub stored of a task after a sequence number."""
 
     def open_stream(self, about: StreamDescriptor, patience: float | None) -> StreamClient:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from blocks_worker.client.parts import travelling_parts
 from blocks_worker.client.policies import policy_of
-from blocks_worker.errors import InvalidMessageError, MessageTooLargeError
+from blocks_worker.errors import ConfigurationError, InvalidMessageError, MessageTooLargeError
 from blocks_worker.protocol.codec import MAX_BODY, encode, inspect
-from blocks_worker.protocol.tasks import BillingMode, Delivery, SubmitTask, TaskKind
+from blocks_worker.protocol.tasks import BillingMode, Delivery, SubmitTask, TaskKind, TaskRole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,6 +168,18 @@ def check_drain_window(seconds: float | None) -> None:
     """
     if seconds is not None and not seconds >= 0:
         raise ValueError(f"drain_window_s is a number of seconds of zero or more, not {seconds!r}")
+
+
+def checked_role(role: str) -> TaskRole:
+    """Return the role in which a task is looked at.
+
+    Raises:
+        ConfigurationError: there is no such role.
+    """
+    for known in get_args(TaskRole):
+        if role == known:
+            return known  # type: ignore[no-any-return]  # one of the words of the type
+    raise ConfigurationError(f"role is 'consumer' or 'provider', not {role!r}")
 
 
 def _json(value: object, name: str) -> bytes:

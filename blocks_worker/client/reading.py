@@ -16,8 +16,8 @@ class Reading:
 
     Args:
         task_id: whose events they are.
-        following: returns how many events from a number on are kept no more, and those that are; waits for
-            one; nothing when the session was closed.
+        following: returns how many events from a number on are kept no more, and those that are; waits for one, at
+            most as many seconds as it is told; None when the session was closed.
         stored: returns what the hub has after a sequence number.
     """
 
@@ -25,7 +25,7 @@ class Reading:
         self,
         task_id: str,
         *,
-        following: Callable[[int], tuple[int, list[TaskEvent]]],
+        following: Callable[[int, float | None], tuple[int, list[TaskEvent]] | None],
         stored: Callable[[int], Iterable[TaskEvent]],
     ) -> None:
         self._task_id = task_id
@@ -36,11 +36,18 @@ class Reading:
         self._ahead: set[int] = set()
 
     def __iter__(self) -> Iterator[TaskEvent]:
+        return (event for event in self.paced(None) if event is not None)
+
+    def paced(self, interval: float | None) -> Iterator[TaskEvent | None]:
+        """Yield the events, and None whenever none came for `interval` seconds."""
         position = 0
         while True:
-            lost, events = self._following(position)
-            if not lost and not events:
+            found = self._following(position, interval)
+            if found is None:
                 return
+            lost, events = found
+            if not lost and not events:
+                yield None
             position += lost + len(events)
             if lost:
                 yield from self._missed(lost, events)

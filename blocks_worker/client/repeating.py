@@ -19,7 +19,7 @@ ONE_TRY = 10.0
 #: Least time in seconds that one try is given.
 _LEAST = 0.1
 #: The hub cannot say whether it was done: the same is asked again.
-_UNKNOWN = 503
+UNKNOWN = 503
 
 
 def one_try(deadline: Deadline) -> float:
@@ -40,7 +40,7 @@ def repeated(act: Callable[[], T], deadline: Deadline, *, clock: Clock, entropy:
         try:
             return act()
         except RpcError as refused:
-            if refused.status != _UNKNOWN:
+            if refused.status != UNKNOWN:
                 raise
             error: Exception = refused
         # Interrupted is who shared a request with another thread, whose wait was ended by a signal.

@@ -11,11 +11,12 @@ from blocks_worker.client.reading import Reading
 from blocks_worker.client.results import TaskResult, save_all
 from blocks_worker.client.session_feed import SessionFeed
 from blocks_worker.client.session_streams import find_stream
+from blocks_worker.client.sse import blocks_of
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import StreamUnavailableError, TaskFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from os import PathLike
     from pathlib import Path
 
@@ -53,7 +54,7 @@ class TaskSession(SessionFeed):
     @property
     def read_token(self) -> str:
         """A grant to read `status_channel` with a client of the network; asked of the hub at each look."""
-        return self._owner.read_token(self.task_id)
+        return self._owner.read_token(self.task_id, role=self.role)
 
     def list_events(self) -> list[TaskEvent]:
         """Return the events so far: the last 256, or 4 MiB of them."""
@@ -84,11 +85,17 @@ class TaskSession(SessionFeed):
     def wait_for_stream_where(self, predicate: Callable[[StreamRef], bool], timeout: float | None = None) -> StreamRef:
         """Return the first stream for which the predicate holds, once it was announced.
 
+        An exception of the predicate goes to `on_error`, and counts as no.
+
         Raises:
             TimeoutError: none was.
             RuntimeError: none will be: the task is over or the session closed.
         """
-        return self._wait_stream(lambda refs: next((ref for ref in refs if predicate(ref)), None), "such a", timeout)
+
+        def first(refs: Sequence[StreamRef]) -> StreamRef | None:
+            return next((ref for ref in refs if self._holds(predicate, ref)), None)
+
+        return self._wait_stream(first, "such a", timeout)
 
     def open_all_streams(self, *, reorder_timeout_ms: int | None = None) -> list[StreamClient]:
         """Open all streams that can be read, in the order of their announcement; a second call returns the same."""
@@ -122,23 +129,27 @@ class TaskSession(SessionFeed):
 
         Earlier ones are included, save in a session of `connect`: there `list_events` tells of them.
         """
-        return self._register("onProgress", callback)
+        return self.register("onProgress", callback)
 
     def on_artifact(self, callback: EventCallback) -> Callable[[], None]:
         """Call with each artifact event, earlier ones included."""
-        return self._register("onArtifact", callback)
+        return self.register("onArtifact", callback)
 
     def on_terminal(self, callback: EventCallback) -> Callable[[], None]:
         """Call once, with the terminal event."""
-        return self._register("onTerminal", callback)
+        return self.register("onTerminal", callback)
 
     def on_cancel_requested(self, callback: EventCallback) -> Callable[[], None]:
         """Call when the task was asked to stop: at most once, never after the terminal event."""
-        return self._register("onCancelRequested", callback)
+        return self.register("onCancelRequested", callback)
+
+    def on_system(self, callback: EventCallback) -> Callable[[], None]:
+        """Call with each system event: a warning, a run that begins again, a pause."""
+        return self.register("onSystem", callback)
 
     def on_event(self, callback: EventCallback) -> Callable[[], None]:
         """Call with every event, before the callbacks of its type."""
-        return self._register(EVERY, callback)
+        return self.register(EVERY, callback)
 
     def on_error(self, callback: ErrorCallback) -> Callable[[], None]:
         """Call with each exception of another callback, and where it came from."""
@@ -191,8 +202,28 @@ class TaskSession(SessionFeed):
         A slow reader gets what the session keeps no more from the hub. What nobody has any more is told by a
         ``system`` event with status ``warning``.
         """
-        stored = partial(self._owner.stored_events, self.task_id)
-        return iter(Reading(self.task_id, following=self._next_events, stored=stored))
+        return iter(self._reading())
+
+    def sse(self, keep_alive: float = 15.0) -> Iterator[str]:
+        """Yield the events as server-sent events for a browser, each text a whole block, up to the terminal one.
+
+        A block ``state`` with ``state``, ``queued`` and ``waitsFor`` comes first and whenever these have changed; the
+        events follow under their types, as they travelled. A comment comes whenever there was nothing for `keep_alive`
+        seconds, and ``closed`` at the end of a session that was closed before its task was over.
+
+        Raises:
+            ValueError: `keep_alive` is no time.
+        """
+        if not keep_alive > 0:
+            raise ValueError(f"keep_alive is a number of seconds above 0, not {keep_alive!r}")
+        return blocks_of(self._reading().paced(keep_alive), self._told_state)
+
+    def _told_state(self) -> dict[str, Any]:
+        return {"state": self._state, "queued": self.queued, "waitsFor": self.waits_for}
+
+    def _reading(self) -> Reading:
+        stored = partial(self._owner.stored_events, self.task_id, role=self.role)
+        return Reading(self.task_id, following=self._next_events, stored=stored)
 
     # ------------------------------------------------------------ artifacts
 

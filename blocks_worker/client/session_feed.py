@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from blocks_worker.client.events import TaskEvent
     from blocks_worker.client.owner import SessionOwner
     from blocks_worker.client.streams import StreamRef
-    from blocks_worker.protocol.tasks import SubmitAnswer, TaskRow, WaitsFor
+    from blocks_worker.protocol.tasks import SubmitAnswer, TaskRole, TaskRow, WaitsFor
 
     EventCallback = Callable[[TaskEvent], Any]
     FindStream = Callable[[Sequence[StreamRef]], StreamRef | None]
@@ -50,8 +50,12 @@ class SessionFeed:
         joined: bool = False,
         auto_drain: bool = True,
         drain_window: float | None = None,
+        role: TaskRole = "consumer",
+        entry_point: str = "taskSession",
     ) -> None:
         self._owner = owner
+        #: As whom the hub is asked: who sent the task, or the owner of its agent.
+        self.role: TaskRole = role
         self._streams = SessionStreams(owner, auto_drain=auto_drain, drain_window=drain_window)
         self.task_id = task_id
         #: The channel on which the hub tells this session; another one than the client's, and it is registered.
@@ -70,7 +74,7 @@ class SessionFeed:
         self._callbacks: dict[str, list[Callback]] = {}
         self._stream_callbacks: list[Callback] = []
         self._new_streams: list[StreamRef] = []
-        self._queue = CallbackQueue(owner.pool, self._lock, self._after_callbacks)
+        self._queue = CallbackQueue(owner.pool, self._lock, self._after_callbacks, entry_point=entry_point)
         self._closed = False
         self._ended = False
 
@@ -197,7 +201,8 @@ class SessionFeed:
 
     # ------------------------------------------------------------ steps, without the lock
 
-    def _register(self, kind: str, function: EventCallback) -> Callable[[], None]:
+    def register(self, kind: str, function: EventCallback) -> Callable[[], None]:
+        """Call with the events of a kind; what is known of them first."""
         callback = Callback(kind, function)
         with self._lock:
             self._callbacks[kind] = [*self._callbacks.get(kind, []), callback]
@@ -264,14 +269,28 @@ class SessionFeed:
                 if self._history.terminal is None:
                     self._wait(deadline.remaining())
 
-    def _next_events(self, position: int) -> tuple[int, list[TaskEvent]]:
+    def _next_events(self, position: int, patience: float | None) -> tuple[int, list[TaskEvent]] | None:
+        """Return the events from a number on, none when none came in time, None when the session was closed."""
+        deadline = Deadline(patience, self._owner.clock)
         with self._lock:
-            while not self._closed and self._history.end <= position:
+            while self._history.end <= position and not deadline.expired():
+                if self._closed:
+                    return None
                 self._check_waitable()
-                self._wait(None)
+                self._wait(deadline.remaining())
             return self._history.since(position)
 
+    def _holds(self, predicate: Callable[[StreamRef], bool], ref: StreamRef) -> bool:
+        """Ask a user's predicate; one that fails is told of, and does not hold."""
+        try:
+            return bool(predicate(ref))
+        except Exception as error:  # noqa: BLE001 - a user's
+            self._queue.report(error, "streamPredicate", ref)
+            return False
+
     def _stop(self, reason: str | None, *, terminated: bool) -> bool:
+        if self.role != "consumer":
+            raise RuntimeError("only who sent a task may stop it: this session is its agent's owner's")
         if self._history.terminal is not None:
             return False
         return self._owner.stop_task(self.task_id, reason=reason, terminated=terminated)

@@ -9,7 +9,7 @@ from blocks_worker.client.client import TaskClient
 from blocks_worker.client.params import params_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from blocks_worker.client.params import SendMessageParams
     from blocks_worker.client.session import TaskSession
@@ -26,6 +26,10 @@ class SubTaskClient(TaskClient):
     def send_message(self, *args: object, **keywords: Any) -> TaskSession:
         """Ask for a task as a sub-task, which ends no later than the one that asks; see `TaskClient.send_message`."""
         return self._core.send(self._for_parent(params_of(args, keywords)))
+
+    def send_many(self, many: Iterable[SendMessageParams | Mapping[str, Any]]) -> list[TaskSession]:
+        """Ask for many tasks as sub-tasks; see `TaskClient.send_many`."""
+        return self._core.send_many([self._for_parent(params_of((params,), {})) for params in many])
 
     def destroy(self) -> None:
         """Leave the client open: it is the instance's."""

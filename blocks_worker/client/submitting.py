@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blocks_worker.client.repeating import one_try, repeated
+from blocks_worker.client.repeating import UNKNOWN, one_try, repeated
 from blocks_worker.concurrency import BATCH_BYTES, Batcher, Deadline
+from blocks_worker.errors import RpcError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,33 @@ class Submitter:
             lambda: self._batcher.call(item).value(), item.deadline, clock=self._clock, entropy=self._entropy
         )
 
+    def submit_many(self, tasks: Sequence[tuple[SubmitTask, int]], timeout: float) -> list[SubmitAnswer | RpcError]:
+        """Return what each of many submits got, in order: the hub's answer, or its refusal.
+
+        Raises:
+            RpcError: the hub could not store one of them in time.
+            HubUnavailableError: no answer came in time.
+        """
+        deadline = Deadline(timeout, self._clock)
+        items = [_Submit(task, size, deadline) for task, size in tasks]
+
+        def act() -> list[SubmitAnswer | RpcError]:
+            results = [_answer_or_refusal(result) for result in self._batcher.call_many(items)]
+            for result in results:
+                if isinstance(result, RpcError) and result.status == UNKNOWN:
+                    # All again, under the same ids: those that were taken in get the same answer once more.
+                    raise result
+            return results
+
+        return repeated(act, deadline, clock=self._clock, entropy=self._entropy)
+
     def _flush(self, items: Sequence[_Submit]) -> list[ItemResult[SubmitAnswer]]:
         timeout = min(one_try(item.deadline) for item in items)
         return self._api.submit([item.task for item in items], timeout=timeout)
+
+
+def _answer_or_refusal(result: ItemResult[SubmitAnswer]) -> SubmitAnswer | RpcError:
+    try:
+        return result.value()
+    except RpcError as refused:
+        return refused

@@ -294,7 +294,8 @@ class Subscriptions:
     def _query(self, session: SessionFeed, after: int) -> EventsQuery:
         """Return what to ask; the hub is to tell this client of the task if it does not yet."""
         unheard = self._listened not in {"", session.heard_on}
-        return EventsQuery(task_id=session.task_id, after=after, listen=self._billing_mode if unheard else None)
+        listen = self._billing_mode if unheard else None
+        return EventsQuery(task_id=session.task_id, after=after, listen=listen, role=session.role)
 
     def _take_in(self, asked: Sequence[tuple[SessionFeed, EventsQuery]]) -> None:
         if not asked:

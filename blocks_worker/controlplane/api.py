@@ -42,6 +42,7 @@ from blocks_worker.protocol.tasks import (
     SubmitAnswer,
     SubmitTask,
     TaskPage,
+    TaskRole,
     TaskRow,
 )
 
@@ -166,9 +167,9 @@ class HubApi:
         answer = self._http.call("POST", path, body=encode(items), bearer=api_key, timeout=timeout)
         return _results(answer, len(items), ReportAnswer)
 
-    def read_token(self, task_id: str) -> ReadToken:
+    def read_token(self, task_id: str, role: TaskRole = "consumer") -> ReadToken:
         """Return a grant to read one task's channel."""
-        return self._post("auth/task-read-token", ReadTokenRequest(task_id=task_id), ReadToken)
+        return self._post("auth/task-read-token", ReadTokenRequest(task_id=task_id, role=role), ReadToken)
 
     def submit(self, items: Sequence[SubmitTask], *, timeout: float | None = None) -> list[ItemResult[SubmitAnswer]]:
         """Ask for tasks; each may be repeated with the same task id and key."""
@@ -319,7 +320,8 @@ class HubApi:
 def refusal(status: int, problem: Problem | None) -> RpcError:
     """Return the error that a refusal of the hub becomes."""
     if problem is None:
-        return RpcError(f"the hub answered with status {status}", status=status)
+        text = f"the hub answered with status {status} and without a reason: another server may be at its address"
+        return RpcError(text, status=status)
     details = problem.details or {}
     if problem.code == "BillingModeMismatch":
         return BillingModeMismatchError(

@@ -13,6 +13,7 @@ from urllib3.exceptions import (
     ClosedPoolError,
     ConnectTimeoutError,
     HTTPError,
+    IncompleteRead,
     NewConnectionError,
     ProtocolError,
     ReadTimeoutError,
@@ -310,7 +311,7 @@ class Http:
         except ReadTimeoutError as error:
             raise HubUnavailableError(self.base_url, "no answer in time", sent=True) from error
         except (HTTPError, OSError) as error:
-            raise HubUnavailableError(self.base_url, str(error), sent=True) from error
+            raise HubUnavailableError(self.base_url, _why(error), sent=True) from error
 
 
 def _pool(scheme: str, host: str, port: int | None) -> urllib3.HTTPConnectionPool:
@@ -343,6 +344,17 @@ def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
 def _is_strange(answer: HttpAnswer) -> bool:
     """Tell whether this may be another server than the one that was meant: no hub, or one that does not know us."""
     return answer.status == _UNAUTHORIZED or (answer.body != b"" and answer.body.lstrip()[:1] not in _JSON)
+
+
+def _why(error: Exception) -> str:
+    """Return in words what went wrong once a connection was there."""
+    if any(isinstance(each, IncompleteRead) for each in (error, *error.args)):
+        return "its answer broke off"
+    if not isinstance(error, ProtocolError):
+        return str(error)
+    if _hung_up(error):
+        return "it hung up before it answered"
+    return f"what it says cannot be understood: {error.args[0]}"
 
 
 def _hung_up(error: ProtocolError) -> bool:

@@ -117,7 +117,7 @@ class FileService:
         return UploadDone(upload_id=record.id, artifact_ref=_ref(record))
 
     def readable(self, ledger: Ledger, who: Consumer | Holder, file_id: str) -> FileRecord:
-        """Return a file that the caller may read: its owner, or who holds a task that uses it.
+        """Return a file that the caller may read: its owner, who holds a task that uses it, or the agent's owner.
 
         Raises:
             RefusalError: 404, it is not there, or not for the caller; nobody can tell which.
@@ -128,7 +128,7 @@ class FileService:
         if isinstance(who, Holder):
             allowed = files.is_held_by(ledger.connection, file_id, who.incarnation)
         else:
-            allowed = record.owner == who.owner
+            allowed = record.owner == who.owner or files.is_sent_to(ledger.connection, file_id, who.owner)
         if not allowed:
             raise not_found()
         return record

@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.protocol.leases import Claim, LateReport, Numbers, Report
-    from blocks_worker.protocol.tasks import CancelTask, EventsQuery, PauseTask, RetryTask, SubmitTask, TaskRow
+    from blocks_worker.protocol.tasks import (
+        CancelTask,
+        EventsQuery,
+        PauseTask,
+        RetryTask,
+        SubmitTask,
+        TaskRole,
+        TaskRow,
+    )
 
 __all__ = ["Consumer", "Holder", "Reply", "TaskService"]
 
@@ -68,9 +76,9 @@ class TaskService:
         except RefusedError as refused:
             return refused.reply
 
-    def get(self, ledger: Ledger, consumer: Consumer, task_id: str) -> Reply:
-        """Return a task of the consumer."""
-        row = _own(ledger, consumer, task_id)
+    def get(self, ledger: Ledger, consumer: Consumer, task_id: str, role: TaskRole = "consumer") -> Reply:
+        """Return a task that the consumer sent, or that an agent of his was sent."""
+        row = _seen(ledger, consumer, task_id, role)
         return no_such_task() if row is None else Reply(200, task_row(row, waits_for(ledger, row)))
 
     def page(
@@ -105,7 +113,7 @@ class TaskService:
 
         `room`: bytes for the events. Where there is any, one event comes at least; without, the row alone.
         """
-        row = _own(ledger, consumer, query.task_id)
+        row = _seen(ledger, consumer, query.task_id, query.role)
         if row is None:
             return no_such_task()
         most = max(1, min(limit, MAX_PAGE)) if room > 0 else 0
@@ -118,7 +126,7 @@ class TaskService:
 
     def listen(self, ledger: Ledger, consumer: Consumer, query: EventsQuery) -> Reply:
         """Have a task that goes on speak on the consumer's session channel too; one that is over says no more."""
-        row = _own(ledger, consumer, query.task_id)
+        row = _seen(ledger, consumer, query.task_id, query.role)
         if row is None:
             return no_such_task()
         if query.listen is not None and consumer.session_channel is not None and not row.is_ended:
@@ -178,6 +186,15 @@ class TaskService:
 def _own(ledger: Ledger, consumer: Consumer, task_id: str) -> TaskRecord | None:
     row = ledger.task(task_id)
     return row if row is not None and row.owner == consumer.owner else None
+
+
+def _seen(ledger: Ledger, consumer: Consumer, task_id: str, role: TaskRole) -> TaskRecord | None:
+    """Return a task that the caller may look at in this role."""
+    if role == "consumer":
+        return _own(ledger, consumer, task_id)
+    row = ledger.task(task_id)
+    agent = None if row is None else ledger.agent(row.agent)
+    return row if agent is not None and agent.owner == consumer.owner else None
 
 
 def _rows(ledger: Ledger, rows: list[TaskRecord]) -> list[TaskRow]:

@@ -79,6 +79,8 @@ class SubmitTask(Wire):
     retry_policy: RetryPolicy | None = None
 
 
+#: As whom a task is looked at: who sent it, or the owner of its agent.
+TaskRole = Literal["consumer", "provider"]
 #: What a queued task waits for.
 WaitsFor = Literal["instance", "room", "retry"]
 
@@ -183,6 +185,7 @@ class EventsQuery(Wire):
     task_id: str
     after: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
     listen: BillingMode | None = None
+    role: TaskRole = "consumer"
 
 
 class EventsAnswer(Wire, omit_defaults=False):
@@ -213,7 +216,7 @@ class ReadTokenRequest(Wire):
     """Ask for a grant to read one task's channel."""
 
     task_id: str
-    role: Literal["consumer", "provider"] = "consumer"
+    role: TaskRole = "consumer"
 
 
 class ReadToken(Wire, omit_defaults=False):

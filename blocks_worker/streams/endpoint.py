@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.protocol.streams import Ack, Frame, read_message, up_channel
-from blocks_worker.streams.order import Order, Skipped
+from blocks_worker.streams.heard import Heard
+from blocks_worker.streams.order import Skipped
 from blocks_worker.streams.pace import Pace
-from blocks_worker.streams.reader import Joiner, StreamReader, opened, size_of
+from blocks_worker.streams.reader import StreamReader, opened, size_of
 from blocks_worker.streams.trouble import FATAL, Category, StreamError
 
 if TYPE_CHECKING:
@@ -55,17 +56,6 @@ class Listener(Protocol):
 
     def finished(self) -> None:
         """Nothing more comes, and nothing more can be written. Told once."""
-
-
-class _Heard:
-    """One writer as the reader knows it."""
-
-    def __init__(self, first: int | None, patience: float) -> None:
-        self.order = Order(first=first, patience=patience)
-        self.joiner = Joiner()
-        #: All frames below were told as taken.
-        self.told = first or 0
-        self.taken_bytes = 0
 
 
 class Endpoint:
@@ -117,9 +107,9 @@ class Endpoint:
         self._lock = threading.Lock()
         self._showing = threading.Lock()
         self._listeners: list[Listener] = []
-        self._heard: dict[str, _Heard] = {}
+        self._heard: dict[str, Heard] = {}
         if only is not None and reads:
-            self._heard[only] = _Heard(first, patience)
+            self._heard[only] = Heard(first, patience)
         self._missing: dict[str, list[tuple[int, int]]] = {}
         self._pace = Pace(clock.monotonic()) if reads else Pace()
         self._was_full = False
@@ -285,7 +275,7 @@ class Endpoint:
                 if heard is None:
                     if len(self._heard) >= MOST_WRITERS:
                         return
-                    heard = self._heard[frame.sender] = _Heard(self._first, self._patience)
+                    heard = self._heard[frame.sender] = Heard(self._first, self._patience)
                 if self._is_away:
                     self._is_away = False
                     self._disturb(now + AFTER_OUTAGE)
@@ -312,7 +302,7 @@ class Endpoint:
         elif kicks:
             self._kick(self)
 
-    def _put(self, heard: _Heard, frame: Frame, reader: StreamReader) -> None:
+    def _put(self, heard: Heard, frame: Frame, reader: StreamReader) -> None:
         heard.taken_bytes += (size := size_of(frame))
         try:
             message = opened(frame, heard.joiner)
@@ -338,7 +328,7 @@ class Endpoint:
                 fit.append(event)
         return replace(message, data=fit) if fit else None
 
-    def _speak_if_due(self, heard: _Heard, reader: StreamReader) -> None:
+    def _speak_if_due(self, heard: Heard, reader: StreamReader) -> None:
         if reader.is_full:
             self._was_full = True
         elif heard.taken_bytes >= ACK_BYTES:
@@ -386,7 +376,7 @@ class Endpoint:
             return acks or [self._ack(None, None, [], is_full=full)]
 
     def _ack(
-        self, sender: str | None, heard: _Heard | None, missing: list[tuple[int, int]], *, is_full: bool
+        self, sender: str | None, heard: Heard | None, missing: list[tuple[int, int]], *, is_full: bool
     ) -> dict[str, Any]:
         """Return one word to a writer; while too much waits here it hears of nothing new."""
         fields: dict[str, Any] = {"type": "stream_ack", "streamId": self.identity.stream_id, "sender": self.name}

@@ -121,7 +121,7 @@ def test_a_wrong_name_gets_the_near_one(odd: World) -> None:
 
 
 def test_no_worker_is_told_at_once_and_the_task_can_be_followed_and_cancelled(world: World, client: Open) -> None:
-    """Who sends to an agent that nobody serves learns it, with the id, by which the task is watched and cancelled."""
+    """Who sends to an agent that nobody serves is told, with the id by which to watch and cancel the task. [R-56]"""
     world.hub()
     world.worker("handlers:hold").terminate()
 
@@ -145,7 +145,7 @@ def test_no_worker_is_told_at_once_and_the_task_can_be_followed_and_cancelled(wo
 
 
 def test_all_busy_is_told_apart_from_nobody_there(world: World) -> None:
-    """A task that waits for a slot says that the instances are busy."""
+    """A task that waits for a slot says that the instances are busy. [R-56]"""
     world.worker("handlers:hold")
     first = world.run("blocks", "send", "hold", "x", "--timeout", "0.2")
     second = world.run("blocks", "send", "hold", "x", "--timeout", "0.2")

@@ -34,7 +34,7 @@ def test_the_service_manager_is_told(world: World) -> None:
 
 
 def test_a_plain_client_of_the_network_sees_the_task(world: World, client: Open) -> None:
-    """With the task's read grant the vendor's own client sees progress, artifact and terminal on the task's channel."""
+    """With a read grant the vendor's own client sees progress, artifact and terminal on the task's channel. [R-55]"""
     world.worker("handlers:hold")
     consumer = client()
     session = consumer.send_message(agent_name="hold", request_parts="x")

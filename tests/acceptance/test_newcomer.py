@@ -27,7 +27,7 @@ def clone_environment(world: World) -> dict[str, str]:
 
 
 def test_the_two_terminals_of_the_readme(world: World) -> None:
-    """The first command serves echo; the line it prints works in a second terminal, and so does the consumer."""
+    """The first command serves echo; what it prints works in a second terminal, as does the consumer. [D-1, R-55]"""
     environment = clone_environment(world)
     log = world.folder / "first-terminal"
     with log.open("wb") as file:

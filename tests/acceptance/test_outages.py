@@ -47,7 +47,7 @@ def settle(seconds: float) -> None:
 
 # ---------------------------------------------------------------------------------------------- worker
 def test_a_result_outlives_its_worker_while_the_hub_is_away(world: World, client: Open) -> None:
-    """Hub killed, task finished, worker killed, both started again: the result is recorded, one run. [R11] [D1]"""
+    """Hub killed, task finished, worker killed, both started again: its result is kept, one run. [R11] [D1] [R-12]"""
     hub = world.hub()
     worker = world.worker("handlers:hold", "--no-local", "--instance-id", "one")
     session = client().send_message(agent_name="hold", request_parts="x")
@@ -68,7 +68,7 @@ def test_a_result_outlives_its_worker_while_the_hub_is_away(world: World, client
 
 
 def test_a_stopped_worker_that_wakes_up_too_late_changes_nothing(world: World, client: Open) -> None:
-    """Stopped past its lease in mid-task: another runs it again, the zombie's result is refused. [B12] [D2]"""
+    """Stopped past its lease in mid-task: another runs it again, the zombie's result is refused. [B12] [D2] [D-2]"""
     with running_hub(world.folder / "state", port=world.port, numbers=SHORT):
         first = world.worker("handlers:hold", "--no-local", "--instance-id", "one")
         session = client().send_message(agent_name="hold", request_parts="x")

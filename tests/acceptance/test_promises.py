@@ -17,7 +17,7 @@ Open = Callable[[], TaskClient]
 
 
 def test_a_killed_workers_task_is_completed_by_another(world: World, client: Open) -> None:
-    """Kill -9 in mid-task: a second worker runs it again, and the session sees one terminal. [P1] [P3] [P4] [D1]"""
+    """Kill -9 in mid-task: a second worker runs it again, the session sees one terminal. [P1, P3, P4, D1, R-12, D-2]"""
     world.hub()
     first = world.worker("handlers:hold")
     terminals: list[str] = []
@@ -123,7 +123,7 @@ def test_a_spinning_handler_costs_no_lease_in_thirty_seconds(world: World, clien
 
 
 def test_sigterm_lets_running_tasks_finish(world: World, client: Open) -> None:
-    """A drained worker finishes what it holds and exits 0. [P7] [D4]"""
+    """A drained worker finishes what it holds and exits 0. [P7] [D4] [R-31, D-6]"""
     world.hub()
     worker = world.worker("handlers:hold")
     session = client().send_message(agent_name="hold", request_parts="x")
@@ -138,7 +138,7 @@ def test_sigterm_lets_running_tasks_finish(world: World, client: Open) -> None:
 
 
 def test_a_hung_handler_does_not_delay_the_exit(world: World, client: Open) -> None:
-    """Past the drain deadline a handler that ignores everything is given back and left behind. [P7] [D7]"""
+    """Past the drain deadline a handler that ignores everything is given back and left behind. [P7] [D7] [R-31]"""
     world.hub()
     worker = world.worker("handlers:hang", "--drain-timeout", "1")
     session = client().send_message(agent_name="hang", request_parts="x")

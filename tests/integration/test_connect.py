@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import wait_until
+from support_hub import BareRun as Run
 from support_hub import Caller, running_hub
 
 from blocks_worker.client.client import TaskClient
@@ -25,32 +26,6 @@ def artifact(data: bytes) -> dict[str, Any]:
     """Return a worker's artifact event."""
     ref = {"kind": "inline", "mimeType": "text/plain", "size": len(data), "data": base64.b64encode(data).decode()}
     return {"type": "artifact", "artifactRef": ref}
-
-
-class Run:
-    """One run of one task, a report at a time."""
-
-    def __init__(self, hub: Caller, instance: str, task_id: str) -> None:
-        self._hub = hub
-        self._instance = instance
-        self._n = 0
-        offers = hub.ask("POST", "/api/v1/heartbeats", {"free": 1}, bearer=instance).json["offers"]
-        offer = next(offer for offer in offers if offer["taskId"] == task_id)
-        self._turn = {"taskId": task_id, "epoch": offer["epoch"]}
-        self._turn["lease"] = hub.ask("POST", "/api/v1/claims", self._turn, bearer=instance).json["lease"]
-
-    def say(self, *events: dict[str, Any]) -> None:
-        """Report events."""
-        self._report([{"n": self._n + n, "body": body} for n, body in enumerate(events, 1)])
-
-    def end(self) -> None:
-        """Complete the task."""
-        self._report([], outcome={"state": "completed", "lastN": self._n, "digest": "d" * 64})
-
-    def _report(self, events: list[dict[str, Any]], **more: Any) -> None:
-        self._n += len(events)
-        report = {**self._turn, "events": events, **more}
-        assert self._hub.ask("POST", "/api/v1/reports", report, bearer=self._instance).status == 200
 
 
 @pytest.fixture
@@ -89,7 +64,7 @@ def other(hub: Caller) -> Iterator[TaskClient]:
 
 
 def test_a_task_that_is_over(hub: Caller, instance: str, sender: TaskClient, other: TaskClient) -> None:
-    """[A-10] It gives a complete, closed session without listening to anything."""
+    """[A-10] It gives a complete, closed session without listening to anything. [D-3]"""
     first = sender.send_message("echo", "hi")
     hub.run(instance, first.task_id, RUNNING, artifact(b"hi"))
     first.wait_for_terminal(10)
@@ -168,8 +143,8 @@ def test_refusals(hub: Caller, other: TaskClient) -> None:
     with pytest.raises(RpcError) as caught:
         other.connect("nothing")
     assert caught.value.code == "NotFound"
-    with pytest.raises(ValueError, match="provider"):
-        other.connect("nothing", role="provider")
+    with pytest.raises(ValueError, match="'consumer' or 'provider'"):
+        other.connect("nothing", role="owner")
     other.destroy()
     with pytest.raises(RuntimeError, match="destroyed"):
         other.connect("nothing")

@@ -190,7 +190,7 @@ def test_headers_and_ranges(hub: Caller, token: str) -> None:
 
 
 def test_a_flipped_byte_is_not_taken(hub: Caller, token: str) -> None:
-    """[F6] What is not what its hash says is 422, cannot be confirmed, and leaves nothing on the disk."""
+    """[F6] What is not what its hash says is 422, cannot be confirmed, and leaves nothing on the disk. [D-14]"""
     offer = offered(hub, token, LARGE)
 
     sent = hub.ask("PUT", offer["uploadUrl"], b"\xff" + LARGE[1:])
@@ -203,7 +203,7 @@ def test_a_flipped_byte_is_not_taken(hub: Caller, token: str) -> None:
 
 
 def test_a_wrong_length_is_not_taken(hub: Caller, token: str) -> None:
-    """[F5] More or less than was said is refused, before or at its end, and leaves nothing."""
+    """[F5] More or less than was said is refused, before or at its end, and leaves nothing. [D-14]"""
     for data in (LARGE[:-1], LARGE + b"x"):
         assert hub.ask("PUT", offered(hub, token, LARGE)["uploadUrl"], data).status == 422
     short = chunked(hub, offered(hub, token, LARGE)["uploadUrl"], [LARGE[:-1]])

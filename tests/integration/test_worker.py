@@ -11,7 +11,7 @@ import pytest
 from support import wait_until
 from support_worker import NUMBERS, LedgerInProcess, WorkerAtHub
 
-from blocks_worker.errors import AgentAuthFatalError, InputError, TaskFinishedError
+from blocks_worker.errors import AgentAuthFatalError, BlocksError, InputError, RpcError, TaskFinishedError
 from blocks_worker.protocol.control import Drain
 from blocks_worker.worker.spool import SpoolPlace
 
@@ -135,7 +135,7 @@ def test_cancel_sets_the_event_and_keeps_what_was_made(hub: LedgerInProcess) -> 
 
 
 def test_cancel_comes_by_heartbeat_when_the_bus_is_dead(hub: LedgerInProcess) -> None:
-    """A cancel needs no bus. [B5]"""
+    """A cancel needs no bus. [B5] [R-13]"""
     gate = Gate()
     with WorkerAtHub(hub, gate) as at:
         at.ready()
@@ -148,7 +148,7 @@ def test_cancel_comes_by_heartbeat_when_the_bus_is_dead(hub: LedgerInProcess) ->
 
 
 def test_a_deaf_bus_is_rebuilt_and_offers_come_by_heartbeat(hub: LedgerInProcess) -> None:
-    """Three nonces that never come rebuild the transport; tasks run meanwhile. [A12]"""
+    """Three nonces that never come rebuild the transport; tasks run meanwhile. [A12] [R-13]"""
     with WorkerAtHub(hub, echo) as at:
         worker = at.ready()
         hub.bus.deaf = True
@@ -197,7 +197,7 @@ def test_a_terminate_after_a_cancel_shortens_the_grace() -> None:
 
 
 def test_a_run_over_its_limit_fails_at_once(hub: LedgerInProcess) -> None:
-    """At max_runtime the task is failed with timeout, and its event is set. [C2]"""
+    """At max_runtime the task is failed with timeout, and its event is set. [C2] [R-56]"""
     gate = Gate()
     with WorkerAtHub(hub, gate, max_runtime=0.3) as at:
         worker = at.ready()
@@ -210,7 +210,7 @@ def test_a_run_over_its_limit_fails_at_once(hub: LedgerInProcess) -> None:
 
 @pytest.mark.parametrize("lost", [1, 3])
 def test_lost_replies_are_repeated_without_a_second_effect(hub: LedgerInProcess, lost: int) -> None:
-    """A claim or report whose answer is lost is repeated with the same ids; the handler starts once. [A2, B10]"""
+    """A claim or report whose answer is lost is repeated with the same ids; the handler starts once. [A2, B10, R-22]"""
     starts: list[str] = []
 
     def handler(task: Any) -> str:
@@ -229,7 +229,7 @@ def test_lost_replies_are_repeated_without_a_second_effect(hub: LedgerInProcess,
 
 
 def test_an_outcome_waits_for_a_hub_that_is_away(hub: LedgerInProcess) -> None:
-    """A result made while the hub is unreachable is reported when it is back, and stays in the held list."""
+    """A result made while the hub is unreachable is reported when it is back, and stays in the held list. [R-11]"""
     gate = Gate()
     with WorkerAtHub(hub, gate) as at:
         at.ready()
@@ -268,7 +268,7 @@ def test_many_long_errors_fit_their_requests(hub: LedgerInProcess, text: str) ->
 
 
 def test_a_report_that_the_hub_refuses_whole_harms_no_other(hub: LedgerInProcess) -> None:
-    """A request that is refused is cut until the culprit stands alone: its task fails, the others do not."""
+    """A request that is refused is cut until the culprit stands alone: its task fails, the others do not. [R-11]"""
 
     def handler(task: Any) -> str:
         return "x" * 8000 if task.text() == "large" else "small"
@@ -303,7 +303,7 @@ def test_a_stop_without_the_hub_leaves_time_for_all_parts(
 
 
 def test_drain_lets_runs_finish(hub: LedgerInProcess) -> None:
-    """Stop takes nothing new, tells the hub at once, and waits for what runs."""
+    """Stop takes nothing new, tells the hub at once, and waits for what runs. [D-6]"""
     gate = Gate()
     with WorkerAtHub(hub, gate) as at:
         worker = at.ready()
@@ -323,7 +323,7 @@ def test_drain_lets_runs_finish(hub: LedgerInProcess) -> None:
 
 
 def test_drain_gives_back_what_does_not_finish(hub: LedgerInProcess) -> None:
-    """After the deadline a run is asked to stop and its task goes back, with no attempt counted. [D4]"""
+    """After the deadline a run is asked to stop and its task goes back, with no attempt counted. [D4] [R-31]"""
     gate = Gate()
     with WorkerAtHub(hub, gate) as at:
         worker = at.ready()
@@ -409,33 +409,48 @@ def test_a_forgotten_incarnation_comes_back_as_a_new_one() -> None:
         assert at.login.connects == 2
 
 
-def test_connect_is_tried_until_it_succeeds(hub: LedgerInProcess) -> None:
-    """A hub that is away at the start delays the worker, nothing else."""
-    with WorkerAtHub(hub, echo) as at:
+@pytest.mark.parametrize("status", [None, 404, 408, 429, 500, 503])
+def test_connect_is_tried_until_it_succeeds(hub: LedgerInProcess, status: int | None) -> None:
+    """A hub that is away at the start, or cannot just now, delays the worker, nothing else. [R-23]"""
+    at = WorkerAtHub(hub, echo)
+    if status is None:
         at.login.cut.set()
+    else:
+        at.login.refuse = RpcError("not now", code="Some", status=status)
+    with at:
         with pytest.raises(TimeoutError, match="not ready"):
             at.worker.wait_ready(0.2)
+        assert at.worker.state == "starting"
         at.login.cut.clear()
+        at.login.refuse = None
         at.ready()
 
         assert hub.ended(hub.submit()).state == "completed"
 
 
-def test_a_refusal_for_good_is_raised_by_the_waits(hub: LedgerInProcess) -> None:
-    """A refused credential ends the worker, not the process."""
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        AgentAuthFatalError("this key is refused", code="API_KEY_INVALID"),
+        RpcError("the name is somebody else's", code="AgentNameReserved", status=409),
+        RpcError("this is no card", code="InvalidInput", status=400),
+    ],
+)
+def test_a_refusal_for_good_is_raised_by_the_waits(hub: LedgerInProcess, refusal: BlocksError) -> None:
+    """What no repeating changes ends the worker with the hub's word for it, not the process. [R-23]"""
     at = WorkerAtHub(hub, echo)
-    at.login.refuse = AgentAuthFatalError("this key is refused", code="API_KEY_INVALID")
+    at.login.refuse = refusal
     with at:
-        with pytest.raises(AgentAuthFatalError):
-            at.worker.wait_ready(10)
-        with pytest.raises(AgentAuthFatalError):
-            at.worker.wait(10)
+        for wait in (at.worker.wait_ready, at.worker.wait):
+            with pytest.raises(AgentAuthFatalError) as caught:
+                wait(10)
+            assert (caught.value.code, at.worker.error) == (refusal.code, caught.value)  # type: ignore[attr-defined]
 
-        assert (at.worker.state, at.worker.error) == ("failed", at.login.refuse)
+        assert at.worker.state == "failed"
 
 
 def test_an_async_handler_runs_and_is_cancelled(hub: LedgerInProcess) -> None:
-    """Coroutines run on one loop; a cancel cancels them, SystemExit in one harms no other."""
+    """Coroutines run on one loop; a cancel cancels them, SystemExit in one harms no other. [R-56]"""
     started = threading.Event()
 
     async def handler(task: Any, ctx: Any) -> str:
@@ -549,7 +564,7 @@ def test_the_hub_may_ask_for_a_drain(hub: LedgerInProcess) -> None:
 
 
 def test_the_worker_spools_while_the_hub_is_away_and_the_next_one_reports(tmp_path: Path) -> None:
-    """A result of a worker that ended without its hub is recorded by its successor: one run. [R11] [D1] [B10]"""
+    """A result of a worker that ended without its hub is recorded by its successor: one run. [R11] [D1] [B10] [R-12]"""
     place = SpoolPlace.of(tmp_path / "spool", hub="sub-c", api_key="bk", always=False)
     go = threading.Event()
     runs: list[str] = []

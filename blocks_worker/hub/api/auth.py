@@ -142,15 +142,13 @@ class AuthDoors:
         return Answer(_OK, codec.encode(answer))
 
     async def task_read_token(self, call: Call) -> Answer:
-        """Grant reading the channel of one of the caller's tasks.
+        """Grant reading the channel of one of the caller's tasks, or, as `provider`, of a task of his agent.
 
         Who: consumer
-        Answers: 200 · 403 another role · 404
+        Answers: 200 · 404
         """
         consumer = self._guard.consumer(call.bearer)
         request = codec.decode(ReadTokenRequest, call.body)
-        if request.role != "consumer":
-            raise RefusalError(FORBIDDEN, "Forbidden", "only the consumer of a task may ask for its channel")
         return Answer(_OK, codec.encode(self._store.read(lambda ledger: self._read(ledger, consumer, request))))
 
     def _connect(self, ledger: Ledger, key: str | None, request: ConnectRequest) -> ConnectAnswer:
@@ -201,11 +199,11 @@ class AuthDoors:
         )
 
     def _read(self, ledger: Ledger, consumer: Consumer, request: ReadTokenRequest) -> ReadToken:
-        reply = self._tasks.get(ledger, consumer, request.task_id)
+        reply = self._tasks.get(ledger, consumer, request.task_id, request.role)
         record = ledger.task(request.task_id)
         if record is None or not isinstance(reply.body, TaskRow):
             raise refusal_of(reply)
-        channel = task_channel(consumer.owner, request.task_id)
+        channel = task_channel(record.owner, request.task_id)
         keyset = self._surroundings.keyset(record.billing_mode)
         return ReadToken(
             pam_token=self._logins.task_grant(channel, consumer.key),

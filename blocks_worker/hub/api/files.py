@@ -113,7 +113,7 @@ class FileDoors:
     async def read(self, call: Call) -> StreamedAnswer:
         """Hand a file out, whole or in part, to be saved and nothing else.
 
-        Who: the consumer whose it is, the instance that holds a task which uses it
+        Who: the consumer whose it is or to whose agent it was sent, the instance that holds a task which uses it
         Answers: 200, 206 by `Range: bytes=a-b`; always as an attachment · 404 · 416
         """
         who = self._guard.either(call.bearer)

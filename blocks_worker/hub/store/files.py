@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import and_, delete, exists, insert, select, update
 
-from blocks_worker.hub.store.schema import file, file_use, purge, task
+from blocks_worker.hub.store.schema import agent, file, file_use, purge, task
 from blocks_worker.protocol.lifecycle import HELD
 
 if TYPE_CHECKING:
@@ -85,6 +85,13 @@ def is_held_by(connection: Connection, file_id: str, incarnation: str) -> bool:
     held = held.where(file_use.c.file == file_id, task.c.inc == incarnation)
     held = held.where(task.c.state.in_([state.value for state in HELD]))
     return connection.execute(held.limit(1)).first() is not None
+
+
+def is_sent_to(connection: Connection, file_id: str, owner: str) -> bool:
+    """Tell whether a task that uses the file was sent to, or done by, an agent of this owner."""
+    sent = select(task.c.id).join(file_use, file_use.c.task == task.c.id).join(agent, agent.c.name == task.c.agent)
+    sent = sent.where(file_use.c.file == file_id, agent.c.owner == owner)
+    return connection.execute(sent.limit(1)).first() is not None
 
 
 def release(connection: Connection, tasks: Sequence[str], now: int) -> None:

@@ -230,6 +230,32 @@ def plain_client(settings: PubNubSettings) -> Any:
     return PubNub(_configuration(settings, *settings.address, polls=True))
 
 
+def given_settings(client: Any) -> PubNubSettings:
+    """Return where a client of the SDK listens, and as whom.
+
+    Raises:
+        TypeError: it is no such client.
+        ValueError: it has no subscribe key, or its origin is none of ours.
+    """
+    if not isinstance(client, PubNub):
+        raise TypeError(f"expected a TaskClient or a client of the PubNub SDK, not {type(client).__name__}")
+    config: Any = client.config
+    if not config.subscribe_key:
+        raise ConfigurationError("the PubNub client has no subscribe_key")
+    return PubNubSettings(
+        origin=f"{'https' if config.ssl else 'http'}://{config.origin}",
+        publish_key=config.publish_key or "",
+        subscribe_key=config.subscribe_key,
+        user_id=config.user_id,
+    )
+
+
+def given_token(client: Any) -> str | None:
+    """Return the token that a client of the SDK has now."""
+    token: str | None = client._get_token()  # noqa: SLF001 - the SDK has no other way to ask
+    return token
+
+
 def stop_plain(client: Any) -> None:
     """Let go of such a client."""
     # One that never subscribed raises a bare Exception here and is closed all the same.

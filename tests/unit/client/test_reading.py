@@ -28,9 +28,10 @@ class Source:
         self.ledger = stored
         self.asked: list[int] = []
 
-    def following(self, position: int) -> tuple[int, list[TaskEvent]]:
+    def following(self, position: int, _patience: float | None) -> tuple[int, list[TaskEvent]] | None:
         """Return what is kept; a session that is over and read to its end has no more."""
-        return self.history.since(position)
+        found = self.history.since(position)
+        return found if any(found) else None
 
     def stored(self, after: int) -> Iterator[TaskEvent]:
         """Return what the ledger has."""

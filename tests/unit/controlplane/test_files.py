@@ -34,7 +34,7 @@ def soon() -> bool:
 
 
 def test_a_file_goes_up_whole() -> None:
-    """The length and hash are said first, then the very bytes follow, then they are confirmed."""
+    """The length and hash are said first, then the very bytes follow, then they are confirmed. [D-14]"""
     with served(OFFER, reply(200), DONE) as (server, http):
         done = store_file(HubApi(http), DATA, ABOUT, once)
 

@@ -166,11 +166,18 @@ def test_a_read_token_is_for_ones_own_tasks(hub: Caller, token: str, bob: str) -
     assert (theirs.status, theirs.body) == (404, nobodys.body)
 
 
-def test_a_provider_gets_no_read_token(hub: Caller, token: str) -> None:
-    """The role of a provider is refused plainly."""
-    task_id = hub.submit(token, "readable")
+def test_an_agents_owner_gets_a_read_token(hub: Caller, token: str, bob: str) -> None:
+    """As provider the agent's owner may listen to a task that somebody else sent, and nobody besides."""
+    hub.connect("readable", listing="public")
+    task_id = hub.submit(bob, "readable")
 
-    assert hub.ask("POST", READ, {"taskId": task_id, "role": "provider"}, bearer=token).status == 403
+    mine = hub.ask("POST", READ, {"taskId": task_id, "role": "provider"}, bearer=token)
+    sent = hub.ask("POST", READ, {"taskId": task_id}, bearer=bob)
+    as_consumer = hub.ask("POST", READ, {"taskId": task_id}, bearer=token)
+    not_his = hub.ask("POST", READ, {"taskId": task_id, "role": "provider"}, bearer=bob)
+
+    assert mine.json["channel"] == sent.json["channel"] == f"u.bob.{task_id}"
+    assert (as_consumer.status, not_his.status) == (404, 404)
 
 
 @pytest.mark.parametrize(
