@@ -48,6 +48,8 @@ SHOWN: dict[str, list[str]] = {
         "terminal: canceled seen enough",
         r"kept: stopped after \d+",
         "cancel once more: False",
+        "sent again, as another task: True",
+        "terminal: that was all",
     ],
     "command_line": [
         r"whole: \['1', '2', '3'\]",
