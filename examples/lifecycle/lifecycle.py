@@ -1,4 +1,4 @@
-"""Pause, resume, cancel, and the same key twice."""
+"""Pause, resume, cancel, send again, and the same key twice."""
 
 from blocks_worker import TaskClient
 
@@ -28,3 +28,9 @@ with TaskClient.create("free") as client:
     (ref,) = first.list_artifacts()
     print("kept:", first.download_artifact(ref).text())
     print("cancel once more:", first.cancel())
+
+    with client.connect(client.retry_task(first.task_id)) as second:
+        wait_for(second, "running")
+        print("sent again, as another task:", second.task_id != first.task_id)
+        second.cancel("that was all")
+        print("terminal:", second.wait_for_terminal(timeout=30).reason)

@@ -20,6 +20,6 @@ with TaskClient.create("free") as client:
         session.on_artifact(lambda event: print("artifact:", event.artifact_ref.mime_type, event.artifact_ref.size))
         session.on_terminal(on_terminal)
         session.wait_for_terminal(timeout=30)
+        told_all.wait(timeout=10)
         print("step by step:", session.text())
         print("saved:", *session.save_artifacts("artifacts"))
-        told_all.wait(timeout=10)

@@ -29,7 +29,7 @@ NAMES = {
         AgentAuth AgentAuthFatalError create_pubnub_client
         ChannelManager create_channel_manager StreamRegistry CredentialCache
         TaskClient create_task_client TaskSession TaskEvent CallbackErrorContext
-        TaskInfo ListTasksParams ListTasksResult task_channel
+        subscribe_to_task TaskSubscription TaskEventCallbacks TaskInfo ListTasksParams ListTasksResult task_channel
         SendMessageParams SendMessageRequestPart text_part file_part
         AuthProvider ConsumerAuth TokenEndpointConfig TokenResult AuthRefreshFailedError
         StreamRef StreamError StreamUnavailableError InboundMessage
