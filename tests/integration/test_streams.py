@@ -16,7 +16,7 @@ from support import wait_until
 from support_hub import running_hub
 from support_streams import in_background
 
-from blocks_worker import TaskClient, start_agent_instance
+from blocks_worker import ExternalStreamObject, OnActivateCallback, StreamObject, TaskClient, start_agent_instance
 from blocks_worker.errors import TaskFinishedError
 from blocks_worker.stream import (
     InboundMessage,
@@ -462,11 +462,12 @@ def test_a_pipe_speaks_after_its_handler(place: Place) -> None:
 def test_a_failed_stream_fails_its_task(place: Place) -> None:
     """What `on_activate` raises, and `fail_stream`, end stream and task: `stream_crashed`, with the reason."""
 
-    def crashes(stream: Any) -> None:
+    def crashes(stream: StreamObject) -> None:
         stream.write("x")
         raise LookupError("lost it")
 
-    with place.send(lambda _t, ctx: ctx.create_stream(declared_stream="words", on_activate=crashes), **PIPE) as first:
+    callback: OnActivateCallback = crashes
+    with place.send(lambda _t, ctx: ctx.create_stream(declared_stream="words", on_activate=callback), **PIPE) as first:
         event = first.wait_for_terminal(30)
     assert (event.state, event.error, event.error_code) == ("failed", "lost it", "stream_crashed")
 
@@ -713,6 +714,7 @@ def test_a_stream_of_another_process(place: Place) -> None:
     with place.send(play, **PIPE) as session:
         reader = session.wait_for_stream(timeout=20).open()
         external = handed[0]
+        assert isinstance(external, ExternalStreamObject)
         for use in (lambda: external.write("x"), external.bytes, external.events, external.as_file):
             assert "external" in refusal(use)
         for use in (lambda: external.uuid, lambda: external.inbound, lambda: external.on_error(print)):
@@ -821,6 +823,7 @@ def test_a_shared_stream_is_one_for_all_tasks(place: Place) -> None:
     def play(name: str) -> Callable[[Any, Any], None]:
         def joins(_task: Any, ctx: Any) -> None:
             stream = streams[name] = ctx.create_stream(declared_stream="ticks")
+            assert isinstance(stream, StreamObject)
             assert ctx.create_stream(declared_stream="ticks") is stream
             with pytest.raises(ValueError, match="other arguments"):
                 ctx.create_stream(declared_stream="ticks", bundle_size_bytes=7)
