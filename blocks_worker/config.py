@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,19 @@ from blocks_worker.protocol.leases import Numbers
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_logger = logging.getLogger(__name__)
+
 DEFAULT_PORT = 3001
 #: Where the document is looked for that names hub and network, when nothing else is configured.
 DEFAULT_CDM_URL = f"http://127.0.0.1:{DEFAULT_PORT}/api/v1/cdm"
 #: Largest artifact that travels inside its event, in bytes; the limit itself is inside.
 INLINE_LIMIT = 16_384
+#: Settings of streams that are known and change nothing, and why.
+_NO_EFFECT = {
+    "STREAM_MAX_LATENCY_MS": "what is written leaves at once, or with what gathers behind one publish",
+    "STREAM_GATING": "readers that are there always slow a writer, others never",
+}
+
 #: Least and most bytes of one frame of a stream: more than one does not fit into what the network takes.
 FRAME_BYTES = (1_024, 22_528)
 LOG_LEVELS = ("error", "warn", "info", "debug")
@@ -168,6 +177,7 @@ def worker_config(env: Mapping[str, str] | None = None) -> WorkerConfig:
 def stream_config(env: Mapping[str, str] | None = None) -> StreamConfig:
     """Return how streams are cut."""
     env = environment() if env is None else env
+    _say_without_effect(env)
     return StreamConfig(
         frame_bytes=_between(env, "STREAM_MAX_MESSAGE_SIZE", 16_384, *FRAME_BYTES),
         bundle_bytes=_between(env, "STREAM_BUNDLE_SIZE", 4_096, 1, FRAME_BYTES[1]),
@@ -220,6 +230,15 @@ def is_loopback_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _say_without_effect(env: Mapping[str, str]) -> None:
+    """Say of a setting of streams that it is known and changes nothing; a bad value is an error all the same."""
+    _number(env, "STREAM_MAX_LATENCY_MS", float, 250.0)
+    _flag(env, "STREAM_GATING", default=True)
+    for name, why in _NO_EFFECT.items():
+        if _text(env, name) is not None:
+            _logger.debug("setting_without_effect", extra={"setting": name, "why": why})
 
 
 def _text(env: Mapping[str, str], name: str) -> str | None:

@@ -30,7 +30,8 @@ class AllGranted:
         self.held: list[tuple[str, str]] = []
 
     def want(self, new: StreamName) -> GrantedStream:
-        """Grant it."""
+        """Grant it; one that is held already is held once."""
+        self.drop(new.task_id, new.stream_id)
         self.held.append((new.task_id, new.stream_id))
         return GrantedStream(task_id=new.task_id, stream_id=new.stream_id, channel=f"stream.{AGENT}.{new.stream_id}")
 

@@ -15,6 +15,8 @@ from blocks_worker.streams.writer import StreamWriter, WriterOptions
 from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.protocol.streams import Direction, Format
 
@@ -78,8 +80,12 @@ class HeldToken:
         """Do nothing: the token is for one stream."""
 
 
-def open_alone(own: OwnStream, *, clock: Clock, entropy: Entropy) -> tuple[Endpoint, StreamExchange]:
-    """Return the stream on a connection of its own, which ends with it.
+def open_alone(
+    own: OwnStream, begin: Callable[[Endpoint, StreamExchange], None], *, clock: Clock, entropy: Entropy
+) -> None:
+    """Open the stream on a connection of its own, which ends with it.
+
+    `begin` is called before anything is read or sent: whoever listens from then on hears of everything.
 
     Raises:
         TransportError: the network does not tell its position.
@@ -109,10 +115,13 @@ def open_alone(own: OwnStream, *, clock: Clock, entropy: Entropy) -> tuple[Endpo
 
     exchange = StreamExchange(open_transport=open_transport, grants=held, clock=clock, is_alone=True)
     name = StreamName(task_id=own.stream_id, stream_id=own.stream_id)
-    opened = exchange.open(
-        name, lambda _granted: _endpoint(own, identity, exchange, clock, entropy), position=own.position
-    )
-    return opened.endpoint, exchange
+
+    def make(_granted: GrantedStream) -> Endpoint:
+        endpoint = _endpoint(own, identity, exchange, clock, entropy)
+        begin(endpoint, exchange)
+        return endpoint
+
+    exchange.open(name, make, position=own.position)
 
 
 def _endpoint(

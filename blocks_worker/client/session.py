@@ -49,7 +49,10 @@ class TaskSession(SessionFeed):
     @property
     def is_closed(self) -> bool:
         """Whether it was closed, or the task is over, every callback was told and every open stream has ended."""
-        return self._closed or (self._ended and not self._streams.has_open())
+        is_closed = self._closed or (self._ended and not self._streams.has_open())
+        if is_closed:
+            self._streams.end_is_known()
+        return is_closed
 
     @property
     def read_token(self) -> str:
@@ -119,7 +122,7 @@ class TaskSession(SessionFeed):
             self._stream_callbacks = [*self._stream_callbacks, registered]
             # The newest are told to all that are registered now.
             known = [ref for ref in self._streams.refs() if ref not in self._new_streams]
-        self._streams.tell(known, lambda ref: self._tell_stream(registered, ref))
+        self._streams.tell(known, partial(self._tell_stream, registered), are_new=False)
         return lambda: setattr(registered, "active", False)
 
     # ------------------------------------------------------------ callbacks
@@ -174,6 +177,7 @@ class TaskSession(SessionFeed):
                 if deadline.expired():
                     raise TimeoutError(self._standing(timeout))
                 self._wait(deadline.remaining())
+            self._streams.end_is_known()
             return self._history.terminal
 
     def result(self, timeout: float | None = None) -> TaskResult:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from blocks_worker.client.callbacks import Callback, CallbackQueue, kinds_of
+from blocks_worker.client.callbacks import EVERY, Callback, CallbackQueue, kinds_of
 from blocks_worker.client.history import History
 from blocks_worker.client.ordering import SessionOrder
 from blocks_worker.client.session_streams import SessionStreams
@@ -231,6 +232,9 @@ class SessionFeed:
     def _after_callbacks(self) -> None:
         with self._lock:
             is_over = self._history.terminal is not None and self._queue.is_idle()
+            is_told = is_over and bool(self._callbacks.get("onTerminal") or self._callbacks.get(EVERY))
+        if is_told:
+            self._streams.end_is_known()
         if is_over:
             self._streams.settle()
         with self._lock:
@@ -242,7 +246,7 @@ class SessionFeed:
             new, self._new_streams = self._new_streams, []
             callbacks = list(self._stream_callbacks)
         for callback in callbacks:
-            self._streams.tell(new, lambda ref, callback=callback: self._tell_stream(callback, ref))  # type: ignore[misc]  # a default binds it now
+            self._streams.tell(new, partial(self._tell_stream, callback), are_new=True)
         self._streams.settle_ends()
 
     def _tell_stream(self, callback: Callback, ref: StreamRef) -> None:
@@ -278,6 +282,7 @@ class SessionFeed:
                     return None
                 self._check_waitable()
                 self._wait(deadline.remaining())
+            self._streams.end_is_known()
             return self._history.since(position)
 
     def _holds(self, predicate: Callable[[StreamRef], bool], ref: StreamRef) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blocks_worker.client.streams import StreamRef, descriptors_of
@@ -37,6 +40,11 @@ class SessionStreams:
         self._ends: dict[str, int] = {}
         self._terminal: TaskEvent | None = None
         self._open_until = float("inf")
+        #: The user was told that the task is over: what he did not open before is gone.
+        self._is_known = False
+        #: Streams of which callbacks are being told: those may still open them.
+        self._telling: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self._closed = False
 
     # ------------------------------------------------------------ with the session's lock
@@ -70,6 +78,10 @@ class SessionStreams:
 
     # ------------------------------------------------------------ without it
 
+    def end_is_known(self) -> None:
+        """Note that the user was told that the task is over."""
+        self._is_known = self._terminal is not None
+
     def settle(self) -> None:
         """Let open streams drain once the task is over and told so."""
         if self._terminal is not None:
@@ -96,7 +108,7 @@ class SessionStreams:
             return client
         if self._closed:
             raise RuntimeError(f"the session of task {about.task_id} was closed")
-        if self._terminal is not None and self._owner.clock.monotonic() >= self._open_until:
+        if self._terminal is not None and not self._may_open(about.stream_id):
             raise StreamUnavailableError(
                 task_id=about.task_id,
                 stream_id=about.stream_id,
@@ -118,10 +130,26 @@ class SessionStreams:
         for client in list(self._open.values()):
             client.close()
 
-    def tell(self, refs: Sequence[StreamRef], call: Callable[[StreamRef], None]) -> None:
+    def tell(self, refs: Sequence[StreamRef], call: Callable[[StreamRef], None], *, are_new: bool) -> None:
         """Call this with each, on threads of their own: a callback may read its stream to the end."""
         for ref in refs:
-            ServiceThread(f"on-stream-{ref.descriptor.stream_id}", lambda ref=ref: call(ref), daemon=True).start()  # type: ignore[misc]  # a default binds it now
+            told = partial(self._told, ref, call, is_new=are_new or not self._is_known)
+            ServiceThread(f"on-stream-{ref.descriptor.stream_id}", told, daemon=True).start()
+
+    def _told(self, ref: StreamRef, call: Callable[[StreamRef], None], *, is_new: bool) -> None:
+        stream_id, weight = ref.descriptor.stream_id, int(is_new)
+        with self._counting:
+            self._telling[stream_id] += weight
+        try:
+            call(ref)
+        finally:
+            with self._counting:
+                self._telling[stream_id] -= weight
+
+    def _may_open(self, stream_id: str) -> bool:
+        """Tell whether a stream of a task that is over may be opened: its frames are kept for a while."""
+        is_late = self._owner.clock.monotonic() >= self._open_until
+        return not is_late and (not self._is_known or self._telling[stream_id] > 0)
 
     def _announced(self, ref: StreamRef) -> StreamRef:
         """Note a stream; one of an earlier run under the same id has ended."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from blocks_worker.client.session_streams import SessionStreams
     from blocks_worker.protocol.streams import Affinity, Direction, Format
     from blocks_worker.streams.endpoint import Endpoint
+    from blocks_worker.streams.exchange import StreamExchange
 
 _logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class StreamRef:
             reorder_timeout_ms: how long a missing piece is waited for; 0 takes all as it comes.
 
         Raises:
-            StreamUnavailableError: the task is over, and it was never opened here.
+            StreamUnavailableError: the task is over, as was told here, and it was never opened.
             RuntimeError: it has ended.
             RpcError, HubUnavailableError: the hub did not grant it.
         """
@@ -200,11 +201,15 @@ class StreamClient(LiveStream):
         token: str | None = None,
         max_message_size: int | None = None,
         bundle_size_bytes: int | None = None,
+        max_latency_ms: int | None = None,  # noqa: ARG003 - nothing waits for more: what is there goes at once
+        gating: bool | None = None,  # noqa: ARG003 - a writer is slowed by those who read, always
         reorder_timeout_ms: int | None = None,
         consumer_user_id: str | None = None,
         origin: str | None = None,
     ) -> Self:
         """Open the consumer's side of a stream as it was announced, with its token, on a connection of its own.
+
+        The arguments are those of the constructor.
 
         Raises:
             TransportError: the network does not answer.
@@ -246,8 +251,10 @@ class StreamClient(LiveStream):
         return made
 
     def _open_own(self, own: OwnStream) -> None:
-        endpoint, exchange = open_alone(own, clock=Clock(), entropy=Entropy())
-        LiveStream.__init__(self, endpoint, call=exchange.callbacks.call, leave=exchange.leave)
+        def begin(endpoint: Endpoint, exchange: StreamExchange) -> None:
+            LiveStream.__init__(self, endpoint, call=exchange.callbacks.call, leave=exchange.leave)
+
+        open_alone(own, begin, clock=Clock(), entropy=Entropy())
 
     def __enter__(self) -> Self:
         return self

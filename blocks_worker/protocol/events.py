@@ -24,7 +24,7 @@ ErrorCode = Literal[
     "lease_lost",  # the holder is gone, and the task may not be run again
     "agent_at_capacity",  # a name for later: no task fails with it yet
     "call_depth_exceeded",  # a handler asked another agent, more than eight calls deep
-    "stream_crashed",  # a name for later
+    "stream_crashed",  # a stream of it failed: `fail_stream`, or what `on_activate` raised
     "unsupported_protocol_version",  # a name for later
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blocks_worker.errors import InvalidMessageError
@@ -11,7 +11,7 @@ from blocks_worker.protocol.streams import Ack, Frame, read_message, up_channel
 from blocks_worker.streams.heard import Heard
 from blocks_worker.streams.order import Skipped
 from blocks_worker.streams.pace import Pace
-from blocks_worker.streams.reader import StreamReader, opened, size_of
+from blocks_worker.streams.reader import StreamReader, fitting, opened, size_of
 from blocks_worker.streams.trouble import FATAL, Category, StreamError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock
     from blocks_worker.protocol.streams import Format
-    from blocks_worker.streams.reader import InboundMessage
     from blocks_worker.streams.writer import StreamWriter
 
 #: Bytes that were taken since the last word to the writer.
@@ -41,6 +40,11 @@ class StreamIdentity:
     task_id: str
     stream_id: str
     channel: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a grant calls it."""
+        return self.task_id, self.stream_id
 
     @property
     def up(self) -> str:
@@ -309,24 +313,10 @@ class Endpoint:
         except InvalidMessageError as error:
             self.fail("malformed_response", str(error))
             return
-        if message is not None:
-            message = self._checked(message)
+        if message is not None and self._check is not None:
+            message = fitting(message, self._check, lambda text: self.fail("malformed_response", text))
         if message is not None and (dropped := reader.put(message, size)):
             self.fail("overflow", f"{dropped} bytes were dropped: they were not taken in time")
-
-    def _checked(self, message: InboundMessage) -> InboundMessage | None:
-        """Return the message without the events that are not as they should be, each of which is told."""
-        if self._check is None:
-            return message
-        fit = []
-        for event in message.data:
-            try:
-                self._check(event)
-            except ValueError as error:
-                self.fail("malformed_response", str(error))
-            else:
-                fit.append(event)
-        return replace(message, data=fit) if fit else None
 
     def _speak_if_due(self, heard: Heard, reader: StreamReader) -> None:
         if reader.is_full:

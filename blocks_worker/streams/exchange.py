@@ -255,12 +255,13 @@ class StreamExchange:
             for endpoint in gone:
                 del self._open[endpoint]
                 self._queued.discard(endpoint)
-                left = [one for one in self._by_channel[endpoint.read_channel] if one is not endpoint]
-                self._by_channel[endpoint.read_channel] = left
-                if not left:
+                self._by_channel[endpoint.read_channel].remove(endpoint)
+                if not self._by_channel[endpoint.read_channel]:
                     del self._by_channel[endpoint.read_channel]
-        for endpoint in gone:
-            self._grants.drop(endpoint.identity.task_id, endpoint.identity.stream_id)
+            # Another reader of the same stream may be here, under the same grant.
+            kept = {each.identity.key for each in self._open}
+        for key in {each.identity.key for each in gone} - kept:
+            self._grants.drop(*key)
 
     # ------------------------------------------------------------ the thread that reads
 

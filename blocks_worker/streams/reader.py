@@ -8,14 +8,14 @@ import io
 import json
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.protocol.streams import chunk_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from blocks_worker.protocol.streams import Format, Frame
 
@@ -102,6 +102,21 @@ def opened(frame: Frame, joiner: Joiner) -> InboundMessage | None:
     if events is None:
         return None
     return InboundMessage([with_bytes(event) for event in events], frame.seq, frame.ts, "events", "utf8")
+
+
+def fitting(
+    message: InboundMessage, check: Callable[[Any], None], tell: Callable[[str], None]
+) -> InboundMessage | None:
+    """Return the message without the events that `check` refuses, each of which is told; None when none is left."""
+    fit = []
+    for event in message.data:
+        try:
+            check(event)
+        except ValueError as error:
+            tell(str(error))
+        else:
+            fit.append(event)
+    return replace(message, data=fit) if fit else None
 
 
 def with_bytes(value: Any) -> Any:

@@ -12,7 +12,7 @@ from blocks_worker.errors import TaskCancelledError, TaskFinishedError
 from blocks_worker.protocol.codec import encode
 from blocks_worker.protocol.events import EventBody
 from blocks_worker.protocol.streams import Announced, StreamName
-from blocks_worker.worker.stream_rules import AskedStream, ChosenStream, choose
+from blocks_worker.worker.stream_rules import AskedStream, ChosenStream, choose, values_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +84,23 @@ class RunStreams:
         if on_activate is not None:
             self._activate(stream, on_activate)
         return stream
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a stream was opened or handed out."""
+        return bool(self._count or self._shared)
+
+    def for_values(self) -> str | None:
+        """Return the name of the stream that takes the values of a generator; None: there is none for them."""
+        return values_stream(self._worker.declared, has_stream=self._task.has_stream)
+
+    def open_for_values(self, name: str) -> StreamObject:
+        """Open that stream and announce it."""
+        self._check_open()
+        asked = AskedStream(direction="outbound", format="events", declared_stream=name)
+        task = self._task
+        chosen = choose(asked, self._worker.declared, task_kind=task.task_kind, has_stream=task.has_stream)
+        return self._opened(chosen, None, None)
 
     def has(self, stream_id: str) -> bool:
         """Tell whether this run uses the stream."""

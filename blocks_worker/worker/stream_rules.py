@@ -67,6 +67,23 @@ def choose(
     return chosen
 
 
+def values_stream(declared: Mapping[str, DeclaredStream], *, has_stream: bool) -> str | None:
+    """Return which stream takes the values of a generator: the one of events that goes out and is the task's own.
+
+    Of several it is ``_default``, if that is one of them; else none.
+    """
+    if not has_stream:
+        return None
+    if not declared:
+        return DEFAULT
+    fit = [
+        name
+        for name, one in declared.items()
+        if (one.direction, one.format, one.affinity) == ("outbound", "events", "dedicated")
+    ]
+    return fit[0] if len(fit) == 1 else next((name for name in fit if name == DEFAULT), None)
+
+
 def _name(asked: str | None, declared: Mapping[str, DeclaredStream]) -> str:
     if asked is not None:
         if asked not in declared and not (asked == DEFAULT and not declared):

@@ -17,12 +17,12 @@ from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.events import EventBody
 from blocks_worker.protocol.leases import Claim
 from blocks_worker.worker.failures import ending_of, is_our_users_fault, users_trace
+from blocks_worker.worker.generated import carried_out
 from blocks_worker.worker.inputs import InputCheck
 from blocks_worker.worker.run import Ending
 from blocks_worker.worker.run_context import RunEmitter, context_of
 from blocks_worker.worker.start_body import content_of, offered_digest, parsed
 from blocks_worker.worker.voice import Voice
-from blocks_worker.worker.yielding import streamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,7 +192,7 @@ class TaskRun:
     def _handle(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Ending | None:
         """Call the handler and publish what it returned; return how the run ends, None for a pipe that goes on."""
         try:
-            result = self._result(run, task, context)
+            result = self._result(run, task, context, streams)
         except BaseException as error:  # noqa: BLE001 - the edge of a handler: SystemExit ends the task, not the slot
             ending = self._raised(run, error)
             streams.end()
@@ -224,7 +224,7 @@ class TaskRun:
             streams.end()
         return ending
 
-    def _result(self, run: Run, task: StartTaskMessage, context: TaskContext) -> Result:
+    def _result(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Result:
         """Call the handler and read what it returned; a generator is read here, and so is still the handler.
 
         An input that is not as the card says never reaches the handler.
@@ -233,7 +233,8 @@ class TaskRun:
         returned = self._handler(task, context)
         if inspect.iscoroutine(returned):
             returned = self._loop.run(returned, run)
-        returned = streamed(returned, context, self._streams.declared)
+        if inspect.isgenerator(returned):
+            returned = carried_out(returned, streams, run.cancel_event.is_set)
         outputs = self._outputs
         # Who was asked to stop need not give everything, and what was published is given.
         owed = frozenset() if run.stopped_as else outputs.guaranteed - run.published

@@ -85,6 +85,30 @@ def of_readme(world: World, name: str) -> None:
     (world.folder / f"{name}.py").write_text(code[1])
 
 
+STREAMS = (ROOT / "docs" / "streams.md").read_text()
+
+
+def test_the_streams_of_the_pages_are_served_as_they_stand(world: World) -> None:
+    """Handler and consumer of the page of streams speak to each other, and so does the handler of the README. [A-12]"""
+    of_readme(world, "spell")
+    for name in ("ticker", "watch_prices"):
+        code = re.search(rf"```python\n# {name}.py\n(.*?)```", STREAMS, re.DOTALL)
+        assert code is not None
+        (world.folder / f"{name}.py").write_text(code[1])
+    world.worker("ticker:handler")
+    world.worker("spell:handler")
+    (world.folder / "letters.py").write_text(
+        "from blocks_worker import TaskClient\n"
+        "with TaskClient.create('free') as client, client.send_message('spell', 'abc', stream=True) as session:\n"
+        "    print(*session.wait_for_stream(timeout=30).open().events())\n"
+    )
+
+    watched = world.run("python", "watch_prices.py")
+    spelt = world.run("python", "letters.py")
+    assert watched.stdout.splitlines() == [str({"price": 100 + n}) for n in range(10)] + ["the market has closed"]
+    assert spelt.stdout == "a b c\n", spelt.stderr
+
+
 def test_the_readmes_handler_that_takes_long_is_cancelled_by_the_end_of_its_id(world: World) -> None:
     """The handler that the README shows hears `blocks cancel`, and what it returns is kept."""
     of_readme(world, "count")

@@ -25,7 +25,7 @@ from blocks_worker.streams.writer import WINDOW
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from acceptance.conftest import World
+    from acceptance.conftest import Daemon, World
 
 MIB = 1024 * 1024
 #: Bytes by which each process may grow over what it had after a first stream.
@@ -42,8 +42,8 @@ WARM = {"events": 2_000, "bytes": 1 * MIB // WRITE}
 class Site:
     """A hub, a worker and a reader, each a process, and a proxy between each of the latter two and the network."""
 
-    folder: Path
-    hub: int
+    world: World
+    daemon: Daemon
     worker: int
     reader: subprocess.Popen[str]
     wires: list[FaultProxy]
@@ -64,12 +64,17 @@ class Site:
 
     def has(self, name: str) -> int:
         """Return how many bytes were noted as written, or as read."""
-        path = self.folder / name
+        path = self.world.folder / name
         return int((path.read_text() if path.exists() else "") or 0)
 
     def processes(self) -> dict[str, int]:
         """Return the process ids of the three."""
-        return {"writer": self.worker, "hub": self.hub, "reader": self.reader.pid}
+        return {"writer": self.worker, "hub": self.daemon.process.pid, "reader": self.reader.pid}
+
+    def restart(self) -> None:
+        """Kill the hub, and with it all that the local network had; start it again."""
+        self.daemon.kill()
+        self.daemon = start_hub(self.world)
 
     def cut(self) -> None:
         """Cut the network for a while."""
@@ -110,7 +115,7 @@ def site(world: World, kind: str, count: int, **more: Any) -> Iterator[Site]:
         )
         with reader:
             try:
-                place = Site(world.folder, hub.process.pid, worker.process.pid, reader, [below, above], wish)
+                place = Site(world, hub, worker.process.pid, reader, [below, above], wish)
                 assert place.answer()["digest"] == digest_of(kind, WARM[kind])
                 yield place
             finally:
@@ -179,6 +184,22 @@ def test_a_long_stream_arrives_whole_and_in_order(
     told = flow(world, kind, LONG[kind], cuts=cuts)
     with capsys.disabled():
         print(f"\n{told}")  # noqa: T201 - the figures are what a long test is run for
+
+
+@pytest.mark.parametrize("kind", ["events", pytest.param("bytes", marks=pytest.mark.long)])
+def test_a_stream_outlives_its_network(world: World, kind: str) -> None:
+    """Kill -9 of the hub takes all that the network had; the writer has the rest, and nothing is lost. [R-17] [R-30]"""
+    count = SHORT[kind]
+    with site(world, kind, count) as place:
+        place.go()
+        wait_until(lambda: place.has("progress") >= size_of(kind, count) // 3, 60, "a third")
+        place.restart()
+        came = place.answer()
+        place.go()
+
+    assert (came["state"], came["size"]) == ("completed", size_of(kind, count)), came
+    assert came["digest"] == digest_of(kind, count)
+    assert not {"gap", "overflow"} & set(came["told"]), came["told"]
 
 
 @pytest.mark.parametrize(

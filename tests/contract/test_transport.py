@@ -357,6 +357,38 @@ def test_a_right_that_is_not_there_is_no_publish(guarded: Network) -> None:
         sender.publish("a", say(1), Deadline(20))
 
 
+class Narrowed(Tokens):
+    """A token that covers a channel less; the refusal comes while the owner leaves that channel."""
+
+    subscription: Any = None
+
+    def refresh(self, refused: str | None) -> bool:
+        """Have the channel left; there is no other token."""
+        if self.subscription is not None:
+            self.subscription.set_channels(["b"])
+        return super().refresh(refused)
+
+    def narrow(self, token: str) -> None:
+        """Hold this one from now on."""
+        self._token = token
+
+
+def test_a_refusal_of_what_was_left_is_nobodys(guarded: Network) -> None:
+    """A poll that still listed a channel that was just left is made again: no other channel is refused for it."""
+    tokens = Narrowed(guarded.grant("reader", "a", "b"))
+    subscription = guarded.transport("reader", tokens).subscribe(["a", "b"])
+    inbox = Inbox(subscription).gather(lambda inbox: inbox.statuses)
+    sender = guarded.transport("sender", Tokens(guarded.grant("sender", "b")))
+    tokens.subscription = subscription
+    tokens.narrow(guarded.grant("reader", "b"))
+    for number in range(3):
+        sender.publish("b", say(number), Deadline(20))
+        inbox.until(number + 1)
+
+    assert inbox.said() == [0, 1, 2]
+    assert "unauthorized" not in inbox.links()
+
+
 def test_one_refused_channel_does_not_deafen_the_rest(guarded: Network) -> None:
     """The owner hears which is refused, goes on with the others, and misses nothing once it has the right."""
     tokens = Tokens(guarded.grant("reader", "a"))

@@ -1,8 +1,9 @@
+import logging
 from pathlib import Path
 
 import pytest
 
-from blocks_worker.config import connection, is_loopback_url, state_dir, worker_config
+from blocks_worker.config import connection, is_loopback_url, state_dir, stream_config, worker_config
 from blocks_worker.errors import ConfigurationError
 
 
@@ -66,3 +67,21 @@ def test_the_state_folder_follows_the_variable() -> None:
 def test_loopback_is_told_by_the_host(url: str, expected: bool) -> None:
     """Local mode is when the host is this machine."""
     assert is_loopback_url(url) is expected
+
+
+def test_settings_of_streams_without_effect_are_checked_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Each is one line for who looks closely; a bad value is an error that names the variable. [R-10]"""
+    caplog.set_level(logging.DEBUG, "blocks_worker.config")
+    config = stream_config({"STREAM_GATING": "false", "STREAM_MAX_LATENCY_MS": "10"})
+    told = [record.__dict__["setting"] for record in caplog.records if record.msg == "setting_without_effect"]
+
+    assert config == stream_config({})
+    assert sorted(told) == ["STREAM_GATING", "STREAM_MAX_LATENCY_MS"]
+    for name, wrong in (
+        ("STREAM_GATING", "maybe"),
+        ("STREAM_MAX_LATENCY_MS", "soon"),
+        ("STREAM_BUNDLE_SIZE", "0"),
+        ("STREAM_MAX_MESSAGE_SIZE", "1"),
+    ):
+        with pytest.raises(ConfigurationError, match=name):
+            stream_config({name: wrong})

@@ -68,6 +68,7 @@ class Reader:
         self.retired = False
         #: Since when a poll is under way, monotonic.
         self.polling_since: float | None = None
+        self._listed: tuple[str, ...] = ()
         self._parts = parts
         # A daemon: it waits in foreign code, and is left behind when that does not return.
         self._thread = ServiceThread(f"pubnub-reader-{generation}", self._run, daemon=True)
@@ -165,7 +166,7 @@ class Reader:
 
     def _poll(self, polled: Polled, position: int, region: int) -> Reply:
         """Make one request; the reply is checked field by field."""
-        self.polling_since = self._parts.clock.monotonic()
+        self.polling_since, self._listed = self._parts.clock.monotonic(), polled.names
         try:
             value = self.client.poll(polled.names, position, region)
         finally:
@@ -220,6 +221,8 @@ class Reader:
         if parts.health.refusals == 1 and self.client.renew():
             return 0.0
         polled, until = self._snapshot(), parts.clock.monotonic() + pause
+        if self._left(error.channels, polled):
+            return 0.0
         position, token = parts.flow.position, self.client.token
         barred = parts.channels.bar(error.channels, polled, position=position, until=until, token=token)
         if barred:
@@ -230,6 +233,11 @@ class Reader:
         if parts.health.refusals <= REFUSALS:
             self._tell(Link.UNAUTHORIZED, str(error), polled.channels)
         return pause
+
+    def _left(self, refused: tuple[str, ...], polled: Polled) -> bool:
+        """Tell whether all that was refused was listed by the last poll, and is not wanted any more."""
+        named = set(refused)
+        return bool(named) and named <= set(self._listed) and not named & set(polled.names)
 
     def _go_round(self) -> bool:
         """Read round a reply that cannot be read; tell whether the position moved."""

@@ -86,6 +86,19 @@ def test_two_readers_of_one_process_get_everything(side: Callable[[], Side]) -> 
     assert list(late) == []
 
 
+def test_a_reader_that_leaves_takes_no_right_from_another(side: Callable[[], Side]) -> None:
+    """Two in one process read under one grant: it covers their stream until the last has gone. [R-43]"""
+    consumer, agent = side(), side()
+    writer, position = agent.writer()
+    first, second = (consumer.reader(writer, position) for _ in range(2))
+    first.close()
+    wait_until(lambda: first.endpoint not in consumer.exchange.endpoints(), 10, "the first to leave")
+
+    assert consumer.grants.held == [("t", "t-1")]
+    second.close()
+    wait_until(lambda: not consumer.grants.held, 10, "the second to leave")
+
+
 def test_a_shared_stream_is_read_from_ones_own_start(side: Callable[[], Side]) -> None:
     """A new reader sees nothing of before, at once what comes, and ends where its task says [R-20]."""
     agent, consumer = side(), side()
@@ -213,7 +226,7 @@ def test_a_right_that_is_taken_away_ends_the_stream() -> None:
 
         with pytest.raises((StreamWriteError, RuntimeError)):
             write_on()
-        assert "access_denied" in written.categories()
+        wait_until(lambda: "access_denied" in written.categories(), 5, "what the writer was told")
         agent.close()
         consumer.close()
 
