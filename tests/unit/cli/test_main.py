@@ -18,6 +18,7 @@ def test_the_commands_are_listed() -> None:
         "keys",
         "pause",
         "resume",
+        "retry",
         "run",
         "send",
         "tasks",
