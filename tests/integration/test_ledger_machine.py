@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -380,4 +381,5 @@ class LedgerMachine(RuleBasedStateMachine):
 LedgerMachine.TestCase.settings = settings(
     max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestLedgerMachine = LedgerMachine.TestCase
+# Ten seconds of work, which a busy machine spreads over minutes.
+TestLedgerMachine = pytest.mark.timeout(400)(LedgerMachine.TestCase)
