@@ -111,6 +111,7 @@ class Endpoint:
         self._lock = threading.Lock()
         self._showing = threading.Lock()
         self._listeners: list[Listener] = []
+        self._unheard: StreamError | None = None
         self._heard: dict[str, Heard] = {}
         if only is not None and reads:
             self._heard[only] = Heard(first, patience)
@@ -124,9 +125,14 @@ class Endpoint:
         self.is_over = False
 
     def listen(self, listener: Listener) -> None:
-        """Tell this one of trouble and of the end."""
+        """Tell this one of trouble and of the end; the first one of what was before, too."""
         with self._lock:
             self._listeners = [*self._listeners, listener]
+            unheard, self._unheard = self._unheard, None
+        if unheard is not None:
+            listener.troubled(unheard)
+        if self.is_over:
+            listener.finished()
 
     def unlisten(self, listener: Listener) -> None:
         """Tell this one no more."""
@@ -255,7 +261,10 @@ class Endpoint:
             if self.writer is not None:
                 self.writer.break_off(text)
             self.close_within(CALLBACKS_FIRST)
-        for listener in self._listeners:
+        with self._lock:
+            listeners = self._listeners
+            self._unheard = None if listeners else error
+        for listener in listeners:
             listener.troubled(error)
 
     def settle(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from blocks_worker.errors import StreamWriteError
 from blocks_worker.streams.reader import StreamFile
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable, Iterator
 
     from typing_extensions import Self
@@ -191,8 +191,9 @@ class LiveStream:
         return self._consumed(reader.items())
 
     def as_file(self) -> io.BufferedReader:
-        """Return what comes as a binary file; lines can be read as they arrive."""
-        return io.BufferedReader(StreamFile(self.bytes()))
+        """Return what comes as a binary file; lines and pieces can be read as they arrive."""
+        reader = self._reader()
+        return StreamFile(self.bytes(), lambda: reader.has_waiting)
 
     def __enter__(self) -> Self:
         return self

@@ -190,6 +190,11 @@ class StreamReader:
         return self._ended
 
     @property
+    def has_waiting(self) -> bool:
+        """Tell whether there is something to take."""
+        return bool(self._waiting)
+
+    @property
     def is_full(self) -> bool:
         """Tell whether so much waits that the writer is to be slowed."""
         return self._bytes >= BUFFER_BYTES
@@ -253,8 +258,32 @@ class StreamReader:
         return size
 
 
-class StreamFile(io.RawIOBase):
-    """Read the chunks of a stream as a file: whatever is there is returned, the end is the end of the stream."""
+class StreamFile(io.BufferedReader):
+    """Be what comes as a binary file: lines and pieces are given as they arrive.
+
+    `read` of so many bytes waits for the first of them and gives as many as are there; without a number it gives all
+    up to the end of the stream.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], has_waiting: Callable[[], bool]) -> None:
+        super().__init__(_Chunks(chunks))
+        self._has_waiting = has_waiting
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to so many bytes; fewer when no more came yet, none at the end."""
+        if size is None or size < 0:
+            return super().read(size)
+        found = self.read1(size)
+        while found and len(found) < size and self._has_waiting():
+            more = self.read1(size - len(found))
+            if not more:
+                break
+            found += more
+        return found
+
+
+class _Chunks(io.RawIOBase):
+    """Read chunks: whatever is there is returned, the end is the end of the stream."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks

@@ -412,9 +412,10 @@ def test_what_was_written_is_read_after_the_task(place: Place) -> None:
         wait_until(lambda: session.is_closed, 10, "the end of the session")
 
 
+@pytest.mark.parametrize("joins", [False, True])
 @pytest.mark.parametrize(("drains", "window", "least", "most"), [(True, 0.8, 0.6, 3.0), (False, 20.0, 0.0, 0.5)])
 def test_an_end_that_does_not_come_is_waited_for_in_the_window(
-    place: Place, drains: bool, window: float, least: float, most: float
+    place: Place, drains: bool, window: float, least: float, most: float, joins: bool
 ) -> None:
     """Then the stream is cut and says so as a timeout; without `auto_drain` it is cut with the task. [A-10]"""
 
@@ -422,7 +423,9 @@ def test_an_end_that_does_not_come_is_waited_for_in_the_window(
         ctx.create_stream(declared_stream="chat", external=True).activate()
         ctx.wait(20)
 
-    with place.send(play, auto_drain=drains, drain_window_s=window, **PIPE) as session:
+    with place.send(play, auto_drain=drains, drain_window_s=window, **PIPE) as sent:
+        how = {"auto_drain": drains, "drain_window_s": window}
+        session = place.client.connect(sent.task_id, **how) if joins else sent
         stream = session.wait_for_stream(timeout=20).open()
         told: list[StreamError] = []
         stream.on_error(told.append)
@@ -798,6 +801,28 @@ def test_lines_and_periods_and_consumers_in_the_background(place: Place) -> None
     assert taken == [1, 2, 3, 4]
     assert (lines[0], rest) == (b"first line\n", b"second line\nrest")
     assert (told[0].category, told[0].error, told[0].fatal) == ("other", "LookupError: enough", False)
+
+
+def test_each_side_does_its_own(place: Place) -> None:
+    """What is only written is not read there, and the other way round; a form that does not fit is told. [R-48]"""
+    told: list[str] = []
+
+    def play(_task: Any, ctx: Any) -> None:
+        out, back = (ctx.create_stream(declared_stream=name) for name in ("raw", "orders"))
+        told.extend(refusal(use) for use in (lambda: out.inbound, out.bytes, out.as_file, lambda: back.write("x")))
+        for wrong in (5, {"a": 1}):
+            with pytest.raises(TypeError, match="str, bytes, bytearray or memoryview"):
+                out.write(wrong)
+
+    with place.send(play, **PIPE) as session:
+        raw, orders = (session.wait_for_stream(name, 20).open() for name in ("raw", "orders"))
+        assert "only read" in refusal(lambda: raw.write("x"))
+        assert "only written" in refusal(orders.bytes)
+        assert "use bytes()" in refusal(raw.events)
+        wait_until(lambda: len(told) == 4, 20, "the handler")
+        session.terminate()
+    assert ["only written" in text for text in told] == [True, True, True, False]
+    assert "only read" in told[3]
 
 
 def test_nothing_is_written_after_the_task(place: Place) -> None:

@@ -11,8 +11,11 @@ from pubnub_pair import Tokens, transports
 from support import wait_until
 from support_streams import ENTROPY, Side, in_background, listen
 
+from blocks_worker.concurrency import Clock
 from blocks_worker.errors import StreamWriteError
 from blocks_worker.streams.exchange import MOST_STREAMS
+from blocks_worker.streams.pace import ACK_QUIET
+from blocks_worker.streams.writer import PROBE_AFTER
 from blocks_worker.transports.memory import MemoryBus, MemoryTransport
 
 if TYPE_CHECKING:
@@ -154,6 +157,58 @@ def test_what_the_network_lost_is_sent_again() -> None:
 
     assert reader_result(20) == list(range(60))
     assert told.errors == []
+    agent.close()
+    consumer.close()
+
+
+class Skipping(Clock):
+    """Be the machine's clock, which a test puts forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Return the seconds that passed, and those that were skipped."""
+        return super().monotonic() + self.ahead
+
+
+def test_what_was_lost_on_a_quiet_stream_is_sent_again() -> None:
+    """Its reader speaks once a minute and knows of nothing; the writer does not wait for that. [R-17] [R-36]"""
+    bus, clock = MemoryBus(), Skipping()
+    publishes: list[str] = []
+
+    class Lossy(MemoryTransport):
+        """Lose what it is told to."""
+
+        loses = False
+
+        def publish(self, channel: str, messages: object, deadline: Deadline) -> None:
+            publishes.append(channel)
+            if not self.loses:
+                super().publish(channel, messages, deadline)  # type: ignore[arg-type]
+
+    lossy = Lossy(bus, producer="agent")
+    agent = Side(lambda: lossy, clock=clock)
+    consumer = Side(lambda: Lossy(bus, producer="consumer"), clock=clock)
+    writer, position = agent.writer()
+    reader = consumer.reader(writer, position)
+    items = reader.events()
+    writer.write("one")
+    assert next(items) == "one"
+    for _ in range(8):  # each leap is as long as the pause at its longest, and brings one word at most
+        before = len(publishes)
+        clock.ahead += ACK_QUIET
+        consumer.exchange.kick(reader.endpoint)
+        wait_until(lambda before=before: len(publishes) > before, 5, "a word of the reader")  # type: ignore[misc]
+        assert len(publishes) <= before + 2
+
+    lossy.loses = True
+    before = len(publishes)
+    writer.write("two")
+    wait_until(lambda: len(publishes) > before, 5, "the frame that is lost")
+    lossy.loses = False
+    clock.ahead += PROBE_AFTER
+    agent.exchange.kick(writer.endpoint)
+    assert in_background(lambda: next(items))(5) == "two"
     agent.close()
     consumer.close()
 

@@ -132,6 +132,22 @@ def test_lines_are_read_as_they_arrive(side: Callable[[], Side]) -> None:
     assert list(file) == [b"three"]
 
 
+def test_pieces_are_read_as_they_arrive(side: Callable[[], Side]) -> None:
+    """`read` of so many bytes gives what is there, and without a number all up to the end. [R-42]"""
+    agent, consumer = side(), side()
+    writer, position = agent.writer(form="bytes")
+    file = consumer.reader(writer, position).as_file()
+    writer.write("abc")
+    assert file.read(2) + file.read(100) == b"abc"
+    writer.write(b"d" * 100_000)
+    writer.write("e")
+    writer.end()
+
+    assert file.read(1) == b"d"
+    assert file.read() == b"d" * 99_999 + b"e"
+    assert file.read(5) == b""
+
+
 def test_a_slow_reader_slows_the_writer(side: Callable[[], Side]) -> None:
     """The writer is never more than the reader's buffer and a window ahead, and nothing is dropped [R-41]."""
     agent, consumer = side(), side()

@@ -274,6 +274,18 @@ def test_a_fatal_error_ends_both_halves_after_it_was_told() -> None:
     assert world.endpoint.due() == float("inf")
 
 
+def test_the_first_listener_hears_of_what_was_before() -> None:
+    """Trouble and the end of a stream that nobody listened to yet are told when somebody does, once."""
+    world = World(only="w")
+    world.endpoint.unlisten(world)
+    world.endpoint.fail("malformed_response", "broken")
+    world.endpoint.close()
+    assert (world.errors, world.ends) == ([], 0)
+
+    world.endpoint.listen(world)
+    assert ([error.error for error in world.errors], world.ends) == (["broken"], 1)
+
+
 def test_a_stream_that_does_not_end_in_time_says_so() -> None:
     """What is cut off after the task is told as a timeout."""
     world = World(only="w")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import threading
 
 import pytest
@@ -127,7 +126,7 @@ def test_an_event_has_a_bound() -> None:
 def test_a_file_gives_lines_as_they_arrive() -> None:
     """A line is there as soon as its end came, while the stream goes on [R-42]."""
     reader = StreamReader("bytes")
-    file = io.BufferedReader(StreamFile(reader.items()))
+    file = StreamFile(reader.items(), lambda: reader.has_waiting)
     reader.put(message(b"one\ntw", b"o\nthr"), 9)
 
     assert file.readline() == b"one\n"
@@ -144,7 +143,7 @@ def test_a_file_is_read_in_any_portion() -> None:
     for chunk in (b"abc", b"", b"defgh"):
         reader.put(message(chunk), 3)
     reader.end()
-    file = io.BufferedReader(StreamFile(reader.items()))
+    file = StreamFile(reader.items(), lambda: reader.has_waiting)
 
     assert [file.read(2), file.read(4), file.read(9), file.read(1)] == [b"ab", b"cdef", b"gh", b""]
     assert file.readable()
