@@ -27,6 +27,14 @@ def hold(task: Any, ctx: Any) -> str:
     return f"done: {task.text()}"
 
 
+def show(task: Any, ctx: Any) -> str:
+    """Publish an artifact, wait as `hold` does, and publish another."""
+    ctx.publish_artifact("early", file_name="early.txt")
+    told = hold(task, ctx)
+    ctx.report_progress(0.9, "nearly")
+    return told
+
+
 def spin(task: Any, ctx: Any) -> str:
     """Burn the CPU for as many seconds as the text says, or until the cancel."""
     note(task, ctx, "start")

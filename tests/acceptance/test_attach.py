@@ -19,6 +19,39 @@ with TaskClient.create("free") as client, client.connect(task_id=sys.argv[1]) as
     print(session.wait_for_terminal(60).state, session.text())
 """
 
+SENDER = """
+from blocks_worker import TaskClient
+with TaskClient.create("free") as client, client.send_message(agent_name="show", request_parts="x") as session:
+    print("sent", session.task_id, flush=True)
+    session.wait_for_terminal(60)
+"""
+
+
+def test_a_second_process_goes_on_where_the_first_was_killed(world: World, client: Open) -> None:
+    """[A-10, R-16] State and artifacts of before are there, and what happens from then on comes live."""
+    world.hub()
+    world.worker("handlers:show")
+    first = world.start("python", "-c", SENDER)
+    first.wait_for("sent ")
+    wait_until(lambda: world.notes("start"), what="the run")
+    task_id = first.text().split()[1]
+    first.kill()
+
+    with client().connect(task_id=task_id) as session:
+        state = session.state
+        early = [session.download_artifact(ref).data for ref in session.list_artifacts()]
+        live: list[str] = []
+        session.on_event(lambda event: live.append(event.message or event.type))
+        world.open_gate()
+        terminal = session.wait_for_terminal(20)
+        wait_until(lambda: "terminal" in live, what="the last callback")
+        late = [session.download_artifact(ref).data for ref in session.list_artifacts()]
+
+    assert (state, early) == ("running", [b"early"])
+    assert (terminal.state, late) == ("completed", [b"early", b"done: x"])
+    # What an artifact is may be told late, so that the first one is there too.
+    assert live == ["artifact", "nearly", "artifact", "terminal"]
+
 
 def test_attach_while_it_runs_and_after_the_end(world: World, client: Open) -> None:
     """[A-10] Another process joins a running task, another one after the end; both see the whole of it."""
