@@ -25,6 +25,7 @@ from blocks_worker.controlplane.files import patience, pieces_of
 from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.tokens import ConsumerLogin
 from blocks_worker.controlplane.whereabouts import Whereabouts
+from blocks_worker.errors import AgentAuthFatalError, RpcError
 from blocks_worker.protocol.tasks import BillingMode, CancelTask, EventsQuery
 from blocks_worker.streams.writer import USUAL as USUAL_STREAMS
 from blocks_worker.streams.writer import WriterOptions
@@ -309,7 +310,17 @@ def _channel_of(login: ConsumerLogin) -> Callable[[], str]:
 
 
 def _asker(login: ConsumerLogin) -> Callable[[Sequence[EventsQuery]], list[ItemResult[EventsAnswer]]]:
-    return lambda queries: login.api.events(queries, timeout=_POLL_TIMEOUT)
+    def ask(queries: Sequence[EventsQuery]) -> list[ItemResult[EventsAnswer]]:
+        try:
+            return login.api.events(queries, timeout=_POLL_TIMEOUT)
+        except RpcError as error:
+            # One refused call may be mended by the next; a refused key is not.
+            refused = login.error
+            if isinstance(refused, AgentAuthFatalError):
+                raise refused from error
+            raise
+
+    return ask
 
 
 def _let_go(

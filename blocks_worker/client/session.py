@@ -169,6 +169,7 @@ class TaskSession(SessionFeed):
         Raises:
             TimeoutError: it did not come; the text says how the task stands.
             RuntimeError: the session was closed, or a callback of this client waits.
+            AgentAuthFatalError: the client's credential is refused for good, and no word of the task comes any more.
         """
         deadline = Deadline(timeout, self._owner.clock)
         with self._lock:

@@ -11,6 +11,7 @@ from blocks_worker.client.history import History
 from blocks_worker.client.ordering import SessionOrder
 from blocks_worker.client.session_streams import SessionStreams
 from blocks_worker.concurrency import Deadline
+from blocks_worker.errors import AgentAuthFatalError
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.lifecycle import PAUSED, QUEUED, RESUMED, SHOWN_TERMINAL
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from blocks_worker.client.events import TaskEvent
     from blocks_worker.client.owner import SessionOwner
     from blocks_worker.client.streams import StreamRef
+    from blocks_worker.errors import BlocksError
     from blocks_worker.protocol.tasks import SubmitAnswer, TaskRole, TaskRow, WaitsFor
 
     EventCallback = Callable[[TaskEvent], Any]
@@ -78,6 +80,8 @@ class SessionFeed:
         self._queue = CallbackQueue(owner.pool, self._lock, self._after_callbacks, entry_point=entry_point)
         self._closed = False
         self._ended = False
+        #: Why the hub's last word on the task is not known.
+        self._untold: BlocksError | None = None
 
     @property
     def queued(self) -> bool:
@@ -135,6 +139,7 @@ class SessionFeed:
         """Take in one page of the ledger."""
         with self._lock:
             shown = self._order.feed_ledger(row, events, now, more=more)
+            self._untold = None
             self._queued, self._waits_for = row.queued, row.waits_for
             if row.state not in SHOWN_TERMINAL and self._history.terminal is None:
                 self._state = row.state
@@ -151,6 +156,13 @@ class SessionFeed:
         """Have the hub asked soon: the network may have lost something."""
         with self._lock:
             self._order.ask_now(now)
+
+    def not_told(self, error: BlocksError, now: float) -> None:
+        """Take in that the hub gave no answer; who waits is told of a refusal for good."""
+        with self._lock:
+            self._untold = error
+            self._order.ask_now(now)
+            self._wake()
 
     def due(self) -> float | None:
         """Return when it wants to be looked at again; None when it is over or closed."""
@@ -195,9 +207,13 @@ class SessionFeed:
             raise RuntimeError(f"the session of task {self.task_id} was closed; the task is {self._state}")
         if self._owner.pool.is_current():
             raise RuntimeError("a callback cannot wait for other events: it holds up the thread that tells of them")
+        if isinstance(self._untold, AgentAuthFatalError):
+            raise AgentAuthFatalError(str(self._untold), code=self._untold.code) from self._untold
 
     def _standing(self, timeout: float | None) -> str:
         waits = f", queued: {_WAITS[self.waits_for]}" if self.queued else ""
+        if self._untold is not None:
+            return f"task {self.task_id} was {self._state} when it was last heard of; since then: {self._untold}"
         return f"task {self.task_id} is not over after {timeout} s: it is {self._state}{waits}"
 
     # ------------------------------------------------------------ steps, without the lock

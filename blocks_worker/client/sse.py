@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
+
+from blocks_worker.errors import AgentAuthFatalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +27,7 @@ def blocks_of(events: Iterable[TaskEvent | None], standing: Callable[[], dict[st
     """Yield the blocks of a task; None among its events is a while without one."""
     told: dict[str, Any] = standing()
     yield block("state", told)
-    for event in events:
+    for event in _readable(events):
         now = standing()
         if now != told:
             told = now
@@ -36,3 +39,9 @@ def blocks_of(events: Iterable[TaskEvent | None], standing: Callable[[], dict[st
         if event.type == "terminal":
             return
     yield block("closed", standing())
+
+
+def _readable(events: Iterable[TaskEvent | None]) -> Iterator[TaskEvent | None]:
+    """Yield what there is to be read: with the credential it ends, and a browser can only be told that it does."""
+    with contextlib.suppress(AgentAuthFatalError):
+        yield from events

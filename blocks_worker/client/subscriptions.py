@@ -318,7 +318,7 @@ class Subscriptions:
         self._ask_after = now + self._backoff.next()
         self._most = max(1, len(sessions) // 2)
         for session in sessions:
-            session.doubt(now)
+            session.not_told(error, now)
         level = logging.DEBUG if self._is_failing else logging.WARNING
         _logger.log(level, "client_poll_failed", extra={"tasks": len(sessions), "reason": str(error)})
         self._is_failing = True

@@ -187,6 +187,11 @@ class ConsumerLogin:
         """Start to renew the tokens ahead of time."""
         self._keeper.start()
 
+    @property
+    def error(self) -> Exception | None:
+        """Why the tokens could not be renewed for some time, if so."""
+        return self._keeper.error()
+
     def ensure_ready(self) -> None:
         """Get in if not yet; raise what was recorded when renewing failed for some time and fails once more."""
         if self._keeper.is_empty():

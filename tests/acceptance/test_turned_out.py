@@ -42,6 +42,37 @@ def test_a_worker_whose_key_is_revoked_ends_with_77(world: World) -> None:
     assert world.agents()["echo"] == []
 
 
+WAITING = """
+from blocks_worker import AgentAuthFatalError, TaskClient
+with TaskClient.create("free") as client, client.send_message(agent_name="hold", request_parts="x") as session:
+    print("sent", flush=True)
+    try:
+        session.wait_for_terminal(None)
+    except AgentAuthFatalError as error:
+        print(error)
+    print([block.splitlines()[0] for block in session.sse()][-1])
+"""
+
+
+def test_whoever_waits_with_a_key_that_is_revoked_is_told(world: World) -> None:
+    """[A-8, R-28] No wait goes on for a word that cannot come; the task itself does."""
+    world.hub()
+    world.worker("handlers:hold")
+    key = made_key(world)
+    script = world.start("python", "-c", WAITING, BLOCKS_API_KEY=key["key"])
+    command = world.start("blocks", "send", "hold", "y", BLOCKS_API_KEY=key["key"])
+    script.wait_for("sent")
+    wait_until(lambda: len(json.loads(world.run("blocks", "tasks", "--json").stdout)) == 2, 20, "two tasks")
+    assert world.run("blocks", "keys", "revoke", key["id"]).returncode == 0
+
+    assert ended(script, 30) == 0
+    assert ended(command, 30) == 1
+    assert "event: closed" in script.text()
+    for daemon in (script, command):
+        assert "the API key is missing, unknown or revoked" in daemon.text()
+        assert "Traceback" not in daemon.text()
+
+
 def test_a_worker_whose_agent_goes_offline_ends_with_77(world: World) -> None:
     """Its task waits, and is done by the next worker after the agent is online again."""
     world.hub()
