@@ -18,7 +18,7 @@ from blocks_worker.client.opening import (
 from blocks_worker.client.params import SendMessageParams, check_drain_window, checked_role, params_of
 from blocks_worker.client.settings import Wishes, billing_mode_of, check_headers
 from blocks_worker.client.subscribed import TaskEventCallbacks, TaskSubscription
-from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo
+from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo, checked_id
 from blocks_worker.controlplane.consumer_auth import one_mode
 from blocks_worker.errors import AgentAuthFatalError, AuthRefreshFailedError, ConfigurationError, RpcError
 
@@ -198,7 +198,9 @@ class TaskClient:
             HubUnavailableError: the hub did not answer in time.
         """
         check_drain_window(drain_window_s)
-        return self._core.attach(task_id, auto_drain=auto_drain, drain_window=drain_window_s, role=checked_role(role))
+        return self._core.attach(
+            checked_id(task_id), auto_drain=auto_drain, drain_window=drain_window_s, role=checked_role(role)
+        )
 
     def subscribe_to_task(self, task_id: str, owner_id: str | None, callbacks: TaskEventCallbacks) -> TaskSubscription:
         """Call back with every event of a task, from its first one on, until the terminal one or `unsubscribe`.
@@ -211,7 +213,7 @@ class TaskClient:
         if not isinstance(callbacks, TaskEventCallbacks):
             raise TypeError(f"callbacks are TaskEventCallbacks, not {type(callbacks).__name__}")
         self._check_owner(owner_id)
-        session = self._core.attach(task_id, prepare=callbacks.give_to)
+        session = self._core.attach(checked_id(task_id), prepare=callbacks.give_to)
         return TaskSubscription(task_id, session.close)
 
     def send_many(self, many: Iterable[SendMessageParams | Mapping[str, Any]]) -> list[TaskSession]:
@@ -239,7 +241,7 @@ class TaskClient:
     def get_task(self, task_id: str) -> TaskInfo:
         """Return one task of this user."""
         self._core.ready()
-        return TaskInfo.of(self._core.api.get_task(task_id))
+        return TaskInfo.of(self._core.api.get_task(checked_id(task_id)))
 
     def list_tasks(self, params: ListTasksParams | None = None) -> ListTasksResult:
         """Return one page of this user's tasks, newest first."""
@@ -257,12 +259,12 @@ class TaskClient:
 
     def cancel_task(self, task_id: str, reason: str | None = None) -> str:
         """Ask a task to stop; return its state as it is then. One that is over stays as it is."""
-        self._core.stop_task(task_id, reason=reason, terminated=False)
+        self._core.stop_task(checked_id(task_id), reason=reason, terminated=False)
         return self.get_task(task_id).state
 
     def terminate_task(self, task_id: str, reason: str | None = None) -> str:
         """Have a task ended soon, whatever its handler does; return its state as it is then."""
-        self._core.stop_task(task_id, reason=reason, terminated=True)
+        self._core.stop_task(checked_id(task_id), reason=reason, terminated=True)
         return self.get_task(task_id).state
 
     def pause_task(self, task_id: str) -> str:
@@ -278,7 +280,7 @@ class TaskClient:
         return self._pause(task_id, on=False)
 
     def _pause(self, task_id: str, *, on: bool) -> str:
-        return self._core.pause_task(task_id, on=on).state
+        return self._core.pause_task(checked_id(task_id), on=on).state
 
     def retry_task(self, task_id: str) -> str:
         """Send a task that failed or was canceled again, with the same input; return the id of the new task.
@@ -290,7 +292,7 @@ class TaskClient:
             RpcError: there is no such task, or, with the code ``InvalidState``, it goes on or is completed.
             HubUnavailableError: the hub did not answer in time.
         """
-        return self._core.retry_task(task_id)
+        return self._core.retry_task(checked_id(task_id))
 
     def get_agent_card(self, name: str) -> dict[str, Any] | None:
         """Return an agent's card; None where there is no such agent, or it has none.

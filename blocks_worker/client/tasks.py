@@ -59,3 +59,12 @@ class ListTasksResult:
     def of(cls, page: TaskPage) -> ListTasksResult:
         """Return the page that an answer of the hub holds."""
         return cls([TaskInfo.of(row) for row in page.tasks], page.next, page.total_count)
+
+
+def checked_id(task_id: str) -> str:
+    """Return a task's id; refuse what can be none before the hub is asked."""
+    if not isinstance(task_id, str):
+        raise TypeError(f"a task's id is a text, as session.task_id says it, not {task_id!r}")
+    if not task_id:
+        raise ValueError("the task's id is empty: pass what session.task_id says")
+    return task_id

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a frame around its content, the longest ids and numbers included.
 HEAD = 640
+#: Bytes of one event, which travels in slices when it is too large for a frame.
+MAX_EVENT = 64 * 1024 * 1024
 #: Least room for content that a limit must leave.
 LEAST = 256
 
@@ -38,7 +40,7 @@ def pieces_of(data: Any, form: Format, *, limit: int, name: str) -> Iterator[Pie
 
     Raises:
         TypeError: a bytes stream takes text and bytes only.
-        InvalidMessageError: an event is not JSON.
+        InvalidMessageError: an event is not JSON, or too large.
     """
     room = max(LEAST, limit - HEAD)
     if form == "events":
@@ -142,13 +144,18 @@ def _bytes(data: memoryview, room: int) -> Iterator[Piece]:
 
 
 def _event(value: Any, room: int, name: str) -> Iterator[Piece]:
-    event = without_bytes(value)
+    try:
+        event = without_bytes(value)
+    except RecursionError as error:
+        raise InvalidMessageError("depth", f"an event nests deeper than {DEPTH - 4}") from error
     check(event)
     if _depth_of(event) > DEPTH - 4:
         raise InvalidMessageError("depth", f"an event nests deeper than {DEPTH - 4}")
     text = json.dumps(event, allow_nan=False)
     if len(text) <= room:
         return iter([Piece("event", event, len(text) + 2)])
+    if len(text) > MAX_EVENT:
+        raise InvalidMessageError("too_large", f"an event of {len(text)} bytes as JSON, and {MAX_EVENT} are allowed")
     return _slices(text.encode(), room, name)
 
 

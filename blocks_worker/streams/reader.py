@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.protocol.streams import chunk_bytes
+from blocks_worker.streams.packing import MAX_EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +25,6 @@ BUFFER_BYTES = 4 * 1024 * 1024
 OVERFLOW_BYTES = 12 * 1024 * 1024
 #: What an item counts besides its content.
 _ITEM = 64
-#: Bytes of one event that came in slices.
-MAX_EVENT = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ class WriterOptions:
     bundle_bytes: int = 4_096
     ends: bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse what no frame can be compared with: it would show on the thread that sends, where nobody looks."""
+        if not isinstance(self.bundle_bytes, int):
+            raise TypeError(f"bundle_size_bytes is a whole number of bytes, not {self.bundle_bytes!r}")
+
 
 #: What a writer does that was told nothing.
 USUAL = WriterOptions()

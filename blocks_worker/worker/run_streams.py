@@ -67,9 +67,11 @@ class RunStreams:
 
         Raises:
             RuntimeError: the task, the card or a rule does not allow it.
+            TypeError, ValueError: an argument cannot be used.
             TaskFinishedError: the task is over.
         """
         _check_metadata(metadata)
+        _check_calls(on_activate, subscribe_grace_ms)
         self._check_open()
         asked = AskedStream(direction=direction, format=format, declared_stream=declared_stream, external=external)
         chosen = choose(asked, self._worker.declared, task_kind=self._task.task_kind, has_stream=self._task.has_stream)
@@ -288,6 +290,13 @@ def _announced(chosen: ChosenStream, opened: Opened, metadata: dict[str, Any] | 
         writer=writer.sender if writer is not None else None,
         first=writer.framed(1.0) if writer is not None else 0,
     )
+
+
+def _check_calls(on_activate: object, subscribe_grace_ms: object) -> None:
+    if on_activate is not None and not callable(on_activate):
+        raise TypeError(f"on_activate is a function of the stream, not {on_activate!r}")
+    if not isinstance(subscribe_grace_ms, (int, float)):
+        raise TypeError(f"subscribe_grace_ms is a number of milliseconds, not {subscribe_grace_ms!r}")
 
 
 def _check_metadata(metadata: dict[str, Any] | None) -> None:

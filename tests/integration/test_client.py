@@ -17,6 +17,7 @@ from support import wait_until
 from support_hub import Caller, running_hub
 
 from blocks_worker.client.client import TaskClient, create_task_client
+from blocks_worker.client.subscribed import TaskEventCallbacks
 from blocks_worker.client.tasks import ListTasksParams
 from blocks_worker.config import state_dir
 from blocks_worker.errors import (
@@ -28,7 +29,7 @@ from blocks_worker.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RUNNING = {"type": "progress", "progress": 0, "state": "running"}
@@ -294,3 +295,15 @@ def test_login_that_began_anew(hub: Caller, instance: str, client: TaskClient) -
     hub.run(instance, session.task_id, RUNNING, artifact(b"y"))
 
     assert session.text(5) == "y"
+
+
+@pytest.mark.parametrize(("task_id", "error"), [(None, TypeError), (5, TypeError), ("", ValueError)])
+def test_what_can_be_no_task_is_told_in_words(client: TaskClient, task_id: Any, error: type[Exception]) -> None:
+    """Every call that takes a task's id says which it wants."""
+    calls: list[Callable[[Any], object]] = [
+        client.get_task, client.cancel_task, client.terminate_task, client.pause_task, client.resume_task,
+        client.retry_task, client.connect, lambda given: client.subscribe_to_task(given, None, TaskEventCallbacks()),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(error, match=r"session\.task_id"):
+            call(task_id)

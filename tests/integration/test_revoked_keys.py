@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,11 @@ def consumer_of_new_key(hub: Caller) -> tuple[str, dict[str, Any]]:
     return key["id"], hub.consumer(key["key"])
 
 
-def poll(hub: Caller, consumer: dict[str, Any]) -> int:
-    """Shake hands on the session channel; return the network's status."""
+def poll(hub: Caller, consumer: dict[str, Any], since: str = "0") -> int:
+    """Shake hands on the session channel, or wait for what comes; return the network's status."""
     keys = hub.ask("GET", "/api/v1/cdm").json["playground"]
     channel = consumer["sessionChannel"]
-    query = {"uuid": channel.partition(".")[2], "auth": consumer["pamToken"], "tt": "0"}
+    query = {"uuid": channel.partition(".")[2], "auth": consumer["pamToken"], "tt": since}
     address = f"{hub.address.origin}/v2/subscribe/{keys['subscribeKey']}/{channel}/0"
     return int(hub.pool.request("GET", address, fields=query, timeout=20.0).status)
 
@@ -62,3 +63,14 @@ def test_a_key_that_was_revoked_in_the_ledger_ends_too(tmp_path: Path) -> None:
             database.execute("UPDATE api_key SET revoked = 1 WHERE name = 'n'")
 
         wait_until(lambda: hub.ask("GET", TASKS, bearer=consumer["accessToken"]).status == 401, 5, "refused")
+
+
+def test_a_poll_that_waits_ends_with_its_key(tmp_path: Path) -> None:
+    """A poll held when its key is revoked is refused soon, and brings nothing that was said since."""
+    with running_hub(tmp_path) as hub, ThreadPoolExecutor(1) as threads:
+        key, consumer = consumer_of_new_key(hub)
+        held = threads.submit(poll, hub, consumer, since="1")
+        assert not wait([held], timeout=0.3).done
+        hub.ask("DELETE", f"/api/v1/auth/keys/{key}", bearer=hub.key)
+
+        assert held.result(10) == 403

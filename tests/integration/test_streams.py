@@ -27,6 +27,7 @@ from blocks_worker.stream import (
     StreamUnavailableError,
     invert_direction,
 )
+from blocks_worker.streams.packing import MAX_EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -481,6 +482,27 @@ def test_a_failed_stream_fails_its_task(place: Place) -> None:
         event = second.wait_for_terminal(30)
         assert list(stream.events()) == []
     assert (event.state, event.error, event.error_code) == ("failed", "no more news", "stream_crashed")
+
+
+def test_what_a_stream_cannot_use_is_refused_at_once(place: Place) -> None:
+    """A wrong argument, and an event that no reader would take, are errors of the call that has them."""
+    wrong: list[dict[str, Any]] = [{"on_activate": 3}, {"subscribe_grace_ms": "1"}, {"bundle_size_bytes": "1"}]
+    refused: list[str] = []
+
+    def play(_task: Any, ctx: Any) -> None:
+        for each in wrong:
+            with pytest.raises(TypeError, match=next(iter(each))) as error:
+                ctx.create_stream(**each)
+            refused.append(str(error.value))
+        with ctx.create_stream(format="events") as stream:
+            with pytest.raises(ValueError, match="67108864 are allowed"):
+                stream.write("x" * (MAX_EVENT - 1))
+            stream.write("short")
+
+    with place.send(play, agent="plain", stream=True) as session:
+        assert list(session.wait_for_stream(timeout=20).open().events()) == ["short"]
+        completed(session)
+    assert len(refused) == len(wrong)
 
 
 def test_lost_access_ends_a_stream(tmp_path: Path) -> None:

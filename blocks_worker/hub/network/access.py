@@ -27,6 +27,8 @@ _SEAL = cbor2.dumps(b"sig") + b"\x58\x20"
 _TAIL = len(_SEAL) + 32
 #: Where a token says behind which API key it stands.
 _KEY = "key"
+#: What is told of a token whose API key was revoked.
+REVOKED = "Token is revoked."
 
 
 class Denied(Exception):  # noqa: N818 - an answer on its way out, not a failure of ours
@@ -108,12 +110,17 @@ class AccessManager:
         if self._now_s() >= rights.expires_s:
             raise Denied("Token is expired.")
         if rights.key in self._revoked:
-            raise Denied("Token is revoked.")
+            raise Denied(REVOKED)
         if rights.user_id is not None and rights.user_id != user_id:
             raise Denied("Token is not for this uuid.")
         lacking = [name for name in names if not rights.channels.get(name, 0) & bit]
         if lacking:
             raise Denied("Forbidden", lacking)
+
+    def is_revoked(self, token: str | None) -> bool:
+        """Tell whether the key behind a token that was good before was revoked."""
+        rights = (self._verified.get(token) or _opened(self._secret, token)) if token else None
+        return rights is not None and rights.key in self._revoked
 
     def _verify(self, token: str) -> Rights:
         rights = _opened(self._secret, token)

@@ -32,6 +32,10 @@ class Call:
         if self.access is not None:
             self.access.demand(self.query.get("auth"), self.user_id, channels, bit)
 
+    def is_revoked(self) -> bool:
+        """Tell whether the right of who asks was taken back since."""
+        return self.access is not None and self.access.is_revoked(self.query.get("auth"))
+
     def number(self, name: str) -> int | None:
         """Return a parameter that is a whole number, None when it is missing or empty."""
         try:

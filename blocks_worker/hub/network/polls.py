@@ -8,7 +8,7 @@ from blocks_worker.hub.network.channels import PRESENCE
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from blocks_worker.hub.network.wire import Reply
 
@@ -17,17 +17,26 @@ WILDCARD_DOTS = 2
 
 
 class Poll:
-    """Be one poll that waits: what it listens to, from where, and the answer it will get."""
+    """Be one poll that waits: what it listens to, from where, and the answer it will get.
 
-    __slots__ = ("answer", "cursor", "names", "timer")
+    `refused` tells whether it may wait no more, and with which answer.
+    """
+
+    __slots__ = ("answer", "cursor", "names", "refused", "timer")
 
     def __init__(
-        self, names: list[str], cursor: int, answer: asyncio.Future[Reply], timer: asyncio.TimerHandle
+        self,
+        names: list[str],
+        cursor: int,
+        answer: asyncio.Future[Reply],
+        timer: asyncio.TimerHandle,
+        refused: Callable[[], Reply | None],
     ) -> None:
         self.names = names
         self.cursor = cursor
         self.answer = answer
         self.timer = timer
+        self.refused = refused
 
 
 class Polls:

@@ -65,15 +65,17 @@ class Realm:
             )
             self.history.put(message, bounds)
 
-    def listen(self, names: list[str], cursor: int) -> Reply | asyncio.Future[Reply]:
-        """Answer with what came since the cursor, or hold the answer until something does."""
+    def listen(
+        self, names: list[str], cursor: int, refused: Callable[[], Reply | None]
+    ) -> Reply | asyncio.Future[Reply]:
+        """Answer with what came since the cursor, or hold the answer until something does, or until it is refused."""
         found = self._since(names, cursor)
         if found:
             return self._delivery(found)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Reply] = loop.create_future()
         timer = loop.call_later(self.shared.settings.hold, self._give_up, answer, cursor)
-        poll = Poll(names, cursor, answer, timer)
+        poll = Poll(names, cursor, answer, timer, refused)
         self.polls.add(poll)
         answer.add_done_callback(lambda _answer: self._forget(poll))
         return answer
@@ -89,11 +91,13 @@ class Realm:
             asyncio.get_running_loop().call_later(delay, self._publish_presence, happenings)
 
     def expire(self) -> None:
-        """Forget what is too old, and who did not renew its presence."""
+        """Forget what is too old, who did not renew its presence, and polls whose right to wait was taken back."""
         now = self.shared.clock.monotonic()
         self.retention.expire(now, self.shared.settings.retention_age)
         self.history.expire(now, self.shared.settings.history_age)
         self.announce(self.presence.expire(now))
+        for poll in self.polls.waiting():
+            self._refuse(poll)
 
     def _publish_presence(self, happenings: Iterable[Happening]) -> None:
         now = self.shared.clock.monotonic()
@@ -113,11 +117,19 @@ class Realm:
     def _answer_woken(self) -> None:
         woken, self._woken = self._woken, {}
         for poll in woken:
-            if poll.answer.done():
+            if poll.answer.done() or self._refuse(poll):
                 continue
             found = self._since(poll.names, poll.cursor)
             if found:
                 poll.answer.set_result(self._delivery(found))
+
+    @staticmethod
+    def _refuse(poll: Poll) -> bool:
+        """Answer a poll that may wait no more; tell whether it may not."""
+        refusal = poll.refused()
+        if refusal is not None and not poll.answer.done():
+            poll.answer.set_result(refusal)
+        return refusal is not None
 
     def _give_up(self, answer: asyncio.Future[Reply], cursor: int) -> None:
         if not answer.done():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from blocks_worker.hub.network.access import READ
+from blocks_worker.hub.network.access import READ, REVOKED
 from blocks_worker.hub.network.channels import PRESENCE
 from blocks_worker.hub.network.presence import TIMEOUT
 from blocks_worker.hub.network.wire import Refused, names, sentence
@@ -31,7 +31,9 @@ def subscribe(call: Call, channels: str) -> Answer:
     cursor = call.number("tt") or 0
     if call.user_id:
         arrive(call, listed)
-    return call.realm.listen(listed, cursor) if cursor else call.realm.greeting()
+    if not cursor:
+        return call.realm.greeting()
+    return call.realm.listen(listed, cursor, lambda: sentence(403, REVOKED) if call.is_revoked() else None)
 
 
 def arrive(call: Call, listed: list[str]) -> None:

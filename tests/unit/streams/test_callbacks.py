@@ -6,6 +6,7 @@ import logging
 import threading
 
 import pytest
+from support import wait_until
 
 from blocks_worker.streams.callbacks import WAITING, StreamCallbacks
 
@@ -65,3 +66,15 @@ def test_after_the_stop_nothing_is_called() -> None:
     callbacks.stop()
 
     assert not any(thread.name == "stream-callbacks" for thread in threading.enumerate() if not thread.daemon)
+
+
+def test_with_nothing_to_call_there_is_no_thread() -> None:
+    """A stream by its token has nobody who stops it: its thread ends by itself, and is made again when needed."""
+    callbacks, threads = StreamCallbacks(idle=0.01), list[threading.Thread]()
+    for number in range(3):
+        callbacks.call(lambda: threads.append(threading.current_thread()))
+        wait_until(lambda number=number: len(threads) > number, what="the call")  # type: ignore[misc]
+        threads[-1].join(5)
+        assert not threads[-1].is_alive()
+
+    assert len(set(threads)) == 3

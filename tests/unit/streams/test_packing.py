@@ -137,3 +137,11 @@ def test_bytes_inside_events_are_marked() -> None:
     assert marked == {"b": {"$binary": base64.b64encode(b"\x00").decode()}, "t": [1, {"$binary": "YQ=="}]}
     assert with_bytes(marked) == {"b": b"\x00", "t": [1, b"a"]}
     assert with_bytes({"$binary": "not base64!"}) == {"$binary": "not base64!"}
+
+
+def test_an_event_within_itself_is_refused() -> None:
+    """What nests without an end, or deeper than Python calls itself, is an error of the event and no other."""
+    deep: list[Any] = []
+    deep.append(deep)
+    with pytest.raises(InvalidMessageError, match="nests deeper"):
+        pieces_of(deep, "events", limit=LIMIT, name="n")

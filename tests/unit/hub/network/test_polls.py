@@ -51,7 +51,7 @@ def test_polls_are_found_by_name_and_wildcard() -> None:
     async def play() -> None:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Reply] = loop.create_future()
-        poll = Poll(["a.b", "a.*", "c"], 1, answer, loop.call_later(60, print))
+        poll = Poll(["a.b", "a.*", "c"], 1, answer, loop.call_later(60, print), lambda: None)
         polls = Polls()
         polls.add(poll)
 
