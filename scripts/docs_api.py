@@ -47,6 +47,7 @@ GROUPS = {
         connect_agent ConnectAgentOptions AgentConnection AgentScaling remove_agent
         blocks_worker: fetch_cdm_config CdmConfig CdmKeyset CdmApiConfig DEFAULT_CDM_URL
     """,
+    "testing": "testing: run_handler HandlerRun LocalStack",
     "errors": """
         BlocksError RpcError BillingModeMismatchError HubUnavailableError AgentAuthFatalError AuthRefreshFailedError
         FileUploadError InputError TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError
@@ -61,7 +62,15 @@ BOUND = {
     "create_stream": ("worker.run_streams", "RunStreams.create"),
 }
 #: What the library makes: nobody calls them.
-MADE_HERE = {"AgentInstance", "StreamObject", "ExternalStreamObject", "TaskSession", "StreamRef", "AgentAuth"}
+MADE_HERE = {
+    "AgentInstance",
+    "StreamObject",
+    "ExternalStreamObject",
+    "TaskSession",
+    "StreamRef",
+    "AgentAuth",
+    "HandlerRun",
+}
 #: Members by which the parts of the library speak to each other.
 INNER = {
     *("of", "start", "check_first_word", "hurry", "api"),

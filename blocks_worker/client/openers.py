@@ -29,7 +29,7 @@ def session_opener(
     """Return what opens the transport of the sessions."""
 
     def open_at(settings: PubNubSettings) -> Transport:
-        if settings.is_loopback:
+        if settings.is_loopback and not settings.asks_no_proxy:
             bypass_proxy_on_loopback()
         return PubNubTransport(settings, grants=login, producer=entropy.name(), clock=clock, entropy=entropy)
 

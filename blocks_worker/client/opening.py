@@ -35,9 +35,13 @@ def connected(
     headers: Mapping[str, str] | None = None,
     source: TokenSource | None = None,
     on_auth_error: Callable[[Exception], None] | None = None,
+    settings: config.ClientConfig | None = None,
 ) -> ClientCore:
-    """Return the machinery of a client, logged in as far as there are credentials."""
-    settings = config.client_config()
+    """Return the machinery of a client, logged in as far as there are credentials.
+
+    `settings`: what else the environment would say.
+    """
+    settings = settings or config.client_config()
     place = find_place(wishes, settings, mode, timeout=timeout)
     entrance: Callable[[HubApi], Entrance] = _by_key(wishes, settings, place)
     if source is not None:

@@ -10,7 +10,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy, ServiceThread
 from blocks_worker.config import DEFAULT_PORT, is_loopback_host
@@ -24,7 +24,10 @@ from blocks_worker.processes import this_process
 from blocks_worker.state import LocalHub, StateFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from blocks_worker.config import HubConfig
+    from blocks_worker.hub.network.faults import Faults
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +35,8 @@ _logger = logging.getLogger(__name__)
 PORTS_TRIED = 20
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
+#: Seconds for a fault to begin or end.
+FAULT_TIMEOUT = 5.0
 
 _WILDCARDS = frozenset({"", "0.0.0.0", "::", "*"})  # noqa: S104 - refused below
 
@@ -55,6 +60,7 @@ class Hub:
         self._started: Future[LocalHub] = Future()
         self._ending = threading.Event()
         self._server: Server | None = None
+        self._served: tuple[asyncio.AbstractEventLoop, Core] | None = None
         self._deadline: Deadline | None = None
 
     def start(self, timeout: float = START_TIMEOUT) -> LocalHub:
@@ -96,6 +102,18 @@ class Hub:
     def is_alive(self) -> bool:
         """Tell whether it runs; it ends by itself only when its ledger failed."""
         return self._thread.is_alive()
+
+    def play(self, fault: Callable[[Faults], Coroutine[Any, Any, None]], timeout: float = FAULT_TIMEOUT) -> None:
+        """Have a fault of the local network begin or end, for tests; return once it has.
+
+        Raises:
+            RuntimeError: the hub does not run.
+        """
+        served = self._served
+        if served is None or not self.is_alive():
+            raise RuntimeError("the hub does not run, and its network neither")
+        loop, core = served
+        asyncio.run_coroutine_threadsafe(fault(core.network.faults), loop).result(timeout)
 
     def _default_deadline(self) -> Deadline:
         return Deadline(STOP_TIMEOUT, self._clock)
@@ -142,10 +160,15 @@ class Hub:
             stack.callback(self._folder.withdraw)
             if self._ending.is_set():
                 server.end()
+            self._served = asyncio.get_running_loop(), core
+            stack.callback(self._gone)
             self._started.set_result(address)
             _logger.info("hub_started", extra={"url": address.url, "origin": address.origin})
             await server.main_loop()
         _logger.info("hub_stopped")
+
+    def _gone(self) -> None:
+        self._served = None
 
     async def _listen(self, entry: Entry, kept: Kept) -> Server:
         """Bind the wanted port; an embedded hub takes its last one, or a later one, when that is taken."""

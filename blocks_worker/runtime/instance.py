@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.client.client import TaskClient
     from blocks_worker.client.events import TaskEvent
+    from blocks_worker.config import ClientConfig
     from blocks_worker.controlplane.cdm import CdmConfig
 
 #: Seconds of one call to the hub: a hub that hangs must not hold up the end of the process for longer.
@@ -64,6 +65,7 @@ class AgentInstance:
         *,
         clock: Clock,
         entropy: Entropy,
+        client_config: ClientConfig | None = None,
     ) -> None:
         self.agent_name = plan.agent_name
         self.instance_id = plan.instance_id
@@ -76,6 +78,7 @@ class AgentInstance:
         self._releasing = threading.Lock()
         self._is_over = False
         self._task_client: TaskClient | None = None
+        self._client_config = client_config
         self._own_network: Any = None
         self._http = Http(entry.cdm.hub_url, timeout=HUB_TIMEOUT, on_doubt=self._where.ask)
         self._where.follow(lambda: self._http.move(self.hub_url))
@@ -166,7 +169,7 @@ class AgentInstance:
         if self._entry.is_told:
             return TaskClient(pubnub=self._network, base_url=self.hub_url, billing_mode=self._assembly.billing_mode)
         wishes = Wishes(find_url=self._entry.cdm_url, api_key=self._entry.api_key, base_url=self._entry.base_url)
-        return TaskClient(connected(wishes, self._assembly.billing_mode))
+        return TaskClient(connected(wishes, self._assembly.billing_mode, settings=self._client_config))
 
     def start(self) -> None:
         """Begin to connect; everything goes on in the background."""
@@ -276,13 +279,24 @@ def start_agent_instance(
             within 10 seconds may still do so: see `AgentInstance.error`.
     """
     chosen = options_of(options)
-    config = config or worker_config()
+    bypass_proxy_on_loopback()
+    return started_in(chosen, config or worker_config())
+
+
+def started_in(
+    chosen: AgentInstanceOptions, config: WorkerConfig, *, client_config: ClientConfig | None = None
+) -> AgentInstance:
+    """Start an instance that takes nothing from the environment but what `config` says; raise as the above.
+
+    `client_config`: the same for the client that its handlers use.
+    """
     clock, entropy = Clock(), Entropy()
     instance_plan = plan(chosen, entropy)
-    bypass_proxy_on_loopback()
     entry = _enter(chosen, config, clock, entropy)
     log_card(instance_plan)
-    instance = AgentInstance(chosen, config, instance_plan, entry, clock=clock, entropy=entropy)
+    instance = AgentInstance(
+        chosen, config, instance_plan, entry, clock=clock, entropy=entropy, client_config=client_config
+    )
     instance.start()
     try:
         instance.check_first_word(FIRST_WORD)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from blocks_worker.controlplane.api import ItemResult
     from blocks_worker.protocol.leases import Claim, ClaimAnswer
     from blocks_worker.worker.counters import Counters
-    from blocks_worker.worker.ports import WorkApi
+    from blocks_worker.worker.ports import RunApi
 
 _logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ INPUT_BYTES = 32 * MAX_BODY
 class Claims:
     """Claim and refuse offers; the threads that do it at the same moment share one request."""
 
-    def __init__(self, api: WorkApi, *, clock: Clock, entropy: Entropy, counters: Counters) -> None:
+    def __init__(self, api: RunApi, *, clock: Clock, entropy: Entropy, counters: Counters) -> None:
         self._api = api
         self._clock = clock
         self._entropy = entropy

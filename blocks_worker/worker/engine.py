@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from blocks_worker.handlers.base import Handler
     from blocks_worker.protocol.leases import Numbers, Report
     from blocks_worker.worker.middleware.base import Middleware
-    from blocks_worker.worker.ports import Login, StreamDoor
+    from blocks_worker.worker.ports import Standpoint, StreamDoor
     from blocks_worker.worker.run import Run, RunKey
     from blocks_worker.worker.settings import WorkerSettings
 
@@ -50,7 +50,7 @@ class Engine:
         self,
         settings: WorkerSettings,
         handler: Handler,
-        login: Login,
+        login: Standpoint,
         *,
         task_client: Callable[[], object] | None,
         middleware: Sequence[Middleware],

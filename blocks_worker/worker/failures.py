@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 #: Modules through which a handler is called, and its coroutine or generator is carried on.
-_CALLING = ("blocks_worker.worker.", "asyncio.", "concurrent.futures.")
+_CALLING = ("blocks_worker.worker.", "blocks_worker.testing.", "asyncio.", "concurrent.futures.")
 _CALLERS = frozenset({"blocks_worker.handlers.base", "blocks_worker.handlers.results"})
 
 

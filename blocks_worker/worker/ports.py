@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from blocks_worker.streams.exchange import StreamExchange
 
 
-class WorkApi(FileApi, Protocol):
-    """Be the three calls of a worker's life, and those for files.
+class RunApi(FileApi, Protocol):
+    """Be the calls by which runs begin and speak, and those for files.
 
     Each raises `HubUnavailableError` when nothing answered in time and `RpcError` when the whole was refused.
     """
@@ -36,6 +36,10 @@ class WorkApi(FileApi, Protocol):
 
     def reports(self, items: Sequence[Report], *, timeout: float) -> Sequence[ItemResult[ReportAnswer]]:
         """Say what runs have to say; one result an item, in order."""
+
+
+class WorkApi(RunApi, Protocol):
+    """Be these, and the call of an instance's life, which raises the same."""
 
     def heartbeat(self, beat: Heartbeat, *, timeout: float) -> HeartbeatAnswer:
         """Say that the instance lives."""
@@ -53,6 +57,18 @@ class StreamDoor(Protocol):
         Raises:
             RpcError, HubUnavailableError: the hub did not grant it.
         """
+
+
+class Standpoint(Protocol):
+    """Be what runs need of a login."""
+
+    @property
+    def api(self) -> RunApi:
+        """The hub's calls under this login's token."""
+
+    @property
+    def incarnation(self) -> str:
+        """The name of this process life."""
 
 
 class Login(Protocol):

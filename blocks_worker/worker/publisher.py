@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.leases import Claim, Report, ReportAnswer
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.outbox import Outbox
-    from blocks_worker.worker.ports import WorkApi
+    from blocks_worker.worker.ports import RunApi
     from blocks_worker.worker.run import Run, RunKey
     from blocks_worker.worker.spool import Spool
 
@@ -62,7 +62,7 @@ class Publisher:
 
     def __init__(
         self,
-        api: WorkApi,
+        api: RunApi,
         *,
         heard: Heard,
         nack: Callable[[Sequence[Claim]], object],

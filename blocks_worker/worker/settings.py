@@ -28,6 +28,7 @@ class WorkerSettings:
         stream_options: how streams are cut and bundled.
         heartbeat_interval: how often the hub hears of us; the hub's own numbers may make it shorter.
         on_error: told of each exception that a handler raises.
+        on_raised: told of whatever leaves a handler, or the check of its input, before it is judged.
         on_cancel_task: told of a cancel, with the network as an override sees it, in place of the cancel event.
         network: the user's own client of the network, for what an override publishes elsewhere.
         spool: where outcomes are kept that the hub has not answered; None: nowhere.
@@ -44,6 +45,7 @@ class WorkerSettings:
     stream_options: WriterOptions = field(default_factory=WriterOptions)
     heartbeat_interval: float = 5.0
     on_error: Callable[[str, BaseException], None] | None = None
+    on_raised: Callable[[BaseException], None] | None = None
     on_cancel_task: Callable[[str, Any], object] | None = None
     network: Any = None
     spool: SpoolPlace | None = None

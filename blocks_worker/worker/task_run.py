@@ -275,6 +275,8 @@ class TaskRun:
         self._publisher.emit(run, event, waits=False)
 
     def _raised(self, run: Run, error: BaseException) -> Ending:
+        if self._settings.on_raised is not None:
+            self._settings.on_raised(error)
         if run.gives_back:
             return Ending("released")
         ending = ending_of(error, stopped=run.stopped_as)

@@ -73,6 +73,11 @@ class PubNubSettings:
         return (scheme, rest.rstrip("/")) if found else ("https", self.origin.rstrip("/"))
 
     @property
+    def asks_no_proxy(self) -> bool:
+        """Whether our own handler is used, which knows no proxy."""
+        return self.address[0] == "http" and self.own_handler
+
+    @property
     def is_loopback(self) -> bool:
         """Whether the origin is this machine."""
         host = urllib.parse.urlsplit(f"//{self.address[1]}").hostname or ""
@@ -104,7 +109,7 @@ class NetworkClient:
         clamp_foreign_loggers()
         scheme, host = settings.address
         #: Whether `stop` ends a request that is under way.
-        self.interruptible = scheme == "http" and settings.own_handler
+        self.interruptible = settings.asks_no_proxy
         handler = LoopbackHandler if self.interruptible else HttpxRequestHandler
         self._grants = grants
         self._sdk: Any = PubNub(_configuration(settings, scheme, host, polls=polls), custom_request_handler=handler)

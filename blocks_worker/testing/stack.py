@@ -1,0 +1,186 @@
+"""A hub with its local network, a worker for each handler and a client, all in this process, in a folder that goes."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blocks_worker.client.client import TaskClient
+from blocks_worker.client.opening import connected
+from blocks_worker.client.settings import Wishes
+from blocks_worker.concurrency import Deadline
+from blocks_worker.config import ClientConfig, Connection, HubConfig, WorkerConfig
+from blocks_worker.controlplane.whereabouts import CDM_PATH
+from blocks_worker.handlers.base import Handler
+from blocks_worker.hub.hub import Hub
+from blocks_worker.protocol.channels import AGENT
+from blocks_worker.runtime.instance import started_in
+from blocks_worker.runtime.options import AgentInstanceOptions, options_of
+from blocks_worker.state import StateFolder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from blocks_worker.client.results import TaskResult
+    from blocks_worker.runtime.instance import AgentInstance
+    from blocks_worker.state import LocalHub
+
+#: Seconds for a worker to be ready, and for the hub to close.
+_READY = 20.0
+_CLOSING = 10.0
+#: Bytes that have to stay free on the disk: what a test leaves behind is small.
+_RESERVE = 1 << 20
+#: What a handler is called whose own name is none for an agent, a lambda's for one.
+_UNNAMED = "agent"
+
+
+class LocalStack:
+    """Run handlers as agents while a ``with`` block lasts, and ask them.
+
+    Nothing is read from the environment, nothing is written outside the temporary folder, and every port is a free one.
+    At the end of the block handlers that still work have `drain_timeout` seconds, and are cancelled then.
+
+    Args:
+        handlers: one, which is served under its own name, or handlers by the names of their agents. In place of a
+            handler there may be `AgentInstanceOptions`, or a dict of options, for a card or more than one slot.
+        drain_timeout: seconds.
+
+    Attributes:
+        agents: the running instances, by the names of their agents.
+        url: the hub's address.
+        api_key: lets other clients in.
+    """
+
+    def __init__(self, handlers: object, *, drain_timeout: float = 1.0) -> None:
+        self.agents: dict[str, AgentInstance] = {}
+        self.url = ""
+        self.api_key = ""
+        self._wanted = _wanted(handlers)
+        self._drain_timeout = drain_timeout
+        self._opened = ExitStack()
+        self._client: TaskClient | None = None
+        self._hub: Hub | None = None
+        self._folder = Path()
+        self._is_cut = False
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="blocks-", ignore_cleanup_errors=True))
+            self._folder = Path(folder)
+            opened.callback(self._stop_hub)
+            address = self._start_hub(port=0)
+            self.url, self.api_key = address.url, StateFolder(self._folder).local_key()
+            for options in self._wanted:
+                agent = self._started(options)
+                opened.callback(agent.stop, self._drain_timeout)
+                self.agents[agent.agent_name] = agent
+            for agent in self.agents.values():
+                agent.wait_ready(_READY)
+            client = self._client = self._connected()
+            opened.callback(client.destroy)
+            opened.callback(self._heal)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._client = None
+        self._opened.close()
+
+    @property
+    def client(self) -> TaskClient:
+        """A client of this hub.
+
+        Raises:
+            RuntimeError: the block has not begun, or is over.
+        """
+        if self._client is None:
+            raise RuntimeError("the stack does not run: use it as 'with LocalStack(handler) as stack:'")
+        return self._client
+
+    def run(self, agent: str, parts: object = None, timeout: float | None = 30, **keywords: Any) -> TaskResult:
+        """Send a task, wait and return its result, as `TaskClient.run` does.
+
+        Raises:
+            TaskFailedError: the task failed or was canceled.
+            TimeoutError: it is not over yet; it goes on.
+        """
+        return self.client.run(agent, parts, timeout, **keywords)
+
+    def cut_network(self) -> None:
+        """Take the local network away: it refuses every connection until `restore_network`. The hub stays."""
+        if not self._is_cut:
+            self._running_hub().play(lambda faults: faults.refuse())
+            self._is_cut = True
+
+    def restore_network(self) -> None:
+        """Have the network back, with all that was published before."""
+        if self._is_cut:
+            self._running_hub().play(lambda faults: faults.accept())
+            self._is_cut = False
+
+    def restart_hub(self) -> None:
+        """End the hub, its network with it, and start it again at the same address, with the same ledger."""
+        port = int(self.url.rpartition(":")[2])
+        self._running_hub()
+        self._stop_hub()
+        self._start_hub(port)
+
+    # ------------------------------------------------------------ steps
+
+    def _start_hub(self, port: int) -> LocalHub:
+        hub = Hub(HubConfig(state_dir=self._folder, port=port, reserve_bytes=_RESERVE))
+        address = hub.start()
+        self._hub, self._is_cut = hub, False
+        return address
+
+    def _stop_hub(self) -> None:
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            hub.stop(Deadline(_CLOSING))
+
+    def _heal(self) -> None:
+        """Let workers and client take their leave over a network that is there."""
+        if self._hub is not None and self._hub.is_alive():
+            self.restore_network()
+
+    def _running_hub(self) -> Hub:
+        if self._hub is None:
+            raise RuntimeError("the stack does not run: use it as 'with LocalStack(handler) as stack:'")
+        return self._hub
+
+    def _started(self, options: AgentInstanceOptions) -> AgentInstance:
+        config = WorkerConfig(connection=self._connection(), embedded_hub=False)
+        return started_in(options, config, client_config=self._client_config())
+
+    def _connected(self) -> TaskClient:
+        wishes = Wishes(cdm_url=f"{self.url}{CDM_PATH}", api_key=self.api_key)
+        return TaskClient(connected(wishes, "free", settings=self._client_config()))
+
+    def _client_config(self) -> ClientConfig:
+        return ClientConfig(connection=self._connection())
+
+    def _connection(self) -> Connection:
+        return Connection(state_dir=self._folder, cdm_url=f"{self.url}{CDM_PATH}", api_key=self.api_key)
+
+
+def _wanted(handlers: object) -> list[AgentInstanceOptions]:
+    """Return the options of each agent.
+
+    Raises:
+        ValueError, TypeError: one is no handler and no options.
+    """
+    if isinstance(handlers, dict):
+        return [_options(each, str(name)) for name, each in handlers.items()]
+    return [_options(handlers, None)]
+
+
+def _options(given: object, name: str | None) -> AgentInstanceOptions:
+    if isinstance(given, (AgentInstanceOptions, dict)):
+        options = options_of(given)
+        return options if name is None else replace(options, agent_name=name)
+    handler = given if isinstance(given, Handler) else Handler.of(given)  # type: ignore[arg-type]  # looked at there
+    own = handler.name if AGENT.match(handler.name) else _UNNAMED
+    return AgentInstanceOptions(agent_name=name or own, agent=handler)
