@@ -11,7 +11,7 @@ import click
 
 from blocks_worker.cli.choosing import CARD_FILE, configured
 from blocks_worker.cli.exits import Exit
-from blocks_worker.cli.findings import ERRORS, Found, findings_of_start, of_error
+from blocks_worker.cli.findings import ERRORS, Found, findings_of_start, of_error, placed
 from blocks_worker.cli.flags import Flags
 from blocks_worker.cli.output import counted
 from blocks_worker.config import bypass_proxy_on_loopback
@@ -82,7 +82,7 @@ def _findings(flags: Flags) -> Iterator[Found]:
     for target in targets:
         found, planned = findings_of_start(target, config)
         for finding in found:
-            one = replace(finding, where=_place(target, finding)) if target.handler else finding
+            one = placed(finding, target) if target.handler else finding
             if one not in told:
                 told.add(one)
                 yield one
@@ -91,13 +91,6 @@ def _findings(flags: Flags) -> Iterator[Found]:
                 "note", "agent", f"{planned.agent_name}: {counted(planned.concurrency, 'slot')}, handler can be called"
             )
     yield from _hub(config)
-
-
-def _place(target: Flags, finding: Found) -> str:
-    """Name the handler whose card or code it is: there may be several."""
-    if finding.where == "environment":
-        return finding.where
-    return f"handler {target.handler!r}" if finding.where == "handler" else f"{finding.where} of {target.handler!r}"
 
 
 def _targets(flags: Flags, config: WorkerConfig, folder: Path) -> Iterator[Flags]:

@@ -17,6 +17,8 @@ from blocks_worker.protocol.cards import load_card
 from blocks_worker.runtime.options import AgentInstanceOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blocks_worker.cli.flags import Flags
 
 _logger = logging.getLogger(__name__)
@@ -39,6 +41,33 @@ def configured(flags: Flags) -> WorkerConfig:
     config = replace(config, **{name: value for name, value in given.items() if value is not None})
     setup_logging(config.log_level, config.log_format)
     return config
+
+
+def all_chosen(flags: Sequence[Flags], config: WorkerConfig) -> list[AgentInstanceOptions]:
+    """Return the options of each instance of a process.
+
+    Raises:
+        ConfigurationError: two of them are the same agent; else as `chosen`.
+    """
+    agents = [chosen(each, config) for each in flags]
+    check_apart([(each.handler or "", str(options.agent_name)) for each, options in zip(flags, agents, strict=True)])
+    return agents
+
+
+def check_apart(named: Sequence[tuple[str, str]]) -> None:
+    """Check that no two handlers are served under one agent's name; pairs of both.
+
+    Raises:
+        ConfigurationError: two are.
+    """
+    handlers: dict[str, str] = {}
+    for handler, agent in named:
+        if agent in handlers:
+            raise ConfigurationError(
+                f"--handler {handlers[agent]} and --handler {handler} are both the agent {agent!r}; "
+                "leave one out, or give it another agentName in registry.json"
+            )
+        handlers[agent] = handler
 
 
 def chosen(flags: Flags, config: WorkerConfig) -> AgentInstanceOptions:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from blocks_worker.cli.choosing import chosen
+from blocks_worker.cli.choosing import check_apart, chosen
 from blocks_worker.concurrency import Entropy
-from blocks_worker.errors import BlocksError, CardError
+from blocks_worker.errors import BlocksError, CardError, ConfigurationError
 from blocks_worker.runtime.card_notes import NOT_ENCRYPTED
 from blocks_worker.runtime.options import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from blocks_worker.cli.flags import Flags
     from blocks_worker.config import WorkerConfig
@@ -56,6 +56,32 @@ def findings_of_start(flags: Flags, config: WorkerConfig) -> tuple[list[Found], 
     if planned.declared.declares_encryption:
         found.append(Found("note", "card", NOT_ENCRYPTED, "encrypt them in the handler", "security.encryption"))
     return [*found, *_key(config)], planned
+
+
+def findings_of_starts(flags: Sequence[Flags], config: WorkerConfig) -> tuple[list[Found], list[InstancePlan]]:
+    """Return what a start of all these in one process would find, each once, and the plans that there are."""
+    found: dict[Found, None] = {}
+    plans: list[InstancePlan] = []
+    named: list[tuple[str, str]] = []
+    for each in flags:
+        its, planned = findings_of_start(each, config)
+        found.update(dict.fromkeys([placed(one, each) for one in its] if len(flags) > 1 else its))
+        if planned is not None:
+            plans.append(planned)
+            named.append((each.handler or "", planned.agent_name))
+    try:
+        check_apart(named)
+    except ConfigurationError as error:
+        found[of_error("", error)] = None
+    return list(found), plans
+
+
+def placed(finding: Found, flags: Flags) -> Found:
+    """Name the handler whose card or code the finding is about: there may be several."""
+    if finding.where == "environment":
+        return finding
+    of = f"handler {flags.handler!r}" if finding.where == "handler" else f"{finding.where} of {flags.handler!r}"
+    return replace(finding, where=of)
 
 
 def of_error(where: str, error: BaseException) -> Found:

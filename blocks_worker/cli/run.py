@@ -31,7 +31,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--handler", metavar="NAME", help="A handler of the registry, or module:function.")
+@click.option(
+    "--handler",
+    "handlers",
+    metavar="NAME",
+    multiple=True,
+    help="A handler of the registry, or module:function; again for more agents in this process.",
+)
 @click.option("--registry", type=_FILE, help="The registry file.")
 @click.option("--card", type=_FILE, help="Card mode with this card.")
 @click.option("--concurrency", type=click.IntRange(min=0), help="Tasks at the same time; 0 is 64.")
@@ -43,9 +49,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--check", is_flag=True, help="Check configuration, card and handler, print findings, and end.")
 @click.version_option(__version__, prog_name=_PROGRAM)
 @click.pass_context
-def run(ctx: click.Context, /, **given: Any) -> None:
-    """Serve a handler as an agent until a signal comes."""
-    flags = Flags(**given)
+def run(ctx: click.Context, /, handlers: tuple[str, ...], **given: Any) -> None:
+    """Serve a handler as an agent, or several as one each, until a signal comes."""
+    flags = _each(handlers, given)
     signals = ctx.find_object(Signals)
     try:
         code = _act(flags, signals)
@@ -62,13 +68,25 @@ def main() -> None:
     run.main(prog_name=_PROGRAM, obj=signals)
 
 
-def _act(flags: Flags, signals: Signals | None) -> Exit:
-    from blocks_worker.cli.choosing import chosen, configured
+def _each(handlers: tuple[str, ...], given: dict[str, Any]) -> list[Flags]:
+    """Return what the command line says of each agent; they differ in the handler only."""
+    if len(handlers) > 1:
+        if given["instance_id"] is not None:
+            raise click.UsageError(
+                "--instance-id names one instance; leave it out, or start a process for each handler"
+            )
+        if given["card"] is not None:
+            raise click.UsageError("--card is the card of one agent; name the cards of several in registry.json")
+    return [Flags(handler=handler, **given) for handler in handlers or (None,)]
 
-    config = configured(flags)
-    if flags.check:
+
+def _act(flags: list[Flags], signals: Signals | None) -> Exit:
+    from blocks_worker.cli.choosing import all_chosen, configured
+
+    config = configured(flags[0])
+    if flags[0].check:
         return _check(flags, config)
-    options = chosen(flags, config)
+    options = all_chosen(flags, config)
     if signals is None:
         signals = Signals()
         signals.install()
@@ -79,15 +97,16 @@ def _act(flags: Flags, signals: Signals | None) -> Exit:
     return Serving(options, config, signals).run()
 
 
-def _check(flags: Flags, config: WorkerConfig) -> Exit:
+def _check(flags: list[Flags], config: WorkerConfig) -> Exit:
     """Say what a start would find, without any network use; only errors make it fail."""
-    from blocks_worker.cli.findings import findings_of_start
+    from blocks_worker.cli.findings import findings_of_starts
 
-    found, planned = findings_of_start(flags, config)
+    found, plans = findings_of_starts(flags, config)
     for finding in found:
         is_error = finding.level == "error"
         click.echo(f"{f'{_PROGRAM}:' if is_error else '[agent]'} {one_line(str(finding))}", err=is_error)
-    if planned is None or any(finding.level == "error" for finding in found):
+    if len(plans) < len(flags) or any(finding.level == "error" for finding in found):
         return Exit.FAILED
-    say(f"{planned.agent_name}: checked, {counted(planned.concurrency, 'slot')}")
+    for planned in plans:
+        say(f"{planned.agent_name}: checked, {counted(planned.concurrency, 'slot')}")
     return Exit.OK

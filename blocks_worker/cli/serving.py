@@ -1,4 +1,4 @@
-"""The life of a `blocks-run` process: start, say so, wait for a signal, drain, end with the right code."""
+"""The life of a `blocks-run` process: start its agents, say so, wait for a signal, drain, end with the right code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sys
 import threading
+from collections import Counter
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,11 @@ import click
 
 from blocks_worker.cli.exits import Exit, exit_of_worker
 from blocks_worker.cli.output import as_typed_here, counted, program, say, sentence
-from blocks_worker.concurrency import Backoff, Deadline, Entropy, ServiceThread
-from blocks_worker.errors import HubUnavailableError
+from blocks_worker.cli.served import Served
+from blocks_worker.concurrency import Deadline, Entropy
 from blocks_worker.observability.logs import name_process, told_by_program
 from blocks_worker.observability.notify import Notifier
 from blocks_worker.observability.redact import one_line
-from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +37,8 @@ _DRAIN_LOOK = 3.0
 _NAMED = 3
 #: Seconds that handlers get after a second signal.
 _HURRY = 5.0
+#: What an agent that is only starting tells when nothing comes of it.
+_ENDS = {"failed", "dropped"}
 #: Counters of the worker, and the words for them.
 _COUNTED = {
     "tasks_completed": "completed",
@@ -49,28 +51,28 @@ _COUNTED = {
 class Serving:
     """Act on what happens, on the main thread, one thing after another; everything comes by one queue.
 
-    1. A thread starts the instance and tells ``started``, ``ready``, ``ended`` or ``failed``. It is a daemon:
-       it waits in the instance, and the process must be able to end meanwhile.
+    1. Each agent tells how it does: see `Served`.
     2. The signal handlers tell ``signal``.
-    3. A thread made at the first signal drains and tells ``drained``: a second signal has to be heard then.
+
+    The agents end together: by a signal, or because one of them cannot go on, whose exit code counts then.
     """
 
-    def __init__(self, options: AgentInstanceOptions, config: WorkerConfig, signals: Signals) -> None:
-        self._options = options
+    def __init__(self, agents: Sequence[AgentInstanceOptions], config: WorkerConfig, signals: Signals) -> None:
+        entropy = Entropy()
+        self._agents = [Served(options, config, signals, entropy) for options in agents]
         self._config = config
         self._happened = signals.heard
-        self._entropy = Entropy()
         self._notifier = Notifier(config.notify_socket)
-        self._instance: AgentInstance | None = None
-        self._given_up = threading.Event()
-        self._drain: ServiceThread | None = None
+        self._is_draining = False
         self._drain_end = Deadline(None)
+        self._code = Exit.OK
 
     def run(self) -> Exit:
         """Serve until the end; return the exit code."""
-        told_by_program("registered", "ready")
-        say(f"starting {self._options.agent_name}")
-        ServiceThread("instance-watch", self._watch, daemon=True).start()
+        for served in self._agents:
+            told_by_program("registered", "ready")
+            served.start()
+        say(f"starting {self._names}")
         acts: dict[str, Callable[[Any], Exit | None]] = {
             "signal": self._on_signal,
             "started": self._on_started,
@@ -78,6 +80,7 @@ class Serving:
             "ready": self._on_ready,
             "ended": self._on_ended,
             "failed": self._on_failed,
+            "dropped": self._on_dropped,
             "drained": self._on_drained,
         }
         code: Exit | None = None
@@ -87,123 +90,136 @@ class Serving:
         self._name_left_threads()
         return code
 
+    @property
+    def _names(self) -> str:
+        return ", ".join(served.agent_name for served in self._agents)
+
+    def _of(self, served: Served, text: str) -> str:
+        """Return what is said of one agent, with its name where there are others."""
+        return text if len(self._agents) == 1 else f"{served.agent_name}: {text}"
+
     def _next(self) -> tuple[str, Any]:
         """Wait for what happens next; on a terminal, say meanwhile what a drain waits for."""
         while True:
             try:
-                is_watched = self._drain is not None and sys.stdout.isatty()
+                is_watched = self._is_draining and sys.stdout.isatty()
                 return self._happened.get(timeout=_DRAIN_LOOK if is_watched else None)
             except Empty:
-                say(waiting(self._known().active_tasks, self._drain_end.remaining() or 0.0))
+                tasks = [task for served in self._agents for task in served.active_tasks]
+                say(waiting(tasks, self._drain_end.remaining() or 0.0))
 
-    def _watch(self) -> None:
-        try:
-            instance = self._started()
-            if instance is None:
-                return
-            self._happened.put(("started", instance))
-            instance.wait_ready()
-            self._happened.put(("ready", None))
-            instance.wait()
-            self._happened.put(("ended", None))
-        except BaseException as error:  # noqa: BLE001 - the top of a thread: the main thread reports it
-            self._happened.put(("failed", error))
-
-    def _started(self) -> AgentInstance | None:
-        """Start the instance, again and again while no hub answers; None when a signal came first."""
-        backoff = Backoff(self._entropy, first=1.0, cap=15.0)
-        while not self._given_up.is_set():
-            instance = self._try_start()
-            if instance is not None:
-                return instance
-            self._given_up.wait(backoff.next())
-        return None
-
-    def _try_start(self) -> AgentInstance | None:
-        try:
-            return start_agent_instance(self._options, config=self._config)
-        except HubUnavailableError as error:
-            self._happened.put(("waiting", error))
-            return None
-
-    def _on_waiting(self, error: HubUnavailableError) -> None:
-        say(f"{as_typed_here(str(error))}; trying again")
+    def _on_waiting(self, served: Served) -> None:
+        say(self._of(served, f"{as_typed_here(str(served.error))}; trying again"))
         self._notifier.send("STATUS=no hub answers, trying again")
 
-    def _on_started(self, instance: AgentInstance) -> None:
-        self._instance = instance
-        name_process(agent=instance.agent_name, instance=instance.instance_id)
-        say(f"hub {instance.hub_url}")
-        say(f"concurrency {instance.concurrency}")
-        say(f"instance {instance.instance_id}")
-
-    def _on_ready(self, _detail: None) -> None:
-        if self._drain is not None:
+    def _on_started(self, served: Served) -> None:
+        served.is_starting = False
+        instance = served.instance
+        if instance is None:
             return
-        instance = self._known()
-        say("ready: registered and listening")
-        say(f"try it from a second terminal: {program('blocks')} send {instance.agent_name} Hello")
-        self._notifier.send("READY=1", f"STATUS=serving {instance.agent_name}")
+        if len(self._agents) == 1:
+            name_process(agent=instance.agent_name, instance=instance.instance_id)
+        say(self._of(served, f"hub {instance.hub_url}"))
+        say(self._of(served, f"concurrency {instance.concurrency}"))
+        say(self._of(served, f"instance {instance.instance_id}"))
+        if self._is_draining:
+            served.drain()
+
+    def _on_ready(self, served: Served) -> None:
+        served.is_ready = True
+        if self._is_draining or not all(each.is_ready or each.is_over for each in self._agents):
+            return
+        as_whom = "" if len(self._agents) == 1 else f" as {self._names}"
+        say(f"ready: registered and listening{as_whom}")
+        say(f"try it from a second terminal: {program('blocks')} send {self._agents[0].agent_name} Hello")
+        self._notifier.send("READY=1", f"STATUS=serving {self._names}")
 
     def _on_signal(self, name: str) -> Exit | None:
-        if self._drain is not None:
+        if self._is_draining:
             say(f"{name} received again: cancelling what runs")
             self._drain_end = Deadline(_HURRY)
-            self._known().hurry()
+            for served in self._agents:
+                served.hurry()
             return None
-        if self._instance is None and not self._catch_start():
+        self._catch_starts()
+        if not self._running():
             say(f"{name} received before the start was done: stopped")
             return Exit.OK
         limit = self._config.drain_timeout
         say(f"{name} received: draining, at most {limit:g} s; once more cancels, a third time ends at once")
-        self._drain_end = Deadline(limit)
-        self._notifier.send("STOPPING=1", "STATUS=draining")
-        self._drain = ServiceThread("signal-drain", self._stop)
-        self._drain.start()
+        self._drain_all()
         return None
 
-    def _catch_start(self) -> bool:
-        """Wait a little for a start under way; tell whether there is an instance to drain."""
-        self._given_up.set()
+    def _catch_starts(self) -> None:
+        """Try no further starts; wait a little for those that are under way, and no longer once a signal comes."""
+        for served in self._agents:
+            served.give_up()
+        deadline = Deadline(_START_PATIENCE)
         with contextlib.suppress(Empty):
-            while self._instance is None:
-                what, detail = self._happened.get(timeout=_START_PATIENCE)
-                if what in {"failed", "signal"}:
-                    return False
+            while any(served.is_starting for served in self._agents):
+                what, detail = self._happened.get(timeout=deadline.remaining())
+                if what == "signal":
+                    return
                 if what == "started":
                     self._on_started(detail)
-        return self._instance is not None
+                elif what in _ENDS:
+                    detail.is_starting, detail.is_over = False, True
 
-    def _stop(self) -> None:
-        try:
-            self._known().stop()
-        finally:
-            self._happened.put(("drained", None))
+    def _running(self) -> list[Served]:
+        return [served for served in self._agents if served.instance is not None and not served.is_over]
 
-    def _on_drained(self, _detail: None) -> Exit:
-        say(drained(self._known().counters))
-        return Exit.OK
+    def _drain_all(self) -> None:
+        """Drain all at the same time, so that one deadline counts for all."""
+        self._is_draining = True
+        self._drain_end = Deadline(self._config.drain_timeout)
+        self._notifier.send("STOPPING=1", "STATUS=draining")
+        for served in self._running():
+            served.drain()
 
-    def _on_ended(self, _detail: None) -> Exit | None:
-        """End with an instance that stopped by itself, because the hub asked it to."""
-        if self._drain is not None:
+    def _on_drained(self, served: Served) -> Exit | None:
+        served.is_over = True
+        return None if self._running() else self._end()
+
+    def _end(self) -> Exit:
+        """Let go of all, of the hub in this process last: the others speak to it, and would start it again."""
+        for served in sorted(self._agents, key=lambda each: each.runs_hub):
+            served.let_go()
+        counters: Counter[str] = Counter()
+        for served in self._agents:
+            counters.update(served.counters)
+        say(drained(counters))
+        return self._code
+
+    def _on_ended(self, served: Served) -> Exit | None:
+        """Note an agent that stopped by itself, because the hub asked it to; the process ends with the last one."""
+        if self._is_draining:
             return None
-        self._known().stop()
-        return self._on_drained(None)
-
-    def _on_failed(self, error: BaseException) -> Exit | None:
-        if self._drain is not None:
+        served.is_over = True
+        if self._running() or any(each.is_starting for each in self._agents):
+            say(self._of(served, "stopped, as the hub asked; the others go on"))
             return None
-        if self._instance is not None:
-            self._instance.stop()
-        text = as_typed_here(sentence(error)) or type(error).__name__
-        click.echo(f"blocks-run: {one_line(text)}", err=True)
-        return exit_of_worker(error, started=self._instance is not None)
+        return self._end()
 
-    def _known(self) -> AgentInstance:
-        if self._instance is None:
-            raise RuntimeError("there is no instance yet")
-        return self._instance
+    def _on_dropped(self, served: Served) -> None:
+        served.is_starting, served.is_over = False, True
+
+    def _on_failed(self, served: Served) -> Exit | None:
+        """Say why an agent cannot go on, and drain the others: whoever started the process counts on all of them."""
+        if self._is_draining or served.error is None:
+            return None
+        served.is_starting, served.is_over = False, True
+        self._code = exit_of_worker(served.error, started=served.instance is not None)
+        text = as_typed_here(sentence(served.error)) or type(served.error).__name__
+        click.echo(f"blocks-run: {one_line(self._of(served, text))}", err=True)
+        self._catch_starts()
+        others = ", ".join(each.agent_name for each in self._running())
+        if others:
+            say(f"{served.agent_name} cannot go on: draining {others}, at most {self._config.drain_timeout:g} s")
+            self._drain_all()
+            return None
+        for each in self._agents:
+            each.let_go()
+        return self._code
 
     @staticmethod
     def _name_left_threads() -> None:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import sys
+from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -95,7 +96,10 @@ def name_process(*, agent: str, instance: str) -> None:
 
 
 def told_by_program(*events: str) -> None:
-    """Leave out the first record of each of these events on a terminal: the program says it there in its own words."""
+    """Leave out the next record of each of these events on a terminal: the program says it there in its own words.
+
+    Called again, one more of each is left out.
+    """
     for handler in _ours(logging.getLogger()):
         if handler.for_people:
             handler.left_out.update(events)
@@ -158,14 +162,14 @@ class _Lines(_Handler):
         super().__init__(stream)
         self.names: dict[str, str] = {}
         self.for_people = for_people
-        #: Events whose next record is not written.
-        self.left_out: set[str] = set()
+        #: How many of the next records of an event are not written.
+        self.left_out: Counter[str] = Counter()
         self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, unless the program has said the same; the lock of the handler is held."""
-        if isinstance(record.msg, str) and record.msg in self.left_out:
-            self.left_out.discard(record.msg)
+        if isinstance(record.msg, str) and self.left_out[record.msg] > 0:
+            self.left_out[record.msg] -= 1
         else:
             super().emit(record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from bisect import bisect_right
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -30,9 +31,15 @@ class Wire(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=
     """Be the base of what travels: camelCase names, unknown fields ignored, defaults left out."""
 
 
+#: msgspec looks at a type at its first use, and keeps what it has found before it has found all: a second thread that
+#: comes just then crashes the process.
+_looking = threading.Lock()
+
+
 @lru_cache(maxsize=256)
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
+    with _looking:
+        return msgspec.json.Decoder(kind)
 
 
 _encoder = msgspec.json.Encoder()
@@ -68,6 +75,7 @@ def decode_trusted(kind: type[T], data: bytes) -> T:
 
 def convert(kind: type[T], value: Any) -> T:
     """Return the message of type `kind` that decoded JSON holds."""
+    _decoder(kind)  # type: ignore[arg-type]  # for its look at the type; every one is hashable
     try:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError) as error:

@@ -200,6 +200,15 @@ class AgentInstance:
         self._worker.stop(timeout)
         self._release()
 
+    def drain(self, timeout: float | None = None) -> None:
+        """End as `stop` does, but keep a hub that runs here until then: other instances of the process may need it."""
+        self._worker.stop(timeout)
+
+    @property
+    def runs_hub(self) -> bool:
+        """Whether the local hub runs in this instance."""
+        return self._entry.keeper is not None and self._entry.keeper.runs_hub
+
     def publish_terminal(
         self, task_id: str, event: Mapping[str, Any] | TaskEvent, *, timeout: float | None = None
     ) -> None:

@@ -45,6 +45,11 @@ class LocalHubKeeper:
         self._stopping = False
         self._watch = Periodic("local-hub-watch", self._look, _WATCH_INTERVAL, entropy)
 
+    @property
+    def runs_hub(self) -> bool:
+        """Whether the hub runs here and nowhere else."""
+        return self._hub is not None
+
     def find(self, timeout: float) -> LocalHub:
         """Return the local hub, started here when nobody runs one.
 

@@ -139,3 +139,14 @@ def flood(task: Any, ctx: Any) -> str:
                 noted = size
                 written.write_text(str(size))
     return "all"
+
+
+def steady(task: Any, ctx: Any) -> str:
+    """Work for a moment; where the text says so, until the gate is open."""
+    note(task, ctx, "start")
+    gate = Path(os.environ["GATE"])
+    while task.text() == "held" and not gate.exists() and not ctx.wait(0.05):
+        pass
+    ctx.wait(0.02)
+    note(task, ctx, "end")
+    return task.text()

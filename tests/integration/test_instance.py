@@ -7,6 +7,7 @@ import sys
 from contextlib import nullcontext
 
 import pytest
+from support import wait_until
 from support_hub import running_hub
 
 from blocks_worker import start_agent_instance
@@ -41,3 +42,27 @@ def test_a_stopped_instance_gives_no_client() -> None:
         with pytest.raises(RuntimeError, match="stopped"):
             _ = instance.task_client
         assert instance.get("state") == "stopped"
+
+
+def test_several_instances_live_in_one_process() -> None:
+    """[R-61] Each agent answers by itself, one that joined goes on when the one with the hub ends, in this process."""
+    first = start_agent_instance({"agent_name": "one", "handler": lambda _: "from one"})
+    try:
+        with start_agent_instance({"agent_name": "two", "handler": lambda _: "from two"}) as second:
+            for instance in (first, second):
+                instance.wait_ready(20)
+            assert (first.runs_hub, second.runs_hub) == (True, False)
+            asked = {
+                name: second.task_client.send_message(agent_name=name, request_parts="x") for name in ("one", "two")
+            }
+            for session in asked.values():
+                session.wait_for_terminal(timeout=20)
+
+            assert {name: session.text() for name, session in asked.items()} == {"one": "from one", "two": "from two"}
+
+            first.stop()
+            wait_until(lambda: second.runs_hub, 20, "the hub in the other instance")
+            session = second.task_client.send_message(agent_name="two", request_parts="x")
+            assert session.wait_for_terminal(timeout=30).state == "completed"
+    finally:
+        first.stop()

@@ -190,3 +190,40 @@ def test_a_check_says_that_nothing_is_encrypted(folder: Path) -> None:
     (folder / "agent-card.json").write_text(json.dumps(content), encoding="utf-8")
 
     assert "payloads are NOT encrypted" in check("--handler", "echo").stdout
+
+
+def test_several_handlers_are_checked_together() -> None:
+    """[R-61] Each --handler is an agent of the one process, with the flags that all share."""
+    result = check("--handler", "echo", "--handler", "adder", "--concurrency", "2")
+
+    assert (result.exit_code, result.stdout) == (0, "[agent] echo: checked, 2 slots\n[agent] adder: checked, 2 slots\n")
+
+
+def test_the_finding_of_one_handler_names_it(folder: Path) -> None:
+    """[R-61] Who checks several learns which of them is not as it should be."""
+    card(folder, handler="json:dumps", delivery="maybe")
+    result = check("--handler", "adder", "--handler", "nope", "--handler", "echo")
+
+    assert result.exit_code == 1
+    assert "blocks-run: handler 'nope': " in result.stderr
+    assert "checked" not in result.stdout
+
+
+@pytest.mark.parametrize("other", ["echo", "mine:echo"])
+def test_one_name_for_two_handlers_is_refused(folder: Path, other: str) -> None:
+    """[R-61] Two instances of an agent in one process are a mistake, and the line says what to do, of a start too."""
+    (folder / "mine.py").write_text("def echo(task): ...\n", encoding="utf-8")
+    arguments = ["--handler", "echo", "--handler", other]
+
+    for result in (check(*arguments), CliRunner().invoke(run, arguments)):
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+        assert f"--handler echo and --handler {other} are both the agent 'echo'; leave one out" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--instance-id", "--card"])
+def test_what_names_one_agent_goes_with_one_handler_only(option: str) -> None:
+    """[R-61] An instance's name or a card cannot be that of several agents: wrong usage, with what to do instead."""
+    result = check("--handler", "echo", "--handler", "adder", option, "x")
+
+    assert result.exit_code == 2
+    assert option in result.stderr

@@ -1,0 +1,124 @@
+"""One agent of a `blocks-run` process: started until a hub answers, looked on, drained, let go."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from blocks_worker.concurrency import Backoff, ServiceThread
+from blocks_worker.errors import HubUnavailableError
+from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+    from typing import Any
+
+    from blocks_worker.cli.signals import Signals
+    from blocks_worker.concurrency import Entropy
+    from blocks_worker.config import WorkerConfig
+    from blocks_worker.runtime.options import AgentInstanceOptions
+
+
+class Served:
+    """Tell the main thread by its queue what becomes of one agent; each entry has this object as its detail.
+
+    1. A thread starts the instance and tells ``waiting``, ``started``, ``ready``, ``ended``, ``failed`` or
+       ``dropped``. It is a daemon: it waits in the instance, and the process must be able to end meanwhile.
+    2. A thread made by `drain` tells ``drained``: a second signal has to be heard then.
+
+    Attributes:
+        instance: as soon as ``started`` was told; written by the thread, read behind that entry.
+        error: what ``waiting`` and ``failed`` are about.
+        is_starting, is_ready, is_over: what the main thread has heard; only it writes them.
+    """
+
+    def __init__(self, options: AgentInstanceOptions, config: WorkerConfig, signals: Signals, entropy: Entropy) -> None:
+        self.agent_name = str(options.agent_name)
+        self.instance: AgentInstance | None = None
+        self.error: BaseException | None = None
+        self.is_starting = True
+        self.is_ready = False
+        self.is_over = False
+        self._options = options
+        self._config = config
+        self._happened: SimpleQueue[tuple[str, Any]] = signals.heard
+        self._entropy = entropy
+        self._given_up = threading.Event()
+        self._drain: ServiceThread | None = None
+
+    @property
+    def active_tasks(self) -> list[str]:
+        """Ids of the tasks that it holds."""
+        return [] if self.instance is None else self.instance.active_tasks
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What was counted so far, by name."""
+        return {} if self.instance is None else self.instance.counters
+
+    @property
+    def runs_hub(self) -> bool:
+        """Whether the local hub runs in its instance."""
+        return self.instance is not None and self.instance.runs_hub
+
+    def start(self) -> None:
+        """Begin to start the instance."""
+        ServiceThread("instance-watch", self._watch, daemon=True).start()
+
+    def give_up(self) -> None:
+        """Try no further start; one that is under way goes on."""
+        self._given_up.set()
+
+    def drain(self) -> None:
+        """Begin to drain what was started; a second call is harmless."""
+        if self._drain is not None:
+            return
+        self._drain = ServiceThread("signal-drain", self._drain_instance)
+        self._drain.start()
+
+    def hurry(self) -> None:
+        """Cancel what runs."""
+        if self.instance is not None:
+            self.instance.hurry()
+
+    def let_go(self) -> None:
+        """Close the rest of the instance, the hub in it last."""
+        if self.instance is not None:
+            self.instance.stop()
+
+    def _watch(self) -> None:
+        try:
+            self.instance = instance = self._started()
+            if instance is None:
+                self._tell("dropped")
+                return
+            self._tell("started")
+            instance.wait_ready()
+            self._tell("ready")
+            instance.wait()
+            self._tell("ended")
+        except BaseException as error:  # noqa: BLE001 - the top of a thread: the main thread reports it
+            self.error = error
+            self._tell("failed")
+
+    def _started(self) -> AgentInstance | None:
+        """Start the instance, again and again while no hub answers; None when a signal came first."""
+        backoff = Backoff(self._entropy, first=1.0, cap=15.0)
+        while not self._given_up.is_set():
+            try:
+                return start_agent_instance(self._options, config=self._config)
+            except HubUnavailableError as error:
+                self.error = error
+                self._tell("waiting")
+            self._given_up.wait(backoff.next())
+        return None
+
+    def _drain_instance(self) -> None:
+        try:
+            if self.instance is not None:
+                self.instance.drain()
+        finally:
+            self._tell("drained")
+
+    def _tell(self, what: str) -> None:
+        self._happened.put((what, self))
