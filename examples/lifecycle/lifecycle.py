@@ -1,6 +1,11 @@
 """Pause, resume, cancel, send again, and the same key twice."""
 
+import uuid
+
 from blocks_worker import TaskClient
+
+# Of an order, an invoice, a form: whatever is the same when the same is asked for twice.
+KEY = f"lifecycle-{uuid.uuid4()}"
 
 
 def wait_for(session, word):
@@ -11,8 +16,8 @@ def wait_for(session, word):
 
 
 with TaskClient.create("free") as client:
-    first = client.send_message("steps", "20", idempotency_key="lifecycle-1")
-    again = client.send_message("steps", "20", idempotency_key="lifecycle-1")
+    first = client.send_message("steps", "20", idempotency_key=KEY)
+    again = client.send_message("steps", "20", idempotency_key=KEY)
     print("same key, same task:", first.task_id == again.task_id, again.idempotent)
 
     wait_for(first, "running")
