@@ -33,12 +33,20 @@ class History:
         self.finished: set[str] = set()
         #: Failures that were followed by another run: epoch, moment, and milliseconds until the next run at the least.
         self.failed: dict[str, list[tuple[int, float, int]]] = defaultdict(list)
+        #: The same, of a commit that is under way: it may be torn.
+        self.failing: list[tuple[str, tuple[int, float, int]]] = []
         #: Cancels that were answered: the moment, by task.
         self.cancelled: dict[str, float] = {}
         #: Pipes that their agents ended.
         self.ended_by_agent: set[str] = set()
         #: When the hub was away.
         self.away: list[tuple[float, float]] = []
+
+    def committed(self) -> None:
+        """Take what was under way for done."""
+        for task_id, failure in self.failing:
+            self.failed[task_id].append(failure)
+        self.failing.clear()
 
     def say(self, now: float, text: str) -> None:
         """Write a line."""

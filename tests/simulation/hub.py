@@ -136,6 +136,7 @@ class Hub:
 
     def _said(self, said: list[Publication]) -> None:
         """Take what one commit said."""
+        self._world.history.committed()
         if self._is_doomed and self._doom == "after commit":
             raise CrashError
         self._hand_over(said)
@@ -158,6 +159,7 @@ class Hub:
         self._life.is_gone = True
         self._doom = ""
         self._is_flushing = self._has_reports = False
+        world.history.failing.clear()
         waiting, self._waiting = self._waiting, []
         for _, answer in waiting:
             answer(None)

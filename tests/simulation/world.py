@@ -107,7 +107,8 @@ class World:
         )
         after = ledger.task(item.task_id)
         if before is not None and after is not None and after.retries < before.retries:
-            self.history.failed[item.task_id].append((item.epoch, self.heap.now, (after.ready_at or 0) - after.updated))
+            failure = item.epoch, self.heap.now, (after.ready_at or 0) - after.updated
+            self.history.failing.append((item.task_id, failure))
         if reply.status == 200 and before is not None and before.epoch != item.epoch:
             self.history.wrong(
                 self.heap.now, f"I5: {item.task_id} took {what} of epoch {item.epoch} in epoch {before.epoch}"
