@@ -36,6 +36,7 @@ def test_the_two_terminals_of_the_readme(world: World) -> None:
     first = Daemon(process, log)
     world.daemons.append(first)
     first.wait_for("[agent] ready", timeout=60)
+    first.wait_for("send echo Hello")
     printed = re.search(r'second terminal: ([^"]*)', first.text())
     assert printed is not None
     assert printed[1] == "./scripts/blocks send echo Hello"
