@@ -25,16 +25,7 @@ def pause(*, task: str, as_json: bool) -> None:
 
     TASK is an id, or its beginning or end as far as no other task of yours has the same.
     """
-    task_id, state = _turned(task, TaskClient.pause_task)
-    if as_json:
-        _print_json(task_id, state)
-    elif state in SHOWN_TERMINAL:
-        click.echo(f"task {task_id} was over before: {state}")
-    elif state == PAUSED:
-        click.echo(f"task {task_id} is paused")
-    else:
-        follow = as_typed_here(f"'blocks watch {task_id}'")
-        click.echo(f"task {task_id} was asked to wait; {follow} shows when it does")
+    _turn(task, TaskClient.pause_task, _asked_to_wait, as_json=as_json)
 
 
 @click.command()
@@ -45,20 +36,23 @@ def resume(*, task: str, as_json: bool) -> None:
 
     TASK is an id, or its beginning or end as far as no other task of yours has the same.
     """
-    task_id, state = _turned(task, TaskClient.resume_task)
+    _turn(task, TaskClient.resume_task, lambda task_id, _state: f"task {task_id} is to go on", as_json=as_json)
+
+
+def _asked_to_wait(task_id: str, state: str) -> str:
+    if state == PAUSED:
+        return f"task {task_id} is paused"
+    follow = as_typed_here(f"'blocks watch {task_id}'")
+    return f"task {task_id} was asked to wait; {follow} shows when it does"
+
+
+def _turn(task: str, turn: Callable[[TaskClient, str], str], told: Callable[[str, str], str], *, as_json: bool) -> None:
+    with errors_told(), TaskClient.create("free") as client:
+        task_id = found_task(client.api, task)
+        state = turn(client, task_id)
     if as_json:
-        _print_json(task_id, state)
+        click.echo(json.dumps({"taskId": task_id, "state": state}))
     elif state in SHOWN_TERMINAL:
         click.echo(f"task {task_id} was over before: {state}")
     else:
-        click.echo(f"task {task_id} is to go on")
-
-
-def _turned(task: str, turn: Callable[[TaskClient, str], str]) -> tuple[str, str]:
-    with errors_told(), TaskClient.create("free") as client:
-        task_id = found_task(client.api, task)
-        return task_id, turn(client, task_id)
-
-
-def _print_json(task_id: str, state: str) -> None:
-    click.echo(json.dumps({"taskId": task_id, "state": state}))
+        click.echo(told(task_id, state))

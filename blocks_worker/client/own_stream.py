@@ -9,9 +9,9 @@ from blocks_worker.config import bypass_proxy_on_loopback
 from blocks_worker.controlplane.cdm import HOSTED_ORIGIN
 from blocks_worker.protocol.channels import held_wake_channel
 from blocks_worker.protocol.streams import GrantedStream, StreamName
-from blocks_worker.streams.endpoint import REORDER_TIMEOUT, Endpoint, StreamIdentity
+from blocks_worker.streams.endpoint import Endpoint, StreamIdentity
 from blocks_worker.streams.exchange import StreamExchange
-from blocks_worker.streams.writer import StreamWriter, WriterOptions
+from blocks_worker.streams.sides import make_side
 from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.protocol.streams import Direction, Format
+    from blocks_worker.streams.writer import WriterOptions
 
 #: Whose place is taken: the agent speaks on the stream's channel, the consumer reads it.
 Side = Literal["agent", "consumer"]
@@ -117,39 +118,20 @@ def open_alone(
     name = StreamName(task_id=own.stream_id, stream_id=own.stream_id)
 
     def make(_granted: GrantedStream) -> Endpoint:
-        endpoint = _endpoint(own, identity, exchange, clock, entropy)
+        endpoint = make_side(
+            exchange,
+            identity,
+            direction=own.direction,
+            form=own.format,
+            options=own.options,
+            clock=clock,
+            entropy=entropy,
+            is_agent=own.side == "agent",
+            only=own.writer,
+            first=own.first,
+            patience=own.patience,
+        )
         begin(endpoint, exchange)
         return endpoint
 
     exchange.open(name, make, position=own.position)
-
-
-def _endpoint(
-    own: OwnStream, identity: StreamIdentity, exchange: StreamExchange, clock: Clock, entropy: Entropy
-) -> Endpoint:
-    sender = entropy.name()
-    writer = None
-    if own.direction != "inbound":
-        writer = StreamWriter(
-            stream_id=own.stream_id,
-            sender=sender,
-            form=own.format,
-            options=own.options,
-            kick=lambda: exchange.kick(endpoint),
-            clock=clock,
-            name=entropy.name,
-        )
-    endpoint = Endpoint(
-        identity=identity,
-        is_agent=own.side == "agent",
-        form=own.format,
-        name=sender,
-        clock=clock,
-        kick=exchange.kick,
-        writer=writer,
-        reads=own.direction != "outbound",
-        only=own.writer,
-        first=own.first,
-        patience=REORDER_TIMEOUT if own.patience is None else own.patience,
-    )
-    return endpoint

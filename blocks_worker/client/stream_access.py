@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.client.streams import StreamClient
 from blocks_worker.protocol.streams import StreamName
-from blocks_worker.streams.endpoint import REORDER_TIMEOUT, Endpoint, StreamIdentity
-from blocks_worker.streams.writer import StreamWriter, WriterOptions
+from blocks_worker.streams.endpoint import Endpoint, StreamIdentity
+from blocks_worker.streams.sides import make_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.protocol.streams import GrantedStream
     from blocks_worker.streams.exchange import StreamExchange
+    from blocks_worker.streams.writer import WriterOptions
 
 
 class ClientStreams:
@@ -86,29 +87,16 @@ def consumer_endpoint(
     entropy: Entropy,
 ) -> Endpoint:
     """Return the consumer's side of a stream."""
-    name = entropy.name()
-    writer = None
-    if about.local_direction != "inbound":
-        writer = StreamWriter(
-            stream_id=about.stream_id,
-            sender=name,
-            form=about.format,
-            options=options,
-            kick=lambda: exchange.kick(endpoint),
-            clock=clock,
-            name=entropy.name,
-        )
-    endpoint = Endpoint(
-        identity=StreamIdentity(about.task_id, about.stream_id, about.channel),
-        is_agent=False,
+    return make_side(
+        exchange,
+        StreamIdentity(about.task_id, about.stream_id, about.channel),
+        direction=about.local_direction,
         form=about.format,
-        name=name,
+        options=options,
         clock=clock,
-        kick=exchange.kick,
-        writer=writer,
-        reads=about.local_direction != "outbound",
+        entropy=entropy,
+        is_agent=False,
         only=about.writer,
         first=about.first,
-        patience=REORDER_TIMEOUT if patience is None else patience,
+        patience=patience,
     )
-    return endpoint

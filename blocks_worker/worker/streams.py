@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.streams.endpoint import Endpoint, StreamIdentity
-from blocks_worker.streams.writer import StreamWriter
+from blocks_worker.streams.sides import make_side
 from blocks_worker.worker.run_streams import RunStreams
 
 if TYPE_CHECKING:
@@ -189,30 +189,15 @@ class WorkerStreams:
         granted: GrantedStream,
         bundle: int | None,
     ) -> Endpoint:
-        sender = self._entropy.name()
-        writer = None
-        if chosen.direction != "inbound":
-            options = replace(
-                self._options, bundle_bytes=bundle or self._options.bundle_bytes, ends=not chosen.is_shared
-            )
-            writer = StreamWriter(
-                stream_id=name.stream_id,
-                sender=sender,
-                form=chosen.format,
-                options=options,
-                kick=lambda: exchange.kick(endpoint),
-                clock=self.clock,
-                name=self._entropy.name,
-            )
-        endpoint = Endpoint(
-            identity=StreamIdentity(name.task_id, name.stream_id, granted.channel),
-            is_agent=True,
+        options = replace(self._options, bundle_bytes=bundle or self._options.bundle_bytes, ends=not chosen.is_shared)
+        return make_side(
+            exchange,
+            StreamIdentity(name.task_id, name.stream_id, granted.channel),
+            direction=chosen.direction,
             form=chosen.format,
-            name=sender,
+            options=options,
             clock=self.clock,
-            kick=exchange.kick,
-            writer=writer,
-            reads=chosen.direction != "outbound",
+            entropy=self._entropy,
+            is_agent=True,
             check=self.checks.incoming(chosen.declared),
         )
-        return endpoint
