@@ -45,6 +45,21 @@ class Obeying:
         return "done"
 
 
+class Beside(Obeying):
+    """The same, but for tasks that say "block": they hold a slot until `other` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = threading.Event()
+
+    def __call__(self, task: Any, ctx: Any) -> str:
+        """Do it."""
+        if task.text() == "block":
+            self.other.wait(30)
+            return "free"
+        return super().__call__(task, ctx)
+
+
 def statuses(hub: LedgerInProcess, task: str) -> list[str]:
     """Return what was said of the pause."""
     return [event["status"] for event in hub.events(task) if event["type"] == "system"]
@@ -59,6 +74,16 @@ def paused(hub: LedgerInProcess, task: str) -> None:
     """Pause a task and wait until it is."""
     hub.pause(task)
     wait_until(lambda: hub.row(task).state == "paused", what=f"the pause of {task}")
+
+
+def paused_behind_another(hub: LedgerInProcess) -> tuple[str, str]:
+    """Return a task that is paused, and one that took its slot, the only one, and holds it."""
+    task = hub.submit()
+    hub.running(task)
+    paused(hub, task)
+    blocking = hub.submit("block")
+    hub.running(blocking)
+    return task, blocking
 
 
 def test_a_paused_handler_gives_its_slot_to_others(hub: LedgerInProcess) -> None:
@@ -118,60 +143,42 @@ def test_a_handler_that_does_not_wait_is_not_paused(hub: LedgerInProcess) -> Non
 @pytest.mark.parametrize("terminated", [False, True])
 def test_a_cancel_wakes_a_paused_handler(hub: LedgerInProcess, *, terminated: bool) -> None:
     """The wait raises `TaskCancelledError`, and the task is canceled, though no slot was free to go on with."""
-    handler, other = Obeying(), threading.Event()
-
-    def both(task: Any, ctx: Any) -> str:
-        if task.text() == "block":
-            other.wait(30)
-            return "free"
-        return handler(task, ctx)
-
-    with WorkerAtHub(hub, both) as at:
+    handler = Beside()
+    with WorkerAtHub(hub, handler) as at:
         at.ready()
-        task = hub.submit()
-        hub.running(task)
-        paused(hub, task)
-        blocking = hub.submit("block")
-        hub.running(blocking)
+        task, blocking = paused_behind_another(hub)
         hub.cancel(task, terminated=terminated)
 
         row = hub.ended(task)
         assert (row.state, row.reason) == ("canceled", "terminated" if terminated else None)
         assert [type(error) for error in handler.waited] == [TaskCancelledError]
-        other.set()
+        handler.other.set()
         assert hub.ended(blocking).state == "completed"
         assert hub.ended(hub.submit("another")).state == "completed"
 
 
 def test_who_waited_goes_on_before_new_offers(hub: LedgerInProcess) -> None:
     """After the resume the next free slot is the waiting run's; what came later waits for another."""
-    handler, other = Obeying(), threading.Event()
-    order: list[str] = []
+    handler, order = Beside(), list[str]()
 
-    def both(task: Any, ctx: Any) -> str:
-        if task.text() == "block":
-            other.wait(30)
-            return "free"
+    def in_order(task: Any, ctx: Any) -> str:
         if task.text() == "late":
             order.append("late")
             return "late"
         result = handler(task, ctx)
-        order.append("resumed")
+        if task.text() != "block":
+            order.append("resumed")
         return result
 
-    with WorkerAtHub(hub, both) as at:
+    with WorkerAtHub(hub, in_order) as at:
         at.ready()
-        task = hub.submit()
-        hub.running(task)
-        paused(hub, task)
-        blocking = hub.submit("block")
-        hub.running(blocking)
+        task, _ = paused_behind_another(hub)
         hub.pause(task, on=False)
         handler.go.set()
         late = [hub.submit("late") for _ in range(3)]
         beats = len(at.login.beats)
         wait_until(lambda: len(at.login.beats) > beats + 2, what="the resume to be known for sure")
-        other.set()
+        handler.other.set()
 
         assert hub.ended(task).state == "completed"
         assert {hub.ended(each).state for each in late} == {"completed"}
@@ -180,24 +187,13 @@ def test_who_waited_goes_on_before_new_offers(hub: LedgerInProcess) -> None:
 
 def test_paused_again_before_a_slot_came_free(hub: LedgerInProcess) -> None:
     """The newest word counts: a run that is paused again while it waits for its slot goes on waiting."""
-    handler, other = Obeying(), threading.Event()
-
-    def both(task: Any, ctx: Any) -> str:
-        if task.text() == "block":
-            other.wait(30)
-            return "free"
-        return handler(task, ctx)
-
-    with WorkerAtHub(hub, both) as at:
+    handler = Beside()
+    with WorkerAtHub(hub, handler) as at:
         at.ready()
-        task = hub.submit()
-        hub.running(task)
-        paused(hub, task)
-        blocking = hub.submit("block")
-        hub.running(blocking)
+        task, blocking = paused_behind_another(hub)
         hub.pause(task, on=False)
         hub.pause(task)
-        other.set()
+        handler.other.set()
         hub.ended(blocking)
         assert hub.ended(hub.submit("other")).state == "completed"
         assert hub.row(task).state == "paused"
