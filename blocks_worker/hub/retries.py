@@ -1,4 +1,4 @@
-"""Which failure is followed by another run, and when: a task's own policy, pure, by the hub's clock."""
+"""Which failure is followed by another run, and after what pause: a task's own policy, pure."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def retries_of(policy: RetryPolicy | None) -> int:
     return 0 if policy is None else policy.max_attempts - 1
 
 
-def next_run(row: TaskRecord, outcome: Outcome, now: int) -> int | None:
-    """Return when a task whose run ends so is run again; None where it ends with this run."""
+def pause_before_next(row: TaskRecord, outcome: Outcome) -> int | None:
+    """Return after how many milliseconds a task whose run ends so is run again; None where it ends with this run."""
     if outcome.state != "failed" or row.retry is None or row.retries <= 0 or not row.may_run_again:
         return None
     if row.state not in {State.RUNNING.value, State.QUEUED.value}:
@@ -51,12 +51,12 @@ def next_run(row: TaskRecord, outcome: Outcome, now: int) -> int | None:
     if code == NEVER_AGAIN or code not in (policy.retry_on or [USUAL]):
         return None
     failed_before = retries_of(policy) - row.retries
-    return now + int(min(policy.max_delay_sec, policy.initial_delay_sec * 2.0**failed_before) * 1000)
+    return int(min(policy.max_delay_sec, policy.initial_delay_sec * 2.0**failed_before) * 1000)
 
 
-def told(row: TaskRecord, outcome: Outcome, now: int, ready: int) -> str:
+def told(row: TaskRecord, outcome: Outcome, pause: int) -> str:
     """Return the sentence in which the consumer is told of a failure that is not the last."""
     policy = decode_trusted(RetryPolicy, (row.retry or "{}").encode())
     number = retries_of(policy) - row.retries + 1
     head = f"run {number} of {policy.max_attempts} failed ({outcome.error_code or USUAL})"
-    return f"{head}; the next one begins in {(ready - now) / 1000:g} s"
+    return f"{head}; the next one begins in {pause / 1000:g} s"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.due import RETENTION_MS, due_offered, due_queued, due_running, expiry
-from blocks_worker.hub.retries import USUAL, next_run, told
+from blocks_worker.hub.retries import USUAL, pause_before_next, told
 from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.store.task_turns import fault_of
 from blocks_worker.protocol.codec import fitting
@@ -106,10 +106,10 @@ class Turns:
 
     def outcome(self, ledger: Ledger, row: TaskRecord, by: str, outcome: Outcome) -> bool:
         """Record how the run ended; a result made before a cancel was obeyed stands, a failure may not be the last."""
+        pause = pause_before_next(row, outcome)
+        if pause is not None:
+            return self._retry(ledger, row, by, outcome, pause)
         now = self._steady.now_ms()
-        ready = next_run(row, outcome, now)
-        if ready is not None:
-            return self._retry(ledger, row, by, outcome, ready)
         values = _recorded(row, outcome) | {"said": outcome.digest, "n": outcome.last_n}
         values |= {"now": now, "purge": now + RETENTION_MS}
         return ledger.outcome(row, by, values) and self._said_end(ledger, row.id)
@@ -161,12 +161,14 @@ class Turns:
         elif terminated:
             ledger.hasten(row.id, now=now, due=due, why=why)
 
-    def _retry(self, ledger: Ledger, row: TaskRecord, by: str, outcome: Outcome, ready: int) -> bool:
+    def _retry(self, ledger: Ledger, row: TaskRecord, by: str, outcome: Outcome, pause: int) -> bool:
         """Put a task whose run failed back, and tell why and when it goes on."""
-        now, due = self._steady.now_ms(), due_queued(row._replace(ready_at=ready))
+        now = self._steady.now_ms()
+        ready = now + pause
+        due = due_queued(row._replace(ready_at=ready))
         if not ledger.retry(row, by, now=now, ready=ready, due=due, said=outcome.digest, n=outcome.last_n):
             return False
-        head = {"type": "system", "status": QUEUED, "message": told(row, outcome, now, ready), "ts": now}
+        head = {"type": "system", "status": QUEUED, "message": told(row, outcome, pause), "ts": now}
         error = None if outcome.error is None else fitting(outcome.error, MAX_ERROR)
         ledger.say(row, row.epoch, head | {"error": error, "errorCode": outcome.error_code or USUAL})
         return True
