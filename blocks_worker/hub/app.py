@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
+    LinkServer = Callable[[Scope, Receive, Send, str | None], Awaitable[None]]
 
 _logger = logging.getLogger(__name__)
 
@@ -39,6 +40,10 @@ _TIMEOUT = 408
 _HEADERS_TOO_LARGE = 431
 _NO_CONTENT = 204
 
+#: The refusal of a handshake, which tells nothing more.
+_NOT_HERE = {"type": "websocket.close"}
+_NO_PARTS: Mapping[str, str] = {}
+
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -55,16 +60,27 @@ class App:
         entropy: draws the id under which a fault is logged and told.
     """
 
-    def __init__(self, doors: Sequence[Door], *, hosts: Iterable[str], entropy: Entropy) -> None:
+    def __init__(
+        self,
+        doors: Sequence[Door],
+        *,
+        hosts: Iterable[str],
+        entropy: Entropy,
+        links: Callable[[App], LinkServer] | None = None,
+    ) -> None:
         self._hot = {(door.method, door.path): door.endpoint for door in doors if door.hot}
         self._routes = [Route(door.path, door.endpoint, methods=[door.method]) for door in doors]
         self._streaming = frozenset(door.endpoint for door in doors if door.streams)
         self._streaming_verbs = frozenset(door.method for door in doors if door.streams)
         self._hosts = LOOPBACK_NAMES | frozenset(hosts)
         self._entropy = entropy
+        self._links = None if links is None else links(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Be an ASGI application."""
+        if scope["type"] == "websocket":
+            await self._linked(scope, receive, send)
+            return
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
         answer: Answer | StreamedAnswer
@@ -75,6 +91,34 @@ class App:
         except Exception as error:  # noqa: BLE001 - the top of one request: told and logged, the hub lives on
             answer = self._failed(scope, error)
         await _send(answer, send)
+
+    async def carry(self, method: str, path: str, bearer: str | None, body: bytes) -> Answer:
+        """Answer a call that came over a link, as if it had come by itself; files are not carried so."""
+        place, _, query = path.partition("?")
+        headers = [] if bearer is None else [(b"authorization", b"Bearer " + bearer.encode())]
+        scope: Scope = {"type": "http", "method": method, "path": place, "query_string": query.encode()}
+        scope["headers"] = headers
+        try:
+            endpoint, parts = self._hot.get((method, place)), _NO_PARTS
+            if endpoint is None:
+                endpoint, parts = self._find(scope)
+            answer = None if endpoint in self._streaming else await endpoint(Call(scope, body, parts))
+        except Exception as error:  # noqa: BLE001 - the top of one call: told and logged, the hub lives on
+            return self._failed(scope, error)
+        if not isinstance(answer, Answer):
+            return refused(RefusalError(NOT_FOUND, "NotFound", "this is asked over HTTP only"))
+        return answer
+
+    async def _linked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._check_head(scope["headers"])
+        except RefusalError:
+            await send(_NOT_HERE)
+            return
+        if self._links is None:
+            await send(_NOT_HERE)
+            return
+        await self._links(scope, receive, send, Call(scope, b"", {}).bearer)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer | StreamedAnswer:
         endpoint = self._hot.get((scope["method"], scope["path"]))
@@ -251,6 +295,9 @@ class Entry:
         """Be an ASGI application."""
         if self.app is not None:
             await self.app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await send(_NOT_HERE)
             return
         text = "the hub is starting: come again"
         await _send(refused(RefusalError(UNAVAILABLE, "Unavailable", text, headers=(("retry-after", "1"),))), send)

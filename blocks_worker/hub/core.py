@@ -29,6 +29,7 @@ from blocks_worker.hub.auth.tokens import Lives, Tokens, derived, hashed
 from blocks_worker.hub.file_service import FileService
 from blocks_worker.hub.files import FileStore
 from blocks_worker.hub.instance_service import InstanceService
+from blocks_worker.hub.link import Links
 from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
 from blocks_worker.hub.publications import Publisher
 from blocks_worker.hub.room import Room
@@ -127,6 +128,7 @@ class Core:
         self._saved = (0, 0)
         #: Id of the key in the state folder, once that was let in.
         self._local_key = ""
+        self._links: Links | None = None
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
 
     def open_ledger(self, stack: AsyncExitStack, deadline: Callable[[], Deadline]) -> None:
@@ -187,7 +189,11 @@ class Core:
             *CdmDoors(surroundings, self.network.settings).doors(),
             *HealthDoors(lambda: store.read(lambda ledger: ledger.published())).doors(),
         ]
-        return App(doors, hosts=[self._config.host], entropy=self._entropy)
+        return App(doors, hosts=[self._config.host], entropy=self._entropy, links=self._serve_links)
+
+    def _serve_links(self, app: App) -> Links:
+        self._links = Links(carry=app.carry, network=self.network, guard=self._guard, life=self._entropy.name(8))
+        return self._links
 
     async def tend(self) -> None:
         """Sweep the ledger for ever; return when its disk failed, after which nothing may be acknowledged."""
@@ -200,6 +206,8 @@ class Core:
             try:
                 if turn % LOOK_EVERY == 0:
                     self._look_for_revoked()
+                    if self._links is not None:
+                        self._links.look()
                 await written(self.store, self._sweeper.sweep)
                 if turn % SAVE_EVERY == 0:
                     await self._save_numbers()

@@ -9,6 +9,7 @@ import uvicorn
 
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.processes import keep_from_children
+from blocks_worker.protocol.link import MAX_FRAME
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,14 +65,16 @@ class Server(uvicorn.Server):
 
 
 def server_config(config: HubConfig, entry: Entry, port: int) -> uvicorn.Config:
-    """Return how the server is to run: quiet, without lifespan and web sockets, with the fastest parser there is."""
+    """Return how the server is to run: quiet, without lifespan, with the fastest parser there is."""
     return uvicorn.Config(
         cast("Any", entry),
         host=config.host,
         port=port,
         http=_protocol(),
         h11_max_incomplete_event_size=16 * 1024,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MAX_FRAME,
+        ws_per_message_deflate=False,
         lifespan="off",
         interface="asgi3",
         log_config=None,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from localnet import networks
 from pubnub_pair import Inbox, Tokens, transports
-from support import wait_until
+from support import LoopThread, wait_until
 from support_faults import KINDS, FaultyBus, heal, play_on
+from support_link import LINK_FAULTS, LinkNet, link_net
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.controlplane.whereabouts import Whereabouts
@@ -28,6 +29,7 @@ from blocks_worker.transports.moving import MovingTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from blocks_worker.transports.base import Grants, Transport
 
@@ -143,9 +145,41 @@ class MemoryNetwork:
             transport.close(Deadline(5))
 
 
-@pytest.fixture(params=["memory", "pubnub", "moving"])
-def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+class LinkNetwork:
+    """Be the transport over a link to a hub."""
+
+    def __init__(self, net: LinkNet) -> None:
+        self._net = net
+        self.transport = net.transport
+        self.cut, self.restore = net.stop, net.start
+
+    def grant(self, name: str, *channels: str) -> str:
+        """Return a token for these channels."""
+        return mint(SECRET, user_id=name, read=channels, write=channels, ttl_minutes=5, now_s=int(time.time()))
+
+    def play(self, fault: str, count: int = 1) -> None:
+        """Have this go wrong so often."""
+        if fault not in LINK_FAULTS:
+            pytest.skip("a link keeps the order of what it carries")
+        self._net.spoiled.fault, self._net.spoiled.left = fault, count
+
+    def struck(self) -> bool:
+        """Tell whether all of it went wrong."""
+        return not self._net.spoiled.left
+
+    def heal(self) -> None:
+        """Let everything go well again."""
+        self._net.spoiled.fault = ""
+        self._net.loop.call(self._net.spoiled.healed.set)
+
+
+@pytest.fixture(params=["memory", "pubnub", "moving", "hublink"])
+def network(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
     """Give a network without access control."""
+    if request.param == "hublink":
+        with LoopThread("links") as loop, link_net(loop, tmp_path) as net:
+            yield LinkNetwork(net)
+        return
     if request.param == "memory":
         memory = MemoryNetwork()
         yield memory
@@ -155,10 +189,13 @@ def network(request: pytest.FixtureRequest) -> Iterator[Network]:
         yield (MovingNetwork if request.param == "moving" else PubNubNetwork)(start(), make)
 
 
-@pytest.fixture(params=["pubnub"])
-def guarded(request: pytest.FixtureRequest) -> Iterator[Network]:
+@pytest.fixture(params=["pubnub", "hublink"])
+def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
     """Give a network with access control."""
-    assert request.param == "pubnub"
+    if request.param == "hublink":
+        with LoopThread("links") as loop, link_net(loop, tmp_path, secret=SECRET) as net:
+            yield LinkNetwork(net)
+        return
     with networks() as start, transports() as make:
         yield PubNubNetwork(start(secret=SECRET), make)
 

@@ -63,9 +63,11 @@ class Bounds(NamedTuple):
 class _Row:
     """Be the messages of one channel, and how many bytes they take."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: int) -> None:
         self.messages: deque[Message] = deque()
         self.size = 0
+        #: Up to where messages may be gone.
+        self.lost = lost
 
     def put(self, message: Message) -> int:
         self.messages.append(message)
@@ -73,9 +75,10 @@ class _Row:
         return message.size()
 
     def drop(self) -> int:
-        dropped = self.messages.popleft().size()
-        self.size -= dropped
-        return dropped
+        oldest = self.messages.popleft()
+        self.lost = oldest.tt
+        self.size -= oldest.size()
+        return oldest.size()
 
     def keep(self, wanted: Callable[[Message], bool]) -> int:
         """Keep what is wanted; return the bytes that went."""
@@ -99,12 +102,14 @@ class Shelf:
     def __init__(self) -> None:
         self._channels: OrderedDict[str, _Row] = OrderedDict()
         self._size = 0
+        #: Up to where messages of channels that are forgotten are gone.
+        self._forgotten = 0
 
     def put(self, message: Message, bounds: Bounds) -> None:
         """Add a message, which is newer than all others, and drop what is beyond the bounds."""
         kept = self._channels.get(message.channel)
         if kept is None:
-            kept = self._channels[message.channel] = _Row()
+            kept = self._channels[message.channel] = _Row(self._forgotten)
         else:
             self._channels.move_to_end(message.channel)
         self._size += kept.put(message)
@@ -147,6 +152,11 @@ class Shelf:
         kept = self._of(channel)
         return kept[-1].tt if kept else 0
 
+    def lost_until(self, channel: str) -> int:
+        """Return a position up to which messages of a channel may be gone that were kept here; 0 when none is."""
+        row = self._channels.get(channel)
+        return self._forgotten if row is None else row.lost
+
     def remove(self, channel: str, above: int, until: int) -> None:
         """Drop the messages of a channel with `above < tt <= until`."""
         row = self._channels.get(channel)
@@ -154,7 +164,7 @@ class Shelf:
             return
         self._size -= row.keep(lambda message: not above < message.tt <= until)
         if not row.messages:
-            del self._channels[channel]
+            self._forget(channel)
 
     def _drop_oldest(self) -> None:
         """Drop the oldest message of the channel that rested longest."""
@@ -162,10 +172,13 @@ class Shelf:
         if kept.messages:
             self._size -= kept.drop()
         if not kept.messages:
-            del self._channels[channel]
+            self._forget(channel)
 
     def _forget(self, channel: str) -> None:
-        self._size -= self._channels.pop(channel).size
+        row = self._channels.pop(channel)
+        self._size -= row.size
+        newest = row.messages[-1].tt if row.messages else row.lost
+        self._forgotten = max(self._forgotten, newest)
 
     def _of(self, channel: str) -> Sequence[Message]:
         row = self._channels.get(channel)

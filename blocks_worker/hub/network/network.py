@@ -20,6 +20,7 @@ from blocks_worker.hub.network.channels import Message, Timeline
 from blocks_worker.hub.network.control import PATH, Control
 from blocks_worker.hub.network.faults import Faults
 from blocks_worker.hub.network.http import Answer, Connection
+from blocks_worker.hub.network.linked import Seat
 from blocks_worker.hub.network.presence_calls import presence
 from blocks_worker.hub.network.publishing import publish, signal
 from blocks_worker.hub.network.realm import Realm, Shared
@@ -163,6 +164,10 @@ class LocalNetwork:
         message = Message(timetoken, channel, payload, self.shared.clock.monotonic(), publisher=publisher)
         self._realms[subscribe_key].publish(message, store=store)
         return timetoken
+
+    def seat(self, subscribe_key: str, user: str, grant: str | None) -> Seat:
+        """Return what somebody on a link may do; an unknown keyset is refused when it is used."""
+        return Seat(self._realms.get(subscribe_key), self._access, user, grant)
 
     def held_polls(self) -> int:
         """Return how many polls wait for a message."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blocks_worker.hub.network.channels import PRESENCE, Bounds, Message, Shelf, Timeline
+from blocks_worker.hub.network.following import Follower
 from blocks_worker.hub.network.polls import Poll, Polls, wildcard_prefix
 from blocks_worker.hub.network.presence import Happening, Presence
 from blocks_worker.hub.network.wire import Reply, dumps
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from blocks_worker.concurrency import Clock
+    from blocks_worker.hub.network.following import Reader
     from blocks_worker.hub.network.settings import Keyset, NetworkSettings
 
 
@@ -42,6 +44,8 @@ class Realm:
         self.presence = Presence()
         self.polls = Polls()
         self._woken: dict[Poll, None] = {}
+        #: Who follows a channel, by its name.
+        self.followers: dict[str, dict[Follower, None]] = {}
 
     def publish(self, message: Message, *, store: bool, deliver: bool = True) -> None:
         """Keep a message and wake whom it is for; the timetoken has to be the newest of all."""
@@ -64,6 +68,8 @@ class Realm:
                 settings.history_limit, settings.history_age, settings.history_bytes, settings.channel_bytes
             )
             self.history.put(message, bounds)
+            for follower in self.followers.get(message.channel, ()):
+                follower.wake(message.channel)
 
     def listen(
         self, names: list[str], cursor: int, refused: Callable[[], Reply | None]
@@ -79,6 +85,10 @@ class Realm:
         self.polls.add(poll)
         answer.add_done_callback(lambda _answer: self._forget(poll))
         return answer
+
+    def follower(self, reader: Reader) -> Follower:
+        """Return one who follows nothing yet; what is published without being stored its reader is not told."""
+        return Follower(self.history, reader, self.followers)
 
     def greeting(self) -> Reply:
         """Return the answer to a first poll: from here on nothing is missed."""

@@ -1,0 +1,349 @@
+"""The hub's end of links: a WebSocket that carries calls to the doors, and the messages of followed channels."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from blocks_worker.errors import InvalidMessageError
+from blocks_worker.hub.api.calls import Answer as Answered
+from blocks_worker.hub.api.calls import refused
+from blocks_worker.hub.network.access import Denied as DeniedError
+from blocks_worker.hub.problems import BAD_REQUEST, FORBIDDEN, NOT_FOUND, UNAUTHORIZED, RefusalError
+from blocks_worker.protocol.codec import encode, inspect
+from blocks_worker.protocol.link import (
+    BEAT,
+    LINK_PATH,
+    Answer,
+    Ask,
+    Beat,
+    Denied,
+    Follow,
+    Followed,
+    Leave,
+    Letter,
+    Lost,
+    Publish,
+    Said,
+    Taken,
+    Token,
+    Where,
+    from_client,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from blocks_worker.hub.api.calls import Scope
+    from blocks_worker.hub.auth.guard import Guard
+    from blocks_worker.hub.network.channels import Message
+    from blocks_worker.hub.network.following import Follower
+    from blocks_worker.hub.network.linked import Seat
+    from blocks_worker.hub.network.network import LocalNetwork
+    from blocks_worker.protocol.link import FromHub, ToHub
+
+    Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+    Send = Callable[[dict[str, Any]], Awaitable[None]]
+    Carry = Callable[[str, str, str | None, bytes], Awaitable[Answered]]
+
+_logger = logging.getLogger(__name__)
+
+#: Calls of one link that are worked on at the same time; more wait to be read.
+CALLS = 64
+#: Bytes that may wait to be sent; a client that does not take them loses its link, and resumes with another one.
+UNSENT = 80 * 1024 * 1024
+#: Tokens, and followers, that one link may name.
+TOKENS = 1024
+FOLLOWERS = 256
+#: Links at the same time.
+LINKS = 4096
+
+#: Why a link is closed, as codes of the protocol.
+_OVER = 4401
+_BAD_FRAME = 4400
+_SLOW = 4408
+_TOO_MANY = 1013
+_OK = 200
+
+
+class Links:
+    """Serve every link of a hub; everything here lives on the hub's loop."""
+
+    def __init__(self, *, carry: Carry, network: LocalNetwork, guard: Guard, life: str) -> None:
+        self._carry = carry
+        self._network = network
+        self._guard = guard
+        self._life = life
+        self._open: dict[_Link, None] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, bearer: str | None) -> None:
+        """Be one link, from its handshake to its end."""
+        await receive()  # the handshake, which says nothing that the scope does not
+        if scope["path"] != LINK_PATH:
+            await _deny(send, NOT_FOUND)
+            return
+        try:
+            self._guard.admitted(bearer)
+        except RefusalError:
+            await _deny(send, UNAUTHORIZED)
+            return
+        await send({"type": "websocket.accept"})
+        if len(self._open) >= LINKS:
+            await send({"type": "websocket.close", "code": _TOO_MANY, "reason": "too many links"})
+            return
+        link = _Link(self._carry, self._network, send, life=self._life, bearer=bearer or "")
+        self._open[link] = None
+        try:
+            await link.serve(receive)
+        finally:
+            del self._open[link]
+
+    def look(self) -> None:
+        """End the links whose key was taken back, and the following of those whose grant is over."""
+        for link in list(self._open):
+            try:
+                self._guard.admitted(link.bearer)
+            except RefusalError as refusal:
+                if refusal.problem.code == "TokenRevoked":
+                    link.end(_OVER, "the key was revoked")
+            link.look()
+
+
+class _Link:
+    """Be one link: what its client says is done in order, calls beside each other; what it is told leaves in order."""
+
+    def __init__(self, carry: Carry, network: LocalNetwork, send: Send, *, life: str, bearer: str) -> None:
+        self._carry = carry
+        self._network = network
+        self._send = send
+        self._life = life
+        #: The newest token that let it in.
+        self.bearer = bearer
+        self._tokens: dict[int, str] = {}
+        self._followers: dict[int, _Following] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(CALLS)
+        self._waiting: list[bytes] = []
+        self._unsent = 0
+        self._news = asyncio.Event()
+        self._end: tuple[int, str] | None = None
+
+    async def serve(self, receive: Receive) -> None:
+        """Serve until either side ends it."""
+        speaking = asyncio.ensure_future(self._speak())
+        listening = asyncio.ensure_future(self._listen(receive))
+        try:
+            await asyncio.wait((speaking, listening), return_when=asyncio.FIRST_COMPLETED)
+            if self._end is not None:
+                code, reason = self._end
+                with contextlib.suppress(Exception):
+                    await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        finally:
+            for following in self._followers.values():
+                following.close()
+            for task in (speaking, listening, *self._calls):
+                task.cancel()
+            await asyncio.gather(speaking, listening, *self._calls, return_exceptions=True)
+
+    def look(self) -> None:
+        """Have those stop whose grant is over."""
+        for following in list(self._followers.values()):
+            following.look()
+
+    def end(self, code: int, reason: str) -> None:
+        """Close the link after what is being sent."""
+        self._end = self._end or (code, reason)
+        self._news.set()
+
+    def say(self, operation: FromHub) -> None:
+        """Send something, together with what else waits when it is its turn."""
+        self.say_encoded(_encoder.encode(operation))
+
+    def say_encoded(self, operation: bytes) -> None:
+        """Send an operation that is written already."""
+        self._waiting.append(operation)
+        self._unsent += len(operation)
+        if self._unsent > UNSENT:
+            self.end(_SLOW, "what waits for you is more than is kept")
+        self._news.set()
+
+    async def _speak(self) -> None:
+        beat = _encoder.encode(Beat())
+        while self._end is None:
+            if not self._waiting:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), BEAT)
+            self._news.clear()
+            waiting, self._waiting, self._unsent = self._waiting or [beat], [], 0
+            await self._send({"type": "websocket.send", "bytes": b"[%b]" % b",".join(waiting)})
+
+    async def _listen(self, receive: Receive) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            try:
+                await self._do(message.get("bytes") or b"")
+            except InvalidMessageError as error:
+                _logger.warning("link_frame_refused", extra={"reason": error.reason})
+                self.end(_BAD_FRAME, error.reason)
+                return
+
+    async def _do(self, frame: bytes) -> None:
+        for operation in from_client(frame):
+            if isinstance(operation, Ask):
+                await self._room.acquire()
+                task = asyncio.ensure_future(self._call(operation))
+                self._calls.add(task)
+                task.add_done_callback(self._called)
+            else:
+                self._act(operation)
+
+    def _called(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        self._room.release()
+
+    def _act(self, operation: ToHub) -> None:
+        match operation:
+            case Token():
+                if len(self._tokens) >= TOKENS:
+                    raise InvalidMessageError("tokens", "too many tokens")
+                self._tokens[operation.number] = operation.token
+            case Publish():
+                self._publish(operation)
+            case Follow():
+                self._follow(operation)
+            case Taken():
+                following = self._followers.get(operation.follower)
+                if following is not None:
+                    following.taken(operation)
+            case Leave():
+                left = self._followers.pop(operation.follower, None)
+                if left is not None:
+                    left.close()
+            case Where():
+                self._answer(operation.id, _OK, b"%d" % self._network.shared.timeline.draw())
+
+    async def _call(self, ask: Ask) -> None:
+        bearer = self._tokens.get(ask.token)
+        body = bytes(ask.body)
+        answer = await self._carry(ask.method, ask.path, bearer, b"" if body == b"null" else body)
+        if bearer is not None and answer.status != UNAUTHORIZED:
+            self.bearer = bearer
+        retry_after = next((value for name, value in answer.headers if name == "retry-after"), None)
+        self._answer(ask.id, answer.status, answer.body, retry_after)
+
+    def _publish(self, said: Publish) -> None:
+        seat, payload = self._seat(said.key, said.user, said.grant), bytes(said.payload)
+        try:
+            inspect(payload)
+            position = seat.publish(said.channel, payload)
+        except DeniedError as denied:
+            self._refuse(said.id, RefusalError(FORBIDDEN, "Forbidden", denied.message))
+        except InvalidMessageError as error:
+            self._refuse(said.id, RefusalError(BAD_REQUEST, "InvalidInput", str(error)))
+        else:
+            self._answer(said.id, _OK, b"%d" % position)
+
+    def _follow(self, wish: Follow) -> None:
+        following = self._followers.get(wish.follower)
+        if following is None:
+            if len(self._followers) >= FOLLOWERS:
+                raise InvalidMessageError("followers", "too many followers")
+            following = self._followers[wish.follower] = _Following(self, wish.follower)
+        following.follow(self._seat(wish.key, wish.user, wish.grant), wish, self._life)
+
+    def _seat(self, key: str, user: str, grant: int) -> Seat:
+        return self._network.seat(key, user, self._tokens.get(grant))
+
+    def _answer(self, number: int, status: int, body: bytes, retry_after: str | None = None) -> None:
+        self.say(Answer(number, status, msgspec.Raw(body or b"null"), retry_after))
+
+    def _refuse(self, number: int, refusal: RefusalError) -> None:
+        self._answer(number, refusal.status, encode(refusal.problem))
+
+
+class _Following:
+    """Be one follower of a link: its channels, and the right to them."""
+
+    def __init__(self, link: _Link, number: int) -> None:
+        self._link = link
+        self._number = number
+        self._turn = 0
+        self._seat: Seat | None = None
+        self._follower: Follower | None = None
+        #: What is followed now, each channel after its place of the beginning.
+        self._places: dict[str, int] = {}
+
+    def follow(self, seat: Seat, wish: Follow, life: str) -> None:
+        """Follow what is wished, as far as the grant allows it; places of another life mean nothing here."""
+        self._turn = wish.turn
+        refused, why = seat.not_readable(tuple(wish.channels))
+        if refused and len(refused) == len(wish.channels):
+            self._refuse(refused, why)
+            return
+        if self._follower is None or self._seat is None or self._seat.key != seat.key:
+            self.close()
+            self._follower = seat.follower(self)
+        self._seat = seat
+        now = seat.now()
+        is_strange = bool(wish.life) and wish.life != life
+        self._places = {
+            name: now if is_strange else place or now for name, place in wish.channels.items() if name not in refused
+        }
+        gone = self._follower.follow(self._places)
+        if is_strange:
+            gone = [name for name, place in wish.channels.items() if place and name not in refused]
+        self._link.say(Followed(self._number, wish.turn, life, now, gone))
+        if refused:
+            self._link.say(Denied(self._number, wish.turn, refused, why))
+
+    def look(self) -> None:
+        """Stop where the right to follow is over."""
+        if self._follower is None or self._seat is None:
+            return
+        refused, why = self._seat.not_readable(tuple(self._places))
+        if refused:
+            self._refuse(refused, why)
+
+    def taken(self, operation: Taken) -> None:
+        """Send on what waited for its reader."""
+        if self._follower is not None:
+            self._follower.taken(operation.messages, operation.size)
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        if self._follower is not None:
+            self._follower.close()
+        self._follower = None
+
+    def said(self, messages: Sequence[Message]) -> None:
+        """Send what was published."""
+        letters = [Letter(each.channel, each.tt, msgspec.Raw(each.payload)) for each in messages]
+        self._link.say(Said(self._number, letters))
+
+    def lost(self, channel: str, since: int, until: int) -> None:
+        """Say that something is gone."""
+        self._link.say(Lost(self._number, channel, since, until))
+
+    def _refuse(self, channels: list[str], why: str) -> None:
+        for name in channels:
+            self._places.pop(name, None)
+        if self._follower is not None:
+            self._follower.leave(channels)
+        self._link.say(Denied(self._number, self._turn, channels, why))
+
+
+_encoder = msgspec.json.Encoder()
+
+
+async def _deny(send: Send, status: int) -> None:
+    """Refuse the handshake with a status of HTTP."""
+    refusal = refused(RefusalError(status, "Refused", "no link here with this token"))
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": refusal.body})

@@ -1,0 +1,1 @@
+"""Calls, publish and subscribe over one WebSocket to a self-hosted hub."""

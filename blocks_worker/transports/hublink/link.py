@@ -1,0 +1,344 @@
+"""The client's end of a link: it is kept open for ever, and carries calls and channels of one process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from blocks_worker.concurrency import Backoff, ServiceThread
+from blocks_worker.errors import InvalidMessageError
+from blocks_worker.protocol.link import BEAT, Answer, Ask, Beat, Denied, Followed, Leave, Lost, Said, Token, from_hub
+from blocks_worker.transports.hublink.connection import LinkConnection, LinkDownError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.concurrency import Clock, Deadline, Entropy
+    from blocks_worker.protocol.link import FromHub, ToHub
+
+_logger = logging.getLogger(__name__)
+
+#: Seconds of silence after which a link is dead.
+SILENCE = 2.5 * BEAT
+#: Longest pause between two tries, in seconds; a hub on loopback is looked for more often.
+CAP = 30.0
+NEAR_CAP = 2.0
+#: Tokens that one connection names; a process that has more goes on over a new one.
+TOKENS = 1000
+
+_NULL = msgspec.Raw(b"null")
+
+
+class Bearing(Protocol):
+    """Where the token comes from that opens the link."""
+
+    def access_token(self) -> str:
+        """Return the token to use now."""
+
+    def on_unauthorized(self, refused: str) -> bool:
+        """Get a new token because this one was refused; tell whether there is another one now."""
+
+
+class Following(Protocol):
+    """Who hears of channels; its methods are called by the link's thread and return at once."""
+
+    def up(self) -> None:
+        """A new connection is there: say what is followed."""
+
+    def down(self, reason: str) -> None:
+        """The connection is gone."""
+
+    def hear(self, operation: Followed | Denied | Said | Lost) -> None:
+        """Take what the hub says to this follower."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What the hub answered to a call."""
+
+    status: int
+    body: bytes
+    retry_after: str | None
+
+
+class _Question:
+    """Be one call that waits for its answer."""
+
+    __slots__ = ("answer", "done")
+
+    def __init__(self) -> None:
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.answer: Answer | None = None
+
+    def settle(self, answer: Answer | None) -> None:
+        self.answer = answer
+        self.done.release()
+
+
+class _Wire:
+    """Be one connection with what belongs to it: the numbers of its tokens and of its open questions."""
+
+    def __init__(self, connection: LinkConnection) -> None:
+        self.connection = connection
+        self._lock = threading.Lock()
+        self._tokens: dict[str, int] = {}
+        self._questions: dict[int, _Question] = {}
+        self._last = 0
+        self._over = False
+
+    def ask(self, make: Callable[[int, int], ToHub], token: str | None) -> tuple[int, _Question]:
+        """Send a question, made of its number and of its token's; return what its answer comes to.
+
+        Raises:
+            LinkDownError: the connection is over; it may have been sent.
+        """
+        question = _Question()
+        with self._lock:
+            if self._over:
+                raise LinkDownError("it is over")
+            self._last += 1
+            number = self._last
+            self._questions[number] = question
+            operations, named = self._named(token)
+            self._send([*operations, make(number, named)])
+        return number, question
+
+    def tell(self, make: Callable[[int], ToHub], token: str | None) -> None:
+        """Send what has no answer.
+
+        Raises:
+            LinkDownError: the connection is over.
+        """
+        with self._lock:
+            operations, named = self._named(token)
+            self._send([*operations, make(named)])
+
+    def settle(self, answer: Answer) -> None:
+        """Hand an answer to who asked."""
+        question = self._questions.pop(answer.id, None)
+        if question is not None:
+            question.settle(answer)
+
+    def forget(self, number: int) -> None:
+        """Wait for this answer no more."""
+        self._questions.pop(number, None)
+
+    def end(self) -> None:
+        """Answer nobody any more."""
+        with self._lock:
+            self._over = True
+            questions, self._questions = self._questions, {}
+        for question in questions.values():
+            question.settle(None)
+
+    def _named(self, token: str | None) -> tuple[list[ToHub], int]:
+        """Return what has to be said first, and the number under which the hub knows the token; 0 is none."""
+        if token is None:
+            return [], 0
+        number = self._tokens.get(token)
+        if number is not None:
+            return [], number
+        if len(self._tokens) >= TOKENS:
+            self.connection.close()
+            raise LinkDownError("it names too many tokens")
+        number = self._tokens[token] = len(self._tokens) + 1
+        return [Token(number, token)], number
+
+    def _send(self, operations: list[ToHub]) -> None:
+        self.connection.send(_encoder.encode(operations))
+
+
+class Link:
+    """Keep one connection to the hub open, wherever it is.
+
+    Args:
+        hub_url: the hub's address of now.
+        bearing: where the token comes from.
+        near: whether the hub is on this machine.
+        clock: the time.
+        entropy: jitter.
+        doubt: called when the hub cannot be reached; returns at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        hub_url: Callable[[], str],
+        bearing: Bearing,
+        near: bool,
+        clock: Clock,
+        entropy: Entropy,
+        doubt: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._hub_url = hub_url
+        self._bearing = bearing
+        self._clock = clock
+        self._doubt = doubt
+        self._backoff = Backoff(entropy, cap=NEAR_CAP if near else CAP)
+        self._lock = threading.Lock()
+        self._wire: _Wire | None = None
+        self._followers: dict[int, Following] = {}
+        self._last_follower = 0
+        self._stopping = threading.Event()
+        self._there = threading.Event()
+        # A daemon: it waits in foreign code, and a forgotten client keeps no process alive.
+        self._thread = ServiceThread("hub-link", self._run, daemon=True)
+        self._started = False
+        self.counters: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Begin to connect; once."""
+        with self._lock:
+            if self._started or self._stopping.is_set():
+                return
+            self._started = True
+        self._thread.start()
+
+    def wait_there(self, timeout: float | None) -> bool:
+        """Wait until a connection is there; tell whether it is."""
+        return self._there.wait(timeout)
+
+    def call(self, method: str, path: str, body: bytes | None, bearer: str | None, timeout: float) -> Carried | None:
+        """Return what the hub answers; None when there is no link, or it broke before the answer came.
+
+        Then the call may or may not have been carried out, and is to be made again elsewhere.
+
+        Raises:
+            TimeoutError: no answer came in time.
+        """
+        raw = _NULL if body is None else msgspec.Raw(body)
+        answer = self.ask(lambda number, token: Ask(number, method, path, token, raw), bearer, timeout)
+        return None if answer is None else Carried(answer.status, bytes(answer.body), answer.retry_after)
+
+    def ask(self, make: Callable[[int, int], ToHub], token: str | None, timeout: float | None) -> Answer | None:
+        """Return the answer to a question; None when there is no link, or it broke before the answer came.
+
+        Raises:
+            TimeoutError: no answer came in time.
+        """
+        wire = self._wire
+        if wire is None:
+            return None
+        try:
+            number, question = wire.ask(make, token)
+        except LinkDownError:
+            return None
+        if not question.done.acquire(timeout=-1 if timeout is None else timeout):
+            wire.forget(number)
+            raise TimeoutError
+        return question.answer
+
+    def tell(self, make: Callable[[int], ToHub], token: str | None = None) -> None:
+        """Send what has no answer, if the link is there."""
+        wire = self._wire
+        if wire is not None:
+            try:
+                wire.tell(make, token)
+            except LinkDownError:
+                return  # the link's thread meets it too
+
+    def new_number(self) -> int:
+        """Return the number of one more who will hear of channels."""
+        with self._lock:
+            self._last_follower += 1
+            return self._last_follower
+
+    def add(self, number: int, following: Following) -> None:
+        """Have somebody hear of channels; he is told of each new connection, not of the one of now."""
+        with self._lock:
+            self._followers[number] = following
+
+    def remove(self, number: int) -> None:
+        """Have it hear no more."""
+        with self._lock:
+            self._followers.pop(number, None)
+        self.tell(lambda _token: Leave(number))
+
+    def renew(self) -> None:
+        """Throw the connection away and go on with a new one."""
+        wire = self._wire
+        if wire is not None:
+            wire.connection.close()
+
+    def stop(self) -> None:
+        """Ask it to end, without waiting."""
+        self._stopping.set()
+        self.renew()
+
+    def close(self, deadline: Deadline) -> None:
+        """End the link."""
+        self.stop()
+        if self._started and not self._thread.join(deadline.remaining()):
+            _logger.warning("link_thread_abandoned")
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._serve()
+            except LinkDownError as error:
+                self._lose(error)
+            except InvalidMessageError as error:
+                self._lose(LinkDownError(f"what the hub says cannot be understood: {error}"))
+            if not self._stopping.is_set():
+                self._clock.wait(self._stopping, self._backoff.next())
+
+    def _serve(self) -> None:
+        bearer = self._bearing.access_token()
+        try:
+            connection = LinkConnection.open(self._hub_url(), bearer)
+        except LinkDownError as error:
+            if error.unauthorized:
+                self._bearing.on_unauthorized(bearer)
+            raise
+        wire = _Wire(connection)
+        with self._lock:
+            self._wire = wire
+            followers = list(self._followers.values())
+        self._there.set()
+        self._count("links")
+        try:
+            if self._stopping.is_set():
+                return
+            for following in followers:
+                following.up()
+            while True:
+                operations = from_hub(connection.receive(SILENCE))
+                self._backoff.reset()
+                for operation in operations:
+                    self._take(wire, operation)
+        finally:
+            with self._lock:
+                self._wire = None
+            self._there.clear()
+            wire.end()
+            connection.close()
+
+    def _take(self, wire: _Wire, operation: FromHub) -> None:
+        if isinstance(operation, Answer):
+            wire.settle(operation)
+        elif not isinstance(operation, Beat):
+            following = self._followers.get(operation.follower)
+            if following is not None:
+                following.hear(operation)
+
+    def _lose(self, error: LinkDownError) -> None:
+        if self._stopping.is_set():
+            return
+        self._count("links_lost")
+        _logger.debug("link_down", extra={"reason": str(error)})
+        with self._lock:
+            followers = list(self._followers.values())
+        for following in followers:
+            following.down(str(error))
+        self._doubt()
+
+    def _count(self, name: str) -> None:
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+
+_encoder = msgspec.json.Encoder()

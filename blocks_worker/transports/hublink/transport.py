@@ -1,0 +1,173 @@
+"""Publish and subscribe over the link to a self-hosted hub: no poll, and the hub says itself what it no longer has."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from blocks_worker.concurrency import Backoff
+from blocks_worker.errors import PublishRefusedError, PublishTimeoutError, TransportClosedError
+from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.link import Publish, Where
+from blocks_worker.transports.envelope import pack
+from blocks_worker.transports.hublink.subscription import HubLinkSettings, HubLinkSubscription
+from blocks_worker.transports.numbering import Numbering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from blocks_worker.concurrency import Clock, Deadline, Entropy
+    from blocks_worker.protocol.link import Answer, ToHub
+    from blocks_worker.transports.base import Grants
+    from blocks_worker.transports.envelope import Envelope
+    from blocks_worker.transports.hublink.link import Link as HubLink
+
+_logger = logging.getLogger(__name__)
+
+#: Seconds that one question waits for its answer before it is asked again.
+ANSWER_PATIENCE = 10.0
+#: Refusals in a row for want of a right after which a publish is given up.
+PUBLISH_REFUSALS = 3
+
+_OK = 200
+_FORBIDDEN = 403
+_SERVER_ERROR = 500
+
+
+class HubLinkTransport:
+    """Be one participant of a hub's network: one subscription, and publishing from any thread.
+
+    Args:
+        link: the link, which belongs to whoever gave it and may serve others too.
+        settings: who this is there.
+        grants: where tokens come from.
+        producer: the random id of this process life.
+        clock: the time.
+        entropy: jitter.
+    """
+
+    def __init__(
+        self,
+        link: HubLink,
+        settings: HubLinkSettings,
+        *,
+        grants: Grants,
+        producer: str,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._link = link
+        self._settings = settings
+        self._grants = grants
+        self._producer = producer
+        self._clock = clock
+        self._entropy = entropy
+        self._numbering = Numbering()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._subscription: HubLinkSubscription | None = None
+        link.start()
+
+    def publish(self, channel: str, messages: Sequence[dict[str, Any]], deadline: Deadline) -> None:
+        """Publish messages on a channel, in order; return when the hub has them.
+
+        Raises:
+            InvalidMessageError: one is not strict JSON; nothing was sent.
+            MessageTooLargeError: one is more than an envelope; nothing was sent.
+            PublishRefusedError: the hub refused them for good.
+            PublishTimeoutError: the deadline came before an answer.
+            TransportClosedError: the transport was closed here.
+        """
+        with self._numbering.turn(channel, deadline) as turn:
+            self._check_open()
+            for envelope in pack(messages, self._producer, turn.next):
+                turn.spend(envelope.count)
+                self._deliver(channel, envelope, deadline)
+
+    def position(self, deadline: Deadline) -> int:
+        """Return the hub's position before whatever is published from now on.
+
+        Raises:
+            PublishTimeoutError: the hub did not answer in time.
+            TransportClosedError: the transport was closed here.
+        """
+        answer = self._answer(lambda number, _token: Where(number), deadline, token=False)
+        return int(bytes(answer.body))
+
+    def subscribe(self, channels: Iterable[str], *, since: Mapping[str, int] | None = None) -> HubLinkSubscription:
+        """Start reading these channels; return once the position to read from is known or being sought.
+
+        Raises:
+            ValueError: there is a subscription already.
+            TransportClosedError: the transport was closed here.
+        """
+        with self._lock:
+            self._check_open()
+            if self._subscription is not None:
+                raise ValueError("this transport has its subscription: change its channels instead")
+            self._subscription = HubLinkSubscription(
+                self._link,
+                self._settings,
+                grants=self._grants,
+                places={name: (since or {}).get(name, 0) for name in channels},
+                clock=self._clock,
+                entropy=self._entropy,
+            )
+        self._subscription.begin()
+        return self._subscription
+
+    def rebuild(self, reason: str) -> None:
+        """Throw the connection away and go on from the same positions with a new one."""
+        _logger.warning("transport_rebuilt", extra={"reason": reason})
+        self._link.renew()
+
+    def close(self, deadline: Deadline) -> None:
+        """End the subscription; the link goes on for the others that use it."""
+        self._closing.set()
+        if self._subscription is not None:
+            self._subscription.close(deadline)
+
+    def _deliver(self, channel: str, envelope: Envelope, deadline: Deadline) -> None:
+        """Send one envelope, under the same numbers, until the hub has it."""
+        payload = msgspec.Raw(encode(envelope.payload))
+        settings = self._settings
+
+        def publish(number: int, token: int) -> ToHub:
+            return Publish(number, settings.subscribe_key, settings.user_id, token, channel, payload)
+
+        self._answer(publish, deadline, token=True)
+
+    def _answer(self, make: Callable[[int, int], ToHub], deadline: Deadline, *, token: bool) -> Answer:
+        """Ask until there is a good answer, or none will come."""
+        backoff, refusals = Backoff(self._entropy), 0
+        while True:
+            self._check_open()
+            grant = self._grants.token() if token else None
+            try:
+                answer = self._link.ask(make, grant, deadline.within(ANSWER_PATIENCE))
+            except TimeoutError:
+                answer = None
+            if answer is not None and answer.status == _OK:
+                return answer
+            denied = answer is not None and answer.status == _FORBIDDEN
+            refusals += denied
+            if answer is not None and answer.status < _SERVER_ERROR and not (denied and refusals < PUBLISH_REFUSALS):
+                raise PublishRefusedError(f"the hub refused a publish ({answer.status}): {bytes(answer.body).decode()}")
+            if denied and self._grants.refresh(grant) and refusals == 1:
+                continue
+            self._wait(backoff.next(), deadline)
+
+    def _wait(self, pause: float, deadline: Deadline) -> None:
+        """Wait before the next try, when there is time for one."""
+        left = deadline.remaining()
+        if left is not None and pause >= left:
+            raise PublishTimeoutError("the hub did not take a publish in time")
+        if self._clock.wait(self._closing, pause):
+            raise TransportClosedError("the transport was closed during a publish")
+
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise TransportClosedError("the transport was closed")

@@ -1,0 +1,178 @@
+"""A hub's links without the rest of a hub, what may go wrong on one, and transports over it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from localnet import KEYS, OTHER_KEYS
+from pubnub_pair import Tokens
+
+from blocks_worker.concurrency import Clock, Deadline, Entropy
+from blocks_worker.config import HubConfig
+from blocks_worker.hub.app import App
+from blocks_worker.hub.auth.guard import Guard
+from blocks_worker.hub.auth.tokens import Kind
+from blocks_worker.hub.auth.tokens import Tokens as HubTokens
+from blocks_worker.hub.link import Links
+from blocks_worker.hub.network.network import LocalNetwork
+from blocks_worker.hub.server import Server, server_config
+from blocks_worker.transports.hublink.link import Link
+from blocks_worker.transports.hublink.subscription import HubLinkSettings
+from blocks_worker.transports.hublink.transport import HubLinkTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support import LoopThread
+
+#: What can go wrong on a link; it is a stream of bytes, which keeps its order.
+LINK_FAULTS = frozenset({"drop", "delay", "duplicate", "cut", "refuse", "hang"})
+
+
+class Bearer:
+    """Be the login of somebody whose token never ends."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def access_token(self) -> str:
+        """Return the token."""
+        return self._token
+
+    def on_unauthorized(self, refused: str) -> bool:
+        """Have no other one."""
+        return refused != self._token
+
+
+class Spoiled:
+    """Stand before the links and spoil frames: those that publish, or those that bring what was published."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.fault = ""
+        self.left = 0
+        #: Set when connections that hang are to be cut.
+        self.healed = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Be an ASGI application."""
+        cut = False
+
+        async def spoiled_receive() -> Any:
+            nonlocal cut
+            message = await receive()
+            if b'["publish"' not in (message.get("bytes") or b""):
+                return message
+            if self._strikes("drop"):
+                cut = True
+            elif self._strikes("cut"):
+                return {"type": "websocket.disconnect", "code": 1006}
+            elif self._strikes("refuse"):
+                number = json.loads(message["bytes"])[-1][1]
+                await send({"type": "websocket.send", "bytes": b'[["answer",%d,403,{}]]' % number})
+                return await spoiled_receive()
+            elif self._strikes("hang"):
+                await self.healed.wait()
+                return {"type": "websocket.disconnect", "code": 1006}
+            return message
+
+        async def spoiled_send(message: Any) -> None:
+            frame = message.get("bytes") or b""
+            if cut and b'["answer"' in frame:
+                await send({"type": "websocket.close", "code": 1006})
+                return
+            if b'["said"' in frame and self._strikes("delay"):
+                await asyncio.sleep(0.3)
+            await send(message)
+            if b'["said"' in frame and self._strikes("duplicate"):
+                await send(message)
+
+        await self._app(scope, spoiled_receive, spoiled_send)
+
+    def _strikes(self, fault: str) -> bool:
+        if self.fault != fault or not self.left:
+            return False
+        self.left -= 1
+        return True
+
+
+class LinkNet:
+    """Be a network whose only way in are links; what is published by others comes over links too."""
+
+    def __init__(self, loop: LoopThread, folder: Path, *, secret: bytes | None = None) -> None:
+        self.loop = loop
+        self.clock, self.entropy = Clock(), Entropy()
+        self.network = LocalNetwork([KEYS, OTHER_KEYS], secret=secret, clock=self.clock, entropy=self.entropy)
+        self._tokens = HubTokens(b"s" * 32, clock=self.clock, entropy=self.entropy)
+        fields = {"owner": "o", "session": "", "key": "k"}
+        self.bearer = Bearer(self._tokens.issue(Kind.CONSUMER, "o", fields, 3600))
+        self._folder = folder
+        self.port = 0
+        self.links: list[Link] = []
+        self.start()
+
+    def start(self) -> None:
+        """Serve, at the same port as before, with nothing kept."""
+        self.loop.run(self._start())
+
+    def stop(self) -> None:
+        """End every link, and forget every message."""
+        self.loop.run(self._stop())
+
+    async def _stop(self) -> None:
+        await self._server.shutdown()
+        for connection in list(self._server.server_state.connections):  # those that came meanwhile
+            connection.transport.abort()
+        await asyncio.sleep(0.01)
+        self.network.forget()
+
+    async def _start(self) -> None:
+        app = App([], hosts=[], entropy=self.entropy, links=self._serve_links)
+        self.spoiled = Spoiled(app)
+        config = HubConfig(state_dir=self._folder)
+        self._server = Server(server_config(config, self.spoiled, self.port))  # type: ignore[arg-type]
+        assert await self._server.bind() is None
+        self.port = self._server.port
+
+    def _serve_links(self, app: App) -> Links:
+        guard = Guard(self._tokens, self.clock, ())
+        return Links(carry=app.carry, network=self.network, guard=guard, life=self.entropy.name(4))
+
+    def transport(self, name: str, grants: Any = None) -> HubLinkTransport:
+        """Open a transport over a link of its own."""
+        link = Link(
+            hub_url=lambda: f"http://127.0.0.1:{self.port}",
+            bearing=self.bearer,
+            near=True,
+            clock=self.clock,
+            entropy=self.entropy,
+        )
+        self.links.append(link)
+        return HubLinkTransport(
+            link,
+            HubLinkSettings(KEYS.subscribe_key, name),
+            grants=grants or Tokens(),
+            producer=f"{name}-{self.entropy.name(4)}",
+            clock=self.clock,
+            entropy=self.entropy,
+        )
+
+    def close(self) -> None:
+        """End the links, then the server."""
+        for link in self.links:
+            link.close(Deadline(5))
+        self.stop()
+
+
+@contextmanager
+def link_net(loop: LoopThread, folder: Path, *, secret: bytes | None = None) -> Iterator[LinkNet]:
+    """Give a network of links that ends with the block."""
+    net = LinkNet(loop, folder, secret=secret)
+    try:
+        yield net
+    finally:
+        net.close()
