@@ -125,8 +125,6 @@ class LinkNet:
 
     async def _stop(self) -> None:
         await self._server.shutdown()
-        for connection in list(self._server.server_state.connections):  # those that came meanwhile
-            connection.transport.abort()
         await asyncio.sleep(0.01)
         self.network.forget()
 
@@ -143,7 +141,7 @@ class LinkNet:
         return Links(carry=app.carry, network=self.network, guard=guard, life=self.entropy.name(4))
 
     def transport(self, name: str, grants: Any = None) -> HubLinkTransport:
-        """Open a transport over a link of its own."""
+        """Open a transport over a link of its own, once that is there."""
         link = Link(
             hub_url=lambda: f"http://127.0.0.1:{self.port}",
             bearing=self.bearer,
@@ -152,6 +150,8 @@ class LinkNet:
             entropy=self.entropy,
         )
         self.links.append(link)
+        link.start()
+        assert link.wait_there(10)
         return HubLinkTransport(
             link,
             HubLinkSettings(KEYS.subscribe_key, name),
