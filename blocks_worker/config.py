@@ -32,6 +32,8 @@ _NO_EFFECT = {
 #: Least and most bytes of one frame of a stream: more than one does not fit into what the network takes.
 FRAME_BYTES = (1_024, 22_528)
 LOG_LEVELS = ("error", "warn", "info", "debug")
+#: What a hub can be spoken to by.
+TRANSPORTS = ("pubnub", "hublink")
 LOG_FORMATS = ("auto", "text", "json")
 
 _T = TypeVar("_T")
@@ -51,6 +53,7 @@ class HubConfig:
         grant_life: seconds that a grant for channels of the network lives.
         embedded: the hub lives inside a worker: a port in use is no error, the next free one is taken.
         testing: let tests reach the fault hooks.
+        transport: what its document tells others to speak by; it listens to both.
     """
 
     state_dir: Path
@@ -69,6 +72,7 @@ class HubConfig:
     grant_life: int = 3600
     embedded: bool = False
     testing: bool = False
+    transport: str = "pubnub"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +82,13 @@ class Connection:
     Attributes:
         cdm_url: address of the document that says where hub and network are; None: look for the local hub.
         api_key: None in local mode: the key of the state folder is used.
+        transport: what to speak to the hub by; None: what its document says.
     """
 
     state_dir: Path
     cdm_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
+    transport: str | None = None
 
     @property
     def is_local(self) -> bool:
@@ -191,7 +197,13 @@ def connection(env: Mapping[str, str] | None = None) -> Connection:
     hub_url = _text(env, "BLOCKS_HUB_URL")
     if cdm_url is None and hub_url is not None:
         cdm_url = f"{hub_url.rstrip('/')}/api/v1/cdm"
-    return Connection(state_dir=state_dir(env), cdm_url=cdm_url, api_key=_text(env, "BLOCKS_API_KEY"))
+    told = _text(env, "BLOCKS_TRANSPORT")
+    return Connection(
+        state_dir=state_dir(env),
+        cdm_url=cdm_url,
+        api_key=_text(env, "BLOCKS_API_KEY"),
+        transport=None if told is None else _choice(env, "BLOCKS_TRANSPORT", TRANSPORTS, ""),
+    )
 
 
 def state_dir(env: Mapping[str, str] | None = None) -> Path:

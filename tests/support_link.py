@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localnet import KEYS, OTHER_KEYS
@@ -20,7 +21,6 @@ from blocks_worker.hub.link import Links
 from blocks_worker.hub.network.network import LocalNetwork
 from blocks_worker.hub.server import Server, server_config
 from blocks_worker.transports.hublink.link import Link
-from blocks_worker.transports.hublink.subscription import HubLinkSettings
 from blocks_worker.transports.hublink.transport import HubLinkTransport
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ class Bearer:
     def on_unauthorized(self, refused: str) -> bool:
         """Have no other one."""
         return refused != self._token
+
+
+@dataclass(frozen=True)
+class _User:
+    subscribe_key: str
+    user_id: str
 
 
 class Spoiled:
@@ -154,7 +160,7 @@ class LinkNet:
         assert link.wait_there(10)
         return HubLinkTransport(
             link,
-            HubLinkSettings(KEYS.subscribe_key, name),
+            lambda: _User(KEYS.subscribe_key, name),
             grants=grants or Tokens(),
             producer=f"{name}-{self.entropy.name(4)}",
             clock=self.clock,

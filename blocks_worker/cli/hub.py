@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from blocks_worker.cli.exits import Exit
-from blocks_worker.config import DEFAULT_PORT, LOG_FORMATS, LOG_LEVELS, HubConfig, worker_config
+from blocks_worker.config import DEFAULT_PORT, LOG_FORMATS, LOG_LEVELS, TRANSPORTS, HubConfig, worker_config
 from blocks_worker.errors import BlocksError, FolderInUseError
 from blocks_worker.hub.hub import Hub
 from blocks_worker.observability.logs import setup_logging
@@ -32,6 +32,13 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--hold", default=20.0, show_default=True, type=click.FloatRange(1, 300), help="Seconds of an empty poll."
 )
+@click.option(
+    "--transport",
+    default="pubnub",
+    show_default=True,
+    type=click.Choice(TRANSPORTS),
+    help="What its document tells others to speak by; it listens to both.",
+)
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="How much is told.  [default: LOG_LEVEL, or info]")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="How it is told.  [default: BLOCKS_LOG_FORMAT]")
 @click.version_option(package_name="blocks_worker", prog_name="blocks-hub")
@@ -45,6 +52,7 @@ def main(  # noqa: PLR0913 - one argument an option
     tls_cert: Path | None,
     tls_key: Path | None,
     hold: float,
+    transport: str,
     log_level: str | None,
     log_format: str | None,
 ) -> None:
@@ -62,6 +70,7 @@ def main(  # noqa: PLR0913 - one argument an option
             tls_cert=tls_cert,
             tls_key=tls_key,
             hold=hold,
+            transport=transport,
         )
         sys.exit(_serve(Hub(config), ending))
     except BlocksError as error:

@@ -29,6 +29,7 @@ from blocks_worker.errors import AgentAuthFatalError, RpcError
 from blocks_worker.protocol.tasks import BillingMode, CancelTask, EventsQuery
 from blocks_worker.streams.writer import USUAL as USUAL_STREAMS
 from blocks_worker.streams.writer import WriterOptions
+from blocks_worker.transports.opening import Transports, open_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from blocks_worker.controlplane.entrances import Entrance
     from blocks_worker.protocol.events import ArtifactRef
     from blocks_worker.protocol.tasks import EventsAnswer, TaskRole, TaskRow
+    from blocks_worker.transports.hublink.link import Link
 
 T = TypeVar("T")
 
@@ -94,8 +96,12 @@ class ClientCore:
         self.api = self.login.api
         #: For what everybody may read.
         self.public_api = self.api if self.has_credentials else door
+        link = self._link = open_link(where, self.login, clock=self.clock, entropy=self._entropy)
+        if link is not None:
+            http.carry_by(link.call)
+        transports = Transports(where, link, clock=self.clock, entropy=self._entropy)
         self._subscriptions = Subscriptions(
-            open_transport=session_opener(where, self.login, self.clock, self._entropy),
+            open_transport=session_opener(where, transports, self.login, self._entropy),
             channel=_channel_of(self.login),
             ask=_asker(self.login),
             billing_mode=billing_mode,
@@ -112,13 +118,13 @@ class ClientCore:
             entropy=self._entropy,
         )
         self._streams = ClientStreams(
-            exchange_opener(where, self.login, self.clock, self._entropy),
+            exchange_opener(where, transports, self.login, self.clock, self._entropy),
             options=stream_options,
             clock=self.clock,
             entropy=self._entropy,
         )
         self._finalizer = weakref.finalize(
-            self, _let_go, self._subscriptions, self._streams, self.login, self.pool, self._http, where
+            self, _let_go, self._subscriptions, self._streams, self.login, self.pool, self._http, where, link
         )
         # At the end of the process the threads end with it: they are daemons.
         self._finalizer.atexit = False
@@ -280,6 +286,8 @@ class ClientCore:
         self._subscriptions.close(deadline)
         self.pool.stop()
         self.login.close(deadline)
+        if self._link is not None:
+            self._link.close(deadline)
         self._http.close()
         self._where.close(deadline)
 
@@ -330,10 +338,13 @@ def _let_go(
     pool: CallbackPool,
     http: Http,
     where: Whereabouts[Place],
+    link: Link | None,
 ) -> None:
     where.stop()
     streams.stop()
     subscriptions.stop()
+    if link is not None:
+        link.stop()
     login.stop()
     pool.stop()
     http.close()

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blocks_worker.config import bypass_proxy_on_loopback
 from blocks_worker.controlplane.stream_grants import HubStreamGrants
 from blocks_worker.streams.exchange import StreamExchange
-from blocks_worker.transports.moving import MovingTransport
-from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
+from blocks_worker.transports.pubnub.transport import PubNubSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,49 +19,36 @@ if TYPE_CHECKING:
     from blocks_worker.controlplane.tokens import ConsumerLogin
     from blocks_worker.controlplane.whereabouts import Whereabouts
     from blocks_worker.transports.base import Transport
+    from blocks_worker.transports.opening import Transports
 
 
 def session_opener(
-    where: Whereabouts[Place], login: ConsumerLogin, clock: Clock, entropy: Entropy
+    where: Whereabouts[Place], transports: Transports, login: ConsumerLogin, entropy: Entropy
 ) -> Callable[[], Transport]:
     """Return what opens the transport of the sessions."""
-
-    def open_at(settings: PubNubSettings) -> Transport:
-        if settings.is_loopback and not settings.asks_no_proxy:
-            bypass_proxy_on_loopback()
-        return PubNubTransport(settings, grants=login, producer=entropy.name(), clock=clock, entropy=entropy)
 
     def open_transport() -> Transport:
         # The login's channel of now: another one has another transport.
         user_id = login.session_channel.partition(".")[2]
-        return MovingTransport(
-            route=where, aim=lambda: _settings(where.now, user_id), open_transport=open_at, clock=clock
-        )
+        return transports.open(lambda: _settings(where.now, user_id), grants=login, producer=entropy.name())
 
     return open_transport
 
 
 def exchange_opener(
-    where: Whereabouts[Place], login: ConsumerLogin, clock: Clock, entropy: Entropy
+    where: Whereabouts[Place], transports: Transports, login: ConsumerLogin, clock: Clock, entropy: Entropy
 ) -> Callable[[], StreamExchange]:
     """Return what makes the exchange for streams."""
 
     def open_exchange() -> StreamExchange:
         grants = HubStreamGrants(login.api, clock=clock)
 
-        def open_at(settings: PubNubSettings) -> Transport:
-            return PubNubTransport(
-                settings,
+        def open_transport() -> Transport:
+            return transports.open(
+                lambda: _settings(where.now, grants.user_id),
                 grants=grants,
                 producer=entropy.name(),
                 wake_channel=grants.wake_channel,
-                clock=clock,
-                entropy=entropy,
-            )
-
-        def open_transport() -> Transport:
-            return MovingTransport(
-                route=where, aim=lambda: _settings(where.now, grants.user_id), open_transport=open_at, clock=clock
             )
 
         return StreamExchange(open_transport=open_transport, grants=grants, clock=clock)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from blocks_worker.config import DEFAULT_CDM_URL, ClientConfig, is_loopback_url
-from blocks_worker.controlplane.cdm import HOSTED_ORIGIN, CdmKeyset, CdmPubNub, fetch_cdm_config
+from blocks_worker.controlplane.cdm import HOSTED_ORIGIN, CdmKeyset, CdmPubNub, checked_transport, fetch_cdm_config
 from blocks_worker.controlplane.whereabouts import LOOK_TIMEOUT, document_now
 from blocks_worker.errors import ConfigurationError, HubUnavailableError
 from blocks_worker.state import StateFolder
@@ -31,6 +31,7 @@ class Place:
     keys: CdmKeyset
     network: CdmPubNub
     api_key: str
+    transport: str = "pubnub"
 
 
 @dataclass
@@ -98,7 +99,8 @@ def find_place(wishes: Wishes, config: ClientConfig, mode: BillingMode, *, timeo
     base_url, subscribe_key, publish_key = _told(wishes, config)
     if base_url and subscribe_key and publish_key:
         key = _key(wishes, config, base_url)
-        return Place(base_url, HOSTED_ORIGIN, CdmKeyset(publish_key, subscribe_key), CdmPubNub(), key)
+        keys, transport = CdmKeyset(publish_key, subscribe_key), config.connection.transport or "pubnub"
+        return Place(base_url, HOSTED_ORIGIN, keys, CdmPubNub(), key, transport)
     return _documented(wishes, config, mode, _cdm(wishes, config), timeout)
 
 
@@ -131,9 +133,8 @@ def _documented(
     cdm = fetch_cdm_config(cdm_url, timeout=min(timeout, 10.0))
     found = cdm.keyset(mode)
     keys = CdmKeyset(publish_key or found.publish_key, subscribe_key or found.subscribe_key)
-    if cdm.transport != "pubnub":
-        raise ConfigurationError(f"the hub at {cdm_url} speaks by {cdm.transport!r}; this version knows 'pubnub'")
-    return Place(base_url or cdm.hub_url, cdm.origin, keys, cdm.pubnub, api_key)
+    transport = config.connection.transport or cdm.transport
+    return Place(base_url or cdm.hub_url, cdm.origin, keys, cdm.pubnub, api_key, checked_transport(transport, cdm_url))
 
 
 def _cdm(wishes: Wishes, config: ClientConfig) -> tuple[str, str]:

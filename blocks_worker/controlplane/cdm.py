@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from blocks_worker.config import DEFAULT_CDM_URL, connection, is_loopback_host
+from blocks_worker.config import DEFAULT_CDM_URL, TRANSPORTS, connection, is_loopback_host
 from blocks_worker.controlplane.http import Http
 from blocks_worker.errors import ConfigurationError, HubUnavailableError, InvalidMessageError
 from blocks_worker.protocol.codec import Wire, decode
@@ -131,6 +131,18 @@ def parse_cdm(content: bytes, place: str) -> CdmConfig:
         hub_url=_needed(document.hub_url or base_url, "api.baseUrl", place),
         pubnub=CdmPubNub(document.pubnub.hold, document.pubnub.retention_limit, document.pubnub.retention_age),
     )
+
+
+def checked_transport(transport: str, place: str) -> str:
+    """Return what the hub of a document is spoken to by, when this version knows it.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if transport not in TRANSPORTS:
+        known = " and ".join(map(repr, TRANSPORTS))
+        raise ConfigurationError(f"the hub at {place} speaks by {transport!r}; this version knows {known}")
+    return transport
 
 
 def _fetch(url: str, timeout: float) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -23,7 +24,7 @@ from blocks_worker.errors import ArtifactError, ConfigurationError, HubUnavailab
 from blocks_worker.protocol.files import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -48,6 +49,27 @@ class HttpAnswer:
     status: int
     body: bytes
     headers: Mapping[str, str]
+
+
+class Carried(Protocol):
+    """Be what a hub answered to a call that something else than HTTP carried."""
+
+    @property
+    def status(self) -> int:
+        """The status, as HTTP has it."""
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
+
+    @property
+    def retry_after(self) -> str | None:
+        """The seconds after which to come again, where that was told."""
+
+
+#: Carries a call with method, path, body, bearer and timeout; None: it is to be made over HTTP, and may have been
+#: carried out already. `TimeoutError`: no answer came in time.
+Carrier = Callable[[str, str, "bytes | None", "str | None", float], "Carried | None"]
 
 
 class HttpStream:
@@ -134,11 +156,16 @@ class Http:
         self._headers = {"User-Agent": "blocks-worker", "Accept": "application/json", **(headers or {})}
         self._on_doubt = on_doubt
         self._closed = threading.Event()
+        self._carrier: Carrier | None = None
 
     @property
     def base_url(self) -> str:
         """The server's address."""
         return self._server.base_url
+
+    def carry_by(self, carrier: Carrier) -> None:
+        """Have calls with a token carried by something faster, as long as it is there."""
+        self._carrier = carrier
 
     def move(self, base_url: str) -> None:
         """Send what comes from now on to another address; what is under way stays where it is."""
@@ -164,12 +191,33 @@ class Http:
         Raises:
             HubUnavailableError: no answer came; its `sent` tells whether the request may have been carried out.
         """
+        carried = None if once or bearer is None else self._carried(method, path, body, bearer, timeout)
+        if carried is not None:
+            return carried
         headers = self._head(bearer, None if body is None else "application/json")
         with self._errors(), self._response(method, path, lambda: body, headers, timeout, once=once) as response:
             answer = HttpAnswer(response.status, _whole(response), response.headers)
         if _is_strange(answer):
             self._doubt()
         return answer
+
+    def _carried(
+        self, method: str, path: str, body: bytes | None, bearer: str, timeout: float | None
+    ) -> HttpAnswer | None:
+        if self._carrier is None:
+            return None
+        limit = self._timeout if timeout is None else timeout
+        try:
+            answer = self._carrier(method, path, body, bearer, limit)
+        except TimeoutError as error:
+            self._doubt()
+            raise HubUnavailableError(self.base_url, "no answer in time", sent=True) from error
+        if answer is None:
+            return None
+        if answer.status == _UNAUTHORIZED:
+            self._doubt()
+        headers = {} if answer.retry_after is None else {"retry-after": answer.retry_after}
+        return HttpAnswer(answer.status, answer.body, headers)
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> HttpAnswer:
         """Return what a server that is no hub answers to a POST with these headers and none of ours.

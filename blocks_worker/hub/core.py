@@ -186,7 +186,7 @@ class Core:
             *FileDoors(
                 store=store, service=self._files, disk=self._disk, guard=guard, executor=self._file_threads
             ).doors(),
-            *CdmDoors(surroundings, self.network.settings).doors(),
+            *CdmDoors(surroundings, self.network.settings, self._config.transport).doors(),
             *HealthDoors(lambda: store.read(lambda ledger: ledger.published())).doors(),
         ]
         return App(doors, hosts=[self._config.host], entropy=self._entropy, links=self._serve_links)

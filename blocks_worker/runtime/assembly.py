@@ -12,8 +12,8 @@ from blocks_worker.processes import this_process
 from blocks_worker.protocol.leases import ConnectRequest
 from blocks_worker.runtime.instance_streams import InstanceStreams
 from blocks_worker.streams.writer import writer_options
-from blocks_worker.transports.moving import MovingTransport
-from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
+from blocks_worker.transports.opening import Transports, open_link
+from blocks_worker.transports.pubnub.transport import PubNubSettings
 from blocks_worker.worker.spool import SpoolPlace
 from blocks_worker.worker.worker import Worker, WorkerSettings
 
@@ -66,10 +66,15 @@ class Assembly:
             is_hub=about.where.look,
             cure=about.entry.cure,
         )
+        #: What its calls and channels go over; None: HTTP and PubNub.
+        self.link = open_link(about.where, self.login, clock=about.clock, entropy=about.entropy)
+        if self.link is not None:
+            about.http.carry_by(self.link.call)
+        self._transports = Transports(about.where, self.link, clock=about.clock, entropy=about.entropy)
         self._streams = InstanceStreams(
             self.login.api,
             settings=lambda mode: network_settings(about.where.now, mode, about.plan.instance_id),
-            route=about.where,
+            transports=self._transports,
             clock=about.clock,
             entropy=about.entropy,
         )
@@ -97,17 +102,10 @@ class Assembly:
         return network_settings(self._about.where.now, self.billing_mode, self._about.network_user)
 
     def _open_transport(self, answer: ConnectAnswer, grants: Grants) -> Transport:
-        about = self._about
-        if about.options.token is not None:
-            grants = FirstGrant(grants, about.options.token)
-
-        def open_at(settings: PubNubSettings) -> Transport:
-            return PubNubTransport(
-                settings, grants=grants, producer=self.login.incarnation, clock=about.clock, entropy=about.entropy
-            )
-
+        if self._about.options.token is not None:
+            grants = FirstGrant(grants, self._about.options.token)
         self._streams.billing_mode = answer.billing_mode
-        return MovingTransport(route=about.where, aim=self.network, open_transport=open_at, clock=about.clock)
+        return self._transports.open(self.network, grants=grants, producer=self.login.incarnation)
 
 
 class FirstGrant:

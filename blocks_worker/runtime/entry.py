@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 
 from blocks_worker.concurrency import Backoff, Deadline
 from blocks_worker.config import is_loopback_url
-from blocks_worker.controlplane.cdm import CdmApiConfig, CdmConfig, CdmKeyset, CdmPubNub, fetch_cdm_config
+from blocks_worker.controlplane.cdm import (
+    CdmApiConfig,
+    CdmConfig,
+    CdmKeyset,
+    CdmPubNub,
+    checked_transport,
+    fetch_cdm_config,
+)
 from blocks_worker.controlplane.refusals import key_cure
 from blocks_worker.controlplane.whereabouts import CDM_PATH, LOOK_TIMEOUT, document_now
 from blocks_worker.errors import BlocksError, HubUnavailableError, NotConfiguredError
@@ -46,6 +53,8 @@ class Entry:
     is_told: bool = False
     #: The hub's address where the user told it; else the document's counts.
     base_url: str | None = None
+    #: The transport where the user told it; else the document's counts.
+    transport: str | None = None
 
     @property
     def cure(self) -> str:
@@ -55,12 +64,17 @@ class Entry:
 
     def find(self) -> CdmConfig:
         """Return the document of now; one try."""
-        return at_base(fetch_cdm_config(self.cdm_url(), timeout=LOOK_TIMEOUT), self.base_url)
+        return self.told(fetch_cdm_config(self.cdm_url(), timeout=LOOK_TIMEOUT))
 
+    def told(self, cdm: CdmConfig) -> CdmConfig:
+        """Return the document with what the user told in its stead.
 
-def at_base(cdm: CdmConfig, base_url: str | None) -> CdmConfig:
-    """Return the document with the hub's address as it was told, if so."""
-    return cdm if base_url is None else replace(cdm, hub_url=base_url.rstrip("/"))
+        Raises:
+            ConfigurationError: it names a transport that this version does not know.
+        """
+        transport = checked_transport(self.transport or cdm.transport, cdm.hub_url)
+        base_url = cdm.hub_url if self.base_url is None else self.base_url.rstrip("/")
+        return replace(cdm, hub_url=base_url, transport=transport)
 
 
 def enter_by_client(where: Connection, network: Any, base_url: str | None) -> Entry:

@@ -15,7 +15,7 @@ from blocks_worker.controlplane.whereabouts import CDM_PATH, Whereabouts
 from blocks_worker.errors import AuthRefreshFailedError
 from blocks_worker.runtime.assembly import Assembly, Surroundings
 from blocks_worker.runtime.card_notes import log_card
-from blocks_worker.runtime.entry import HUB_STOP_TIMEOUT, Entry, at_base, enter, enter_by_client
+from blocks_worker.runtime.entry import HUB_STOP_TIMEOUT, Entry, enter, enter_by_client
 from blocks_worker.runtime.options import AgentInstanceOptions, InstancePlan, options_of, plan
 from blocks_worker.transports.pubnub.client import plain_client, stop_plain
 from blocks_worker.worker.terminals import ending_of
@@ -38,6 +38,9 @@ FIRST_WORD = 10.0
 
 #: Seconds for a look after the hub to end: it may wait for an address that hangs, and its thread may be left.
 WHERE_TIMEOUT = 0.5
+
+#: Seconds for the link to end: it may just be connecting, and its thread may be left.
+LINK_TIMEOUT = 1.0
 
 _PUBLIC_MEMBERS = ("stop", "agent_name", "instance_id")
 _MEMBERS = (
@@ -247,6 +250,8 @@ class AgentInstance:
                 client.destroy()
             if network is not None:
                 stop_plain(network)
+            if self._assembly.link is not None:
+                self._assembly.link.close(Deadline(LINK_TIMEOUT))
             self._http.close()
             self._where.close(Deadline(WHERE_TIMEOUT))
             if self._entry.keeper is not None:
@@ -326,4 +331,5 @@ def _enter(options: AgentInstanceOptions, config: WorkerConfig, clock: Clock, en
     local_allowed = config.embedded_hub if options.embedded_hub is None else options.embedded_hub
     where = replace(config.connection, cdm_url=told)
     entry = enter(where, local_allowed=local_allowed, clock=clock, entropy=entropy)
-    return replace(entry, cdm=at_base(entry.cdm, base_url), base_url=base_url)
+    entry = replace(entry, base_url=base_url, transport=options.transport or where.transport)
+    return replace(entry, cdm=entry.told(entry.cdm))

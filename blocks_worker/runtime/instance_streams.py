@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from blocks_worker.controlplane.stream_grants import HubStreamGrants
 from blocks_worker.errors import RpcError
 from blocks_worker.streams.exchange import StreamExchange
-from blocks_worker.transports.moving import MovingTransport
-from blocks_worker.transports.pubnub.transport import PubNubTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from blocks_worker.controlplane.api import HubApi
     from blocks_worker.protocol.streams import GrantedStream, StreamName
     from blocks_worker.transports.base import Transport
-    from blocks_worker.transports.moving import Route
+    from blocks_worker.transports.opening import Transports
     from blocks_worker.transports.pubnub.transport import PubNubSettings
 
 
@@ -29,14 +27,14 @@ class InstanceStreams:
         api: HubApi,
         *,
         settings: Callable[[str], PubNubSettings],
-        route: Route,
+        transports: Transports,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self.billing_mode = "free"
         self._api = api
         self._settings = settings
-        self._route = route
+        self._transports = transports
         self._clock = clock
         self._entropy = entropy
 
@@ -44,22 +42,12 @@ class InstanceStreams:
         """Return a new exchange; its transport is opened with the first stream."""
         grants = HubStreamGrants(self._api, clock=self._clock)
 
-        def open_at(settings: PubNubSettings) -> Transport:
-            return PubNubTransport(
-                settings,
+        def open_transport() -> Transport:
+            return self._transports.open(
+                lambda: self._settings(self.billing_mode),
                 grants=grants,
                 producer=self._entropy.name(),
                 wake_channel=grants.wake_channel,
-                clock=self._clock,
-                entropy=self._entropy,
-            )
-
-        def open_transport() -> Transport:
-            return MovingTransport(
-                route=self._route,
-                aim=lambda: self._settings(self.billing_mode),
-                open_transport=open_at,
-                clock=self._clock,
             )
 
         return StreamExchange(open_transport=open_transport, grants=grants, clock=self._clock)

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from blocks_worker.config import TRANSPORTS
 from blocks_worker.errors import CardError, ConfigurationError
 from blocks_worker.handlers.base import Handler
 from blocks_worker.handlers.registry import check_agent_name
@@ -63,7 +64,7 @@ class AgentInstanceOptions:
         artifact_base_path: without effect, as `log_channel`; known so that existing options can be passed on.
         log_channel: see `artifact_base_path`.
         agent: a `Handler` or another callable object, in place of `handler`.
-        transport: ``pubnub``; None: as the document says.
+        transport: ``pubnub`` or ``hublink``; None: as ``BLOCKS_TRANSPORT``, else the document, says.
         on_fatal: called with the exception when the instance cannot go on.
         drain_timeout: seconds that `stop` lets running tasks finish.
         strict_results: a result of an unknown shape fails the task instead of being reported.
@@ -159,7 +160,7 @@ def plan(options: AgentInstanceOptions, entropy: Entropy) -> InstancePlan:
         ValueError: an option or a card key, named in the text.
         TypeError: the handler cannot be called with a task.
     """
-    _one_of("transport", options.transport, ("pubnub",))
+    _one_of("transport", options.transport, TRANSPORTS)
     card, findings = _card(options.card)
     agent_name = _agent_name(options.agent_name or _read(card, "identity.agentName", str, None))
     handler = _handler(options, agent_name)

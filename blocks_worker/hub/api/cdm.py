@@ -35,8 +35,8 @@ class Surroundings:
 class CdmDoors:
     """Serve the document, which never changes while the hub runs."""
 
-    def __init__(self, surroundings: Surroundings, settings: NetworkSettings) -> None:
-        self._document = codec.encode(_document(surroundings, settings))
+    def __init__(self, surroundings: Surroundings, settings: NetworkSettings, transport: str) -> None:
+        self._document = codec.encode(_document(surroundings, settings, transport))
 
     def doors(self) -> list[Door]:
         """Return the endpoints."""
@@ -51,7 +51,7 @@ class CdmDoors:
         return Answer(200, self._document)
 
 
-def _document(surroundings: Surroundings, settings: NetworkSettings) -> dict[str, object]:
+def _document(surroundings: Surroundings, settings: NetworkSettings, transport: str) -> dict[str, object]:
     keysets = {
         name: {"publishKey": keyset.publish_key, "subscribeKey": keyset.subscribe_key}
         for name, keyset in surroundings.keysets.items()
@@ -59,7 +59,7 @@ def _document(surroundings: Surroundings, settings: NetworkSettings) -> dict[str
     return {
         **keysets,
         "api": {"baseUrl": surroundings.url, "clientId": CLIENT_ID},
-        "transport": "pubnub",
+        "transport": transport,
         "origin": surroundings.origin,
         "hubUrl": surroundings.url,
         "pubnub": {

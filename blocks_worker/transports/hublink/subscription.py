@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from blocks_worker.concurrency import Backoff, Deadline, ServiceThread
 from blocks_worker.errors import InvalidMessageError
@@ -17,7 +16,7 @@ from blocks_worker.transports.gaps import Seen
 from blocks_worker.transports.inbox import Inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.protocol.link import Letter, ToHub
@@ -36,12 +35,16 @@ TOKEN_LOOK = 1.0
 NOTE_SIZE = 64
 
 
-@dataclass(frozen=True)
-class HubLinkSettings:
-    """Who somebody is on which keyset of the hub's network."""
+class Settings(Protocol):
+    """Say who somebody is on which keyset of the hub's network."""
 
-    subscribe_key: str
-    user_id: str
+    @property
+    def subscribe_key(self) -> str:
+        """The keyset."""
+
+    @property
+    def user_id(self) -> str:
+        """Who it is there."""
 
 
 class HubLinkSubscription:
@@ -50,7 +53,7 @@ class HubLinkSubscription:
     def __init__(
         self,
         link: HubLink,
-        settings: HubLinkSettings,
+        settings: Callable[[], Settings],
         *,
         grants: Grants,
         places: Mapping[str, int],
@@ -130,7 +133,7 @@ class HubLinkSubscription:
                 return
             self._turn += 1
             turn, places, life = self._turn, dict(self._places), self._life
-        settings = self._settings
+        settings = self._settings()
 
         def follow(token: int) -> ToHub:
             return Follow(self._number, turn, settings.subscribe_key, settings.user_id, token, life, places)

@@ -13,7 +13,7 @@ from blocks_worker.errors import PublishRefusedError, PublishTimeoutError, Trans
 from blocks_worker.protocol.codec import encode
 from blocks_worker.protocol.link import Publish, Where
 from blocks_worker.transports.envelope import pack
-from blocks_worker.transports.hublink.subscription import HubLinkSettings, HubLinkSubscription
+from blocks_worker.transports.hublink.subscription import HubLinkSubscription
 from blocks_worker.transports.numbering import Numbering
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from blocks_worker.transports.base import Grants
     from blocks_worker.transports.envelope import Envelope
     from blocks_worker.transports.hublink.link import Link as HubLink
+    from blocks_worker.transports.hublink.subscription import Settings
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class HubLinkTransport:
 
     Args:
         link: the link, which belongs to whoever gave it and may serve others too.
-        settings: who this is there.
+        settings: who this is there, now.
         grants: where tokens come from.
         producer: the random id of this process life.
         clock: the time.
@@ -52,7 +53,7 @@ class HubLinkTransport:
     def __init__(
         self,
         link: HubLink,
-        settings: HubLinkSettings,
+        settings: Callable[[], Settings],
         *,
         grants: Grants,
         producer: str,
@@ -133,7 +134,7 @@ class HubLinkTransport:
     def _deliver(self, channel: str, envelope: Envelope, deadline: Deadline) -> None:
         """Send one envelope, under the same numbers, until the hub has it."""
         payload = msgspec.Raw(encode(envelope.payload))
-        settings = self._settings
+        settings = self._settings()
 
         def publish(number: int, token: int) -> ToHub:
             return Publish(number, settings.subscribe_key, settings.user_id, token, channel, payload)
