@@ -84,6 +84,35 @@ SHOWN: dict[str, list[str]] = {
         "within 20 s: True",
         "worker ended with 0",
     ],
+    "photo_doctor": [
+        r"status: attempt 2: the model looks at night\.png",
+        "# A PNG of 96 x 64",
+        "brightness 26 of 255, contrast 3",
+        r"- It is too dark: raise the exposure\.",
+        r"status: attempt 1: the model looks at beach\.png",
+        "brightness 226 of 255, contrast 3",
+        r"- It is too bright: lower the exposure\.",
+        "refused: send a photo that is one of image/png, .* not image/svg.xml",
+    ],
+    "media_summary": [
+        r"status: attempt 2: the model listens to tones\.wav",
+        "saved summaries/summary.md:",
+        "# tones.wav, 0:04.5",
+        "- 0:00.0 to 0:01.5: sound, -7 dB at its loudest",
+        "- 0:01.5 to 0:03.5: silence",
+        "- 0:03.5 to 0:04.5: sound, -27 dB at its loudest",
+        "refused: send a recording that is one of audio/wav, .* not audio/midi",
+        "refused: the model server answered 400: .*this stand-in reads WAV only.*",
+    ],
+    "framework_inside": [
+        r"answer: math\.floor: .*",
+        "steps: plan look judge write",
+        r"answer: heapq\.nsmallest: .*",
+        "steps: plan look judge look judge look judge write",
+        r"status: step \d+: plan, 0 shelves to go",
+        "terminal: canceled",
+        "kept: stopped in look",
+    ],
     "three_logins": [f"{way}: local Echoed request: Hello" for way in ("key", "endpoint", "function")],
 }
 
@@ -174,6 +203,11 @@ REFUSED = {
         ("'rm x'", "send a command that begins with one of ping, python, seq, sh"),
         ("'sh -c \"exit 3\"'", "sh ended with 3"),
     ],
+    "photo_doctor": [
+        ("--file README.md", "the card takes image/* (contentType)"),
+        ("--file logo.svg", "send a photo that is one of image/png, image/jpeg, image/webp, not image/svg+xml"),
+        ("--file torn.png", "the model server answered 400: "),
+    ],
 }
 
 
@@ -181,6 +215,8 @@ REFUSED = {
 def test_what_an_example_refuses(world: World, example: str) -> None:
     """Input that it cannot use fails the task with a sentence for whoever sent it."""
     folder = copied(world, example)
+    (folder / "logo.svg").write_text("<svg/>")
+    (folder / "torn.png").write_bytes(b"\x89PNG")
     first_terminal(world, folder, commands(example)[0])
     for text, said in REFUSED[example]:
         done = subprocess.run(
