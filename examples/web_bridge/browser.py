@@ -1,5 +1,7 @@
 """What a browser does, without a window: send two tasks, follow the second, lose the line, and follow it again."""
 
+import contextlib
+import http.client
 import json
 import os
 import urllib.request
@@ -27,10 +29,19 @@ def blocks(answer):
             fields = {}
 
 
+def said(data):
+    if "artifactRef" in data:
+        return f"{data['artifactRef']['size']} bytes"
+    return data.get("message") or data.get("state") or data.get("status")
+
+
 def follow(task, seen, leave_at=""):
-    """Read until the end, or until an event of this type; return the last type."""
+    """Read until the end, until an event of this type, or as long as the line holds; return the last type."""
     kind = ""
-    with urllib.request.urlopen(f"{ADDRESS}/tasks/{task}/events", timeout=10) as answer:
+    with (
+        urllib.request.urlopen(f"{ADDRESS}/tasks/{task}/events", timeout=10) as answer,
+        contextlib.suppress(OSError, http.client.HTTPException),
+    ):
         for number, kind, data in blocks(answer):
             if kind is None:
                 print("silence, but the line is alive")
@@ -38,7 +49,7 @@ def follow(task, seen, leave_at=""):
                 print("state:", f"queued, waits for {data['waitsFor']}" if data["queued"] else data["state"])
             elif number not in seen:
                 seen.add(number)
-                print(f"{kind}:", data.get("message") or data.get("state") or f"{data['artifactRef']['size']} bytes")
+                print(f"{kind}:", said(data))
             if kind in (leave_at, "terminal", "closed"):
                 break
     return kind
