@@ -47,7 +47,7 @@ GROUPS = {
         connect_agent ConnectAgentOptions AgentConnection AgentScaling remove_agent
         blocks_worker: fetch_cdm_config CdmConfig CdmKeyset CdmApiConfig DEFAULT_CDM_URL
     """,
-    "testing": "testing: run_handler HandlerRun LocalStack",
+    "testing": "testing: run_handler HandlerRun LocalStack StackFaults",
     "errors": """
         BlocksError RpcError BillingModeMismatchError HubUnavailableError AgentAuthFatalError AuthRefreshFailedError
         FileUploadError InputError TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError

@@ -331,7 +331,7 @@ def test_the_page_runs_as_it_stands(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
 
-    assert "6 passed" in done.stdout, done.stdout
+    assert "7 passed" in done.stdout, done.stdout
     assert done.returncode == 0, done.stdout + done.stderr
 
 
