@@ -6,7 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.opening import connected
@@ -23,8 +23,9 @@ from blocks_worker.state import StateFolder
 from blocks_worker.testing.faults import StackFaults
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
+    from blocks_worker.client.params import RunOptions
     from blocks_worker.client.results import TaskResult
     from blocks_worker.runtime.instance import AgentInstance
     from blocks_worker.state import LocalHub
@@ -112,7 +113,9 @@ class LocalStack:
             raise RuntimeError("the stack does not run: use it as 'with LocalStack(handler) as stack:'")
         return self._client
 
-    def run(self, agent: str, parts: object = None, timeout: float | None = 30, **keywords: Any) -> TaskResult:
+    def run(
+        self, agent: str, parts: object = None, timeout: float | None = 30, **keywords: Unpack[RunOptions]
+    ) -> TaskResult:
         """Send a task, wait and return its result, as `TaskClient.run` does.
 
         Raises:
