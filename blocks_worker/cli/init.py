@@ -20,10 +20,10 @@ from blocks_worker.errors import ConfigurationError
 @click.option("--consumer", is_flag=True, help="Only a consumer, of an agent that is there.")
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty; files that are there stay.")
 def init(*, name: str, consumer: bool, force: bool) -> None:
-    """Write a project that runs at once: handler, card, consumer, tests, Dockerfile.
+    """Write a project that runs at once.
 
-    NAME is its folder, new or empty, or "." for this one. The last part of the path is the project's name; the agent's
-    is the same with "_" for "-".
+    That is handler, card, consumer, tests and Dockerfile. NAME is its folder, new or empty, or "." for this one. The
+    last part of the path is the project's name; the agent's is the same with "_" for "-".
     """
     folder = Path(name)
     try:

@@ -180,6 +180,28 @@ def test_the_two_terminals_of_a_new_project(environment: dict[str, str], tmp_pat
     assert served == FIRST
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"BLOCKS_CDM_URL": "http://127.0.0.1:9/api/v1/cdm"}, "hello: "),
+        ({"BLOCKS_CDM_URL": "https://hub.invalid/api/v1/cdm"}, "BLOCKS_API_KEY is not set"),
+    ],
+)
+def test_a_consumer_says_in_one_line_what_it_lacks(
+    environment: dict[str, str], folder: Path, tmp_path: Path, setting: dict[str, str], said: str
+) -> None:
+    """Started where no hub answers, or for a hub elsewhere without a key, it ends with a sentence and code 1."""
+    done = subprocess.run(
+        ["python", "consumer.py"],
+        cwd=folder / "hello", env={**environment, "HOME": str(tmp_path), **setting},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_tests_of_a_new_project_pass(environment: dict[str, str], folder: Path) -> None:
     """Plain `pytest` in the agent's project and in the consumer's; the package's fixture costs them nothing."""
     started = [

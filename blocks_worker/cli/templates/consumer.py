@@ -33,6 +33,8 @@ def main() -> None:
             print(ask(client, " ".join(sys.argv[1:]) or "Ada Grace"))
     except (BlocksError, TimeoutError) as error:
         sys.exit(f"{AGENT}: {error}")
+    except KeyError as error:  # a hub elsewhere wants a key
+        sys.exit(str(error.args[0]))
 
 
 if __name__ == "__main__":
