@@ -47,7 +47,7 @@ GROUPS = {
         connect_agent ConnectAgentOptions AgentConnection AgentScaling remove_agent
         blocks_worker: fetch_cdm_config CdmConfig CdmKeyset CdmApiConfig DEFAULT_CDM_URL
     """,
-    "testing": "testing: run_handler HandlerRun LocalStack",
+    "testing": "testing: run_handler HandlerRun LocalStack StackFaults",
     "errors": """
         BlocksError RpcError BillingModeMismatchError HubUnavailableError AgentAuthFatalError AuthRefreshFailedError
         FileUploadError InputError TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError
@@ -70,10 +70,11 @@ MADE_HERE = {
     "StreamRef",
     "AgentAuth",
     "HandlerRun",
+    "StackFaults",
 }
 #: Members by which the parts of the library speak to each other.
 INNER = {
-    *("of", "start", "check_first_word", "hurry", "api"),
+    *("of", "start", "check_first_word", "hurry", "kill", "api"),
     *("interrupt", "detach", "close_within", "report", "end_at", "troubled", "finished"),
     *("accepted", "found", "was_over", "feed", "feed_ledger", "tick", "doubt", "due", "question"),
     *("with_gap", "weight"),

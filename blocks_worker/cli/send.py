@@ -34,6 +34,7 @@ _MOST_TEXT = MAX_BODY - 16 * 1024
 #: Bytes of a saved text up to which it is shown as well.
 _MOST_SHOWN = 64 * 1024
 _TEXTS = ("text/", "application/json")
+_BYTES = "application/octet-stream"
 
 
 def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -130,8 +131,14 @@ def _parts(text: str | None, named: list[tuple[str, str]], files: tuple[Path, ..
     return [
         *texts,
         *(text_part(value, part_id) for part_id, value in named),
-        *(file_part(path, part_id=part_id) for part_id, path in zip(ids, files, strict=True)),
+        *(file_part(path, part_id=id_, content_type=_type_of(path)) for id_, path in zip(ids, files, strict=True)),
     ]
+
+
+def _type_of(path: Path) -> str:
+    """Return what the name says, which is all that is known; of something packed only that it is bytes."""
+    kind, packed_by = mimetypes.guess_type(path.name)
+    return kind if kind and not packed_by else _BYTES
 
 
 def _standard_input() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from blocks_worker import config
 from blocks_worker.client.opening import (
@@ -25,9 +25,10 @@ from blocks_worker.errors import AgentAuthFatalError, AuthRefreshFailedError, Co
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from blocks_worker.client.core import ClientCore
+    from blocks_worker.client.params import RunOptions, SendOptions
     from blocks_worker.client.results import TaskResult
     from blocks_worker.client.session import TaskSession
     from blocks_worker.controlplane.api import HubApi
@@ -158,6 +159,14 @@ class TaskClient:
         made = connected(wishes, mode, timeout=timeout, headers=headers, source=source, on_auth_error=on_auth_error)
         return cls(made)
 
+    @overload
+    def send_message(self, params: SendMessageParams | Mapping[str, Any], /) -> TaskSession: ...
+
+    @overload
+    def send_message(
+        self, agent_name: str, request_parts: object = ..., **options: Unpack[SendOptions]
+    ) -> TaskSession: ...
+
     def send_message(self, *args: object, **keywords: Any) -> TaskSession:
         """Ask for a task; return the session that shows it from its first event on.
 
@@ -228,7 +237,9 @@ class TaskClient:
         """
         return self._core.send_many([params_of((params,), {}) for params in many])
 
-    def run(self, agent: str, parts: object = None, timeout: float | None = 60, **keywords: Any) -> TaskResult:
+    def run(
+        self, agent: str, parts: object = None, timeout: float | None = 60, **keywords: Unpack[RunOptions]
+    ) -> TaskResult:
         """Send, wait and return the result.
 
         Raises:

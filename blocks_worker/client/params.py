@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import msgspec
 
@@ -66,6 +66,32 @@ class SendMessageParams:
     drain_window_s: float | None = None
     parent_task_id: str | None = None
     retry_policy: Mapping[str, Any] | None = None
+
+
+class RunOptions(TypedDict, total=False):
+    """The keywords of ``run``, for type checkers: the fields of `SendMessageParams` that are not its own."""
+
+    idempotency_key: str | None
+    owner_id: str | None
+    task_kind: TaskKind
+    duration: int | None
+    stream: bool | None
+    consumer_public_key: str | None
+    metadata: dict[str, Any] | None
+    delivery: Delivery | None
+    deadline: int | None
+    queue_ttl: float | None
+    max_runtime: float | None
+    auto_drain: bool
+    drain_window_s: float | None
+    parent_task_id: str | None
+    retry_policy: Mapping[str, Any] | None
+
+
+class SendOptions(RunOptions, total=False):
+    """The keywords of ``send_message`` besides the agent's name and the parts, for type checkers."""
+
+    timeout: float | None
 
 
 _NAMES = frozenset(one.name for one in fields(SendMessageParams))

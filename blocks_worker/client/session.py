@@ -11,7 +11,7 @@ from blocks_worker.client.reading import Reading
 from blocks_worker.client.results import TaskResult, save_all
 from blocks_worker.client.session_feed import SessionFeed
 from blocks_worker.client.session_streams import find_stream
-from blocks_worker.client.sse import blocks_of
+from blocks_worker.client.sse import blocks_of, check_keep_alive
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import StreamUnavailableError, TaskFailedError
 
@@ -217,15 +217,16 @@ class TaskSession(SessionFeed):
     def sse(self, keep_alive: float = 15.0) -> Iterator[str]:
         """Yield the events as server-sent events for a browser, each text a whole block, up to the terminal one.
 
-        A block ``state`` with ``state``, ``queued`` and ``waitsFor`` comes first and whenever these have changed; the
-        events follow under their types, as they travelled. A comment comes whenever there was nothing for `keep_alive`
-        seconds, and ``closed`` at the end of a session that was closed before its task was over.
+        A block ``state`` with ``state``, ``queued`` and ``waitsFor`` comes first and whenever these have changed; that
+        the task is over it says behind all other events, right before ``terminal``. Events stand under their types, as
+        they travelled. A comment comes whenever there was nothing for `keep_alive` seconds, and ``closed`` at the end
+        of a session that was closed before its task was over.
 
         Raises:
-            ValueError: `keep_alive` is no time.
+            TypeError: `keep_alive` is no number.
+            ValueError: it is not above 0.
         """
-        if not keep_alive > 0:
-            raise ValueError(f"keep_alive is a number of seconds above 0, not {keep_alive!r}")
+        check_keep_alive(keep_alive)
         return blocks_of(self._reading().paced(keep_alive), self._told_state)
 
     def _told_state(self) -> dict[str, Any]:

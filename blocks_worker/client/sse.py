@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.errors import AgentAuthFatalError
+from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
 KEEP_ALIVE = ": keep-alive\n\n"
 
 
+def check_keep_alive(seconds: float) -> None:
+    """Refuse what is no time to wait.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not above 0, or longer than a thread can wait.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"keep_alive is a number of seconds above 0, not {seconds!r}")
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise ValueError(f"keep_alive is a number of seconds above 0, not {seconds!r}")
+
+
 def block(kind: str, data: dict[str, Any], number: int | None = None) -> str:
     """Return one event: its type, its data as one line of JSON, and its number."""
     head = "" if number is None else f"id: {number}\n"
@@ -24,19 +39,27 @@ def block(kind: str, data: dict[str, Any], number: int | None = None) -> str:
 
 
 def blocks_of(events: Iterable[TaskEvent | None], standing: Callable[[], dict[str, Any]]) -> Iterator[str]:
-    """Yield the blocks of a task; None among its events is a while without one."""
-    told: dict[str, Any] = standing()
-    yield block("state", told)
+    """Yield the blocks of a task; None among its events is a while without one.
+
+    How it stands is known before its last events were yielded. That it is over is told behind them, so that a reader
+    who stops there has everything.
+    """
+    told: dict[str, Any] | None = None
+    now = standing()
+    if now["state"] not in SHOWN_TERMINAL:
+        told = now
+        yield block("state", now)
     for event in _readable(events):
         now = standing()
-        if now != told:
+        is_last = event is not None and event.type == "terminal"
+        if now != told and (is_last or now["state"] not in SHOWN_TERMINAL):
             told = now
-            yield block("state", told)
+            yield block("state", now)
         if event is None:
             yield KEEP_ALIVE
             continue
         yield block(event.type, event.raw, event.seq)
-        if event.type == "terminal":
+        if is_last:
             return
     yield block("closed", standing())
 

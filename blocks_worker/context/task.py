@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from blocks_worker.client.results import TaskResult
-    from blocks_worker.protocol.events import ArtifactRef
+    from blocks_worker.context.shapes import CallAgent, PublishArtifact, ReportProgress
 
 
 def _say_nothing(*_said: Any, **_more: Any) -> None:
@@ -88,17 +87,17 @@ class TaskContext:
     report_status: Callable[[str], None] = field(default=_say_nothing, repr=False)
     create_stream: Callable[..., Any] = field(default=_not_here, repr=False)
     download_input_artifact: Callable[[Any], bytes] = field(default=_not_here, repr=False)
-    publish_artifact: Callable[..., ArtifactRef] = field(default=_not_here, repr=False)
+    publish_artifact: PublishArtifact = field(default=_not_here, repr=False)
     cancel_event: threading.Event = field(default_factory=threading.Event, repr=False)
     task_client: Any = field(default=None, repr=False)
-    report_progress: Callable[..., None] = field(default=_say_nothing, repr=False)
+    report_progress: ReportProgress = field(default=_say_nothing, repr=False)
     metadata: dict[str, Any] = field(default_factory=dict)
     deadline: float | None = None
     attempt: int = 1
     idempotency_key: str = ""
     wait_while_paused: Callable[[], bool] = field(default=lambda: False, repr=False)
     paused: Callable[[], bool] = field(default=lambda: False, repr=False)
-    call: Callable[..., TaskResult] = field(default=_not_here, repr=False)
+    call: CallAgent = field(default=_not_here, repr=False)
     expired: Callable[[], bool] = field(default=lambda: False, repr=False)
     clock: Clock = field(default_factory=Clock, repr=False)
     log: TaskLogger = field(init=False, repr=False)

@@ -286,14 +286,19 @@ async def _send_pieces(answer: StreamedAnswer, headers: list[tuple[bytes, bytes]
 
 
 class Entry:
-    """Be there from the first connection on: until the hub is ready callers are told to come again."""
+    """Be there from the first connection on: until the hub is ready callers are told to come again.
+
+    Attributes:
+        turns_away: tests have everybody told so.
+    """
 
     def __init__(self) -> None:
         self.app: App | None = None
+        self.turns_away = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Be an ASGI application."""
-        if self.app is not None:
+        if self.app is not None and not self.turns_away:
             await self.app(scope, receive, send)
             return
         if scope["type"] == "websocket":

@@ -10,7 +10,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy, ServiceThread
 from blocks_worker.config import DEFAULT_PORT, is_loopback_host
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from blocks_worker.config import HubConfig
     from blocks_worker.hub.network.faults import Faults
 
+_T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
 
 #: Ports behind the wanted one that an embedded hub tries.
@@ -59,6 +60,7 @@ class Hub:
         self._settled = threading.Event()
         self._started: Future[LocalHub] = Future()
         self._ending = threading.Event()
+        self._entry = Entry()
         self._server: Server | None = None
         self._served: tuple[asyncio.AbstractEventLoop, Core] | None = None
         self._deadline: Deadline | None = None
@@ -103,8 +105,12 @@ class Hub:
         """Tell whether it runs; it ends by itself only when its ledger failed."""
         return self._thread.is_alive()
 
-    def play(self, fault: Callable[[Faults], Coroutine[Any, Any, None]], timeout: float = FAULT_TIMEOUT) -> None:
-        """Have a fault of the local network begin or end, for tests; return once it has.
+    def turn_away(self, *, everybody: bool) -> None:
+        """Answer every call with 503, as while it starts, or none any more, for tests. What is being answered is."""
+        self._entry.turns_away = everybody
+
+    def play(self, fault: Callable[[Faults], Coroutine[Any, Any, _T]], timeout: float = FAULT_TIMEOUT) -> _T:
+        """Have a fault of the local network begin or end, for tests; return what it gives once it has.
 
         Raises:
             RuntimeError: the hub does not run.
@@ -113,7 +119,7 @@ class Hub:
         if served is None or not self.is_alive():
             raise RuntimeError("the hub does not run, and its network neither")
         loop, core = served
-        asyncio.run_coroutine_threadsafe(fault(core.network.faults), loop).result(timeout)
+        return asyncio.run_coroutine_threadsafe(fault(core.network.faults), loop).result(timeout)
 
     def _default_deadline(self) -> Deadline:
         return Deadline(STOP_TIMEOUT, self._clock)
@@ -148,11 +154,10 @@ class Hub:
             core.open_ledger(stack, lambda: self._deadline or self._default_deadline())
             self._settled.set()
             await core.open(stack, self._folder.local_key())
-            entry = Entry()
-            server = self._server = await self._listen(entry, kept)
+            server = self._server = await self._listen(self._entry, kept)
             stack.push_async_callback(server.shutdown)
             address = self._address(server.port, kept)
-            entry.app = core.app(address.url)
+            self._entry.app = core.app(address.url)
             tending = asyncio.ensure_future(core.tend())
             tending.add_done_callback(lambda _task: server.end())
             stack.push_async_callback(_cancelled, tending)

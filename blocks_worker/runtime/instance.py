@@ -203,6 +203,11 @@ class AgentInstance:
         self._worker.stop(timeout)
         self._release()
 
+    def kill(self) -> None:
+        """End as a process does that is killed, for tests: nothing is given back, and nobody is told."""
+        self._worker.kill()
+        self._release()
+
     def drain(self, timeout: float | None = None) -> None:
         """End as `stop` does, but keep a hub that runs here until then: other instances of the process may need it."""
         self._worker.stop(timeout)

@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from blocks_worker.testing.faults import StackFaults
     from blocks_worker.testing.handler_run import HandlerRun, run_handler
     from blocks_worker.testing.stack import LocalStack
 
 #: Where each name lives. Test runners load the plugin beside this file: it must cost nothing when nobody uses it.
-_HOMES = {"HandlerRun": "handler_run", "LocalStack": "stack", "run_handler": "handler_run"}
+_HOMES = {"HandlerRun": "handler_run", "LocalStack": "stack", "StackFaults": "faults", "run_handler": "handler_run"}
 
-__all__ = ["HandlerRun", "LocalStack", "run_handler"]
+__all__ = ["HandlerRun", "LocalStack", "StackFaults", "run_handler"]
 
 
 def __getattr__(name: str) -> Any:

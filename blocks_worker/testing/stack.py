@@ -6,7 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.opening import connected
@@ -20,10 +20,12 @@ from blocks_worker.protocol.channels import AGENT
 from blocks_worker.runtime.instance import started_in
 from blocks_worker.runtime.options import AgentInstanceOptions, options_of
 from blocks_worker.state import StateFolder
+from blocks_worker.testing.faults import StackFaults
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
+    from blocks_worker.client.params import RunOptions
     from blocks_worker.client.results import TaskResult
     from blocks_worker.runtime.instance import AgentInstance
     from blocks_worker.state import LocalHub
@@ -52,13 +54,23 @@ class LocalStack:
         agents: the running instances, by the names of their agents.
         url: the hub's address.
         api_key: lets other clients in.
+        faults: what may go wrong.
     """
 
     def __init__(self, handlers: object, *, drain_timeout: float = 1.0) -> None:
         self.agents: dict[str, AgentInstance] = {}
         self.url = ""
         self.api_key = ""
+        self.faults = StackFaults(
+            hub=self._running_hub,
+            cut=self.cut_network,
+            restore=self.restore_network,
+            stop_hub=self._stop_running_hub,
+            start_hub=self._start_hub_again,
+            replace_worker=self._replace_worker,
+        )
         self._wanted = _wanted(handlers)
+        self._options: dict[str, AgentInstanceOptions] = {}
         self._drain_timeout = drain_timeout
         self._opened = ExitStack()
         self._client: TaskClient | None = None
@@ -75,8 +87,9 @@ class LocalStack:
             self.url, self.api_key = address.url, StateFolder(self._folder).local_key()
             for options in self._wanted:
                 agent = self._started(options)
-                opened.callback(agent.stop, self._drain_timeout)
                 self.agents[agent.agent_name] = agent
+                self._options[agent.agent_name] = options
+                opened.callback(self._stop_agent, agent.agent_name)
             for agent in self.agents.values():
                 agent.wait_ready(_READY)
             client = self._client = self._connected()
@@ -100,7 +113,9 @@ class LocalStack:
             raise RuntimeError("the stack does not run: use it as 'with LocalStack(handler) as stack:'")
         return self._client
 
-    def run(self, agent: str, parts: object = None, timeout: float | None = 30, **keywords: Any) -> TaskResult:
+    def run(
+        self, agent: str, parts: object = None, timeout: float | None = 30, **keywords: Unpack[RunOptions]
+    ) -> TaskResult:
         """Send a task, wait and return its result, as `TaskClient.run` does.
 
         Raises:
@@ -123,10 +138,8 @@ class LocalStack:
 
     def restart_hub(self) -> None:
         """End the hub, its network with it, and start it again at the same address, with the same ledger."""
-        port = int(self.url.rpartition(":")[2])
-        self._running_hub()
-        self._stop_hub()
-        self._start_hub(port)
+        with self.faults.hub_stopped():
+            pass
 
     # ------------------------------------------------------------ steps
 
@@ -140,6 +153,27 @@ class LocalStack:
         hub, self._hub = self._hub, None
         if hub is not None:
             hub.stop(Deadline(_CLOSING))
+
+    def _stop_running_hub(self) -> None:
+        self._running_hub()
+        self._stop_hub()
+
+    def _start_hub_again(self) -> None:
+        if self._hub is None:
+            self._start_hub(int(self.url.rpartition(":")[2]))
+
+    def _stop_agent(self, name: str) -> None:
+        self.agents[name].stop(self._drain_timeout)
+
+    def _replace_worker(self, name: str) -> None:
+        """Kill a worker; the one that registers under its name ends its leases, as after a crash."""
+        if name not in self.agents:
+            raise KeyError(f"no agent {name!r} in this stack; it has {', '.join(self.agents)}")
+        old = self.agents[name]
+        old.kill()
+        new = self._started(replace(self._options[name], instance_id=old.instance_id))
+        self.agents[name] = new
+        new.wait_ready(_READY)
 
     def _heal(self) -> None:
         """Let workers and client take their leave over a network that is there."""

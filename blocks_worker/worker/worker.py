@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Deadline, ServiceThread
+from blocks_worker.worker.closing import end_parts
 from blocks_worker.worker.drain import Drain
 from blocks_worker.worker.engine import Engine
 from blocks_worker.worker.heartbeat import Beat, Orders
@@ -247,6 +248,13 @@ class Worker:
         self._drain.run(limit)
         self._close(says_farewell=True)
 
+    def kill(self) -> None:
+        """End as a process does that is killed: nothing is given back, and nobody is told."""
+        if self._enter("draining"):
+            self._engine.endings.fence_all()
+            self._engine.dispatcher.close()
+            self._close(says_farewell=False)
+
     def recheck(self) -> None:
         """Ask the hub now instead of later: it may have come back, or be elsewhere."""
         self._presence.wake()
@@ -368,8 +376,7 @@ class Worker:
             ("loop", lambda: self._engine.loop.close(deadline)),
             ("deadlines", lambda: self._engine.deadlines.join(deadline.remaining())),
         ]
-        for name, step in steps:
-            _guarded(name, step)
+        end_parts(steps)
         self._engine.running.close()
         self._name_survivors(deadline)
         with self._lock:
@@ -386,14 +393,3 @@ class Worker:
             self._engine.executor.join(deadline.within(1.0))
         for task_id in left:
             _logger.warning("thread_left_behind", extra={"task": task_id})
-
-
-def _guarded(name: str, step: Callable[[], object]) -> None:
-    """Do one step of the end; one that fails must not keep the others from being done."""
-    try:
-        ended = step()
-    except Exception:
-        _logger.exception("stop_failed", extra={"part": name})
-        return
-    if ended is False:
-        _logger.warning("still_running", extra={"part": name})

@@ -505,7 +505,8 @@ def test_events_for_a_browser(hub: Caller, client: TaskClient) -> None:
         f"id: {event.seq}" for event in session.list_events()
     ]
     assert all(text.endswith("\n\n") and text.count("\n\n") == 1 for text in rest)
-    assert [parsed(text)[0] for text in session.sse()] == ["state", "progress", "artifact", "terminal"]
+    assert kinds[-2:] == ["state", "terminal"]
+    assert [parsed(text)[0] for text in session.sse()] == ["progress", "artifact", "state", "terminal"]
 
 
 def test_a_closed_session_says_so(client: TaskClient, instance: str) -> None:
@@ -516,5 +517,7 @@ def test_a_closed_session_says_so(client: TaskClient, instance: str) -> None:
     session.close()
 
     assert parsed([text for text in lines if not text.startswith(":")][-1])[0] == "closed"
-    with pytest.raises(ValueError, match="keep_alive"):
+    with pytest.raises(ValueError, match="keep_alive is a number of seconds above 0"):
         session.sse(0)
+    with pytest.raises(TypeError, match="keep_alive is a number of seconds above 0, not 'x'"):
+        session.sse("x")  # type: ignore[arg-type]  # what is tested

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, decode_inline_artifact
-from blocks_worker.client.params import SendMessageParams, params_of, submission
+from blocks_worker.client.params import RunOptions, SendMessageParams, SendOptions, params_of, submission
 from blocks_worker.client.parts import (
     LargeFile,
     SendMessageRequestPart,
@@ -163,3 +164,11 @@ def test_own_headers(name: str) -> None:
     """Headers that the client writes itself may not be given."""
     with pytest.raises(ValueError, match=name):
         check_headers({name: "x"})
+
+
+def test_type_checkers_know_the_keywords_that_are_taken() -> None:
+    """What they are told of `send_message` and `run` are the fields of `SendMessageParams`, no more and no fewer."""
+    known = {one.name for one in fields(SendMessageParams)}
+
+    assert SendOptions.__optional_keys__ | {"agent_name", "request_parts"} == known
+    assert SendOptions.__optional_keys__ - RunOptions.__optional_keys__ == {"timeout"}

@@ -1,0 +1,39 @@
+"""The shapes of what a context lends a handler, for type checkers: what each call takes and gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from blocks_worker.client.results import TaskResult
+    from blocks_worker.protocol.events import ArtifactRef
+
+
+class ReportProgress(Protocol):
+    """Say how much is done, from 0 to 1, and in words if you like."""
+
+    def __call__(self, fraction: float, message: str | None = None) -> None:
+        """Say it."""
+
+
+class PublishArtifact(Protocol):
+    """Hand over an output."""
+
+    def __call__(
+        self,
+        data: str | bytes | bytearray | memoryview,
+        *,
+        mime_type: str | None = None,
+        file_name: str | None = None,
+        output_id: str | None = None,
+    ) -> ArtifactRef:
+        """Return where it is."""
+        ...
+
+
+class CallAgent(Protocol):
+    """Ask another agent."""
+
+    def __call__(self, agent: str, parts: object = None, timeout: float | None = 60.0) -> TaskResult:
+        """Return its result."""
+        ...

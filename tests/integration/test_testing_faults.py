@@ -1,0 +1,157 @@
+"""What a user's test may have go wrong in a stack: each fault bites, and ends with its block."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from support import wait_until
+
+from blocks_worker import HubUnavailableError, RpcError, StartTaskMessage, TaskContext
+from blocks_worker.testing import LocalStack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def echo(task: StartTaskMessage) -> str:
+    """Say it back."""
+    return f"Echo: {task.text()}"
+
+
+@contextmanager
+def unsent(stack: LocalStack, text: str) -> Iterator[list[str]]:
+    """Ask echo on a thread while the block lasts, and wait for the answer after it."""
+    answers: list[str] = []
+    thread = threading.Thread(target=lambda: answers.append(stack.run("echo", text).text))
+    thread.start()
+    yield answers
+    thread.join(30)
+
+
+def test_a_killed_worker_loses_its_lease_and_the_task_runs_again() -> None:
+    """The second run is the task's end; what the first one returns counts for nothing, and the name stays. [R-65]"""
+    begun, returned = threading.Event(), threading.Event()
+
+    def patient(_task: StartTaskMessage, ctx: TaskContext) -> str:
+        if ctx.attempt == 1:
+            begun.set()
+            ctx.wait(60)
+            returned.set()
+        return f"run {ctx.attempt}"
+
+    with LocalStack({"patient": patient, "echo": echo}) as stack:
+        before = stack.agents["patient"]
+        with stack.client.send_message("patient") as session:
+            assert begun.wait(20)
+            stack.faults.kill_worker("patient")
+            assert session.result(30).text == "run 2"
+        assert returned.wait(20), "its handler was told to stop"
+        assert before.state == "stopped"
+        assert stack.agents["patient"].instance_id == before.instance_id
+        assert stack.run("echo", "x").text == "Echo: x"
+        with pytest.raises(KeyError, match="no agent 'nobody' in this stack; it has patient, echo"):
+            stack.faults.kill_worker("nobody")
+
+
+def test_a_handler_that_hears_no_cancel_holds_up_no_kill() -> None:
+    """A thread that is stuck is left behind: the next worker does not wait for it. [R-65]"""
+    begun, stuck = threading.Event(), threading.Event()
+
+    def hangs(_task: StartTaskMessage, ctx: TaskContext) -> str:
+        if ctx.attempt == 1:
+            begun.set()
+            stuck.wait(60)
+        return f"run {ctx.attempt}"
+
+    with LocalStack({"hangs": hangs}) as stack:
+        with stack.client.send_message("hangs") as session:
+            assert begun.wait(20)
+            stack.faults.kill_worker("hangs")
+            assert session.result(30).text == "run 2"
+        stuck.set()
+
+
+def test_a_hub_that_is_unavailable_is_asked_again() -> None:
+    """Every call is answered with 503; a task that was sent meanwhile is taken afterwards. [R-65]"""
+    with LocalStack(echo) as stack:
+        with unsent(stack, "one") as answers, stack.faults.hub_unavailable():
+            with pytest.raises(RpcError) as refused:
+                stack.client.list_tasks()
+            assert refused.value.status == 503
+            assert answers == []
+        assert answers == ["Echo: one"]
+
+
+def test_a_hub_that_was_stopped_comes_back_with_its_ledger() -> None:
+    """Nobody answers meanwhile; what ran to its end meanwhile is told afterwards. [R-65]"""
+    begun, gate = threading.Event(), threading.Event()
+    runs: list[int] = []
+
+    def waits(_task: StartTaskMessage, ctx: TaskContext) -> str:
+        runs.append(ctx.attempt)
+        begun.set()
+        gate.wait(60)
+        return "done"
+
+    with LocalStack({"waits": waits}) as stack:
+        url = stack.url
+        with stack.client.send_message("waits") as session:
+            assert begun.wait(20)
+            with stack.faults.hub_stopped():
+                gate.set()
+                with pytest.raises(HubUnavailableError):
+                    stack.client.list_tasks()
+                with pytest.raises(RuntimeError, match="does not run"), stack.faults.messages_lost():
+                    pass
+            assert session.result(30).text == "done"
+        assert stack.url == url
+        assert runs == [1]
+
+
+def test_late_messages_come_late() -> None:
+    """Offer and end each take their time, and afterwards none do. [R-65]"""
+    with LocalStack(echo) as stack:
+        with stack.faults.messages_late(0.3):
+            begun = time.monotonic()
+            assert stack.run("echo", "one").text == "Echo: one"
+            assert time.monotonic() - begun >= 0.3
+        wait_until(lambda: _seconds(stack) < 0.3, what="tasks are as quick as before")
+        for seconds in (0, -1, 6):
+            with pytest.raises(ValueError, match="above 0 and at most 5 seconds"), stack.faults.messages_late(seconds):
+                pass
+
+
+def _seconds(stack: LocalStack) -> float:
+    begun = time.monotonic()
+    stack.run("echo", "again")
+    return time.monotonic() - begun
+
+
+def test_lost_messages_are_made_up_for() -> None:
+    """Nobody is rung, though the hub has the task; a heartbeat brings it. [R-65]"""
+    with LocalStack({"echo": {"handler": echo, "heartbeat_ms": 1000}}) as stack:
+        with stack.faults.messages_lost():
+            session = stack.client.send_message("echo", "one")
+            with pytest.raises(TimeoutError):
+                session.wait_for_terminal(timeout=0.2)
+            assert [task.task_id for task in stack.client.list_tasks().tasks] == [session.task_id]
+        with session:
+            assert session.result(30).text == "Echo: one"
+
+
+def test_a_cut_network_is_back_when_its_block_raised() -> None:
+    """Whatever happens in the block, afterwards the network is there. [R-65]"""
+    with LocalStack(echo) as stack:
+
+        def fail() -> None:
+            with stack.faults.network_cut():
+                assert stack.client.list_tasks().tasks == [], "the hub is not cut"
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert stack.run("echo", "one").text == "Echo: one"
