@@ -62,11 +62,13 @@ def state_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def clean_environment(monkeypatch: pytest.MonkeyPatch, state_folders: Iterator[Path]) -> None:
     """Give each test an empty state folder, none of the user's own settings, and nobody to trust over TLS.
 
-    To read the root certificates of the world takes each client of the SDK 20 ms, and no test goes there.
+    `TEST_TRANSPORT` in the environment has all tests speak by another transport than the usual one. To read the root certificates of the world takes each client of the SDK 20 ms, and no test goes there.
     """
     for name in list(os.environ):
         if name.startswith(("BLOCKS_", "STREAM_", "ARTIFACT_", "AGENT_")) or name == "LOG_LEVEL":
             monkeypatch.delenv(name)
+    if os.environ.get("TEST_TRANSPORT"):
+        monkeypatch.setenv("BLOCKS_TRANSPORT", os.environ["TEST_TRANSPORT"])
     folder = next(state_folders)
     monkeypatch.setenv("BLOCKS_STATE_DIR", str(folder))
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)

@@ -151,6 +151,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path / "home"),
         "BLOCKS_STATE_DIR": str(tmp_path / "state"),
+        "BLOCKS_TRANSPORT": os.environ.get("TEST_TRANSPORT", "pubnub"),
         "BLOCKS_HUB_URL": f"http://127.0.0.1:{port}",
         "PYTHONPATH": str(Path(__file__).parent),
         "PYTHONUNBUFFERED": "1",
