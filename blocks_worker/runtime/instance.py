@@ -197,7 +197,7 @@ class AgentInstance:
 
         A second call is harmless and waits for the first.
         """
-        self._worker.stop(timeout)
+        self.drain(timeout)
         self._release()
 
     def kill(self) -> None:
@@ -206,7 +206,12 @@ class AgentInstance:
         self._release()
 
     def drain(self, timeout: float | None = None) -> None:
-        """End as `stop` does, but keep a hub that runs here until then: other instances of the process may need it."""
+        """End as `stop` does, but keep a hub that runs here until then: other instances of the process may need it.
+
+        None is started here any more: another process of this user does, where there is one.
+        """
+        if self._entry.keeper is not None:
+            self._entry.keeper.step_back()
         self._worker.stop(timeout)
 
     @property

@@ -33,7 +33,8 @@ class LocalHubKeeper:
     1. `find` joins the hub that runs, or starts one here.
     2. A thread looks on: when the hub's process is gone, one of those who look on starts it anew, on the
        same data and the same ports.
-    3. `stop` ends a hub that runs here; another process of this user may then take over.
+    3. After `step_back` none is started here; one that runs here goes on.
+    4. `stop` ends a hub that runs here; another process of this user may then take over.
     """
 
     def __init__(self, state_dir: Path, *, port: int | None, clock: Clock, entropy: Entropy) -> None:
@@ -68,9 +69,15 @@ class LocalHubKeeper:
         self._watch.start()
         return found
 
+    def step_back(self) -> None:
+        """Start no hub from now on: who is about to end would only take it over for a moment."""
+        self._stopping = True
+        if self._hub is None:
+            self._watch.stop()
+
     def stop(self, deadline: Deadline) -> None:
         """End the watch, and the hub when it runs here."""
-        self._stopping = True
+        self.step_back()
         self._watch.stop()
         self._watch.join(deadline.remaining())
         if self._hub is not None:
@@ -78,7 +85,8 @@ class LocalHubKeeper:
             self._hub = None
 
     def _join_or_start(self) -> LocalHub | None:
-        return self._folder.discovered() or self._start()
+        found = self._folder.discovered()
+        return self._start() if found is None and not self._stopping else found
 
     def _start(self) -> LocalHub | None:
         """Start the hub here; None when somebody else is about to."""
@@ -95,6 +103,7 @@ class LocalHubKeeper:
             # The end was asked for while it started: nobody else stops it.
             hub.stop(Deadline(_HUB_STOP_TIMEOUT))
             self._hub = None
+            return None
         _logger.info("local_hub_started", extra={"url": address.url, "folder": str(self._folder.path)})
         return address
 

@@ -42,7 +42,8 @@ class AgentInstanceOptions:
         tags: texts, or dicts with ``id`` and ``name``; `skills` is another name of it.
         skills: see `tags`.
         concurrency: tasks at the same time; 0: no limit asked for, which is 64.
-        expected_instances: how many are to be there, for the registry; 0: any number.
+        expected_instances: how many are to be there, for the registry; 0: each task is offered to all that
+            have room at once, and runs where it is taken first.
         max_pending_backlog: tasks that may wait in the hub; more are refused.
         max_running_time_sec: limit of one run, in seconds, at most a year; wins over the card's.
         heartbeat_ms: heartbeat interval in milliseconds, brought into 1000..60000.
@@ -263,9 +264,6 @@ def _notes(options: AgentInstanceOptions, card: dict[str, Any]) -> list[Note]:
     if given is not None and declared is not None and given != declared:
         reason = f"max_running_time_sec={given} counts, not the card's {declared}"
         notes.append(Note(logging.INFO, "limit_chosen", reason))
-    if _Limits(options, card).number("expected_instances", 1) == 0:
-        reason = "expected_instances=0 is shown in the registry; each task is offered to one instance at a time"
-        notes.append(Note(logging.INFO, "broadcast_not_offered", reason))
     idle = [name for name in ("artifact_base_path", "log_channel") if getattr(options, name) is not None]
     if idle:
         notes.append(Note(logging.DEBUG, "options_without_effect", f"{', '.join(idle)}: known, and without effect"))

@@ -153,6 +153,7 @@ class Worker:
     def _ears(self) -> Ears:
         return Ears(
             offer=self._engine.intake.offer,
+            withdraw=self._engine.endings.withdrawn,
             cancel=self._engine.endings.cancel,
             expire=self._engine.endings.expire,
             pause=self._engine.endings.paused,

@@ -21,6 +21,7 @@ from blocks_worker.hub.store.task_turns import TaskTurns
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
 from blocks_worker.protocol.events import numbered, stored_event
+from blocks_worker.protocol.lifecycle import EVERYBODY
 
 if TYPE_CHECKING:
     import sqlite3
@@ -110,8 +111,26 @@ class Ledger(TaskTurns):
         return bytes(row[0])
 
     def tasks_of(self, incarnation: str) -> list[TaskRecord]:
-        """Return what is offered to, or held by, one incarnation."""
-        return self._tasks(sql.HELD_BY, by=incarnation)
+        """Return what is offered to, or held by, one incarnation, alone or with others."""
+        return self._tasks(sql.HELD_BY, by=incarnation) + self._tasks(sql.OFFERED_WITH, by=incarnation)
+
+    def offered_to(self, row: TaskRecord) -> list[str]:
+        """Return the incarnations that a task which is offered may be claimed by."""
+        if row.inc != EVERYBODY:
+            return [] if row.inc is None else [row.inc]
+        return [inc for (inc,) in self._driver.execute(sql.OFFERED_TO, {"key": row.id}).fetchall()]
+
+    def offer_with_others(self, task_id: str, incarnations: Iterable[str]) -> None:
+        """Note whom a task is offered to that is offered to everybody."""
+        self._driver.executemany(sql.INSERT_OFFER, [{"task": task_id, "inc": inc} for inc in incarnations])
+
+    def decline(self, task_id: str, by: str) -> bool:
+        """Offer a task that is offered to everybody no longer to this one."""
+        return self._run(sql.DELETE_OFFER, key=task_id, by=by)
+
+    def drop_offers(self, task_id: str) -> None:
+        """Forget whom a task was offered to together with others."""
+        self._driver.execute(sql.DELETE_OFFERS, {"key": task_id})
 
     def children(self, task_id: str) -> list[TaskRecord]:
         """Return the tasks that this one asked for and that have not ended."""
