@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Deadline
+from blocks_worker.observability.stacks import log_stacks
 from blocks_worker.worker.pipes import DRAIN_FLUSH
 from blocks_worker.worker.run import Ending
 
@@ -62,6 +63,8 @@ class Drain:
         self._beat.draining = True
         self._presence.wake()
         if not self._running.wait_idle(Deadline(timeout, self._clock), self._hurry):
+            if not self._hurry.is_set():
+                log_stacks("drain timeout")
             for run in (*self._running.busy(), *self._running.waiting()):
                 run.give_back()
             self._running.wait_idle(Deadline(self.GRACE, self._clock))
@@ -77,3 +80,14 @@ class Drain:
             if run.give_back():
                 self._pipes.give_back(run)
         self._pipes.join(Deadline(DRAIN_FLUSH, self._clock))
+
+
+def guarded(name: str, step: Callable[[], object]) -> None:
+    """Do one step of a worker's end; one that fails must not keep the others from being done."""
+    try:
+        ended = step()
+    except Exception:
+        _logger.exception("stop_failed", extra={"part": name})
+        return
+    if ended is False:
+        _logger.warning("still_running", extra={"part": name})

@@ -77,6 +77,12 @@ class Beat:
             self._nonces.heard(nonce)
             return first
 
+    @property
+    def hears(self) -> bool:
+        """Whether the bus is known to reach us."""
+        with self._lock:
+            return self._nonces.hears
+
     def restart(self) -> None:
         """Begin anew with the proof of the bus, as after a registration."""
         with self._lock:

@@ -91,6 +91,11 @@ class Presence:
         """Tell whether the hub knows this incarnation."""
         return self._is_in.is_set()
 
+    @property
+    def hears(self) -> bool:
+        """Whether what the hub sends by the network comes here, as far as anybody knows."""
+        return self._beat.hears and self._reach.has("network")
+
     def start(self) -> None:
         """Begin; the first try is at once."""
         self._periodic.start()

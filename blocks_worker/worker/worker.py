@@ -7,9 +7,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Deadline, ServiceThread
-from blocks_worker.worker.drain import Drain
+from blocks_worker.worker.drain import Drain, guarded
 from blocks_worker.worker.engine import Engine
 from blocks_worker.worker.heartbeat import Beat, Orders
+from blocks_worker.worker.insight import Insight
 from blocks_worker.worker.leftovers import Leftovers
 from blocks_worker.worker.listener import Ears, Listener
 from blocks_worker.worker.presence import Presence, Turns
@@ -17,7 +18,7 @@ from blocks_worker.worker.reach import Reach
 from blocks_worker.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.errors import BlocksError
@@ -61,6 +62,7 @@ class Worker:
         middleware: Sequence[Middleware] = (),
         on_fatal: Callable[[BaseException], None] | None = None,
         on_end: Callable[[], None] | None = None,
+        network_counters: Mapping[str, int] | None = None,
     ) -> None:
         self.settings = settings
         self.error: BlocksError | None = None
@@ -97,6 +99,7 @@ class Worker:
         self._beat = self._make_beat()
         self._presence = self._make_presence(entropy)
         self._listener = Listener(self._ears(), self._engine.counters, self._reach)
+        self.insight = Insight(settings, self._engine, self._presence, self, clock, network_counters or {})
         self._drain = Drain(
             running=self._engine.running,
             dispatcher=self._engine.dispatcher,
@@ -184,13 +187,7 @@ class Worker:
     @property
     def counters(self) -> dict[str, int]:
         """What happened how often, by name."""
-        engine = self._engine
-        return {
-            **engine.counters.snapshot(),
-            "abandoned_threads": engine.executor.abandoned,
-            "outcomes_unheard": engine.publisher.unheard(),
-            "outcomes_spooled": engine.spool.kept,
-        }
+        return self.insight.counters()
 
     def start(self) -> None:
         """Start the threads and return; may be called once."""
@@ -369,7 +366,7 @@ class Worker:
             ("deadlines", lambda: self._engine.deadlines.join(deadline.remaining())),
         ]
         for name, step in steps:
-            _guarded(name, step)
+            guarded(name, step)
         self._engine.running.close()
         self._name_survivors(deadline)
         with self._lock:
@@ -386,14 +383,3 @@ class Worker:
             self._engine.executor.join(deadline.within(1.0))
         for task_id in left:
             _logger.warning("thread_left_behind", extra={"task": task_id})
-
-
-def _guarded(name: str, step: Callable[[], object]) -> None:
-    """Do one step of the end; one that fails must not keep the others from being done."""
-    try:
-        ended = step()
-    except Exception:
-        _logger.exception("stop_failed", extra={"part": name})
-        return
-    if ended is False:
-        _logger.warning("still_running", extra={"part": name})
