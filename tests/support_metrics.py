@@ -25,7 +25,8 @@ class Scraped:
 
     def sum(self, name: str, **labels: str) -> float:
         """Return the sum of a metric over all lines that have these labels; it has to be there."""
-        assert name in self.names, f"{name} is no metric of this page"
+        known = {name, name.removesuffix("_count"), name.removesuffix("_sum")} & self.names
+        assert known, f"{name} is no metric of this page"
         return sum(value for found, own, value in self._found if found == name and labels.items() <= own.items())
 
     def by(self, label: str, name: str, **labels: str) -> dict[str, float]:

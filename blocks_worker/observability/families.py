@@ -157,7 +157,6 @@ HUB = (
     _count("blocks_hub_messages_published_total", "messages handed to the network"),
     _count("blocks_hub_messages_too_large_total", "messages that no envelope can carry; their readers ask the hub"),
     _gauge("blocks_hub_network_connections", "connections to the local network"),
-    _gauge("blocks_hub_network_polls", "polls that wait at the local network"),
     Family(
         "blocks_hub_http_request_seconds",
         "histogram",
