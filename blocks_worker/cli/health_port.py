@@ -37,7 +37,7 @@ _NOT_FOUND, _FORBIDDEN, _FAILED = 404, 403, 500
 class HealthPort:
     """Own the listening socket, the thread "health", and a short daemon thread for each request.
 
-    All are daemons: a probe that hangs must not keep the process alive, and one that drains still answers.
+    All are daemons: a caller who hangs must not keep the process alive, and one that drains still answers.
     """
 
     def __init__(self, port: int, pages: HealthPages) -> None:
@@ -150,7 +150,7 @@ class _Request(BaseHTTPRequestHandler):
         self._send(page or Page.sentence(_NOT_FOUND, f"there is no such page here; there are: {known}"))
 
     def log_message(self, *_given: Any) -> None:
-        """Say nothing: probes come every few seconds."""
+        """Say nothing: callers come every few seconds."""
 
     def _send(self, page: Page) -> None:
         self.send_response(page.status)

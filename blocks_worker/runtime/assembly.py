@@ -84,6 +84,7 @@ class Assembly:
             clock=about.clock,
             entropy=about.entropy,
             task_client=task_client,
+            middleware=about.options.middleware,
             on_fatal=about.options.on_fatal,
             # Nobody calls `stop` where an error ends the script; what is left would keep its process alive.
             on_end=on_end,

@@ -26,7 +26,7 @@ _NOT_IMPLEMENTED = 501
 
 
 class HealthDoors:
-    """Answer probes and whoever collects metrics.
+    """Answer whoever asks how the hub does.
 
     `is_private`: callers are on this machine, and the metrics are open to them; elsewhere the hub's owner alone
     sees them, for they name everybody's agents.
