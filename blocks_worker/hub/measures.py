@@ -28,7 +28,7 @@ REUSED = 20
 #: What the store counts.
 _COUNTED = (
     "retries",
-    "leases_lost",
+    "lease_lost",
     "leases_taken_back",
     "leases_released",
     "offers_taken_back",
@@ -104,7 +104,7 @@ class Measures:
             if agent in counted.oldest:
                 oldest[name] = min(counted.oldest[agent], oldest.get(name, counted.oldest[agent]))
         for (name, state), count in ended.items():
-            yield _sample("tasks_ended_total", count, name, state)
+            yield _sample("tasks_total", count, name, state)
         yield from _by_agent("queue_depth", waiting)
         yield from _by_agent("tasks_running", running)
         now = self._steady.now_ms()
@@ -134,6 +134,7 @@ class Measures:
         yield _sample("messages_published_total", self._publisher.counters["messages"])
         yield _sample("messages_too_large_total", self._publisher.counters["too_large"])
         yield Sample("blocks_hub_commit_group_size", (), self._store.groups.read())
+        yield Sample("blocks_hub_publish_lag_seconds", (), self._publisher.lag.read())
 
     def _standing(self, counted: Survey) -> Iterator[Sample]:
         yield _sample("admits_tasks", self._admits())

@@ -72,7 +72,7 @@ class Turns:
         """End whatever right an incarnation that is gone has on the task."""
         if row.state == State.OFFERED.value:
             return self.withdraw(ledger, row, by)
-        return ledger.counted("leases_lost", happened=self._lose_held(ledger, row, by))
+        return ledger.counted("lease_lost", happened=self._lose_held(ledger, row, by))
 
     def _lose_held(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         now, limit = self._steady.now_ms(), self._numbers.max_lost

@@ -55,15 +55,15 @@ WORKER = (
     _gauge("blocks_worker_slots", "tasks that it runs at the same time at most", *_WHO),
     _gauge("blocks_worker_slots_free", "slots that an offer may have now", *_WHO),
     _gauge("blocks_worker_runs_active", "tasks at work here, those that wait for a resume too", *_WHO),
-    _gauge("blocks_worker_runs_waiting", "runs that wait for their resume without a slot", *_WHO),
+    _gauge("blocks_worker_waiting_runs", "runs that wait for their resume without a slot", *_WHO),
     _count(
         "blocks_worker_runs_total",
         "ended runs: `completed`, `failed`, `canceled`, `expired`, or `released`: given back. A task that is run again "
-        "is a further run, one that ends in the queue is none; a run whose lease was lost is in `leases_lost`",
+        "is a further run, one that ends in the queue is none; a run whose lease was lost is in `lease_lost`",
         *_WHO,
         "state",
     ),
-    _count("blocks_worker_leases_lost_total", "runs stopped because the task is somebody else's by now", *_WHO),
+    _count("blocks_worker_lease_lost_total", "runs stopped because the task is somebody else's by now", *_WHO),
     _count("blocks_worker_late_results_total", "results that came after the run had ended otherwise", *_WHO),
     _count("blocks_worker_runs_timed_out_total", "runs that met a limit of time", *_WHO),
     _count("blocks_worker_runs_forced_total", "runs ended by force: the handler did not obey its cancel", *_WHO),
@@ -100,6 +100,11 @@ WORKER = (
     ),
     _gauge("blocks_worker_hub_heard_seconds", "seconds since the last heartbeat that the hub answered began", *_WHO),
     _count(
+        "blocks_worker_heartbeats_starved_total",
+        "heartbeats that came late by two seconds or more: the process was stopped, or a handler let no thread run",
+        *_WHO,
+    ),
+    _count(
         "blocks_worker_claims_lost_total",
         "claims that brought no lease: `refused` by the hub, `no_answer` in time, or `too_late` to be asked for",
         *_WHO,
@@ -110,6 +115,7 @@ WORKER = (
     _count("blocks_worker_nacks_lost_total", "refusals of offers that never reached the hub", *_WHO),
     _gauge("blocks_worker_outcomes_unheard", "outcomes that the hub has not answered yet", *_WHO),
     _gauge("blocks_worker_outcomes_spooled", "those of them that are written to disk: the depth of the spool", *_WHO),
+    _gauge("blocks_worker_drain_seconds", "for how long it drains, or drained; 0 before", *_WHO),
     _gauge("blocks_worker_streams_open", "streams open in this instance", *_WHO),
 )
 
@@ -122,8 +128,8 @@ HUB = (
         origin="ledger",
     ),
     _count(
-        "blocks_hub_tasks_ended_total",
-        "tasks that ended: `completed`, `failed`, `canceled`, as consumers see them; purged ones stay counted",
+        "blocks_hub_tasks_total",
+        "tasks by their end: `completed`, `failed`, `canceled`, as consumers see them; purged ones stay counted",
         "agent",
         "state",
         origin="ledger",
@@ -143,7 +149,7 @@ HUB = (
     _gauge("blocks_hub_slots", "slots of the ready instances", "agent", origin="ledger"),
     _gauge("blocks_hub_streams_open", "streams, as the instances told with their last heartbeats", "agent"),
     _count("blocks_hub_retries_total", "runs that failed and are followed by another"),
-    _count("blocks_hub_leases_lost_total", "leases ended because their holder was gone"),
+    _count("blocks_hub_lease_lost_total", "leases ended because their holder was gone"),
     _count("blocks_hub_leases_taken_back_total", "leases ended because their holder knew nothing of them"),
     _count("blocks_hub_leases_released_total", "leases that their holders gave back"),
     _count("blocks_hub_offers_taken_back_total", "offers refused, not claimed in time, or made to one who went"),
@@ -153,6 +159,13 @@ HUB = (
     _gauge("blocks_hub_admits_tasks", "0 while the disk is too full for new tasks"),
     _gauge("blocks_hub_writes_waiting", "sets of writes that wait for the ledger"),
     Family("blocks_hub_commit_group_size", "histogram", (), "start", "sets of writes in one commit"),
+    Family(
+        "blocks_hub_publish_lag_seconds",
+        "histogram",
+        (),
+        "start",
+        "from a commit until what it has to say was handed to the network",
+    ),
     _gauge("blocks_hub_events_unpublished", "stored events that were not handed to the network yet"),
     _count("blocks_hub_messages_published_total", "messages handed to the network"),
     _count("blocks_hub_messages_too_large_total", "messages that no envelope can carry; their readers ask the hub"),

@@ -11,17 +11,18 @@ import traceback
 
 _logger = logging.getLogger(__name__)
 
-#: Characters of one stack, its end: what the thread is at stands there.
-MAX_STACK = 4096
+#: Frames of one stack that are told, the innermost.
+MOST_FRAMES = 30
 
 
 def log_stacks(reason: str) -> None:
-    """Log one record a thread, with its stack; callers say why."""
+    """Log one record a thread, with its stack, the innermost call first; callers say why."""
     frames = sys._current_frames()  # noqa: SLF001 - the way that Python documents
     for thread in threading.enumerate():
         frame = frames.get(thread.ident or 0)
         if frame is not None:
-            stack = "".join(traceback.format_stack(frame))[-MAX_STACK:]
+            inner = traceback.StackSummary.extract(traceback.walk_stack(frame), limit=MOST_FRAMES, lookup_lines=False)
+            stack = [f"{each.filename}:{each.lineno} {each.name}" for each in inner]
             _logger.warning("thread_stack", extra={"why": reason, "thread_name": thread.name, "stack": stack})
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from blocks_worker.concurrency import Clock
+    from blocks_worker.worker.drain import Drain
     from blocks_worker.worker.engine import Engine
     from blocks_worker.worker.presence import Presence
     from blocks_worker.worker.settings import WorkerSettings
@@ -33,7 +34,7 @@ HEARD_LATELY = 3
 
 #: Counters of the worker by name: their family, and the value of its last label.
 _COUNTED: dict[str, tuple[str, ...]] = {
-    "leases_lost": ("leases_lost",),
+    "leases_lost": ("lease_lost",),
     "late_results": ("late_results",),
     "runs_expired": ("runs_timed_out",),
     "runs_forced": ("runs_forced",),
@@ -47,6 +48,7 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "gaps_repaired": ("gaps_repaired",),
     "gaps_open": ("gaps_open",),
     "transport_rebuilds": ("transport_rebuilds",),
+    "heartbeats_starved": ("heartbeats_starved",),
     "claims_refused": ("claims_lost", "refused"),
     "claims_failed": ("claims_lost", "no_answer"),
     "claims_too_late": ("claims_lost", "too_late"),
@@ -74,6 +76,7 @@ class Insight:
         settings: WorkerSettings,
         engine: Engine,
         presence: Presence,
+        drain: Drain,
         stands: Stands,
         clock: Clock,
         network_counters: Mapping[str, int],
@@ -81,6 +84,7 @@ class Insight:
         self._settings = settings
         self._engine = engine
         self._presence = presence
+        self._drain = drain
         self._stands = stands
         self._clock = clock
         self._network_counters = network_counters
@@ -134,10 +138,11 @@ class Insight:
             "slots": self._settings.concurrency,
             "slots_free": engine.running.free(),
             "runs_active": len(engine.running.active_tasks()),
-            "runs_waiting": len(engine.running.waiting()),
+            "waiting_runs": len(engine.running.waiting()),
             "abandoned_threads": counters["abandoned_threads"],
             "outcomes_unheard": counters["outcomes_unheard"],
             "outcomes_spooled": counters["outcomes_spooled"],
+            "drain_seconds": self._drain.seconds,
             "streams_open": engine.streams.active,
         }
         return found if heard is None else {**found, "hub_heard_seconds": heard}

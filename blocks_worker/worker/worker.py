@@ -99,7 +99,6 @@ class Worker:
         self._beat = self._make_beat()
         self._presence = self._make_presence(entropy)
         self._listener = Listener(self._ears(), self._engine.counters, self._reach)
-        self.insight = Insight(settings, self._engine, self._presence, self, clock, network_counters or {})
         self._drain = Drain(
             running=self._engine.running,
             dispatcher=self._engine.dispatcher,
@@ -109,6 +108,7 @@ class Worker:
             end=self._engine.endings.end,
             clock=clock,
         )
+        self.insight = Insight(settings, self._engine, self._presence, self._drain, self, clock, network_counters or {})
 
     def _make_beat(self) -> Beat:
         engine = self._engine

@@ -87,6 +87,7 @@ def _stopped_and_seen(stack: Stack) -> None:
     os.kill(stack.worker.process.pid, signal.SIGCONT)
 
     assert took < SEEN
+    stack.worker.wait_for("heartbeat_starved")
     assert state == "suspect"
     assert told.sum("blocks_hub_instances", state="suspect") == 1
     assert told.sum("blocks_hub_instance_silent_seconds", instance=instance) > 5

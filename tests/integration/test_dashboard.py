@@ -86,7 +86,7 @@ def test_a_query_names_what_there_is(query: str, told: set[str]) -> None:
 
 
 def test_the_dashboard_is_whole() -> None:
-    """It has a dozen panels and more, each with a title and a place of its own. [R-54]"""
+    """It has a dozen panels and more, each with a title and a place of its own."""
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
 
     assert len(panels) >= 12

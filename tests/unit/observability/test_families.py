@@ -6,7 +6,7 @@ from blocks_worker.observability.families import HUB, PROCESS, WORKER
 
 
 def test_names_are_those_that_prometheus_wants() -> None:
-    """A name is there once; counters end in `_total`, nothing else does. [R-54]"""
+    """A name is there once; counters end in `_total`, nothing else does."""
     names = [family.name for family in (*WORKER, *HUB, *PROCESS)]
 
     assert len(names) == len(set(names))
@@ -16,7 +16,7 @@ def test_names_are_those_that_prometheus_wants() -> None:
 
 
 def test_no_label_names_a_task_or_its_owner() -> None:
-    """Labels have few values: agents, instances, and fixed words. [R-54]"""
+    """Labels have few values: agents, instances, and fixed words."""
     labels = {label for family in (*WORKER, *HUB, *PROCESS) for label in family.labels}
 
     known = {"agent", "instance", "state", "reason", "what", "link", "condition", "method", "route", "status"}

@@ -65,7 +65,7 @@ def test_what_is_undone_is_not_counted(hub: LedgerInProcess) -> None:
 
     with pytest.raises(ValueError, match="undone"):
         hub.write(fails)
-    hub.write(lambda ledger: ledger.counted("leases_lost"))
+    hub.write(lambda ledger: ledger.counted("lease_lost"))
 
-    assert (hub.store.counts["retries"], hub.store.counts["leases_lost"]) == (0, 1)
+    assert (hub.store.counts["retries"], hub.store.counts["lease_lost"]) == (0, 1)
     assert hub.store.groups.read().total >= 2
