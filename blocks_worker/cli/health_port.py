@@ -10,6 +10,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from blocks_worker.cli.health_pages import HealthPages, Page
 from blocks_worker.concurrency import ServiceThread
@@ -162,7 +163,10 @@ class _Request(BaseHTTPRequestHandler):
 
 def _is_ours(host: str) -> bool:
     """Tell whether the name is this machine's own: a page of a foreign site may have its name point here."""
-    return is_loopback_host(host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host)
+    try:
+        return is_loopback_host(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
 
 
 def _not_bound(port: int, error: OSError) -> ConfigurationError:

@@ -142,7 +142,10 @@ def test_a_taken_port_says_what_to_do(stand: Stand) -> None:
         HealthPort(port, HealthPages(stand.watched))
 
 
-@pytest.mark.parametrize(("path", "host", "status"), [("/livez", "evil.example", 403), ("/x", "localhost:1", 404)])
+@pytest.mark.parametrize(
+    ("path", "host", "status"),
+    [("/livez", "evil.example:1", 403), ("/livez", "[", 403), ("/x", "[::1]:1", 404), ("/x", "localhost", 404)],
+)
 def test_others_names_and_addresses_are_refused(stand: Stand, path: str, host: str, status: int) -> None:
     """A page of a foreign site cannot read the port by a name of its own; an unknown address is told the known ones."""
     answered = page(stand.url + path, Host=host)
