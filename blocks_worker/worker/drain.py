@@ -91,14 +91,3 @@ class Drain:
             if run.give_back():
                 self._pipes.give_back(run)
         self._pipes.join(Deadline(DRAIN_FLUSH, self._clock))
-
-
-def guarded(name: str, step: Callable[[], object]) -> None:
-    """Do one step of a worker's end; one that fails must not keep the others from being done."""
-    try:
-        ended = step()
-    except Exception:
-        _logger.exception("stop_failed", extra={"part": name})
-        return
-    if ended is False:
-        _logger.warning("still_running", extra={"part": name})

@@ -7,7 +7,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Deadline, ServiceThread
-from blocks_worker.worker.drain import Drain, guarded
+from blocks_worker.worker.closing import end_parts
+from blocks_worker.worker.drain import Drain
 from blocks_worker.worker.engine import Engine
 from blocks_worker.worker.heartbeat import Beat, Orders
 from blocks_worker.worker.insight import Insight
@@ -365,8 +366,7 @@ class Worker:
             ("loop", lambda: self._engine.loop.close(deadline)),
             ("deadlines", lambda: self._engine.deadlines.join(deadline.remaining())),
         ]
-        for name, step in steps:
-            guarded(name, step)
+        end_parts(steps)
         self._engine.running.close()
         self._name_survivors(deadline)
         with self._lock:
