@@ -31,6 +31,7 @@ _NO_EFFECT = {
 
 #: Least and most bytes of one frame of a stream: more than one does not fit into what the network takes.
 FRAME_BYTES = (1_024, 22_528)
+MOST_PORT = 65_535
 LOG_LEVELS = ("error", "warn", "info", "debug")
 LOG_FORMATS = ("auto", "text", "json")
 
@@ -117,7 +118,11 @@ class ClientConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
-    """Say what a worker takes from its surroundings."""
+    """Say what a worker takes from its surroundings.
+
+    Attributes:
+        health_port: port on loopback where `blocks-run` tells how it does; 0 is any free one, None is none.
+    """
 
     connection: Connection
     embedded_hub: bool = True
@@ -128,6 +133,7 @@ class WorkerConfig:
     notify_socket: str | None = None
     log_level: str = "info"
     log_format: str = "auto"
+    health_port: int | None = None
 
 
 def environment() -> dict[str, str]:
@@ -171,6 +177,7 @@ def worker_config(env: Mapping[str, str] | None = None) -> WorkerConfig:
         notify_socket=_text(env, "NOTIFY_SOCKET"),
         log_level=_choice(env, "LOG_LEVEL", LOG_LEVELS, "info"),
         log_format=_choice(env, "BLOCKS_LOG_FORMAT", LOG_FORMATS, "auto"),
+        health_port=_port(env, "BLOCKS_HEALTH_PORT"),
     )
 
 
@@ -274,6 +281,15 @@ def _between(env: Mapping[str, str], name: str, default: int, least: int, most: 
     if not least <= value <= most:
         raise ConfigurationError(f"{name}={value} is not within {least} and {most}; mend it or unset it")
     return value
+
+
+def _port(env: Mapping[str, str], name: str) -> int | None:
+    text = _text(env, name)
+    if text is None or text.lower() == "off":
+        return None
+    if not (text.isascii() and text.isdigit() and int(text[:6]) <= MOST_PORT):
+        raise ConfigurationError(f"{name}={text!r} is no port from 0 to {MOST_PORT} and not off; mend it or unset it")
+    return int(text)
 
 
 def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...], default: str) -> str:

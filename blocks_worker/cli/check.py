@@ -54,6 +54,7 @@ def check(*, handler: str | None, registry: Path | None, card: Path | None, no_l
         drain_timeout=None,
         log_level="error",
         log_format="text",
+        health_port=None,
         no_local=no_local,
         check=True,
     )

@@ -36,6 +36,7 @@ def configured(flags: Flags) -> WorkerConfig:
         "drain_timeout": flags.drain_timeout,
         "log_level": flags.log_level,
         "log_format": flags.log_format,
+        "health_port": flags.health_port,
         "embedded_hub": False if flags.no_local else None,
     }
     config = replace(config, **{name: value for name, value in given.items() if value is not None})

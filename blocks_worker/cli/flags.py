@@ -21,5 +21,6 @@ class Flags:
     drain_timeout: float | None
     log_level: str | None
     log_format: str | None
+    health_port: int | None
     no_local: bool
     check: bool

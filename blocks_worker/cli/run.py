@@ -20,6 +20,7 @@ from blocks_worker.cli.output import counted, end_with, say, sentence
 from blocks_worker.cli.signals import Signals
 from blocks_worker.errors import BlocksError
 from blocks_worker.observability.redact import one_line
+from blocks_worker.observability.stacks import stacks_on_signal
 
 if TYPE_CHECKING:
     from blocks_worker.config import WorkerConfig
@@ -45,6 +46,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--drain-timeout", type=click.FloatRange(min=0), help="Seconds that running tasks get after a signal.")
 @click.option("--log-level", type=click.Choice(["error", "warn", "info", "debug"]))
 @click.option("--log-format", type=click.Choice(["auto", "text", "json"]))
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    help="Answer /livez, /readyz, /worker and /metrics on this port of 127.0.0.1; 0 is any free one.  [default: off]",
+)
 @click.option("--no-local", is_flag=True, help="Never start or join the local hub; needs BLOCKS_CDM_URL.")
 @click.option("--check", is_flag=True, help="Check configuration, card and handler, print findings, and end.")
 @click.version_option(__version__, prog_name=_PROGRAM)
@@ -65,6 +72,7 @@ def main() -> None:
     """Run `blocks-run`; signals count from here on."""
     signals = Signals()
     signals.install()
+    stacks_on_signal()
     run.main(prog_name=_PROGRAM, obj=signals)
 
 
@@ -94,7 +102,15 @@ def _act(flags: list[Flags], signals: Signals | None) -> Exit:
     sys.setswitchinterval(0.0002)
     from blocks_worker.cli.serving import Serving
 
-    return Serving(options, config, signals).run()
+    serving = Serving(options, config, signals)
+    if config.health_port is None:
+        return serving.run()
+    from blocks_worker.cli.health_pages import HealthPages
+    from blocks_worker.cli.health_port import HealthPort
+
+    with HealthPort(config.health_port, HealthPages(serving.agents)) as port:
+        say(f"health {port.url}/readyz")
+        return serving.run()
 
 
 def _check(flags: list[Flags], config: WorkerConfig) -> Exit:

@@ -59,7 +59,7 @@ class Serving:
 
     def __init__(self, agents: Sequence[AgentInstanceOptions], config: WorkerConfig, signals: Signals) -> None:
         entropy = Entropy()
-        self._agents = [Served(options, config, signals, entropy) for options in agents]
+        self.agents = [Served(options, config, signals, entropy) for options in agents]
         self._config = config
         self._happened = signals.heard
         self._notifier = Notifier(config.notify_socket)
@@ -69,7 +69,7 @@ class Serving:
 
     def run(self) -> Exit:
         """Serve until the end; return the exit code."""
-        for served in self._agents:
+        for served in self.agents:
             told_by_program("registered", "ready")
             served.start()
         say(f"starting {self._names}")
@@ -92,11 +92,11 @@ class Serving:
 
     @property
     def _names(self) -> str:
-        return ", ".join(served.agent_name for served in self._agents)
+        return ", ".join(served.agent_name for served in self.agents)
 
     def _of(self, served: Served, text: str) -> str:
         """Return what is said of one agent, with its name where there are others."""
-        return text if len(self._agents) == 1 else f"{served.agent_name}: {text}"
+        return text if len(self.agents) == 1 else f"{served.agent_name}: {text}"
 
     def _next(self) -> tuple[str, Any]:
         """Wait for what happens next; on a terminal, say meanwhile what a drain waits for."""
@@ -105,7 +105,7 @@ class Serving:
                 is_watched = self._is_draining and sys.stdout.isatty()
                 return self._happened.get(timeout=_DRAIN_LOOK if is_watched else None)
             except Empty:
-                tasks = [task for served in self._agents for task in served.active_tasks]
+                tasks = [task for served in self.agents for task in served.active_tasks]
                 say(waiting(tasks, self._drain_end.remaining() or 0.0))
 
     def _on_waiting(self, served: Served) -> None:
@@ -117,7 +117,7 @@ class Serving:
         instance = served.instance
         if instance is None:
             return
-        if len(self._agents) == 1:
+        if len(self.agents) == 1:
             name_process(agent=instance.agent_name, instance=instance.instance_id)
         say(self._of(served, f"hub {instance.hub_url}"))
         say(self._of(served, f"concurrency {instance.concurrency}"))
@@ -127,18 +127,18 @@ class Serving:
 
     def _on_ready(self, served: Served) -> None:
         served.is_ready = True
-        if self._is_draining or not all(each.is_ready or each.is_over for each in self._agents):
+        if self._is_draining or not all(each.is_ready or each.is_over for each in self.agents):
             return
-        as_whom = "" if len(self._agents) == 1 else f" as {self._names}"
+        as_whom = "" if len(self.agents) == 1 else f" as {self._names}"
         say(f"ready: registered and listening{as_whom}")
-        say(f"try it from a second terminal: {program('blocks')} send {self._agents[0].agent_name} Hello")
+        say(f"try it from a second terminal: {program('blocks')} send {self.agents[0].agent_name} Hello")
         self._notifier.send("READY=1", f"STATUS=serving {self._names}")
 
     def _on_signal(self, name: str) -> Exit | None:
         if self._is_draining:
             say(f"{name} received again: cancelling what runs")
             self._drain_end = Deadline(_HURRY)
-            for served in self._agents:
+            for served in self.agents:
                 served.hurry()
             return None
         self._catch_starts()
@@ -152,11 +152,11 @@ class Serving:
 
     def _catch_starts(self) -> None:
         """Try no further starts; wait a little for those that are under way, and no longer once a signal comes."""
-        for served in self._agents:
+        for served in self.agents:
             served.give_up()
         deadline = Deadline(_START_PATIENCE)
         with contextlib.suppress(Empty):
-            while any(served.is_starting for served in self._agents):
+            while any(served.is_starting for served in self.agents):
                 what, detail = self._happened.get(timeout=deadline.remaining())
                 if what == "signal":
                     return
@@ -166,7 +166,7 @@ class Serving:
                     detail.is_starting, detail.is_over = False, True
 
     def _running(self) -> list[Served]:
-        return [served for served in self._agents if served.instance is not None and not served.is_over]
+        return [served for served in self.agents if served.instance is not None and not served.is_over]
 
     def _drain_all(self) -> None:
         """Drain all at the same time, so that one deadline counts for all."""
@@ -182,10 +182,10 @@ class Serving:
 
     def _end(self) -> Exit:
         """Let go of all, of the hub in this process last: the others speak to it, and would start it again."""
-        for served in sorted(self._agents, key=lambda each: each.runs_hub):
+        for served in sorted(self.agents, key=lambda each: each.runs_hub):
             served.let_go()
         counters: Counter[str] = Counter()
-        for served in self._agents:
+        for served in self.agents:
             counters.update(served.counters)
         say(drained(counters))
         return self._code
@@ -195,7 +195,7 @@ class Serving:
         if self._is_draining:
             return None
         served.is_over = True
-        if self._running() or any(each.is_starting for each in self._agents):
+        if self._running() or any(each.is_starting for each in self.agents):
             say(self._of(served, "stopped, as the hub asked; the others go on"))
             return None
         return self._end()
@@ -217,7 +217,7 @@ class Serving:
             say(f"{served.agent_name} cannot go on: draining {others}, at most {self._config.drain_timeout:g} s")
             self._drain_all()
             return None
-        for each in self._agents:
+        for each in self.agents:
             each.let_go()
         return self._code
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Entropy
     from blocks_worker.hub.api.calls import Door, Endpoint, Scope
+    from blocks_worker.hub.traffic import Traffic
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -38,6 +39,8 @@ _METHOD_NOT_ALLOWED = 405
 _TIMEOUT = 408
 _HEADERS_TOO_LARGE = 431
 _NO_CONTENT = 204
+#: Where the template of a request's route is noted.
+_ROUTE = "blocks.route"
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -53,9 +56,11 @@ class App:
         doors: all endpoints.
         hosts: names, besides the loopback ones, by which callers may call this hub.
         entropy: draws the id under which a fault is logged and told.
+        traffic: counts the answers.
     """
 
-    def __init__(self, doors: Sequence[Door], *, hosts: Iterable[str], entropy: Entropy) -> None:
+    def __init__(self, doors: Sequence[Door], *, hosts: Iterable[str], entropy: Entropy, traffic: Traffic) -> None:
+        self._traffic = traffic
         self._hot = {(door.method, door.path): door.endpoint for door in doors if door.hot}
         self._routes = [Route(door.path, door.endpoint, methods=[door.method]) for door in doors]
         self._streaming = frozenset(door.endpoint for door in doors if door.streams)
@@ -68,16 +73,20 @@ class App:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
         answer: Answer | StreamedAnswer
+        begun = self._traffic.now()
         try:
             answer = await self._answer(scope, receive)
         except DisconnectedError:
             return
         except Exception as error:  # noqa: BLE001 - the top of one request: told and logged, the hub lives on
             answer = self._failed(scope, error)
+        self._traffic.answered(scope["method"], scope.get(_ROUTE), answer.status, begun)
         await _send(answer, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer | StreamedAnswer:
         endpoint = self._hot.get((scope["method"], scope["path"]))
+        if endpoint is not None:
+            scope[_ROUTE] = scope["path"]
         self._check_head(scope["headers"])
         if scope["method"] in self._streaming_verbs:
             endpoint, parts = self._find(scope)
@@ -94,6 +103,7 @@ class App:
         for route in self._routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
+                scope[_ROUTE] = route.path
                 return child["endpoint"], child["path_params"]
             if match is Match.PARTIAL:
                 allowed |= route.methods or set()
@@ -226,7 +236,7 @@ async def _send(answer: Answer | StreamedAnswer, send: Send) -> None:
         await _send_pieces(answer, headers, send)
         return
     if answer.status != _NO_CONTENT:
-        headers.append((b"content-type", b"application/json"))
+        headers.append((b"content-type", answer.content_type.encode("latin-1")))
         headers.append((b"content-length", b"%d" % len(answer.body)))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

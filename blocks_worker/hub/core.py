@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import SteadyClock
+from blocks_worker.config import is_loopback_host
 from blocks_worker.errors import ConfigurationError, StoreError
 from blocks_worker.hub.api.auth import LOCAL_OWNER, AuthDoors
 from blocks_worker.hub.api.batches import written
@@ -29,14 +30,19 @@ from blocks_worker.hub.auth.tokens import Lives, Tokens, derived, hashed
 from blocks_worker.hub.file_service import FileService
 from blocks_worker.hub.files import FileStore
 from blocks_worker.hub.instance_service import InstanceService
+from blocks_worker.hub.measures import Measures
 from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
 from blocks_worker.hub.publications import Publisher
+from blocks_worker.hub.readiness import Readiness
 from blocks_worker.hub.room import Room
 from blocks_worker.hub.store import credentials
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import TaskService
+from blocks_worker.hub.traffic import Traffic
+from blocks_worker.observability.families import HUB
+from blocks_worker.observability.metrics import Metrics
 from blocks_worker.processes import is_alive
 
 if TYPE_CHECKING:
@@ -72,6 +78,7 @@ class Core:
         self._config = config
         self._kept = kept
         self._entropy = entropy
+        self._clock = clock
         self._steady = SteadyClock(clock)
         access_secret = derived(kept.secret, "network")
         settings = NetworkSettings(
@@ -128,6 +135,19 @@ class Core:
         #: Id of the key in the state folder, once that was let in.
         self._local_key = ""
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
+        self._readiness = Readiness(self.store, self.network, clock)
+        self._measures = Measures(
+            store=self.store,
+            instances=self._instances,
+            sweeper=self._sweeper,
+            publisher=self.publisher,
+            network=self.network,
+            readiness=self._readiness,
+            admits=self._room.admits,
+            clock=clock,
+            steady=self._steady,
+        )
+        self._metrics_thread = ThreadPoolExecutor(1, thread_name_prefix="hub-metrics")
 
     def open_ledger(self, stack: AsyncExitStack, deadline: Callable[[], Deadline]) -> None:
         """Open the ledger, which takes long when it is an old one and large.
@@ -145,6 +165,7 @@ class Core:
         self._local_key = credentials.key_id(hashed(local_key))
         self._look_for_revoked()
         stack.callback(self._file_threads.shutdown)
+        stack.callback(self._metrics_thread.shutdown)
         self.publisher.start(asyncio.get_running_loop())
         stack.push_async_callback(self._save_numbers)
         await self._start_network()
@@ -185,9 +206,18 @@ class Core:
                 store=store, service=self._files, disk=self._disk, guard=guard, executor=self._file_threads
             ).doors(),
             *CdmDoors(surroundings, self.network.settings).doors(),
-            *HealthDoors(lambda: store.read(lambda ledger: ledger.published())).doors(),
         ]
-        return App(doors, hosts=[self._config.host], entropy=self._entropy)
+        traffic = Traffic(self._clock, [door.method for door in doors])
+        metrics = Metrics(HUB, lambda: [*self._measures.samples(), *traffic.samples()])
+        doors += HealthDoors(
+            readiness=self._readiness,
+            metrics=metrics,
+            store=store,
+            logins=self._logins,
+            executor=self._metrics_thread,
+            is_private=is_loopback_host(self._config.host) and not self._config.public,
+        ).doors()
+        return App(doors, hosts=[self._config.host], entropy=self._entropy, traffic=traffic)
 
     async def tend(self) -> None:
         """Sweep the ledger for ever; return when its disk failed, after which nothing may be acknowledged."""
@@ -201,6 +231,7 @@ class Core:
                 if turn % LOOK_EVERY == 0:
                     self._look_for_revoked()
                 await written(self.store, self._sweeper.sweep)
+                self._readiness.swept()
                 if turn % SAVE_EVERY == 0:
                     await self._save_numbers()
                 if turn % PURGE_FILES_EVERY == 0:

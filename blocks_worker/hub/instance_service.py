@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from blocks_worker.hub.answers import Holder, Reply, problem
 from blocks_worker.hub.leases import message_key
@@ -46,6 +46,17 @@ class Registration:
     control_channel: str
     message_key: str
     hub_time: int
+
+
+class Seen(NamedTuple):
+    """One instance, as the hub sees it; `silence` is how many seconds it was not heard."""
+
+    agent: str
+    instance_id: str
+    state: str
+    slots: int
+    silence: float
+    streams: int
 
 
 class InstanceService:
@@ -228,6 +239,20 @@ class InstanceService:
             active_streams=pulse.active_streams,
         )
 
+    def seen(self, ledger: Ledger) -> list[Seen]:
+        """Return how every instance that is not gone does, the oldest first."""
+        return [
+            Seen(
+                agent=row.agent,
+                instance_id=row.instance_id,
+                state=row.state,
+                slots=row.concurrency,
+                silence=self._pulses.silence(row.incarnation),
+                streams=self._pulses.of(row.incarnation).active_streams,
+            )
+            for row in ledger.instances()
+        ]
+
     # -------------------------------------------------------------------------------------------- silence
     def check(self, ledger: Ledger, row: InstanceRecord) -> None:
         """End an instance whose process is gone or that is silent for too long; offer nothing to one that missed."""
@@ -237,6 +262,7 @@ class InstanceService:
         if dead or silence > numbers.lease_ttl + numbers.lease_grace:
             _logger.info("instance_lost", extra={"instance": row.instance_id, "agent": row.agent, "dead": dead})
             self._end(ledger, row, InstanceTurn.SILENT)
+            ledger.counted("instances_lost")
         elif silence > MISSED_BEATS * numbers.heartbeat_interval:
             self._stand(ledger, row, (InstanceTurn.MISSED,))
 

@@ -83,13 +83,16 @@ class Turns:
     def withdraw(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Undo an offer."""
         undone = ledger.withdraw(row, by, now=self._steady.now_ms(), due=due_queued(row))
-        return undone and self._called_off(ledger, row)
+        return ledger.counted("offers_taken_back", happened=undone) and self._called_off(ledger, row)
 
     def lose(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """End whatever right an incarnation that is gone has on the task."""
-        now, limit = self._steady.now_ms(), self._numbers.max_lost
         if row.state == State.OFFERED.value:
             return self.decline(ledger, row, by)
+        return ledger.counted("lease_lost", happened=self._lose_held(ledger, row, by))
+
+    def _lose_held(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        now, limit = self._steady.now_ms(), self._numbers.max_lost
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
         if ledger.lose(row, by, now=now, due=due_queued(row), max_lost=limit):
@@ -99,6 +102,9 @@ class Turns:
 
     def take_back(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Take a task from an incarnation that does not know of it."""
+        return ledger.counted("leases_taken_back", happened=self._take_held(ledger, row, by))
+
+    def _take_held(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         now = self._steady.now_ms()
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
@@ -109,6 +115,9 @@ class Turns:
 
     def release(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Take a task that its holder gives back."""
+        return ledger.counted("leases_released", happened=self._release_held(ledger, row, by))
+
+    def _release_held(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         now = self._steady.now_ms()
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
@@ -211,7 +220,7 @@ class Turns:
         head = {"type": "system", "status": QUEUED, "message": told(row, outcome, pause), "ts": now}
         error = None if outcome.error is None else fitting(outcome.error, MAX_ERROR)
         ledger.say(row, row.epoch, head | {"error": error, "errorCode": outcome.error_code or USUAL})
-        return True
+        return ledger.counted("retries")
 
     def _said_end(self, ledger: Ledger, task_id: str) -> bool:
         """Store the terminal event of a task that has just ended, as its row is now."""

@@ -66,6 +66,8 @@ class Assembly:
             is_hub=about.where.look,
             cure=about.entry.cure,
         )
+        #: What the transports counted, one after another: the numbers go on where the network has moved.
+        self._network_counters: dict[str, int] = {}
         self._streams = InstanceStreams(
             self.login.api,
             settings=lambda mode: network_settings(about.where.now, mode, about.plan.instance_id),
@@ -82,9 +84,11 @@ class Assembly:
             clock=about.clock,
             entropy=about.entropy,
             task_client=task_client,
+            middleware=about.options.middleware,
             on_fatal=about.options.on_fatal,
             # Nobody calls `stop` where an error ends the script; what is left would keep its process alive.
             on_end=on_end,
+            network_counters=self._network_counters,
         )
 
     @property
@@ -103,7 +107,12 @@ class Assembly:
 
         def open_at(settings: PubNubSettings) -> Transport:
             return PubNubTransport(
-                settings, grants=grants, producer=self.login.incarnation, clock=about.clock, entropy=about.entropy
+                settings,
+                grants=grants,
+                producer=self.login.incarnation,
+                clock=about.clock,
+                entropy=about.entropy,
+                counters=self._network_counters,
             )
 
         self._streams.billing_mode = answer.billing_mode

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from blocks_worker.client.events import TaskEvent
     from blocks_worker.config import ClientConfig
     from blocks_worker.controlplane.cdm import CdmConfig
+    from blocks_worker.worker.insight import Insight
 
 #: Seconds of one call to the hub: a hub that hangs must not hold up the end of the process for longer.
 HUB_TIMEOUT = 10.0
@@ -143,6 +144,11 @@ class AgentInstance:
     def counters(self) -> dict[str, int]:
         """What was counted so far, by name."""
         return self._worker.counters
+
+    @property
+    def insight(self) -> Insight:
+        """Its conditions and numbers, as `/readyz` and `/metrics` of `blocks-run` tell them."""
+        return self._worker.insight
 
     @property
     def task_client(self) -> TaskClient:

@@ -13,10 +13,11 @@ from blocks_worker.handlers.registry import check_agent_name
 from blocks_worker.protocol.cards import Card, CardFindings, card_errors, check_card
 from blocks_worker.protocol.channels import INSTANCE
 from blocks_worker.protocol.tasks import MAX_SECONDS
+from blocks_worker.worker.middleware.base import Middleware
 from blocks_worker.worker.override import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from blocks_worker.concurrency import Entropy
     from blocks_worker.context.messages import StartTaskMessage
@@ -66,6 +67,8 @@ class AgentInstanceOptions:
         agent: a `Handler` or another callable object, in place of `handler`.
         transport: ``pubnub``; None: as the document says.
         on_fatal: called with the exception when the instance cannot go on.
+        middleware: hooks that are told of each run's begin, cancel and end: objects of classes below `Middleware`, in
+            `blocks_worker.worker.middleware.base`.
         drain_timeout: seconds that `stop` lets running tasks finish.
         strict_results: a result of an unknown shape fails the task instead of being reported.
         embedded_hub: start or join the local hub when nothing else is configured; None: as the environment says.
@@ -100,6 +103,7 @@ class AgentInstanceOptions:
     agent: Any = None
     transport: str | None = None
     on_fatal: Callable[[BaseException], None] | None = None
+    middleware: Sequence[Middleware] = ()
     drain_timeout: float | None = None
     strict_results: bool = False
     embedded_hub: bool | None = None
@@ -161,6 +165,7 @@ def plan(options: AgentInstanceOptions, entropy: Entropy) -> InstancePlan:
         TypeError: the handler cannot be called with a task.
     """
     _one_of("transport", options.transport, ("pubnub",))
+    _check_middleware(options.middleware)
     card, findings = _card(options.card)
     agent_name = _agent_name(options.agent_name or _read(card, "identity.agentName", str, None))
     handler = _handler(options, agent_name)
@@ -248,6 +253,13 @@ def _handler(options: AgentInstanceOptions, agent_name: str) -> Handler:
     if not callable(function):
         raise ConfigurationError(f"handler of agent {agent_name!r} is {type(function).__name__}, which is not callable")
     return Handler.of(function)
+
+
+def _check_middleware(given: object) -> None:
+    listed = given if isinstance(given, (list, tuple)) else [given]
+    for each in listed:
+        if not isinstance(each, Middleware):
+            raise ConfigurationError(f"middleware has {each!r}: give a list of objects whose class is a Middleware")
 
 
 def _named(function: object) -> str:

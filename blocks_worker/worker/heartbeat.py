@@ -77,6 +77,16 @@ class Beat:
             self._nonces.heard(nonce)
             return first
 
+    @property
+    def hears(self) -> bool:
+        """Whether the bus is known to reach us."""
+        with self._lock:
+            return self._nonces.hears
+
+    def starved(self) -> None:
+        """Count that a heartbeat came late."""
+        self._counters.count("heartbeats_starved")
+
     def restart(self) -> None:
         """Begin anew with the proof of the bus, as after a registration."""
         with self._lock:

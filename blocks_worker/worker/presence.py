@@ -27,6 +27,8 @@ _logger = logging.getLogger(__name__)
 #: Longest pause between two tries, in seconds; all that follows a connect has to fit into 20 with it.
 CONNECT_CAP = 10.0
 BEAT_CAP = 4.0
+#: Seconds by which a heartbeat has to be late for somebody to be told.
+STARVED = 2.0
 
 _UNKNOWN_TOKEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TRY_AGAIN = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
@@ -84,12 +86,19 @@ class Presence:
         self._is_over = False
         self._login_runs = False
         self._failing = False
+        #: When the next turn is due at the latest.
+        self._due: float | None = None
         self._periodic = Periodic("heartbeat", self._tick, interval, entropy)
 
     @property
     def is_in(self) -> bool:
         """Tell whether the hub knows this incarnation."""
         return self._is_in.is_set()
+
+    @property
+    def hears(self) -> bool:
+        """Whether what the hub sends by the network comes here, as far as anybody knows."""
+        return self._beat.hears and self._reach.has("network")
 
     def start(self) -> None:
         """Begin; the first try is at once."""
@@ -115,6 +124,19 @@ class Presence:
             _logger.debug("farewell_failed", extra={"error": str(error)})
 
     def _tick(self) -> float | None:
+        self._look_at_the_clock()
+        pause = self._turn()
+        self._due = self._clock.monotonic() + pause
+        return pause
+
+    def _look_at_the_clock(self) -> None:
+        """Say so when this turn comes late: the process was stopped, or its threads do not get their turns."""
+        late = 0.0 if self._due is None else self._clock.monotonic() - self._due
+        if late >= STARVED:
+            self._beat.starved()
+            _logger.warning("heartbeat_starved", extra={"seconds_late": round(late, 1)})
+
+    def _turn(self) -> float:
         if self._is_over:
             return self._interval
         if not self.is_in:

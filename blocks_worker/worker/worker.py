@@ -11,6 +11,7 @@ from blocks_worker.worker.closing import end_parts
 from blocks_worker.worker.drain import Drain
 from blocks_worker.worker.engine import Engine
 from blocks_worker.worker.heartbeat import Beat, Orders
+from blocks_worker.worker.insight import Insight
 from blocks_worker.worker.leftovers import Leftovers
 from blocks_worker.worker.listener import Ears, Listener
 from blocks_worker.worker.presence import Presence, Turns
@@ -18,7 +19,7 @@ from blocks_worker.worker.reach import Reach
 from blocks_worker.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.errors import BlocksError
@@ -62,6 +63,7 @@ class Worker:
         middleware: Sequence[Middleware] = (),
         on_fatal: Callable[[BaseException], None] | None = None,
         on_end: Callable[[], None] | None = None,
+        network_counters: Mapping[str, int] | None = None,
     ) -> None:
         self.settings = settings
         self.error: BlocksError | None = None
@@ -107,6 +109,7 @@ class Worker:
             end=self._engine.endings.end,
             clock=clock,
         )
+        self.insight = Insight(settings, self._engine, self._presence, self._drain, self, clock, network_counters or {})
 
     def _make_beat(self) -> Beat:
         engine = self._engine
@@ -186,13 +189,7 @@ class Worker:
     @property
     def counters(self) -> dict[str, int]:
         """What happened how often, by name."""
-        engine = self._engine
-        return {
-            **engine.counters.snapshot(),
-            "abandoned_threads": engine.executor.abandoned,
-            "outcomes_unheard": engine.publisher.unheard(),
-            "outcomes_spooled": engine.spool.kept,
-        }
+        return self.insight.counters()
 
     def start(self) -> None:
         """Start the threads and return; may be called once."""

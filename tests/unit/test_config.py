@@ -16,6 +16,9 @@ from blocks_worker.errors import ConfigurationError
         ("LOG_LEVEL", "loud"),
         ("BLOCKS_LOG_FORMAT", "xml"),
         ("BLOCKS_EMBEDDED_HUB", "maybe"),
+        ("BLOCKS_HEALTH_PORT", "65536"),
+        ("BLOCKS_HEALTH_PORT", "-1"),
+        ("BLOCKS_HEALTH_PORT", "http"),
     ],
 )
 def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
@@ -32,6 +35,12 @@ def test_nothing_set_is_local_mode() -> None:
     assert config.connection.cdm_url is None
     assert config.embedded_hub
     assert config.drain_timeout == 60.0
+
+
+@pytest.mark.parametrize(("value", "port"), [("", None), ("off", None), ("0", 0), ("9464", 9464)])
+def test_the_health_port_is_off_unless_it_is_named(value: str, port: int | None) -> None:
+    """[2.14] BLOCKS_HEALTH_PORT is off by default; 0 asks for any free port."""
+    assert worker_config({"BLOCKS_HEALTH_PORT": value}).health_port == port
 
 
 def test_a_hub_address_tells_the_document() -> None:

@@ -164,6 +164,11 @@ class LocalNetwork:
         self._realms[subscribe_key].publish(message, store=store)
         return timetoken
 
+    @property
+    def listens(self) -> bool:
+        """Whether it takes connections."""
+        return bool(self._servers)
+
     def held_polls(self) -> int:
         """Return how many polls wait for a message."""
         return sum(len(realm.polls.waiting()) for realm in self._realms.values())

@@ -217,7 +217,7 @@ HAS_TASKS = _hot(
 COUNT_WAITING = _hot(select(func.count()).select_from(task).where(_in(_Q), task.c.agent == _p("a")))
 DUE = _hot(select(task).where(task.c.due_at <= _p("now")).order_by(task.c.due_at).limit(_p("most")).offset(_NONE))
 PURGE_DUE = _hot(
-    select(task.c.id, task.c.ended)
+    select(task.c.id, task.c.ended, task.c.agent, task.c.state, task.c.reason)
     .where(task.c.purge_at <= _p("now"))
     .order_by(task.c.purge_at)
     .limit(_p("most"))

@@ -75,6 +75,7 @@ class PubNubTransport:
         clock: the time.
         entropy: jitter.
         cursors: where committed positions are kept; in memory if not given.
+        counters: where to count; a transport that takes the place of another goes on with its numbers.
 
     `counters` are plain numbers of what happened, free for anybody to read.
     """
@@ -89,6 +90,7 @@ class PubNubTransport:
         clock: Clock,
         entropy: Entropy,
         cursors: CursorStore | None = None,
+        counters: dict[str, int] | None = None,
     ) -> None:
         self._settings = settings
         self._grants = grants
@@ -102,7 +104,7 @@ class PubNubTransport:
         self._closing = threading.Event()
         self._send_client: NetworkClient | None = None
         self._subscription: PubNubSubscription | None = None
-        self.counters: dict[str, int] = {}
+        self.counters: dict[str, int] = {} if counters is None else counters
         clamp_foreign_loggers()
 
     def publish(self, channel: str, messages: Sequence[dict[str, Any]], deadline: Deadline) -> None:
