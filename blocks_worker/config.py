@@ -23,6 +23,21 @@ DEFAULT_PORT = 3001
 DEFAULT_CDM_URL = f"http://127.0.0.1:{DEFAULT_PORT}/api/v1/cdm"
 #: Largest artifact that travels inside its event, in bytes; the limit itself is inside.
 INLINE_LIMIT = 16_384
+#: Every variable with our prefix that is read, here or by scripts around us.
+VARIABLES = frozenset(
+    {
+        "BLOCKS_API_KEY",
+        "BLOCKS_BACKEND_URL",
+        "BLOCKS_CDM_URL",
+        "BLOCKS_EMBEDDED_HUB",
+        "BLOCKS_HUB_URL",
+        "BLOCKS_LOG_FORMAT",
+        "BLOCKS_PUBLISH_KEY",
+        "BLOCKS_REGISTRY",
+        "BLOCKS_STATE_DIR",
+        "BLOCKS_SUBSCRIBE_KEY",
+    }
+)
 #: Settings of streams that are known and change nothing, and why.
 _NO_EFFECT = {
     "STREAM_MAX_LATENCY_MS": "what is written leaves at once, or with what gathers behind one publish",
