@@ -46,6 +46,8 @@ _NO_EFFECT = {
 
 #: Least and most bytes of one frame of a stream: more than one does not fit into what the network takes.
 FRAME_BYTES = (1_024, 22_528)
+#: Name of the credential by which systemd hands the API key over.
+CREDENTIAL = "api-key"
 LOG_LEVELS = ("error", "warn", "info", "debug")
 LOG_FORMATS = ("auto", "text", "json")
 
@@ -132,7 +134,12 @@ class ClientConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
-    """Say what a worker takes from its surroundings."""
+    """Say what a worker takes from its surroundings.
+
+    Attributes:
+        notify_socket: where the service manager hears how the program stands.
+        watchdog: seconds of silence there after which it ends the program; None: it does not.
+    """
 
     connection: Connection
     embedded_hub: bool = True
@@ -141,6 +148,7 @@ class WorkerConfig:
     streams: StreamConfig = field(default_factory=StreamConfig)
     registry: Path | None = None
     notify_socket: str | None = None
+    watchdog: float | None = None
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -184,6 +192,7 @@ def worker_config(env: Mapping[str, str] | None = None) -> WorkerConfig:
         streams=stream_config(env),
         registry=Path(registry).absolute() if registry else None,
         notify_socket=_text(env, "NOTIFY_SOCKET"),
+        watchdog=_watchdog(env),
         log_level=_choice(env, "LOG_LEVEL", LOG_LEVELS, "info"),
         log_format=_choice(env, "BLOCKS_LOG_FORMAT", LOG_FORMATS, "auto"),
     )
@@ -206,7 +215,7 @@ def connection(env: Mapping[str, str] | None = None) -> Connection:
     hub_url = _text(env, "BLOCKS_HUB_URL")
     if cdm_url is None and hub_url is not None:
         cdm_url = f"{hub_url.rstrip('/')}/api/v1/cdm"
-    return Connection(state_dir=state_dir(env), cdm_url=cdm_url, api_key=_text(env, "BLOCKS_API_KEY"))
+    return Connection(state_dir=state_dir(env), cdm_url=cdm_url, api_key=_api_key(env))
 
 
 def state_dir(env: Mapping[str, str] | None = None) -> Path:
@@ -254,6 +263,30 @@ def _say_without_effect(env: Mapping[str, str]) -> None:
     for name, why in _NO_EFFECT.items():
         if _text(env, name) is not None:
             _logger.debug("setting_without_effect", extra={"setting": name, "why": why})
+
+
+def _api_key(env: Mapping[str, str]) -> str | None:
+    """Return the API key that the environment says, else the one that the service manager hands over in a file."""
+    folder = _text(env, "CREDENTIALS_DIRECTORY")
+    key = _text(env, "BLOCKS_API_KEY")
+    if key is not None or folder is None:
+        return key
+    path = Path(folder) / CREDENTIAL
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"the credential {path} cannot be read ({error}); mend the file that it is from"
+        ) from error
+
+
+def _watchdog(env: Mapping[str, str]) -> float | None:
+    """Return the seconds of the service manager's watchdog, if it watches over this process."""
+    if _text(env, "WATCHDOG_PID") not in {None, str(os.getpid())}:
+        return None
+    return _number(env, "WATCHDOG_USEC", float, 0.0) / 1_000_000 or None
 
 
 def _text(env: Mapping[str, str], name: str) -> str | None:

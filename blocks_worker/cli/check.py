@@ -81,7 +81,7 @@ def _findings(flags: Flags) -> Iterator[Found]:
 def findings_of_folder(flags: Flags, config: WorkerConfig) -> Iterator[Found]:
     """Yield what a start of each handler that is to be served from here would find; no network is used."""
     try:
-        targets = list(_targets(flags, config, Path.cwd()))
+        targets = list(targets_of_folder(flags, config, Path.cwd()))
     except ERRORS as error:
         yield of_error("registry", error)
         targets = []
@@ -99,7 +99,7 @@ def findings_of_folder(flags: Flags, config: WorkerConfig) -> Iterator[Found]:
             )
 
 
-def _targets(flags: Flags, config: WorkerConfig, folder: Path) -> Iterator[Flags]:
+def targets_of_folder(flags: Flags, config: WorkerConfig, folder: Path) -> Iterator[Flags]:
     """Yield what there is to start from here: one handler that was named, else the card and each of the registry."""
     if flags.handler is not None:
         yield flags

@@ -12,6 +12,7 @@ _COMMANDS = {
     "agents": "blocks_worker.cli.agents:agents",
     "cancel": "blocks_worker.cli.cancel:cancel",
     "check": "blocks_worker.cli.check:check",
+    "deploy": "blocks_worker.cli.deploy:deploy",
     "doctor": "blocks_worker.cli.doctor:doctor",
     "keys": "blocks_worker.cli.keys:keys",
     "pause": "blocks_worker.cli.pause:pause",

@@ -103,6 +103,11 @@ class Hub:
         """Tell whether it runs; it ends by itself only when its ledger failed."""
         return self._thread.is_alive()
 
+    def behind(self) -> float:
+        """Return for how many seconds loop and ledger have not got through a sweep, which is due twice a second."""
+        served = self._served
+        return 0.0 if served is None else max(0.0, self._clock.monotonic() - served[1].swept)
+
     def play(self, fault: Callable[[Faults], Coroutine[Any, Any, None]], timeout: float = FAULT_TIMEOUT) -> None:
         """Have a fault of the local network begin or end, for tests; return once it has.
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from blocks_worker.concurrency import Backoff, Deadline, Periodic
 from blocks_worker.errors import AgentAuthFatalError, BlocksError, HubUnavailableError, RpcError
@@ -53,6 +53,13 @@ class Turns:
     fatal: Callable[[BlocksError], None]
 
 
+class Pulse(NamedTuple):
+    """How an instance is: free slots, and for how many seconds its heartbeat is overdue or at one turn."""
+
+    free: int
+    behind: float
+
+
 class Presence:
     """Own the thread "heartbeat": first it gets us in, then it keeps us there."""
 
@@ -84,7 +91,9 @@ class Presence:
         self._is_over = False
         self._login_runs = False
         self._failing = False
-        self._periodic = Periodic("heartbeat", self._tick, interval, entropy)
+        #: By the monotonic clock: when the present turn began, or the next one is to.
+        self._due = float("inf")
+        self._periodic = Periodic("heartbeat", self._turn, interval, entropy)
 
     @property
     def is_in(self) -> bool:
@@ -93,6 +102,7 @@ class Presence:
 
     def start(self) -> None:
         """Begin; the first try is at once."""
+        self._due = self._clock.monotonic()
         self._periodic.start()
         self._periodic.wake()
 
@@ -102,6 +112,7 @@ class Presence:
 
     def stop(self, deadline: Deadline) -> bool:
         """Beat no more; tell whether the thread ended."""
+        self._due = float("inf")
         self._periodic.stop()
         return self._periodic.join(deadline.remaining())
 
@@ -114,7 +125,20 @@ class Presence:
         except BlocksError as error:
             _logger.debug("farewell_failed", extra={"error": str(error)})
 
-    def _tick(self) -> float | None:
+    def behind(self) -> float:
+        """Return for how many seconds its thread is at one turn, or late for the next: one that gets on is little."""
+        return max(0.0, self._clock.monotonic() - self._due)
+
+    def _turn(self) -> float:
+        """Take a turn, and note when it began and when the next one is to."""
+        if self._due < float("inf"):
+            self._due = self._clock.monotonic()
+        pause = self._tick()
+        if self._due < float("inf"):
+            self._due = self._clock.monotonic() + pause
+        return pause
+
+    def _tick(self) -> float:
         if self._is_over:
             return self._interval
         if not self.is_in:

@@ -7,12 +7,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Deadline, ServiceThread
+from blocks_worker.worker.closing import close_each
 from blocks_worker.worker.drain import Drain
 from blocks_worker.worker.engine import Engine
 from blocks_worker.worker.heartbeat import Beat, Orders
 from blocks_worker.worker.leftovers import Leftovers
 from blocks_worker.worker.listener import Ears, Listener
-from blocks_worker.worker.presence import Presence, Turns
+from blocks_worker.worker.presence import Presence, Pulse, Turns
 from blocks_worker.worker.reach import Reach
 from blocks_worker.worker.settings import WorkerSettings
 
@@ -175,6 +176,11 @@ class Worker:
     def active_tasks(self) -> list[str]:
         """The ids of the tasks at work."""
         return self._engine.running.active_tasks()
+
+    @property
+    def pulse(self) -> Pulse:
+        """How busy it is, and whether it gets on."""
+        return Pulse(free=self._engine.running.free(), behind=self._presence.behind())
 
     @property
     def agent_id(self) -> str:
@@ -368,8 +374,7 @@ class Worker:
             ("loop", lambda: self._engine.loop.close(deadline)),
             ("deadlines", lambda: self._engine.deadlines.join(deadline.remaining())),
         ]
-        for name, step in steps:
-            _guarded(name, step)
+        close_each(steps)
         self._engine.running.close()
         self._name_survivors(deadline)
         with self._lock:
@@ -386,14 +391,3 @@ class Worker:
             self._engine.executor.join(deadline.within(1.0))
         for task_id in left:
             _logger.warning("thread_left_behind", extra={"task": task_id})
-
-
-def _guarded(name: str, step: Callable[[], object]) -> None:
-    """Do one step of the end; one that fails must not keep the others from being done."""
-    try:
-        ended = step()
-    except Exception:
-        _logger.exception("stop_failed", extra={"part": name})
-        return
-    if ended is False:
-        _logger.warning("still_running", extra={"part": name})
