@@ -14,6 +14,8 @@ _COMMANDS = {
     "check": "blocks_worker.cli.check:check",
     "deploy": "blocks_worker.cli.deploy:deploy",
     "doctor": "blocks_worker.cli.doctor:doctor",
+    "drain": "blocks_worker.cli.drain:drain",
+    "instances": "blocks_worker.cli.instances:instances",
     "keys": "blocks_worker.cli.keys:keys",
     "pause": "blocks_worker.cli.pause:pause",
     "resume": "blocks_worker.cli.pause:resume",
@@ -21,6 +23,7 @@ _COMMANDS = {
     "run": "blocks_worker.cli.run:run",
     "send": "blocks_worker.cli.send:send",
     "tasks": "blocks_worker.cli.tasks:tasks",
+    "top": "blocks_worker.cli.top:top",
     "watch": "blocks_worker.cli.watch:watch",
 }
 

@@ -67,6 +67,11 @@ class Served:
         return 0 if self.instance is None or self.is_over else self.instance.pulse.free
 
     @property
+    def is_draining(self) -> bool:
+        """Whether it finishes what it has, and takes nothing new."""
+        return self.instance is not None and self.instance.state == "draining"
+
+    @property
     def behind(self) -> float:
         """For how many seconds its heartbeat does not get on."""
         return 0.0 if self.instance is None or self.is_over else self.instance.pulse.behind

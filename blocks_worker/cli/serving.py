@@ -124,7 +124,7 @@ class Serving:
 
     @property
     def _status(self) -> str:
-        if self._is_draining:
+        if self._is_draining or any(served.is_draining for served in self._agents):
             return f"draining, {counted(len(self._active_tasks), 'task')} left"
         if self._trouble:
             return self._trouble
@@ -223,6 +223,8 @@ class Serving:
         if self._running() or any(each.is_starting for each in self._agents):
             say(self._of(served, "stopped, as the hub asked; the others go on"))
             return None
+        say("drained, as the hub asked")
+        self._reporter.stopping("drained, as the hub asked")
         return self._end()
 
     def _on_dropped(self, served: Served) -> None:

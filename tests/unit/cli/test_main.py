@@ -17,6 +17,8 @@ def test_the_commands_are_listed() -> None:
         "check",
         "deploy",
         "doctor",
+        "drain",
+        "instances",
         "keys",
         "pause",
         "resume",
@@ -24,6 +26,7 @@ def test_the_commands_are_listed() -> None:
         "run",
         "send",
         "tasks",
+        "top",
         "watch",
     ]
 
