@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import docs_api
+import docs_commands
 import docs_compatibility
 import docs_tables
 import docs_values
@@ -31,6 +32,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     **docs_values.BLOCKS,
     **docs_compatibility.BLOCKS,
     **docs_api.BLOCKS,
+    **docs_commands.BLOCKS,
 }
 
 _MARK = re.compile(r"^<!-- (?:generated: (?P<name>\S+)|(?P<end>end)) -->$", re.MULTILINE)
