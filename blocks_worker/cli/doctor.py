@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from blocks_worker.config import WorkerConfig
 
+#: Seconds that a look gets to be the only one.
+_ALONE = 3.0
 _USUAL_CURE = "mend it there, and look again with 'blocks doctor'"
 
 
@@ -73,8 +75,8 @@ def doctor(*, handler: str | None, no_local: bool, timeout: float, as_json: bool
 
 
 def _findings(flags: Flags, timeout: float) -> Iterator[Found]:
-    """Yield what each check finds, in their order; they run at the same time."""
-    running = [_Check("python", machine), _Check("environment", _variables)]
+    """Yield what each check finds, in their order; nearly all run at the same time."""
+    running = [_Check("python", machine, is_alone=True), _Check("environment", _variables)]
     try:
         config = configured(flags)
     except ERRORS as error:
@@ -82,8 +84,10 @@ def _findings(flags: Flags, timeout: float) -> Iterator[Found]:
     else:
         running += _of_configuration(flags, config)
     deadline = Deadline(timeout)
-    for check in running:
+    for check in sorted(running, key=lambda each: not each.is_alone):
         check.start()
+        if check.is_alone:
+            check.wait(min(_ALONE, timeout / 3))
     for check in running:
         yield from check.findings(deadline)
 
@@ -93,7 +97,7 @@ def _of_configuration(flags: Flags, config: WorkerConfig) -> list[_Check]:
     return [
         _Check("state folder", lambda: state_folder(connection.state_dir)),
         _Check("ports", lambda: ports(connection)),
-        _Check("handler", lambda: findings_of_folder(flags, config)),
+        _Check("handler", lambda: findings_of_folder(flags, config), is_alone=True),
         _Check("hub", lambda: hub(config)),
     ]
 
@@ -114,9 +118,14 @@ def _needed_by_handlers() -> set[str]:
 
 
 class _Check:
-    """Run one check on a thread of its own, a daemon: a user's module that is imported may hang."""
+    """Run one check on a thread of its own, a daemon: a user's module that is imported may hang.
 
-    def __init__(self, name: str, act: Callable[[], Iterable[Found]]) -> None:
+    `is_alone`: it changes or walks the module path, where nobody may look for a module meanwhile: a walk over a list
+    from which something is taken skips an entry.
+    """
+
+    def __init__(self, name: str, act: Callable[[], Iterable[Found]], *, is_alone: bool = False) -> None:
+        self.is_alone = is_alone
         self._name = name
         self._act = act
         self._found: list[Found] = []
@@ -125,6 +134,10 @@ class _Check:
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def wait(self, timeout: float) -> None:
+        """Wait for its end, at most so long."""
+        self._thread.join(timeout)
 
     def findings(self, deadline: Deadline) -> list[Found]:
         """Return what was found until then."""

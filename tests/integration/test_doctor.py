@@ -395,7 +395,7 @@ def test_a_handler_that_hangs_while_it_is_imported(folder: Path) -> None:
         "import threading\nend = threading.Event()\nend.wait()\ndef handler(task): ...\n", encoding="utf-8"
     )
     try:
-        where, text, _ = the_one("--handler", "hangs:handler", "--timeout", "1")
+        where, text, _ = the_one("--handler", "hangs:handler", "--timeout", "2")
     finally:
         sys.modules["hangs"].end.set()
 
