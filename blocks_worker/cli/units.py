@@ -170,8 +170,8 @@ class WorkerUnit:
 
 def hub_unit(program: str) -> str:
     """Return the text of the hub's unit."""
-    # The hub looks whether workers of other users live: their processes have to be visible.
-    walls = _WALLS.format(tmp="yes", home="yes", proc="", memory="")
+    seen = "# Not ProtectProc=invisible: it looks whether workers of other users live.\n"
+    walls = _WALLS.format(tmp="yes", home="yes", proc=seen, memory="")
     # Not quoted: systemd fills the variables in.
     line = f"{started([program])} --port ${{HUB_PORT}} --network-port ${{NETWORK_PORT}} --state-dir %S/blocks-hub"
     return _HUB.format(settings=SETTINGS, life=_LIFE, start=f"{line} --log-format json", walls=walls)
