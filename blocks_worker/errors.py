@@ -174,14 +174,15 @@ class FileUploadError(BlocksError):
 class HubUnavailableError(BlocksError, RuntimeError, ConnectionError):
     """Say that nothing answers at `url`, and how to start a hub.
 
-    `sent`: the request may have been carried out all the same.
+    `sent`: the request may have been carried out all the same. `is_named` is false where the host's name is unknown.
     """
 
-    def __init__(self, url: str, why: str = "", *, sent: bool = False) -> None:
+    def __init__(self, url: str, why: str = "", *, sent: bool = False, is_named: bool = True) -> None:
         super().__init__(url, why)
         self.url = url
         self.why = why
         self.sent = sent
+        self.is_named = is_named
 
     def __str__(self) -> str:
         because = f" ({self.why})" if self.why else ""

@@ -74,7 +74,7 @@ MADE_HERE = {
 }
 #: Members by which the parts of the library speak to each other.
 INNER = {
-    *("of", "start", "check_first_word", "hurry", "kill", "api"),
+    *("of", "start", "check_first_word", "hurry", "kill", "pulse", "api"),
     *("interrupt", "detach", "close_within", "report", "end_at", "troubled", "finished"),
     *("accepted", "found", "was_over", "feed", "feed_ledger", "tick", "doubt", "due", "question"),
     *("with_gap", "weight"),

@@ -9,12 +9,10 @@ import click
 import msgspec
 
 from blocks_worker.cli.access import open_hub
+from blocks_worker.cli.fleet import all_agents
 from blocks_worker.cli.output import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from blocks_worker.controlplane.api import HubApi
     from blocks_worker.protocol.registry import AgentRow
 
 _HEADS = ("AGENT", "INSTANCE", "STATE", "TASKS", "SLOTS", "DESCRIPTION")
@@ -28,7 +26,7 @@ def agents(ctx: click.Context, *, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     with open_hub() as hub:
-        rows = list(_all(hub))
+        rows = list(all_agents(hub))
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(rows), indent=2))
     else:
@@ -53,14 +51,6 @@ def _turn(name: str, *, offline: bool) -> None:
     with open_hub() as hub:
         row = hub.set_offline(name, offline=offline)
     click.echo(f"{row.agent_name} is {'offline' if row.offline else 'online'}")
-
-
-def _all(hub: HubApi) -> Iterator[AgentRow]:
-    page = hub.agents()
-    yield from page.agents
-    while page.next is not None:
-        page = hub.agents(cursor=page.next)
-        yield from page.agents
 
 
 def _lines(row: AgentRow) -> list[tuple[object, ...]]:

@@ -57,6 +57,26 @@ class Served:
         return {} if self.instance is None else self.instance.counters
 
     @property
+    def slots(self) -> int:
+        """How many tasks it runs at the same time; none before it is started and once it is over."""
+        return 0 if self.instance is None or self.is_over else self.instance.concurrency
+
+    @property
+    def free(self) -> int:
+        """How many of its slots are free."""
+        return 0 if self.instance is None or self.is_over else self.instance.pulse.free
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it finishes what it has, and takes nothing new."""
+        return self.instance is not None and self.instance.state == "draining"
+
+    @property
+    def behind(self) -> float:
+        """For how many seconds its heartbeat does not get on."""
+        return 0.0 if self.instance is None or self.is_over else self.instance.pulse.behind
+
+    @property
     def runs_hub(self) -> bool:
         """Whether the local hub runs in its instance."""
         return self.instance is not None and self.instance.runs_hub

@@ -14,10 +14,10 @@ import click
 
 from blocks_worker.cli.exits import Exit, exit_of_worker
 from blocks_worker.cli.output import as_typed_here, counted, program, say, sentence
+from blocks_worker.cli.reporting import Reporter
 from blocks_worker.cli.served import Served
 from blocks_worker.concurrency import Deadline, Entropy
 from blocks_worker.observability.logs import name_process, told_by_program
-from blocks_worker.observability.notify import Notifier
 from blocks_worker.observability.redact import one_line
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class Serving:
         self.agents = [Served(options, config, signals, entropy) for options in agents]
         self._config = config
         self._happened = signals.heard
-        self._notifier = Notifier(config.notify_socket)
+        self._reporter = Reporter(config)
+        #: What is told of it while it is not ready.
+        self._trouble = "starting"
         self._is_draining = False
         self._drain_end = Deadline(None)
         self._code = Exit.OK
@@ -99,21 +101,43 @@ class Serving:
         return text if len(self.agents) == 1 else f"{served.agent_name}: {text}"
 
     def _next(self) -> tuple[str, Any]:
-        """Wait for what happens next; on a terminal, say meanwhile what a drain waits for."""
+        """Wait for what happens next; report meanwhile, and on a terminal say what a drain waits for."""
+        told = Deadline(_DRAIN_LOOK)
         while True:
+            self._report()
+            is_watched = self._is_draining and sys.stdout.isatty()
+            pauses = [told.remaining() if is_watched else None, self._reporter.interval]
             try:
-                is_watched = self._is_draining and sys.stdout.isatty()
-                return self._happened.get(timeout=_DRAIN_LOOK if is_watched else None)
+                return self._happened.get(timeout=min((each for each in pauses if each is not None), default=None))
             except Empty:
-                tasks = [task for served in self.agents for task in served.active_tasks]
-                say(waiting(tasks, self._drain_end.remaining() or 0.0))
+                if is_watched and told.expired():
+                    told = Deadline(_DRAIN_LOOK)
+                    say(waiting(self._active_tasks, self._drain_end.remaining() or 0.0))
+
+    @property
+    def _active_tasks(self) -> list[str]:
+        return [task for served in self.agents for task in served.active_tasks]
+
+    def _report(self) -> None:
+        if self._reporter.interval is not None:
+            self._reporter.tell(self._status, behind=max(served.behind for served in self.agents))
+
+    @property
+    def _status(self) -> str:
+        if self._is_draining or any(served.is_draining for served in self.agents):
+            return f"draining, {counted(len(self._active_tasks), 'task')} left"
+        if self._trouble:
+            return self._trouble
+        slots = sum(served.slots for served in self.agents)
+        return f"ready, {slots - sum(served.free for served in self.agents)} of {counted(slots, 'slot')} busy"
 
     def _on_waiting(self, served: Served) -> None:
         say(self._of(served, f"{as_typed_here(str(served.error))}; trying again"))
-        self._notifier.send("STATUS=no hub answers, trying again")
+        self._trouble = "no hub answers, trying again"
 
     def _on_started(self, served: Served) -> None:
         served.is_starting = False
+        self._trouble = "starting"
         instance = served.instance
         if instance is None:
             return
@@ -132,7 +156,8 @@ class Serving:
         as_whom = "" if len(self.agents) == 1 else f" as {self._names}"
         say(f"ready: registered and listening{as_whom}")
         say(f"try it from a second terminal: {program('blocks')} send {self.agents[0].agent_name} Hello")
-        self._notifier.send("READY=1", f"STATUS=serving {self._names}")
+        self._trouble = ""
+        self._reporter.ready(self._status)
 
     def _on_signal(self, name: str) -> Exit | None:
         if self._is_draining:
@@ -172,7 +197,7 @@ class Serving:
         """Drain all at the same time, so that one deadline counts for all."""
         self._is_draining = True
         self._drain_end = Deadline(self._config.drain_timeout)
-        self._notifier.send("STOPPING=1", "STATUS=draining")
+        self._reporter.stopping(self._status)
         for served in self._running():
             served.drain()
 
@@ -198,6 +223,8 @@ class Serving:
         if self._running() or any(each.is_starting for each in self.agents):
             say(self._of(served, "stopped, as the hub asked; the others go on"))
             return None
+        say("drained, as the hub asked")
+        self._reporter.stopping("drained, as the hub asked")
         return self._end()
 
     def _on_dropped(self, served: Served) -> None:

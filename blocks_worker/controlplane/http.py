@@ -14,6 +14,7 @@ from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
     IncompleteRead,
+    NameResolutionError,
     NewConnectionError,
     ProtocolError,
     ReadTimeoutError,
@@ -302,6 +303,9 @@ class Http:
         """Turn what the library raises into ours, the most specific first."""
         try:
             yield
+        except NameResolutionError as error:
+            why = "its name is not known to this machine's name service"
+            raise HubUnavailableError(self.base_url, why, is_named=False) from error
         except NewConnectionError as error:
             raise HubUnavailableError(self.base_url, str(error.__cause__ or error)) from error
         except ConnectTimeoutError as error:

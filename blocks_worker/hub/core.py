@@ -134,6 +134,9 @@ class Core:
         self._saved = (0, 0)
         #: Id of the key in the state folder, once that was let in.
         self._local_key = ""
+        #: By the monotonic clock: when the last sweep was over.
+        self.swept = clock.monotonic()
+        self._clock = clock
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
         self._readiness = Readiness(self.store, self.network, clock)
         self._measures = Measures(
@@ -223,6 +226,7 @@ class Core:
         """Sweep the ledger for ever; return when its disk failed, after which nothing may be acknowledged."""
         turn = 0
         while True:
+            self.swept = self._clock.monotonic()
             await asyncio.sleep(SWEEP)
             turn += 1
             if turn % LOOK_EVERY == 0:

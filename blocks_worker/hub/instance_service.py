@@ -12,7 +12,7 @@ from blocks_worker.hub.pulses import Pulse, Pulses
 from blocks_worker.hub.reports import gone, incarnation_unknown
 from blocks_worker.hub.store.records import AgentFacts, InstanceRecord
 from blocks_worker.protocol.channels import control_channel
-from blocks_worker.protocol.control import Probe, StartTask
+from blocks_worker.protocol.control import Drain, Probe, StartTask
 from blocks_worker.protocol.leases import CancelFlag, HeartbeatAnswer, PauseFlag
 from blocks_worker.protocol.lifecycle import INSTANCE_GONE, InstanceState, InstanceTurn, State, advance_instance
 from blocks_worker.protocol.registry import InstanceRow
@@ -141,7 +141,7 @@ class InstanceService:
                 self._pulses.spoke_again((row.owner, row.instance_id), row.incarnation)
             return refusal or incarnation_unknown()
         pulse = self._pulses.beat(row.incarnation, self._steady.now_ms())
-        pulse.active_streams, pulse.key = beat.active_streams, holder.key
+        pulse.active_streams, pulse.key, pulse.sdk_version = beat.active_streams, holder.key, beat.sdk_version
         if beat.stopped:
             self._end(ledger, row, InstanceTurn.STOP)
             return Reply(200, HeartbeatAnswer(hub_time=self._steady.now_ms(), nonce=""))
@@ -204,9 +204,22 @@ class InstanceService:
                 if one.is_held and one.pause_seq > 0
             ],
             fenced=[held for held in beat.held if (held.task_id, held.epoch) not in known],
+            # It was asked to, and has not heard it yet.
+            drain=row.state == InstanceState.DRAINING.value and not beat.draining,
         )
 
     # -------------------------------------------------------------------------------------------- turned out
+    def drain(self, ledger: Ledger, owner: str | None, instance_id: str, reason: str | None) -> list[InstanceRow]:
+        """Ask instances of this name to finish what they have and end; `owner`: only his. Return them as they are then.
+
+        Nothing is offered to one from here on; the ledger keeps that it was asked, and each heartbeat's answer says it.
+        """
+        rows = ledger.instances(owner=owner, instance_id=instance_id)
+        for row in rows:
+            self._stand(ledger, row, (InstanceTurn.DRAIN,))
+            self._tasks.bell.ring(ledger, row, Drain(reason=reason))
+        return [self._shown(ledger, row) for row in ledger.instances(owner=owner, instance_id=instance_id)]
+
     def end_of_key(self, ledger: Ledger, key: str) -> None:
         """End the instances that spoke under this API key.
 
@@ -237,6 +250,7 @@ class InstanceService:
             started_at=row.started_at,
             last_seen=max(row.last_seen, pulse.heard_ms),
             active_streams=pulse.active_streams,
+            sdk_version=pulse.sdk_version or None,
         )
 
     def seen(self, ledger: Ledger) -> list[Seen]:

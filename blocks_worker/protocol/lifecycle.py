@@ -288,7 +288,7 @@ class InstanceTurn(str, Enum):
 
     #: its first heartbeat: it listens by then
     PROVED = "proved"
-    #: a heartbeat says that it drains
+    #: a heartbeat says that it drains, or its owner asks it to
     DRAIN = "drain"
     #: its last heartbeat
     STOP = "stop"

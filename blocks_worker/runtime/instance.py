@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from blocks_worker.config import ClientConfig
     from blocks_worker.controlplane.cdm import CdmConfig
     from blocks_worker.worker.insight import Insight
+    from blocks_worker.worker.presence import Pulse
 
 #: Seconds of one call to the hub: a hub that hangs must not hold up the end of the process for longer.
 HUB_TIMEOUT = 10.0
@@ -139,6 +140,11 @@ class AgentInstance:
     def active_tasks(self) -> list[str]:
         """Ids of the tasks that it holds."""
         return self._worker.active_tasks
+
+    @property
+    def pulse(self) -> Pulse:
+        """How busy it is, and whether it gets on: for whoever watches over the process."""
+        return self._worker.pulse
 
     @property
     def counters(self) -> dict[str, int]:

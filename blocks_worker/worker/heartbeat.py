@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from blocks_worker import __version__
 from blocks_worker.protocol.leases import Heartbeat
 from blocks_worker.worker.nonces import Nonces
 
@@ -124,6 +125,7 @@ class Beat:
             draining=self.draining,
             stopped=stopped,
             nonce=nonce,
+            sdk_version=__version__,
         )
 
     def _obey(self, answer: HeartbeatAnswer) -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from blocks_worker.concurrency import Backoff, Deadline, Periodic
 from blocks_worker.errors import AgentAuthFatalError, BlocksError, HubUnavailableError, RpcError
@@ -55,6 +55,13 @@ class Turns:
     fatal: Callable[[BlocksError], None]
 
 
+class Pulse(NamedTuple):
+    """How an instance is: free slots, and for how many seconds its heartbeat is overdue or at one turn."""
+
+    free: int
+    behind: float
+
+
 class Presence:
     """Own the thread "heartbeat": first it gets us in, then it keeps us there."""
 
@@ -86,9 +93,9 @@ class Presence:
         self._is_over = False
         self._login_runs = False
         self._failing = False
-        #: When the next turn is due at the latest.
-        self._due: float | None = None
-        self._periodic = Periodic("heartbeat", self._tick, interval, entropy)
+        #: By the monotonic clock: when the present turn began, or the next one is to.
+        self._due = float("inf")
+        self._periodic = Periodic("heartbeat", self._turn, interval, entropy)
 
     @property
     def is_in(self) -> bool:
@@ -102,6 +109,7 @@ class Presence:
 
     def start(self) -> None:
         """Begin; the first try is at once."""
+        self._due = self._clock.monotonic()
         self._periodic.start()
         self._periodic.wake()
 
@@ -111,6 +119,7 @@ class Presence:
 
     def stop(self, deadline: Deadline) -> bool:
         """Beat no more; tell whether the thread ended."""
+        self._due = float("inf")
         self._periodic.stop()
         return self._periodic.join(deadline.remaining())
 
@@ -123,20 +132,28 @@ class Presence:
         except BlocksError as error:
             _logger.debug("farewell_failed", extra={"error": str(error)})
 
-    def _tick(self) -> float | None:
-        self._look_at_the_clock()
-        pause = self._turn()
-        self._due = self._clock.monotonic() + pause
+    def behind(self) -> float:
+        """Return for how many seconds its thread is at one turn, or late for the next: one that gets on is little."""
+        return max(0.0, self._clock.monotonic() - self._due)
+
+    def _turn(self) -> float:
+        """Take a turn, and note when it began and when the next one is to; say so when it comes late."""
+        if self._due < float("inf"):
+            self._look_at_the_clock()
+            self._due = self._clock.monotonic()
+        pause = self._tick()
+        if self._due < float("inf"):
+            self._due = self._clock.monotonic() + pause
         return pause
 
     def _look_at_the_clock(self) -> None:
         """Say so when this turn comes late: the process was stopped, or its threads do not get their turns."""
-        late = 0.0 if self._due is None else self._clock.monotonic() - self._due
+        late = self._clock.monotonic() - self._due
         if late >= STARVED:
             self._beat.starved()
             _logger.warning("heartbeat_starved", extra={"seconds_late": round(late, 1)})
 
-    def _turn(self) -> float:
+    def _tick(self) -> float:
         if self._is_over:
             return self._interval
         if not self.is_in:

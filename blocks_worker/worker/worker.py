@@ -14,7 +14,7 @@ from blocks_worker.worker.heartbeat import Beat, Orders
 from blocks_worker.worker.insight import Insight
 from blocks_worker.worker.leftovers import Leftovers
 from blocks_worker.worker.listener import Ears, Listener
-from blocks_worker.worker.presence import Presence, Turns
+from blocks_worker.worker.presence import Presence, Pulse, Turns
 from blocks_worker.worker.reach import Reach
 from blocks_worker.worker.settings import WorkerSettings
 
@@ -180,6 +180,11 @@ class Worker:
     def active_tasks(self) -> list[str]:
         """The ids of the tasks at work."""
         return self._engine.running.active_tasks()
+
+    @property
+    def pulse(self) -> Pulse:
+        """How busy it is, and whether it gets on."""
+        return Pulse(free=self._engine.running.free(), behind=self._presence.behind())
 
     @property
     def agent_id(self) -> str:

@@ -15,6 +15,10 @@ def test_the_commands_are_listed() -> None:
         "agents",
         "cancel",
         "check",
+        "deploy",
+        "doctor",
+        "drain",
+        "instances",
         "keys",
         "pause",
         "resume",
@@ -22,6 +26,7 @@ def test_the_commands_are_listed() -> None:
         "run",
         "send",
         "tasks",
+        "top",
         "watch",
     ]
 
