@@ -92,7 +92,12 @@ class UnknownHandlerError(ConfigurationError):
 
 
 class InvalidMessageError(BlocksError, ValueError):
-    """Say why a message or body was refused: `reason` is a short fixed word that is counted."""
+    """Say why a message or body was refused.
+
+    Attributes:
+        reason: a short fixed word, which is counted.
+        text: the sentence.
+    """
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(reason, text)
@@ -154,6 +159,7 @@ class SomeRefusedError(RpcError):
 
     Attributes:
         results: what each got, in order: its session, or its `RpcError`.
+        refused: the `RpcError` of each that was refused, in order.
     """
 
     def __init__(self, results: Sequence[Any], refused: Sequence[RpcError]) -> None:
@@ -161,6 +167,7 @@ class SomeRefusedError(RpcError):
         text = f"{len(refused)} of {len(results)} tasks were refused; the first: {first.rpc_message}"
         super().__init__(text, code=first.code, status=first.status, data=first.data)
         self.results = list(results)
+        self.refused = list(refused)
 
 
 class FileUploadError(BlocksError):

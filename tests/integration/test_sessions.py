@@ -281,6 +281,7 @@ def test_of_many_some_are_refused(instance: str, client: TaskClient) -> None:
     taken, refused, last = caught.value.results
 
     assert (caught.value.code, refused.code) == ("NotFound", "NotFound")
+    assert caught.value.refused == [refused]
     assert {taken.task_id, last.task_id} == {task.task_id for task in client.list_tasks().tasks}
     assert taken.cancel()
     with pytest.raises(ValueError, match="duration"):
