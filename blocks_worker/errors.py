@@ -207,7 +207,15 @@ class AgentAuthFatalError(BlocksError, RuntimeError):
 
 
 class AuthRefreshFailedError(BlocksError, RuntimeError):
-    """Say that a token could not be renewed; the cause is chained."""
+    """Say that a token could not be renewed; the cause is chained.
+
+    Attributes:
+        timed_out: whether a token provider of the user's did not return in time.
+    """
+
+    def __init__(self, text: str, *, timed_out: bool = False) -> None:
+        super().__init__(text)
+        self.timed_out = timed_out
 
 
 class TransportError(BlocksError, ConnectionError):

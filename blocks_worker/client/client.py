@@ -129,7 +129,8 @@ class TaskClient:
             api_key: begins with ``bk_``; one of the three ways in.
             token_endpoint: another: a URL that answers a POST with ``token``, ``expiresIn``, ``userId``, or a dict
                 with ``url``, ``headers``, ``body``.
-            token_provider: the third: a function that returns a `TokenResult`, or a dict as above.
+            token_provider: the third: a function that returns a `TokenResult`, or a dict as above; called on a thread
+                of its own, and waited for `timeout` seconds.
             anon_fingerprint: None; anonymous viewing is not offered.
             rpc_headers: sent along with each call to the hub.
             timeout: seconds of one call to the hub, and of a submit with its repeats.
