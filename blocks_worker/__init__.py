@@ -3,8 +3,11 @@
 The public names are resolved on first use, so that importing the package costs next to nothing.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from blocks_worker.observability.last_resort import LastResort
 
 __version__ = "0.1.0"
 
@@ -229,6 +232,10 @@ __all__ = [
     "task_channel",
     "text_part",
 ]
+
+# A program that configures no logging is not to see bare words; one that does is not touched.
+if not logging.getLogger(__name__).handlers:
+    logging.getLogger(__name__).addHandler(LastResort())
 
 
 def __getattr__(name: str) -> Any:

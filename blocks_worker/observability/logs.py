@@ -22,7 +22,7 @@ from pythonjsonlogger.json import JsonFormatter
 from blocks_worker.observability.redact import clean, clean_value, one_line, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
+    from collections.abc import Iterator, Mapping, MutableMapping
 
     #: Generic for type checkers; not so at run time before Python 3.11.
     _Adapter = logging.LoggerAdapter[logging.Logger]
@@ -175,12 +175,7 @@ class _Lines(_Handler):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; the record itself is left as it is, for the user's own handlers."""
-        record = copy.copy(record)
-        for name, value in {**self.names, "task": _task.get()}.items():
-            if getattr(record, name, None) is None:
-                setattr(record, name, value)
-        _clean(record)
-        return super().format(record)
+        return super().format(_completed(record, self.names))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
         """Drop a line that cannot be written: the usual dump of it would hold the secrets that were blanked."""
@@ -209,6 +204,21 @@ class _TextLines(logging.Formatter):
         line = f"{_moment(record)} {_level(record).upper():5} {record.getMessage()}{told}"
         trace = (record.exc_text or "").splitlines()
         return "\n".join([line, *(f"  | {one_line(part)}" for part in trace)])
+
+
+def readable(record: logging.LogRecord) -> str:
+    """Return a record as a line for people, without secrets; the record itself is left as it is."""
+    return _TextLines().format(_completed(record, {}))
+
+
+def _completed(record: logging.LogRecord, names: Mapping[str, str]) -> logging.LogRecord:
+    """Return a copy with what is known besides, and without secrets."""
+    record = copy.copy(record)
+    for name, value in {**names, "task": _task.get()}.items():
+        if getattr(record, name, None) is None:
+            setattr(record, name, value)
+    _clean(record)
+    return record
 
 
 def _quoted(value: object) -> str:
