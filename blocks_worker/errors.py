@@ -3,6 +3,7 @@
     BlocksError
     ├── ConfigurationError (ValueError)            mend the configuration; the text names the key
     │   ├── CardError                              mend the agent card: `findings` name its keys
+    │   ├── CardFileError                          mend the card's file, or name another: it is no JSON, or not there
     │   ├── FolderInUseError                       use the hub that runs, or another folder
     │   ├── NotConfiguredError (RuntimeError)      set what is missing; the text names the variable
     │   └── UnknownHandlerError                    choose one of the handlers it names
@@ -66,6 +67,10 @@ class CardError(ConfigurationError):
 
     def __str__(self) -> str:
         return f"{self.place}: {'; '.join(str(finding) for finding in self.findings if finding.is_error)}"
+
+
+class CardFileError(ConfigurationError):
+    """Say that the file of a card cannot be read, and in which line."""
 
 
 class FolderInUseError(ConfigurationError):

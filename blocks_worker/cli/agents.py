@@ -10,6 +10,7 @@ import msgspec
 
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.output import table
+from blocks_worker.cli.task_ids import unknown_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ def online(*, name: str) -> None:
 
 
 def _turn(name: str, *, offline: bool) -> None:
-    with open_hub() as hub:
+    with open_hub() as hub, unknown_told("agent", name, cure="'blocks agents' lists them"):
         row = hub.set_offline(name, offline=offline)
     click.echo(f"{row.agent_name} is {'offline' if row.offline else 'online'}")
 

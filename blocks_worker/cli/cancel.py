@@ -9,7 +9,7 @@ import msgspec
 
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.output import as_typed_here
-from blocks_worker.cli.task_ids import found_task
+from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.protocol.tasks import MAX_REASON, CancelTask
 
 
@@ -29,8 +29,8 @@ def cancel(*, task: str, reason: str | None, terminate: bool, as_json: bool) -> 
 
     TASK is an id, or its beginning or end as far as no other task of yours has the same.
     """
-    with open_hub() as hub:
-        answer = hub.cancel_task(found_task(hub, task), CancelTask(reason=reason, terminated=terminate))
+    with open_hub() as hub, chosen_task(hub, task) as task_id:
+        answer = hub.cancel_task(task_id, CancelTask(reason=reason, terminated=terminate))
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(answer)))
     elif answer.already_ended:

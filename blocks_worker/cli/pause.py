@@ -9,7 +9,7 @@ import click
 
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.output import as_typed_here
-from blocks_worker.cli.task_ids import found_task
+from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.client.client import TaskClient
 from blocks_worker.protocol.lifecycle import PAUSED, SHOWN_TERMINAL
 
@@ -47,8 +47,7 @@ def _asked_to_wait(task_id: str, state: str) -> str:
 
 
 def _turn(task: str, turn: Callable[[TaskClient, str], str], told: Callable[[str, str], str], *, as_json: bool) -> None:
-    with errors_told(), TaskClient.create("free") as client:
-        task_id = found_task(client.api, task)
+    with errors_told(), TaskClient.create("free") as client, chosen_task(client.api, task) as task_id:
         state = turn(client, task_id)
     if as_json:
         click.echo(json.dumps({"taskId": task_id, "state": state}))

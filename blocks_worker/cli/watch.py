@@ -11,7 +11,7 @@ from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.display import event_line, warning_of
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import end_with
-from blocks_worker.cli.task_ids import found_task
+from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.client.client import TaskClient
 
 if TYPE_CHECKING:
@@ -30,14 +30,15 @@ def watch(*, task: str, as_json: bool) -> None:
     """
     last: TaskEvent | None = None
     with errors_told(), TaskClient.create("free") as client:
-        task = found_task(client.api, task)
-        with client.connect(task) as session:
+        with chosen_task(client.api, task) as task_id:
+            session = client.connect(task_id)
+        with session:
             for last in session:
                 _show(last, as_json=as_json)
     if last is None or last.type != "terminal":
-        end_with(Exit.FAILED, f"watching task {task} ended before the task did")
+        end_with(Exit.FAILED, f"watching task {task_id} ended before the task did")
     if last.state != _COMPLETED:
-        end_with(Exit.FAILED, f"task {task} {last.state}: {last.error or last.reason or 'no reason given'}")
+        end_with(Exit.FAILED, f"task {task_id} {last.state}: {last.error or last.reason or 'no reason given'}")
 
 
 def _show(event: TaskEvent, *, as_json: bool) -> None:
