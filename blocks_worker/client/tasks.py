@@ -80,9 +80,7 @@ def listed(ask: Callable[[int | None, str | None], TaskPage], params: ListTasksP
     Raises:
         ConfigurationError: the limit is no number of tasks.
     """
-    limit = params.limit
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise ConfigurationError(f"limit is a number of tasks, at least 1, or None for one page; not {limit!r}")
+    limit = _limit(params.limit)
     pages = [ask(_page(limit), params.cursor)]
     if limit is not None:
         limit -= len(pages[0].tasks)
@@ -90,6 +88,12 @@ def listed(ask: Callable[[int | None, str | None], TaskPage], params: ListTasksP
             pages.append(ask(_page(limit), pages[-1].next))
             limit -= len(pages[-1].tasks)
     return ListTasksResult.of(pages)
+
+
+def _limit(given: Any) -> int | None:
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
+        raise ConfigurationError(f"limit is a number of tasks, at least 1, or None for one page; not {given!r}")
+    return given
 
 
 def _page(limit: int | None) -> int | None:
