@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
+from blocks_worker import whose
 from blocks_worker.observability.redact import clean, clean_value, one_line, redact
 
 if TYPE_CHECKING:
@@ -95,6 +96,12 @@ def name_process(*, agent: str, instance: str) -> None:
             handler.names = {"agent": agent, "instance": instance}
 
 
+def tell_agents_apart() -> None:
+    """Put the names of agent and instance on the lines of each on a terminal too: this process has several."""
+    for handler in _ours(logging.getLogger()):
+        handler.tells_agents_apart = True
+
+
 def told_by_program(*events: str) -> None:
     """Leave out the next record of each of these events on a terminal: the program says it there in its own words.
 
@@ -162,6 +169,7 @@ class _Lines(_Handler):
         super().__init__(stream)
         self.names: dict[str, str] = {}
         self.for_people = for_people
+        self.tells_agents_apart = False
         #: How many of the next records of an event are not written.
         self.left_out: Counter[str] = Counter()
         self.setFormatter(formatter)
@@ -175,7 +183,8 @@ class _Lines(_Handler):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; the record itself is left as it is, for the user's own handlers."""
-        return super().format(_completed(record, self.names))
+        names = {**self.names, **({} if self.for_people and not self.tells_agents_apart else whose.names())}
+        return super().format(_completed(record, names))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
         """Drop a line that cannot be written: the usual dump of it would hold the secrets that were blanked."""
