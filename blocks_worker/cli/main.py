@@ -12,6 +12,7 @@ _COMMANDS = {
     "agents": "blocks_worker.cli.agents:agents",
     "cancel": "blocks_worker.cli.cancel:cancel",
     "check": "blocks_worker.cli.check:check",
+    "dev": "blocks_worker.cli.dev:dev",
     "keys": "blocks_worker.cli.keys:keys",
     "pause": "blocks_worker.cli.pause:pause",
     "resume": "blocks_worker.cli.pause:resume",

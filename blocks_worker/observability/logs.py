@@ -53,13 +53,24 @@ FOREIGN = (
     "alembic",
 )
 
+#: How a terminal paints levels, and what stands in the way least.
+_PAINT = {
+    logging.DEBUG: "\x1b[36m",
+    logging.WARNING: "\x1b[33m",
+    logging.ERROR: "\x1b[31m",
+    logging.CRITICAL: "\x1b[31m",
+}
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+
 _task: contextvars.ContextVar[str | None] = contextvars.ContextVar("blocks_worker_task", default=None)
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _BOUND = ("agent", "instance", "task")
 _EVENT = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
-def setup_logging(level: str = "info", fmt: str = "auto", stream: TextIO | None = None) -> None:
+def setup_logging(
+    level: str = "info", fmt: str = "auto", stream: TextIO | None = None, *, colour: bool = False
+) -> None:
     """Send all logging to the stream (standard error), one line a record.
 
     A second call replaces the first one's handler.
@@ -68,10 +79,13 @@ def setup_logging(level: str = "info", fmt: str = "auto", stream: TextIO | None 
         level: ``error``, ``warn``, ``info`` or ``debug``.
         fmt: ``text``, ``json``, or ``auto``: text on a terminal, JSON elsewhere.
         stream: where to write.
+        colour: paint text, where it goes to a terminal.
     """
     stream = sys.stderr if stream is None else stream
     as_text = fmt == "text" or (fmt == "auto" and stream.isatty())
-    handler = _Lines(stream, _TextLines() if as_text else _JsonLines(), for_people=as_text and stream.isatty())
+    for_people = as_text and stream.isatty()
+    lines = _TextLines(colour=colour and for_people) if as_text else _JsonLines()
+    handler = _Lines(stream, lines, for_people=for_people)
     root = logging.getLogger()
     for earlier in _ours(root):
         root.removeHandler(earlier)
@@ -206,11 +220,18 @@ class _JsonLines(JsonFormatter):
 class _TextLines(logging.Formatter):
     """Write a record as one line for people; a traceback follows, marked, so that it looks like no record."""
 
+    def __init__(self, *, colour: bool = False) -> None:
+        super().__init__()
+        self._colour = colour
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         pairs = {**_fields(record), **_bound(record)}
         told = "".join(f" {name}={_quoted(value)}" for name, value in pairs.items())
-        line = f"{_moment(record)} {_level(record).upper():5} {record.getMessage()}{told}"
+        level, moment = f"{_level(record).upper():5}", _moment(record)
+        if self._colour:
+            level, moment = f"{_PAINT.get(record.levelno, '')}{level}{_PLAIN}", f"{_DIM}{moment}{_PLAIN}"
+        line = f"{moment} {level} {record.getMessage()}{told}"
         trace = (record.exc_text or "").splitlines()
         return "\n".join([line, *(f"  | {one_line(part)}" for part in trace)])
 
