@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.output import table
 from blocks_worker.cli.task_ids import unknown_told
@@ -37,14 +38,14 @@ def agents(ctx: click.Context, *, as_json: bool) -> None:
 
 
 @agents.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.agents)
 def offline(*, name: str) -> None:
     """End the instances of agent NAME and keep them out; its tasks wait."""
     _turn(name, offline=True)
 
 
 @agents.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.agents)
 def online(*, name: str) -> None:
     """Let instances of agent NAME in again."""
     _turn(name, offline=False)

@@ -7,6 +7,7 @@ import json
 import click
 import msgspec
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.output import as_typed_here
 from blocks_worker.cli.task_ids import chosen_task
@@ -20,7 +21,7 @@ def _reason(ctx: click.Context, param: click.Parameter, value: str | None) -> st
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks_under_way)
 @click.option("--reason", callback=_reason, help="Why; the handler and everybody who watches sees it.")
 @click.option("--terminate", is_flag=True, help="Have it ended within seconds, whatever its handler does.")
 @click.option("--json", "as_json", is_flag=True, help="Print the hub's answer as one JSON object.")

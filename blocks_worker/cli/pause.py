@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.output import as_typed_here
 from blocks_worker.cli.task_ids import chosen_task
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks_under_way)
 @click.option("--json", "as_json", is_flag=True, help="Print id and state as one JSON object.")
 def pause(*, task: str, as_json: bool) -> None:
     """Ask TASK to wait until it is resumed. Limits of time go on; one that is over stays as it is.
@@ -29,7 +30,7 @@ def pause(*, task: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks_under_way)
 @click.option("--json", "as_json", is_flag=True, help="Print id and state as one JSON object.")
 def resume(*, task: str, as_json: bool) -> None:
     """Have TASK go on. One that is not paused, or is over, stays as it is.

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, sentence
@@ -16,7 +17,7 @@ from blocks_worker.observability.redact import one_line
 
 
 @click.command()
-@click.argument("tasks", metavar="TASK...", nargs=-1, required=True)
+@click.argument("tasks", metavar="TASK...", nargs=-1, required=True, shell_complete=completion.tasks_to_retry)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a task: taskId and its retry, or the error."
 )

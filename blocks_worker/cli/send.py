@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, DownloadedArtifact
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.display import outcome, print_artifacts, progress_shown, warning_of
 from blocks_worker.cli.exits import Exit
@@ -48,7 +49,7 @@ def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, 
 
 
 @click.command()
-@click.argument("agent")
+@click.argument("agent", shell_complete=completion.agents)
 @click.argument("text", required=False)
 @click.option(
     "--part",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.display import event_line, warning_of
 from blocks_worker.cli.exits import Exit
@@ -21,7 +22,7 @@ _COMPLETED = "completed"
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks)
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
 def watch(*, task: str, as_json: bool) -> None:
     """Print the events of TASK, past and coming, until it is over. Ctrl-C ends the watching, not the task.
