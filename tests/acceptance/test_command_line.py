@@ -149,7 +149,10 @@ def test_no_worker_is_told_at_once_and_the_task_can_be_followed_and_cancelled(wo
     assert cancelled.stdout == f"task {task_id} is canceled\n"
     assert json.loads(again.stdout) == {"taskId": task_id, "state": "canceled", "alreadyEnded": True}
     assert client().get_task(task_id).extra["reason"] == "no one there"
-    assert (unknown.returncode, unknown.stderr) == (1, "blocks: no such task\n")
+    assert (unknown.returncode, unknown.stderr) == (
+        1,
+        "blocks: there is no task 'nothing-like-it', or it is not yours; 'blocks tasks' lists them\n",
+    )
 
 
 def test_all_busy_is_told_apart_from_nobody_there(world: World) -> None:
