@@ -23,7 +23,7 @@ from blocks_worker.cli.run import run
 from blocks_worker.cli.signals import Signals
 from blocks_worker.cli.sources import sources_of
 from blocks_worker.concurrency import Clock, Deadline, Entropy
-from blocks_worker.config import bypass_proxy_on_loopback
+from blocks_worker.config import bypass_proxy_on_loopback, environment
 from blocks_worker.observability.redact import one_line
 from blocks_worker.runtime.entry import HUB_STOP_TIMEOUT, enter
 
@@ -58,12 +58,14 @@ def dev(**given: Any) -> None:
     """
     signals = Signals()
     signals.install()
+    # Before `.env` is read here: the worker reads it anew, and what it would inherit would win.
+    inherited = environment()
     with errors_told():
         config = configured(_flags(given))
         keeper = _hub(config)
         try:
             sources = sources_of(Path.cwd(), config.registry, given["card"])
-            code = Dev([*_COMMAND, *_arguments(given)], sources, signals).run()
+            code = Dev([*_COMMAND, *_arguments(given)], inherited, sources, signals).run()
         finally:
             if keeper is not None:
                 keeper.stop(Deadline(HUB_STOP_TIMEOUT))
@@ -73,8 +75,11 @@ def dev(**given: Any) -> None:
 class Dev:
     """Run the worker, again after each change, until a signal ends it."""
 
-    def __init__(self, command: Sequence[str], sources: Sources, signals: Signals) -> None:
+    def __init__(
+        self, command: Sequence[str], inherited: Mapping[str, str], sources: Sources, signals: Signals
+    ) -> None:
         self._command = command
+        self._inherited = inherited
         self._sources = sources
         self._signals = signals
         self._clock = Clock()
@@ -92,7 +97,9 @@ class Dev:
     def _serve(self) -> int:
         """Have one worker live; return its exit code, or 0 when a signal came while there was none."""
         # Its end of the pipe tells it when this process is gone.
-        with subprocess.Popen(self._command, stdin=subprocess.PIPE) as worker:  # noqa: S603 - our own program
+        with subprocess.Popen(  # noqa: S603 - our own program
+            self._command, env=self._inherited, stdin=subprocess.PIPE
+        ) as worker:
             is_old = False
             while worker.poll() is None:
                 name = self._signal()

@@ -222,6 +222,7 @@ class StreamClient(LiveStream):
         if not isinstance(given, StreamDescriptor):
             kind = type(given).__name__
             raise ConfigurationError(f"descriptor is a StreamDescriptor, not {kind}; take it from StreamRef.descriptor")
+        check_arguments({**vars(descriptor), "direction": descriptor.local_direction})
         made = cls.__new__(cls)
         made._open_own(  # noqa: SLF001 - it is made here
             OwnStream(

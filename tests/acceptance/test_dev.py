@@ -24,7 +24,7 @@ def handler(task, ctx):
         Path("began").touch()
         while not Path(os.environ["GATE"]).exists():
             ctx.wait(0.02)
-    return "answer one"
+    return "answer one" + os.environ.get("MARK", "")
 """
 
 
@@ -47,11 +47,19 @@ def test_the_next_task_has_the_new_code(world: World, client: Open) -> None:
     dev.wait_for("[dev] the worker ended with code 1; waiting for a change")
     assert "mine.py line 1): SyntaxError" in dev.text()
     assert "| Traceback (most recent call last):" in dev.text()
+    (world.folder / ".env").write_text("MARK=!")
     file.write_text(CODE.replace("one", "three"))
-    assert client().run("mine", "x").text == "answer three"
+    assert client().run("mine", "x").text == "answer three!"
+    (world.folder / ".env").write_text("MARK=?")
+    dev.wait_for("[dev] .env changed")
+    assert client().run("mine", "x").text == "answer three?"
 
     dev.kill()
-    wait_until(lambda: "[agent] drained: 1 completed" in dev.text(), 20, "the end of the worker")
+    wait_until(
+        lambda: "[agent] drained: 1 completed" in dev.text().rpartition("[agent] SIGTERM")[2],
+        20,
+        "the end of the worker",
+    )
 
 
 def test_a_signal_ends_it(world: World) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from blocks_worker.stream import StreamClient
+from blocks_worker.stream import StreamClient, StreamDescriptor
 
 GOOD: dict[str, Any] = {
     "subscribe_key": "sub-c-1",
@@ -48,6 +48,9 @@ def test_a_wrong_argument_is_named_with_what_to_do(name: str, value: Any, cure: 
 
 
 def test_what_is_no_descriptor_is_told() -> None:
-    """A reference instead of its descriptor is told apart."""
+    """A reference instead of its descriptor is told apart, and one that was made by hand is looked at."""
+    made = StreamDescriptor("t", "t-1", "a", "stream.a.t-1", "k", "outbound", "up", "bytes", "dedicated", {})  # type: ignore[arg-type]  # wrong
+    with pytest.raises(ValueError, match="direction is 'outbound' or 'inbound' or 'bidirectional', not 'up'"):
+        StreamClient.from_descriptor(made, subscribe_key="s", publish_key="p")
     with pytest.raises(ValueError, match=r"a StreamDescriptor, not str; take it from StreamRef\.descriptor"):
         StreamClient.from_descriptor("words", subscribe_key="s", publish_key="p")  # type: ignore[arg-type]  # wrong
