@@ -161,6 +161,12 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def wants_colour() -> bool:
+    """Tell whether text on a terminal may be coloured."""
+    env = environment()
+    return not env.get("NO_COLOR") and env.get("TERM", "dumb") != "dumb"
+
+
 def load_dotenv(folder: Path) -> None:
     """Take what ``.env`` in the folder sets and the environment does not."""
     path = folder / ".env"

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.fleet import all_agents
 from blocks_worker.cli.output import table
+from blocks_worker.cli.task_ids import unknown_told
 
 if TYPE_CHECKING:
     from blocks_worker.protocol.registry import AgentRow
@@ -34,21 +36,21 @@ def agents(ctx: click.Context, *, as_json: bool) -> None:
 
 
 @agents.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.agents)
 def offline(*, name: str) -> None:
     """End the instances of agent NAME and keep them out; its tasks wait."""
     _turn(name, offline=True)
 
 
 @agents.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.agents)
 def online(*, name: str) -> None:
     """Let instances of agent NAME in again."""
     _turn(name, offline=False)
 
 
 def _turn(name: str, *, offline: bool) -> None:
-    with open_hub() as hub:
+    with open_hub() as hub, unknown_told("agent", name, cure="'blocks agents' lists them"):
         row = hub.set_offline(name, offline=offline)
     click.echo(f"{row.agent_name} is {'offline' if row.offline else 'online'}")
 

@@ -17,6 +17,7 @@ _COMMANDS = {
     "drain": "blocks_worker.cli.drain:drain",
     "instances": "blocks_worker.cli.instances:instances",
     "init": "blocks_worker.cli.init:init",
+    "dev": "blocks_worker.cli.dev:dev",
     "keys": "blocks_worker.cli.keys:keys",
     "pause": "blocks_worker.cli.pause:pause",
     "resume": "blocks_worker.cli.pause:resume",

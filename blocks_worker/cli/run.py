@@ -23,6 +23,8 @@ from blocks_worker.observability.redact import one_line
 from blocks_worker.observability.stacks import stacks_on_signal
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from blocks_worker.config import WorkerConfig
 _logger = logging.getLogger(__name__)
 _PROGRAM = "blocks-run"
@@ -31,12 +33,20 @@ _PROGRAM = "blocks-run"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+def _offered_handlers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return what a shell offers for --handler."""
+    from blocks_worker.cli.completion import handlers
+
+    return handlers(ctx, param, incomplete)
+
+
 @click.command()
 @click.option(
     "--handler",
     "handlers",
     metavar="NAME",
     multiple=True,
+    shell_complete=_offered_handlers,
     help="A handler of the registry, or module:function; again for more agents in this process.",
 )
 @click.option("--registry", type=_FILE, help="The registry file.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from blocks_worker.concurrency import Backoff, ServiceThread
 from blocks_worker.errors import HubUnavailableError
 from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
+from blocks_worker.whose import working_for
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -45,6 +46,12 @@ class Served:
         self._entropy = entropy
         self._given_up = threading.Event()
         self._drain: ServiceThread | None = None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of the agent and, once it was started, of its instance."""
+        instance = {} if self.instance is None else {"instance": self.instance.instance_id}
+        return {"agent": self.agent_name, **instance}
 
     @property
     def active_tasks(self) -> list[str]:
@@ -93,18 +100,21 @@ class Served:
         """Begin to drain what was started; a second call is harmless."""
         if self._drain is not None:
             return
-        self._drain = ServiceThread("signal-drain", self._drain_instance)
+        with working_for(self.names):
+            self._drain = ServiceThread("signal-drain", self._drain_instance)
         self._drain.start()
 
     def hurry(self) -> None:
         """Cancel what runs."""
         if self.instance is not None:
-            self.instance.hurry()
+            with working_for(self.names):
+                self.instance.hurry()
 
     def let_go(self) -> None:
         """Close the rest of the instance, the hub in it last."""
         if self.instance is not None:
-            self.instance.stop()
+            with working_for(self.names):
+                self.instance.stop()
 
     def _watch(self) -> None:
         try:

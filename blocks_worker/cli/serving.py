@@ -17,8 +17,9 @@ from blocks_worker.cli.output import as_typed_here, counted, program, say, sente
 from blocks_worker.cli.reporting import Reporter
 from blocks_worker.cli.served import Served
 from blocks_worker.concurrency import Deadline, Entropy
-from blocks_worker.observability.logs import name_process, told_by_program
+from blocks_worker.observability.logs import name_process, tell_agents_apart, told_by_program
 from blocks_worker.observability.redact import one_line
+from blocks_worker.whose import working_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +60,8 @@ class Serving:
 
     def __init__(self, agents: Sequence[AgentInstanceOptions], config: WorkerConfig, signals: Signals) -> None:
         entropy = Entropy()
+        if len(agents) > 1:
+            tell_agents_apart()
         self.agents = [Served(options, config, signals, entropy) for options in agents]
         self._config = config
         self._happened = signals.heard
@@ -100,6 +103,11 @@ class Serving:
         """Return what is said of one agent, with its name where there are others."""
         return text if len(self.agents) == 1 else f"{served.agent_name}: {text}"
 
+    def _say(self, served: Served, text: str) -> None:
+        """Say how one agent does."""
+        with working_for(served.names):
+            say(self._of(served, text))
+
     def _next(self) -> tuple[str, Any]:
         """Wait for what happens next; report meanwhile, and on a terminal say what a drain waits for."""
         told = Deadline(_DRAIN_LOOK)
@@ -132,7 +140,7 @@ class Serving:
         return f"ready, {slots - sum(served.free for served in self.agents)} of {counted(slots, 'slot')} busy"
 
     def _on_waiting(self, served: Served) -> None:
-        say(self._of(served, f"{as_typed_here(str(served.error))}; trying again"))
+        self._say(served, f"{as_typed_here(str(served.error))}; trying again")
         self._trouble = "no hub answers, trying again"
 
     def _on_started(self, served: Served) -> None:
@@ -143,9 +151,9 @@ class Serving:
             return
         if len(self.agents) == 1:
             name_process(agent=instance.agent_name, instance=instance.instance_id)
-        say(self._of(served, f"hub {instance.hub_url}"))
-        say(self._of(served, f"concurrency {instance.concurrency}"))
-        say(self._of(served, f"instance {instance.instance_id}"))
+        self._say(served, f"hub {instance.hub_url}")
+        self._say(served, f"concurrency {instance.concurrency}")
+        self._say(served, f"instance {instance.instance_id}")
         if self._is_draining:
             served.drain()
 
@@ -221,7 +229,7 @@ class Serving:
             return None
         served.is_over = True
         if self._running() or any(each.is_starting for each in self.agents):
-            say(self._of(served, "stopped, as the hub asked; the others go on"))
+            self._say(served, "stopped, as the hub asked; the others go on")
             return None
         say("drained, as the hub asked")
         self._reporter.stopping("drained, as the hub asked")

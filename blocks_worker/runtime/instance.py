@@ -18,6 +18,7 @@ from blocks_worker.runtime.card_notes import log_card
 from blocks_worker.runtime.entry import HUB_STOP_TIMEOUT, Entry, at_base, enter, enter_by_client
 from blocks_worker.runtime.options import AgentInstanceOptions, InstancePlan, options_of, plan
 from blocks_worker.transports.pubnub.client import plain_client, stop_plain
+from blocks_worker.whose import working_for
 from blocks_worker.worker.terminals import ending_of
 
 if TYPE_CHECKING:
@@ -323,6 +324,18 @@ def started_in(
     """
     clock, entropy = Clock(), Entropy()
     instance_plan = plan(chosen, entropy)
+    with working_for({"agent": instance_plan.agent_name, "instance": instance_plan.instance_id}):
+        return _started(chosen, config, instance_plan, client_config, clock, entropy)
+
+
+def _started(
+    chosen: AgentInstanceOptions,
+    config: WorkerConfig,
+    instance_plan: InstancePlan,
+    client_config: ClientConfig | None,
+    clock: Clock,
+    entropy: Entropy,
+) -> AgentInstance:
     entry = _enter(chosen, config, clock, entropy)
     log_card(instance_plan)
     instance = AgentInstance(

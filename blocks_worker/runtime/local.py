@@ -9,6 +9,7 @@ from blocks_worker.concurrency import Clock, Deadline, Entropy, Periodic
 from blocks_worker.config import DEFAULT_PORT, HubConfig
 from blocks_worker.errors import BlocksError, FolderInUseError, HubUnavailableError
 from blocks_worker.state import LocalHub, StateFolder
+from blocks_worker.whose import working_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,38 +81,42 @@ class LocalHubKeeper:
         self.step_back()
         self._watch.stop()
         self._watch.join(deadline.remaining())
-        if self._hub is not None:
-            self._hub.stop(deadline)
-            self._hub = None
+        self._end_hub(deadline)
+
+    def _end_hub(self, deadline: Deadline) -> None:
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            with working_for({}):
+                hub.stop(deadline)
 
     def _join_or_start(self) -> LocalHub | None:
         found = self._folder.discovered()
         return self._start() if found is None and not self._stopping else found
 
     def _start(self) -> LocalHub | None:
-        """Start the hub here; None when somebody else is about to."""
+        """Start the hub here; None when somebody else is about to. It is everybody's, whoever found none."""
         from blocks_worker.hub.hub import Hub
 
         config = HubConfig(state_dir=self._folder.path, port=self._port or DEFAULT_PORT, embedded=True)
-        hub = Hub(config, clock=self._clock, entropy=self._entropy)
-        try:
-            address = hub.start()
-        except FolderInUseError:
-            return None
+        with working_for({}):
+            hub = Hub(config, clock=self._clock, entropy=self._entropy)
+            try:
+                address = hub.start()
+            except FolderInUseError:
+                return None
         self._hub = hub
         if self._stopping:
             # The end was asked for while it started: nobody else stops it.
-            hub.stop(Deadline(_HUB_STOP_TIMEOUT))
-            self._hub = None
+            self._end_hub(Deadline(_HUB_STOP_TIMEOUT))
             return None
-        _logger.info("local_hub_started", extra={"url": address.url, "folder": str(self._folder.path)})
+        with working_for({}):
+            _logger.info("local_hub_started", extra={"url": address.url, "folder": str(self._folder.path)})
         return address
 
     def _look(self) -> float | None:
         """See whether the hub still runs; return the pause before the next look, longer after a failure."""
         if self._hub is not None and not self._hub.is_alive():
-            self._hub.stop(Deadline(_HUB_STOP_TIMEOUT))
-            self._hub = None
+            self._end_hub(Deadline(_HUB_STOP_TIMEOUT))
         if self._hub is not None or self._stopping:
             return None
         try:

@@ -144,6 +144,28 @@ class PubNubTransport:
                 failed = error
             self._wait(attempts.failed(failed, renewed=False), deadline, failed)
 
+    def check_readable(self, channels: Iterable[str], deadline: Deadline) -> None:
+        """Ask the network once whether these may be read, before anything waits for what is on them.
+
+        Raises:
+            PublishRefusedError: they may not, or the network does not know its keys.
+            PublishTimeoutError: the network did not answer in time.
+        """
+        names = [self._wake_channel, *channels]
+        attempts = _Attempts(Backoff(self._entropy), refusals=PUBLISH_REFUSALS)
+        client = NetworkClient(self._settings, self._grants, polls=True)
+        try:
+            while True:
+                try:
+                    client.poll(names, 0, 0)
+                except CallFailedError as error:
+                    failed = error
+                else:
+                    return
+                self._wait(attempts.failed(failed, renewed=False), deadline, failed)
+        finally:
+            client.stop()
+
     def subscribe(self, channels: Iterable[str], *, since: Mapping[str, int] | None = None) -> PubNubSubscription:
         """Start reading these channels; return once the position to read from is known or being sought.
 
