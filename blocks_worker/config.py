@@ -30,6 +30,7 @@ VARIABLES = frozenset(
         "BLOCKS_BACKEND_URL",
         "BLOCKS_CDM_URL",
         "BLOCKS_EMBEDDED_HUB",
+        "BLOCKS_HEALTH_PORT",
         "BLOCKS_HUB_URL",
         "BLOCKS_LOG_FORMAT",
         "BLOCKS_PUBLISH_KEY",

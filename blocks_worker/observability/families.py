@@ -106,7 +106,8 @@ WORKER = (
     ),
     _count(
         "blocks_worker_claims_lost_total",
-        "claims that brought no lease: `refused` by the hub, `no_answer` in time, or `too_late` to be asked for",
+        "claims that brought no lease: `refused` by the hub, `no_answer` in time, `too_late` to be asked for, or "
+        "`withdrawn` meanwhile",
         *_WHO,
         "reason",
     ),

@@ -52,6 +52,7 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "claims_refused": ("claims_lost", "refused"),
     "claims_failed": ("claims_lost", "no_answer"),
     "claims_too_late": ("claims_lost", "too_late"),
+    "offers_lost": ("claims_lost", "withdrawn"),
     "reports_repeated": ("reports_repeated",),
     "reports_failed": ("reports_failed",),
     "nacks_lost": ("nacks_lost",),

@@ -3,7 +3,6 @@ import io
 import json
 import logging
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -41,20 +40,6 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """Say so."""
         return True
-
-
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    """Give logging back as it was."""
-    root = logging.getLogger()
-    before = (list(root.handlers), root.level)
-    yield
-    root.handlers[:], level = before
-    root.setLevel(level)
-    for name in FOREIGN:
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.NOTSET)
-        logger.filters.clear()
 
 
 def refuse(text: str) -> None:
