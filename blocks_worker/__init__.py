@@ -3,8 +3,11 @@
 The public names are resolved on first use, so that importing the package costs next to nothing.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from blocks_worker.observability.last_resort import LastResort
 
 __version__ = "0.1.0"
 
@@ -43,12 +46,15 @@ if TYPE_CHECKING:
         AgentAuthFatalError,
         AnonTaskAccessDenied,
         AnonTaskAccessDeniedError,
+        ArtifactError,
         AuthRefreshFailedError,
         BillingModeMismatchError,
         BlocksError,
+        ConfigurationError,
         FileUploadError,
         HubUnavailableError,
         InputError,
+        InvalidMessageError,
         RpcError,
         SomeRefusedError,
         StreamUnavailableError,
@@ -56,6 +62,7 @@ if TYPE_CHECKING:
         TaskCancelledError,
         TaskFailedError,
         TaskFinishedError,
+        TransportError,
     )
     from blocks_worker.protocol.channels import task_channel
     from blocks_worker.protocol.events import ArtifactRef
@@ -77,6 +84,7 @@ _HOMES = {
     "AgentInstanceOptions": "runtime.options",
     "AnonTaskAccessDenied": "errors",
     "AnonTaskAccessDeniedError": "errors",
+    "ArtifactError": "errors",
     "ArtifactRef": "protocol.events",
     "AuthProvider": "controlplane.providers",
     "AuthRefreshFailedError": "errors",
@@ -88,6 +96,7 @@ _HOMES = {
     "CdmConfig": "controlplane.cdm",
     "CdmKeyset": "controlplane.cdm",
     "ChannelManager": "transports.pubnub.channels",
+    "ConfigurationError": "errors",
     "ConsumerAuth": "controlplane.consumer_auth",
     "CredentialCache": "controlplane.cache",
     "DEFAULT_CDM_URL": "config",
@@ -98,6 +107,7 @@ _HOMES = {
     "HubUnavailableError": "errors",
     "InboundMessage": "streams.reader",
     "InputError": "errors",
+    "InvalidMessageError": "errors",
     "ListTasksParams": "client.tasks",
     "ListTasksResult": "client.tasks",
     "OnActivateCallback": "context.streams",
@@ -125,6 +135,7 @@ _HOMES = {
     "TaskSubscription": "client.subscribed",
     "TokenEndpointConfig": "controlplane.sources",
     "TokenResult": "controlplane.sources",
+    "TransportError": "errors",
     "build_artifact_ref": "artifacts",
     "create_channel_manager": "transports.pubnub.channels",
     "create_pubnub_client": "transports.pubnub.client",
@@ -153,6 +164,7 @@ __all__ = [
     "AgentInstanceOptions",
     "AnonTaskAccessDenied",
     "AnonTaskAccessDeniedError",
+    "ArtifactError",
     "ArtifactRef",
     "AuthProvider",
     "AuthRefreshFailedError",
@@ -163,6 +175,7 @@ __all__ = [
     "CdmConfig",
     "CdmKeyset",
     "ChannelManager",
+    "ConfigurationError",
     "ConsumerAuth",
     "CredentialCache",
     "DownloadedArtifact",
@@ -172,6 +185,7 @@ __all__ = [
     "HubUnavailableError",
     "InboundMessage",
     "InputError",
+    "InvalidMessageError",
     "ListTasksParams",
     "ListTasksResult",
     "OnActivateCallback",
@@ -199,6 +213,7 @@ __all__ = [
     "TaskSubscription",
     "TokenEndpointConfig",
     "TokenResult",
+    "TransportError",
     "__version__",
     "build_artifact_ref",
     "create_channel_manager",
@@ -217,6 +232,10 @@ __all__ = [
     "task_channel",
     "text_part",
 ]
+
+# A program that configures no logging is not to see bare words; one that does is not touched.
+if not logging.getLogger(__name__).handlers:
+    logging.getLogger(__name__).addHandler(LastResort())
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from blocks_worker import whose
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -149,7 +151,7 @@ class Stoppable(Protocol):
 
 
 class ServiceThread:
-    """Be a thread with a name, an owner and a report when it dies.
+    """Be a thread with a name, an owner and a report when it dies; it works for the agent for which it was made.
 
     A daemon is allowed for code that is not ours: blocked in a foreign library, or a user's.
     """
@@ -157,6 +159,7 @@ class ServiceThread:
     def __init__(self, name: str, target: Callable[[], None], *, daemon: bool = False) -> None:
         self.name = name
         self._target = target
+        self._names = whose.names()
         self._thread = threading.Thread(target=self._run, name=name, daemon=daemon)
 
     def start(self) -> None:
@@ -179,10 +182,11 @@ class ServiceThread:
         return self._thread is threading.current_thread()
 
     def _run(self) -> None:
-        try:
-            self._target()
-        except BaseException:
-            _logger.exception("thread_died", extra={"thread_name": self.name})
+        with whose.working_for(self._names):
+            try:
+                self._target()
+            except BaseException:
+                _logger.exception("thread_died", extra={"thread_name": self.name})
 
 
 class Periodic:

@@ -23,6 +23,23 @@ DEFAULT_PORT = 3001
 DEFAULT_CDM_URL = f"http://127.0.0.1:{DEFAULT_PORT}/api/v1/cdm"
 #: Largest artifact that travels inside its event, in bytes; the limit itself is inside.
 INLINE_LIMIT = 16_384
+#: Every variable with our prefix that is read, here or by scripts around us.
+VARIABLES = frozenset(
+    {
+        "BLOCKS_API_KEY",
+        "BLOCKS_BACKEND_URL",
+        "BLOCKS_CDM_URL",
+        "BLOCKS_EMBEDDED_HUB",
+        "BLOCKS_HEALTH_PORT",
+        "BLOCKS_HUB_URL",
+        "BLOCKS_LOG_FORMAT",
+        "BLOCKS_PUBLISH_KEY",
+        "BLOCKS_REGISTRY",
+        "BLOCKS_STATE_DIR",
+        "BLOCKS_SUBSCRIBE_KEY",
+        "BLOCKS_TRANSPORT",
+    }
+)
 #: Settings of streams that are known and change nothing, and why.
 _NO_EFFECT = {
     "STREAM_MAX_LATENCY_MS": "what is written leaves at once, or with what gathers behind one publish",
@@ -31,6 +48,9 @@ _NO_EFFECT = {
 
 #: Least and most bytes of one frame of a stream: more than one does not fit into what the network takes.
 FRAME_BYTES = (1_024, 22_528)
+MOST_PORT = 65_535
+#: Name of the credential by which systemd hands the API key over.
+CREDENTIAL = "api-key"
 LOG_LEVELS = ("error", "warn", "info", "debug")
 #: What a hub can be spoken to by.
 TRANSPORTS = ("pubnub", "hublink")
@@ -123,7 +143,13 @@ class ClientConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
-    """Say what a worker takes from its surroundings."""
+    """Say what a worker takes from its surroundings.
+
+    Attributes:
+        health_port: port on loopback where `blocks-run` tells how it does; 0 is any free one, None is none.
+        notify_socket: where the service manager hears how the program stands.
+        watchdog: seconds of silence there after which it ends the program; None: it does not.
+    """
 
     connection: Connection
     embedded_hub: bool = True
@@ -132,13 +158,21 @@ class WorkerConfig:
     streams: StreamConfig = field(default_factory=StreamConfig)
     registry: Path | None = None
     notify_socket: str | None = None
+    watchdog: float | None = None
     log_level: str = "info"
     log_format: str = "auto"
+    health_port: int | None = None
 
 
 def environment() -> dict[str, str]:
     """Return a copy of the process environment."""
     return dict(os.environ)
+
+
+def wants_colour() -> bool:
+    """Tell whether text on a terminal may be coloured."""
+    env = environment()
+    return not env.get("NO_COLOR") and env.get("TERM", "dumb") != "dumb"
 
 
 def load_dotenv(folder: Path) -> None:
@@ -175,8 +209,10 @@ def worker_config(env: Mapping[str, str] | None = None) -> WorkerConfig:
         streams=stream_config(env),
         registry=Path(registry).absolute() if registry else None,
         notify_socket=_text(env, "NOTIFY_SOCKET"),
+        watchdog=_watchdog(env),
         log_level=_choice(env, "LOG_LEVEL", LOG_LEVELS, "info"),
         log_format=_choice(env, "BLOCKS_LOG_FORMAT", LOG_FORMATS, "auto"),
+        health_port=_port(env, "BLOCKS_HEALTH_PORT"),
     )
 
 
@@ -201,7 +237,7 @@ def connection(env: Mapping[str, str] | None = None) -> Connection:
     return Connection(
         state_dir=state_dir(env),
         cdm_url=cdm_url,
-        api_key=_text(env, "BLOCKS_API_KEY"),
+        api_key=_api_key(env),
         transport=None if told is None else _choice(env, "BLOCKS_TRANSPORT", TRANSPORTS, ""),
     )
 
@@ -253,6 +289,30 @@ def _say_without_effect(env: Mapping[str, str]) -> None:
             _logger.debug("setting_without_effect", extra={"setting": name, "why": why})
 
 
+def _api_key(env: Mapping[str, str]) -> str | None:
+    """Return the API key that the environment says, else the one that the service manager hands over in a file."""
+    folder = _text(env, "CREDENTIALS_DIRECTORY")
+    key = _text(env, "BLOCKS_API_KEY")
+    if key is not None or folder is None:
+        return key
+    path = Path(folder) / CREDENTIAL
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"the credential {path} cannot be read ({error}); mend the file that it is from"
+        ) from error
+
+
+def _watchdog(env: Mapping[str, str]) -> float | None:
+    """Return the seconds of the service manager's watchdog, if it watches over this process."""
+    if _text(env, "WATCHDOG_PID") not in {None, str(os.getpid())}:
+        return None
+    return _number(env, "WATCHDOG_USEC", float, 0.0) / 1_000_000 or None
+
+
 def _text(env: Mapping[str, str], name: str) -> str | None:
     return env.get(name, "").strip() or None
 
@@ -286,6 +346,15 @@ def _between(env: Mapping[str, str], name: str, default: int, least: int, most: 
     if not least <= value <= most:
         raise ConfigurationError(f"{name}={value} is not within {least} and {most}; mend it or unset it")
     return value
+
+
+def _port(env: Mapping[str, str], name: str) -> int | None:
+    text = _text(env, name)
+    if text is None or text.lower() == "off":
+        return None
+    if not (text.isascii() and text.isdigit() and int(text[:6]) <= MOST_PORT):
+        raise ConfigurationError(f"{name}={text!r} is no port from 0 to {MOST_PORT} and not off; mend it or unset it")
+    return int(text)
 
 
 def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...], default: str) -> str:

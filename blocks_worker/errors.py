@@ -3,6 +3,7 @@
     BlocksError
     ├── ConfigurationError (ValueError)            mend the configuration; the text names the key
     │   ├── CardError                              mend the agent card: `findings` name its keys
+    │   ├── CardFileError                          mend the card's file, or name another: it is no JSON, or not there
     │   ├── FolderInUseError                       use the hub that runs, or another folder
     │   ├── NotConfiguredError (RuntimeError)      set what is missing; the text names the variable
     │   └── UnknownHandlerError                    choose one of the handlers it names
@@ -68,6 +69,10 @@ class CardError(ConfigurationError):
         return f"{self.place}: {'; '.join(str(finding) for finding in self.findings if finding.is_error)}"
 
 
+class CardFileError(ConfigurationError):
+    """Say that the file of a card cannot be read, and in which line."""
+
+
 class FolderInUseError(ConfigurationError):
     """Say that another hub holds the lock of the state folder."""
 
@@ -92,7 +97,12 @@ class UnknownHandlerError(ConfigurationError):
 
 
 class InvalidMessageError(BlocksError, ValueError):
-    """Say why a message or body was refused: `reason` is a short fixed word that is counted."""
+    """Say why a message or body was refused.
+
+    Attributes:
+        reason: a short fixed word, which is counted.
+        text: the sentence.
+    """
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(reason, text)
@@ -154,6 +164,7 @@ class SomeRefusedError(RpcError):
 
     Attributes:
         results: what each got, in order: its session, or its `RpcError`.
+        refused: the `RpcError` of each that was refused, in order.
     """
 
     def __init__(self, results: Sequence[Any], refused: Sequence[RpcError]) -> None:
@@ -161,6 +172,7 @@ class SomeRefusedError(RpcError):
         text = f"{len(refused)} of {len(results)} tasks were refused; the first: {first.rpc_message}"
         super().__init__(text, code=first.code, status=first.status, data=first.data)
         self.results = list(results)
+        self.refused = list(refused)
 
 
 class FileUploadError(BlocksError):
@@ -174,14 +186,15 @@ class FileUploadError(BlocksError):
 class HubUnavailableError(BlocksError, RuntimeError, ConnectionError):
     """Say that nothing answers at `url`, and how to start a hub.
 
-    `sent`: the request may have been carried out all the same.
+    `sent`: the request may have been carried out all the same. `is_named` is false where the host's name is unknown.
     """
 
-    def __init__(self, url: str, why: str = "", *, sent: bool = False) -> None:
+    def __init__(self, url: str, why: str = "", *, sent: bool = False, is_named: bool = True) -> None:
         super().__init__(url, why)
         self.url = url
         self.why = why
         self.sent = sent
+        self.is_named = is_named
 
     def __str__(self) -> str:
         because = f" ({self.why})" if self.why else ""
@@ -200,7 +213,15 @@ class AgentAuthFatalError(BlocksError, RuntimeError):
 
 
 class AuthRefreshFailedError(BlocksError, RuntimeError):
-    """Say that a token could not be renewed; the cause is chained."""
+    """Say that a token could not be renewed; the cause is chained.
+
+    Attributes:
+        timed_out: whether a token provider of the user's did not return in time.
+    """
+
+    def __init__(self, text: str, *, timed_out: bool = False) -> None:
+        super().__init__(text)
+        self.timed_out = timed_out
 
 
 class TransportError(BlocksError, ConnectionError):

@@ -50,10 +50,13 @@ def is_alive(process: Process) -> bool | None:
     if process.host != this_host() or not process.started:
         return None
     try:
-        return _started(process.pid) == process.started
+        started = _started(process.pid)
     except OSError:
         # Out of descriptors, say: who cannot look does not know.
         return None
+    if started is None and not (_PROC / "1").exists():
+        return None  # processes of other users are hidden from us, dead or alive
+    return started == process.started
 
 
 def _started(pid: int) -> str | None:

@@ -14,10 +14,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import docs_api
+import docs_commands
 import docs_compatibility
 import docs_tables
 import docs_values
 from docs_source import ROOT, SourceError
+
+from blocks_worker.cli.units import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +32,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     **docs_values.BLOCKS,
     **docs_compatibility.BLOCKS,
     **docs_api.BLOCKS,
+    **docs_commands.BLOCKS,
 }
 
 _MARK = re.compile(r"^<!-- (?:generated: (?P<name>\S+)|(?P<end>end)) -->$", re.MULTILINE)
@@ -73,6 +77,12 @@ def rewritten(page: Path, text: str) -> tuple[str, list[str], list[str]]:
     return new + text[done:], stale, faults
 
 
+def units() -> dict[Path, str]:
+    """Return the units that are shipped: the package makes them, as it does those of `blocks deploy`."""
+    folder = ROOT / "deploy" / "systemd"
+    return {folder / name: text for name, text in shipped().items()} if folder.is_dir() else {}
+
+
 def main(arguments: list[str]) -> int:
     """Write every page anew; with --check say what is stale and write nothing."""
     if arguments not in ([], ["--check"]):
@@ -85,6 +95,12 @@ def main(arguments: list[str]) -> int:
         said += [f"{block} {'is stale: run ./scripts/docs' if arguments else 'written anew'}" for block in stale]
         if stale and not arguments:
             page.write_text(text, encoding="utf-8")
+    for path, text in units().items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            named = path.relative_to(ROOT)
+            said.append(f"{named} {'is stale: run ./scripts/docs' if arguments else 'written anew'}")
+            if not arguments:
+                path.write_text(text, encoding="utf-8")
     print("\n".join(faults + said) or "docs say what the code says")
     return 1 if faults or (said and arguments) else 0
 

@@ -49,9 +49,10 @@ GROUPS = {
     """,
     "testing": "testing: run_handler HandlerRun LocalStack StackFaults",
     "errors": """
-        BlocksError RpcError BillingModeMismatchError HubUnavailableError AgentAuthFatalError AuthRefreshFailedError
-        FileUploadError InputError TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError
-        SomeRefusedError StreamWriteError AnonTaskAccessDenied AnonTaskAccessDeniedError
+        BlocksError ConfigurationError InvalidMessageError RpcError BillingModeMismatchError SomeRefusedError
+        HubUnavailableError AgentAuthFatalError AuthRefreshFailedError FileUploadError InputError ArtifactError
+        TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError StreamWriteError TransportError
+        AnonTaskAccessDenied AnonTaskAccessDeniedError
     """,
 }
 #: Members of a context that a run puts there: what does them.
@@ -74,10 +75,10 @@ MADE_HERE = {
 }
 #: Members by which the parts of the library speak to each other.
 INNER = {
-    *("of", "start", "check_first_word", "hurry", "kill", "api"),
+    *("of", "start", "check_first_word", "hurry", "kill", "pulse", "api"),
     *("interrupt", "detach", "close_within", "report", "end_at", "troubled", "finished"),
     *("accepted", "found", "was_over", "feed", "feed_ledger", "tick", "doubt", "due", "question"),
-    *("with_gap", "weight"),
+    *("with_gap", "weight", "not_told", "register"),
 }
 _ATTRIBUTES = re.compile(r"^Attributes:\n((?:[ \t]+.*\n?|\n)+)", re.MULTILINE)
 _ATTRIBUTE = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n {6,}.*)*)", re.MULTILINE)

@@ -14,14 +14,17 @@ from docs_source import PACKAGE, SourceError, code, files, labelled, remark, rem
 
 from blocks_worker.cli.exits import Exit
 from blocks_worker.hub.store.statements import HOT
+from blocks_worker.observability.families import HUB, PROCESS, WORKER
 from blocks_worker.protocol.codec import Wire
 from blocks_worker.protocol.events import ErrorCode
 from blocks_worker.protocol.leases import Numbers
 from blocks_worker.protocol.lifecycle import INSTANCE_RULES, INSTEAD, SHOWN, TASK_RULES, InstanceTurn, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from blocks_worker.observability.families import Family
 
 PROTOCOL = PACKAGE / "protocol"
 LIFECYCLE = PROTOCOL / "lifecycle.py"
@@ -30,6 +33,8 @@ EXITS = PACKAGE / "cli/exits.py"
 API = PACKAGE / "hub/api"
 #: The doors in the order of a task's way; others come after them.
 DOORS = ("tasks", "auth", "work", "files", "registry", "cdm", "health")
+#: Where a number comes from, in a word or two.
+ORIGINS = {"ledger": "ledger", "start": "since the start", "now": "now"}
 _BELOW = "/api/v1/"
 _REFUSES = re.compile(r"\b(?:RefusalError|problem)\(")
 
@@ -172,6 +177,14 @@ def _lower(text: str) -> str:
     return text[0].lower() + text[1:]
 
 
+def metrics(families: Sequence[Family]) -> str:
+    """Return each metric with its type, its labels and where its numbers come from."""
+    rows = [
+        (code(one.name), one.kind, ", ".join(map(code, one.labels)), ORIGINS[one.origin], one.says) for one in families
+    ]
+    return table(("metric", "type", "labels", "from", "what it tells"), rows)
+
+
 def statements() -> str:
     """Return the statements that turn a task, with what each compares and sets."""
     rows = []
@@ -271,5 +284,8 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "exit-codes": _made(exit_codes),
     "statements": _made(statements),
     "refusals": _made(refusals),
+    "metrics-worker": _made(partial(metrics, WORKER)),
+    "metrics-hub": _made(partial(metrics, HUB)),
+    "metrics-process": _made(partial(metrics, PROCESS)),
     **{f"messages-{path.stem}": _made(partial(messages, path.stem)) for path in files(PROTOCOL)},
 }

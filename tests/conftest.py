@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from blocks_worker.observability.logs import FOREIGN
 
 # Each of the processes that share the tests, and each that they start, would else compile every file anew.
 sys.dont_write_bytecode = False
@@ -62,7 +65,8 @@ def state_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def clean_environment(monkeypatch: pytest.MonkeyPatch, state_folders: Iterator[Path]) -> None:
     """Give each test an empty state folder, none of the user's own settings, and nobody to trust over TLS.
 
-    `TEST_TRANSPORT` in the environment has all tests speak by another transport than the usual one. To read the root certificates of the world takes each client of the SDK 20 ms, and no test goes there.
+    To read the root certificates of the world takes each client of the SDK 20 ms, and no test goes there.
+    `TEST_TRANSPORT` in the environment has all tests speak by another transport than the usual one.
     """
     for name in list(os.environ):
         if name.startswith(("BLOCKS_", "STREAM_", "ARTIFACT_", "AGENT_")) or name == "LOG_LEVEL":
@@ -73,3 +77,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, state_folders: Iterator[P
     monkeypatch.setenv("BLOCKS_STATE_DIR", str(folder))
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(folder.parent))
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """Give logging back as it was: a program that a test starts in this process sets it up."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in FOREIGN:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+        logging.getLogger(name).filters.clear()

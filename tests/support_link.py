@@ -20,6 +20,7 @@ from blocks_worker.hub.auth.tokens import Tokens as HubTokens
 from blocks_worker.hub.link import Links
 from blocks_worker.hub.network.network import LocalNetwork
 from blocks_worker.hub.server import Server, server_config
+from blocks_worker.hub.traffic import Traffic
 from blocks_worker.transports.hublink.link import Link
 from blocks_worker.transports.hublink.transport import HubLinkTransport
 
@@ -135,7 +136,8 @@ class LinkNet:
         self.network.forget()
 
     async def _start(self) -> None:
-        app = App([], hosts=[], entropy=self.entropy, links=self._serve_links)
+        traffic = Traffic(self.clock, [])
+        app = App([], hosts=[], entropy=self.entropy, traffic=traffic, links=self._serve_links)
         self.spoiled = Spoiled(app)
         config = HubConfig(state_dir=self._folder)
         self._server = Server(server_config(config, self.spoiled, self.port))  # type: ignore[arg-type]

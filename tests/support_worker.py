@@ -430,7 +430,8 @@ class NoStreams:
 def _item(reply: Reply, kind: type[T]) -> ItemResult[T]:
     if isinstance(reply.body, Problem):
         return ItemResult(reply.status, None, reply.body)
-    return ItemResult(reply.status, decode_trusted(kind, encode(reply.body)), None)
+    body = decode_trusted(kind, encode(reply.body)) if isinstance(reply.body, kind) else None
+    return ItemResult(reply.status, body, None)
 
 
 def _refusal(reply: Reply) -> RpcError:

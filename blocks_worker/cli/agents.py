@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
+from blocks_worker.cli.fleet import all_agents
 from blocks_worker.cli.output import table
+from blocks_worker.cli.task_ids import unknown_told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from blocks_worker.controlplane.api import HubApi
     from blocks_worker.protocol.registry import AgentRow
 
 _HEADS = ("AGENT", "INSTANCE", "STATE", "TASKS", "SLOTS", "DESCRIPTION")
@@ -28,7 +28,7 @@ def agents(ctx: click.Context, *, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     with open_hub() as hub:
-        rows = list(_all(hub))
+        rows = list(all_agents(hub))
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(rows), indent=2))
     else:
@@ -36,31 +36,23 @@ def agents(ctx: click.Context, *, as_json: bool) -> None:
 
 
 @agents.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.agents)
 def offline(*, name: str) -> None:
     """End the instances of agent NAME and keep them out; its tasks wait."""
     _turn(name, offline=True)
 
 
 @agents.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.agents)
 def online(*, name: str) -> None:
     """Let instances of agent NAME in again."""
     _turn(name, offline=False)
 
 
 def _turn(name: str, *, offline: bool) -> None:
-    with open_hub() as hub:
+    with open_hub() as hub, unknown_told("agent", name, cure="'blocks agents' lists them"):
         row = hub.set_offline(name, offline=offline)
     click.echo(f"{row.agent_name} is {'offline' if row.offline else 'online'}")
-
-
-def _all(hub: HubApi) -> Iterator[AgentRow]:
-    page = hub.agents()
-    yield from page.agents
-    while page.next is not None:
-        page = hub.agents(cursor=page.next)
-        yield from page.agents
 
 
 def _lines(row: AgentRow) -> list[tuple[object, ...]]:

@@ -7,9 +7,10 @@ import json
 import click
 import msgspec
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.output import as_typed_here
-from blocks_worker.cli.task_ids import found_task
+from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.protocol.tasks import MAX_REASON, CancelTask
 
 
@@ -20,7 +21,7 @@ def _reason(ctx: click.Context, param: click.Parameter, value: str | None) -> st
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks_under_way)
 @click.option("--reason", callback=_reason, help="Why; the handler and everybody who watches sees it.")
 @click.option("--terminate", is_flag=True, help="Have it ended within seconds, whatever its handler does.")
 @click.option("--json", "as_json", is_flag=True, help="Print the hub's answer as one JSON object.")
@@ -29,8 +30,8 @@ def cancel(*, task: str, reason: str | None, terminate: bool, as_json: bool) -> 
 
     TASK is an id, or its beginning or end as far as no other task of yours has the same.
     """
-    with open_hub() as hub:
-        answer = hub.cancel_task(found_task(hub, task), CancelTask(reason=reason, terminated=terminate))
+    with open_hub() as hub, chosen_task(hub, task) as task_id:
+        answer = hub.cancel_task(task_id, CancelTask(reason=reason, terminated=terminate))
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(answer)))
     elif answer.already_ended:

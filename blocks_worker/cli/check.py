@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blocks_worker.cli.checks.hub import no_hub
 from blocks_worker.cli.choosing import CARD_FILE, configured
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.findings import ERRORS, Found, findings_of_start, of_error, placed
@@ -54,6 +55,7 @@ def check(*, handler: str | None, registry: Path | None, card: Path | None, no_l
         drain_timeout=None,
         log_level="error",
         log_format="text",
+        health_port=None,
         no_local=no_local,
         check=True,
     )
@@ -73,8 +75,14 @@ def _findings(flags: Flags) -> Iterator[Found]:
     except ERRORS as error:
         yield of_error("environment", error)
         return
+    yield from findings_of_folder(flags, config)
+    yield from _hub(config)
+
+
+def findings_of_folder(flags: Flags, config: WorkerConfig) -> Iterator[Found]:
+    """Yield what a start of each handler that is to be served from here would find; no network is used."""
     try:
-        targets = list(_targets(flags, config, Path.cwd()))
+        targets = list(targets_of_folder(flags, config, Path.cwd()))
     except ERRORS as error:
         yield of_error("registry", error)
         targets = []
@@ -90,10 +98,9 @@ def _findings(flags: Flags) -> Iterator[Found]:
             yield Found(
                 "note", "agent", f"{planned.agent_name}: {counted(planned.concurrency, 'slot')}, handler can be called"
             )
-    yield from _hub(config)
 
 
-def _targets(flags: Flags, config: WorkerConfig, folder: Path) -> Iterator[Flags]:
+def targets_of_folder(flags: Flags, config: WorkerConfig, folder: Path) -> Iterator[Flags]:
     """Yield what there is to start from here: one handler that was named, else the card and each of the registry."""
     if flags.handler is not None:
         yield flags
@@ -124,14 +131,14 @@ def _hub(config: WorkerConfig) -> Iterator[Found]:
     if url is None:
         local = StateFolder(connection.state_dir).discovered()
         if local is None:
-            yield _no_hub("no local hub runs", starts_own=starts_own)
+            yield no_hub("no local hub runs", starts_own=starts_own)
             return
         url = f"{local.url}{CDM_PATH}"
     try:
         hub_url = fetch_cdm_config(url, timeout=_TIMEOUT).hub_url
         yield _answer(hub_url)
     except HubUnavailableError as error:
-        yield _no_hub(str(error).partition(";")[0], starts_own=starts_own)
+        yield no_hub(str(error).partition(";")[0], starts_own=starts_own)
     except (BlocksError, ValueError) as error:
         yield of_error("hub", error)
 
@@ -146,9 +153,3 @@ def _answer(hub_url: str) -> Found:
         return Found("note", "hub", f"{hub_url} answers")
     cure = "check BLOCKS_CDM_URL, and what stands before the hub"
     return Found("error", "hub", f"{hub_url} answers with status {status}", cure)
-
-
-def _no_hub(text: str, *, starts_own: bool) -> Found:
-    if starts_own:
-        return Found("note", "hub", text, "'blocks-run' starts one")
-    return Found("error", "hub", text, "start it, or set BLOCKS_CDM_URL to the document of one that runs")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blocks_worker.config import WorkerConfig, load_dotenv, worker_config
+from blocks_worker.config import WorkerConfig, load_dotenv, wants_colour, worker_config
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.handlers.loader import LoadedHandler, card_agent_name, resolve_card, resolve_handler
 from blocks_worker.handlers.registry import search_places
@@ -36,10 +36,11 @@ def configured(flags: Flags) -> WorkerConfig:
         "drain_timeout": flags.drain_timeout,
         "log_level": flags.log_level,
         "log_format": flags.log_format,
+        "health_port": flags.health_port,
         "embedded_hub": False if flags.no_local else None,
     }
     config = replace(config, **{name: value for name, value in given.items() if value is not None})
-    setup_logging(config.log_level, config.log_format)
+    setup_logging(config.log_level, config.log_format, colour=wants_colour())
     return config
 
 

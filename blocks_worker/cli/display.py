@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def progress_shown(title: str) -> Iterator[Callable[[TaskEvent], None]]:
-    """Yield what shows a progress event: a moving line on a terminal, plain lines elsewhere."""
-    if not sys.stderr.isatty():
+def progress_shown(title: str, *, moves: bool = True) -> Iterator[Callable[[TaskEvent], None]]:
+    """Yield what shows a progress event: a moving line on a terminal, plain lines elsewhere and where it is not to."""
+    if not moves or not sys.stderr.isatty():
         yield lambda event: click.echo(said(event), err=True) if event.message else None
         return
     from rich.console import Console

@@ -16,7 +16,7 @@ class Exit(IntEnum):
     FAILED = 1
     #: The command line is wrong.
     USAGE = 2
-    #: `blocks`: the task did not end in time.
+    #: `blocks`: the task, or the instance that drains, did not end in time.
     TIMEOUT = 3
     #: `blocks`: no hub answers.
     NO_HUB = 4

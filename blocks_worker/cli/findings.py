@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from blocks_worker.cli.choosing import check_apart, chosen
 from blocks_worker.concurrency import Entropy
-from blocks_worker.errors import BlocksError, CardError, ConfigurationError
+from blocks_worker.errors import BlocksError, CardError, CardFileError, ConfigurationError
 from blocks_worker.runtime.card_notes import NOT_ENCRYPTED
 from blocks_worker.runtime.options import plan
 
@@ -50,6 +50,8 @@ def findings_of_start(flags: Flags, config: WorkerConfig) -> tuple[list[Found], 
         planned = plan(chosen(flags, config), Entropy())
     except CardError as error:
         return [_of_card(finding) for finding in error.findings], None
+    except CardFileError as error:
+        return [of_error("card", error)], None
     except ERRORS as error:
         return [of_error("handler", error)], None
     found = [_of_card(finding) for finding in planned.findings.all]

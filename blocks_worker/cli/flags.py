@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 class Flags:
     """What the command line says; None leaves it to the environment, the card or the registry."""
 
-    handler: str | None
-    registry: Path | None
-    card: Path | None
-    concurrency: int | None
-    instance_id: str | None
-    drain_timeout: float | None
-    log_level: str | None
-    log_format: str | None
-    no_local: bool
-    check: bool
+    handler: str | None = None
+    registry: Path | None = None
+    card: Path | None = None
+    concurrency: int | None = None
+    instance_id: str | None = None
+    drain_timeout: float | None = None
+    log_level: str | None = None
+    log_format: str | None = None
+    health_port: int | None = None
+    no_local: bool = False
+    check: bool = False

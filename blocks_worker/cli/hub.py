@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from blocks_worker.cli.exits import Exit
+from blocks_worker.cli.reporting import Reporter
 from blocks_worker.config import DEFAULT_PORT, LOG_FORMATS, LOG_LEVELS, TRANSPORTS, HubConfig, worker_config
 from blocks_worker.errors import BlocksError, FolderInUseError
 from blocks_worker.hub.hub import Hub
@@ -72,28 +73,32 @@ def main(  # noqa: PLR0913 - one argument an option
             hold=hold,
             transport=transport,
         )
-        sys.exit(_serve(Hub(config), ending))
+        sys.exit(_serve(Hub(config), ending, Reporter(surroundings)))
     except BlocksError as error:
         click.echo(f"[hub] {error}", err=True)
         sys.exit(Exit.SUPERSEDED if isinstance(error, FolderInUseError) else Exit.FAILED)
 
 
-def _serve(hub: Hub, ending: queue.SimpleQueue[int]) -> int:
+def _serve(hub: Hub, ending: queue.SimpleQueue[int], reporter: Reporter) -> int:
     """Run the hub until a signal, or until it ended by itself; return the exit code."""
     where = hub.start()
     click.echo(f"[hub] listening on {where.url}, network on {where.origin}")
-    while not _signalled(ending):
+    status = f"ready, listening on {where.url}"
+    reporter.ready(status)
+    while not _signalled(ending, min(LOOK, reporter.interval or LOOK)):
         if not hub.is_alive():
             click.echo("[hub] the ledger failed: see the log, mend the disk, start again", err=True)
             return Exit.RESTART
+        reporter.tell(status, behind=hub.behind())
     click.echo("[hub] stopping")
+    reporter.stopping("stopping")
     hub.stop()
     return 0
 
 
-def _signalled(ending: queue.SimpleQueue[int]) -> bool:
+def _signalled(ending: queue.SimpleQueue[int], timeout: float) -> bool:
     try:
-        ending.get(timeout=LOOK)
+        ending.get(timeout=timeout)
     except queue.Empty:
         return False
     return True

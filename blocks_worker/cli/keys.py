@@ -11,6 +11,7 @@ import msgspec
 
 from blocks_worker.cli.access import enter_hub
 from blocks_worker.cli.output import table
+from blocks_worker.cli.task_ids import unknown_told
 from blocks_worker.protocol.credentials import MAX_KEY_NAME, CreateKey
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def list_keys(*, as_json: bool) -> None:
 @click.argument("key_id", metavar="ID")
 def revoke(*, key_id: str) -> None:
     """Take the key ID back: its tokens count no more, its workers end with exit code 77."""
-    with enter_hub() as (hub, api_key):
+    cure = "'blocks keys list' shows their ids"
+    with enter_hub() as (hub, api_key), unknown_told("key", key_id, cure=cure):
         hub.revoke_key(api_key, key_id)
     click.echo(f"{key_id} revoked")
 

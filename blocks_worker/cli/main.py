@@ -12,7 +12,12 @@ _COMMANDS = {
     "agents": "blocks_worker.cli.agents:agents",
     "cancel": "blocks_worker.cli.cancel:cancel",
     "check": "blocks_worker.cli.check:check",
+    "deploy": "blocks_worker.cli.deploy:deploy",
+    "doctor": "blocks_worker.cli.doctor:doctor",
+    "drain": "blocks_worker.cli.drain:drain",
+    "instances": "blocks_worker.cli.instances:instances",
     "init": "blocks_worker.cli.init:init",
+    "dev": "blocks_worker.cli.dev:dev",
     "keys": "blocks_worker.cli.keys:keys",
     "pause": "blocks_worker.cli.pause:pause",
     "resume": "blocks_worker.cli.pause:resume",
@@ -20,6 +25,7 @@ _COMMANDS = {
     "run": "blocks_worker.cli.run:run",
     "send": "blocks_worker.cli.send:send",
     "tasks": "blocks_worker.cli.tasks:tasks",
+    "top": "blocks_worker.cli.top:top",
     "watch": "blocks_worker.cli.watch:watch",
 }
 

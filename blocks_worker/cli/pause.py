@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.output import as_typed_here
-from blocks_worker.cli.task_ids import found_task
+from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.client.client import TaskClient
 from blocks_worker.protocol.lifecycle import PAUSED, SHOWN_TERMINAL
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks_under_way)
 @click.option("--json", "as_json", is_flag=True, help="Print id and state as one JSON object.")
 def pause(*, task: str, as_json: bool) -> None:
     """Ask TASK to wait until it is resumed. Limits of time go on; one that is over stays as it is.
@@ -29,7 +30,7 @@ def pause(*, task: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks_under_way)
 @click.option("--json", "as_json", is_flag=True, help="Print id and state as one JSON object.")
 def resume(*, task: str, as_json: bool) -> None:
     """Have TASK go on. One that is not paused, or is over, stays as it is.
@@ -47,8 +48,7 @@ def _asked_to_wait(task_id: str, state: str) -> str:
 
 
 def _turn(task: str, turn: Callable[[TaskClient, str], str], told: Callable[[str, str], str], *, as_json: bool) -> None:
-    with errors_told(), TaskClient.create("free") as client:
-        task_id = found_task(client.api, task)
+    with errors_told(), TaskClient.create("free") as client, chosen_task(client.api, task) as task_id:
         state = turn(client, task_id)
     if as_json:
         click.echo(json.dumps({"taskId": task_id, "state": state}))

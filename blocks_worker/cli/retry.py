@@ -6,17 +6,18 @@ import json
 
 import click
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, sentence
-from blocks_worker.cli.task_ids import found_task
+from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.client.client import TaskClient
 from blocks_worker.errors import ConfigurationError, RpcError
 from blocks_worker.observability.redact import one_line
 
 
 @click.command()
-@click.argument("tasks", metavar="TASK...", nargs=-1, required=True)
+@click.argument("tasks", metavar="TASK...", nargs=-1, required=True, shell_complete=completion.tasks_to_retry)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a task: taskId and its retry, or the error."
 )
@@ -30,8 +31,8 @@ def retry(*, tasks: tuple[str, ...], as_json: bool) -> None:
     with errors_told(), TaskClient.create("free") as client:
         for task in tasks:
             try:
-                task_id = found_task(client.api, task)
-                _tell(task_id, client.retry_task(task_id), as_json=as_json)
+                with chosen_task(client.api, task) as task_id:
+                    _tell(task_id, client.retry_task(task_id), as_json=as_json)
             except (RpcError, ConfigurationError) as error:
                 refused = True
                 _tell_refusal(task, error, as_json=as_json)
@@ -50,4 +51,4 @@ def _tell(task_id: str, new_id: str, *, as_json: bool) -> None:
 def _tell_refusal(task: str, error: Exception, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"retryOf": task, "error": sentence(error)}))
-    click.echo(f"blocks: {one_line(f'{task}: {sentence(error)}')}", err=True)
+    click.echo(f"blocks: {one_line(f'{task}: {as_typed_here(sentence(error))}')}", err=True)

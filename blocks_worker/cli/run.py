@@ -20,8 +20,11 @@ from blocks_worker.cli.output import counted, end_with, say, sentence
 from blocks_worker.cli.signals import Signals
 from blocks_worker.errors import BlocksError
 from blocks_worker.observability.redact import one_line
+from blocks_worker.observability.stacks import stacks_on_signal
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from blocks_worker.config import WorkerConfig
 _logger = logging.getLogger(__name__)
 _PROGRAM = "blocks-run"
@@ -30,12 +33,20 @@ _PROGRAM = "blocks-run"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+def _offered_handlers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return what a shell offers for --handler."""
+    from blocks_worker.cli.completion import handlers
+
+    return handlers(ctx, param, incomplete)
+
+
 @click.command()
 @click.option(
     "--handler",
     "handlers",
     metavar="NAME",
     multiple=True,
+    shell_complete=_offered_handlers,
     help="A handler of the registry, or module:function; again for more agents in this process.",
 )
 @click.option("--registry", type=_FILE, help="The registry file.")
@@ -45,6 +56,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--drain-timeout", type=click.FloatRange(min=0), help="Seconds that running tasks get after a signal.")
 @click.option("--log-level", type=click.Choice(["error", "warn", "info", "debug"]))
 @click.option("--log-format", type=click.Choice(["auto", "text", "json"]))
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    help="Answer /livez, /readyz, /worker and /metrics on this port of 127.0.0.1; 0 is any free one.  [default: off]",
+)
 @click.option("--no-local", is_flag=True, help="Never start or join the local hub; needs BLOCKS_CDM_URL.")
 @click.option("--check", is_flag=True, help="Check configuration, card and handler, print findings, and end.")
 @click.version_option(__version__, prog_name=_PROGRAM)
@@ -65,6 +82,7 @@ def main() -> None:
     """Run `blocks-run`; signals count from here on."""
     signals = Signals()
     signals.install()
+    stacks_on_signal()
     run.main(prog_name=_PROGRAM, obj=signals)
 
 
@@ -94,7 +112,15 @@ def _act(flags: list[Flags], signals: Signals | None) -> Exit:
     sys.setswitchinterval(0.0002)
     from blocks_worker.cli.serving import Serving
 
-    return Serving(options, config, signals).run()
+    serving = Serving(options, config, signals)
+    if config.health_port is None:
+        return serving.run()
+    from blocks_worker.cli.health_pages import HealthPages
+    from blocks_worker.cli.health_port import HealthPort
+
+    with HealthPort(config.health_port, HealthPages(serving.agents)) as port:
+        say(f"health {port.url}/readyz")
+        return serving.run()
 
 
 def _check(flags: list[Flags], config: WorkerConfig) -> Exit:

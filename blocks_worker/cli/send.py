@@ -12,16 +12,19 @@ import click
 import msgspec
 
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, DownloadedArtifact
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.display import outcome, print_artifacts, progress_shown, warning_of
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, end_with
+from blocks_worker.cli.streamed import Streamed
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.parts import file_part, text_part
 from blocks_worker.client.results import save_all
 from blocks_worker.errors import ConfigurationError, MessageTooLargeError
 from blocks_worker.observability.redact import one_line
 from blocks_worker.protocol.codec import MAX_BODY
+from blocks_worker.protocol.tasks import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from blocks_worker.client.events import TaskEvent
@@ -47,7 +50,7 @@ def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, 
 
 
 @click.command()
-@click.argument("agent")
+@click.argument("agent", shell_complete=completion.agents)
 @click.argument("text", required=False)
 @click.option(
     "--part",
@@ -64,16 +67,27 @@ def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     multiple=True,
     help="Send a file of up to 25 MiB, as the part 'file'; more of them as 'file-2', 'file-3'.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@click.option("--stream", "streams", is_flag=True, help="Print what the task streams, as it comes, before its result.")
+@click.option(
+    "--retry",
+    type=click.IntRange(1, MAX_ATTEMPTS),
+    metavar="RUNS",
+    help="Have the hub run a task whose handler fails again, at most RUNS times in all (maxAttempts).",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the outcome as one JSON object; of a stream, each piece as a line."
+)
 @click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait.")
 @click.option("--save", type=click.Path(file_okay=False, path_type=Path), help="Write the artifacts into this folder.")
 @click.option("--billing-mode", type=click.Choice(["free", "paid"]), default="free", show_default=True)
-def send(
+def send(  # noqa: PLR0913 - a flag each
     *,
     agent: str,
     text: str | None,
     parts: list[tuple[str, str]],
     files: tuple[Path, ...],
+    streams: bool,
+    retry: int | None,
     as_json: bool,
     timeout: float,
     save: Path | None,
@@ -82,17 +96,25 @@ def send(
     """Send TEXT to AGENT and wait for the result; "-" as TEXT is standard input.
 
     Ctrl-C asks the task to stop. When the wait is over before the task is, the task goes on.
+
+    With --stream, a stream of bytes is printed as it is, of a stream of events each as a line: a text bare, the rest
+    as JSON.
     """
+    wanted: dict[str, Any] = {"stream": True} if streams else {}
+    if retry is not None:
+        wanted["retry_policy"] = {"maxAttempts": retry}
     with errors_told():
         request = _parts(text, parts, files)
-        with TaskClient.create(billing_mode) as client, _sent(client, agent, request) as session:
+        with TaskClient.create(billing_mode) as client, _sent(client, agent, request, wanted) as session:
+            shown = Streamed(session, as_json=as_json) if streams else None
             _tell_who_is_missing(session, agent)
-            event = _wait(session, timeout)
+            event = _wait(session, timeout, shown)
             saved = [] if save is None else save_all(_named(session.list_artifacts()), save, session)
             # What is saved may be larger than memory, and nothing is fetched twice.
             artifacts = _fetched(session) if save is None else _read_again(session, saved, all_of_them=as_json)
     if as_json:
-        click.echo(json.dumps(outcome(event, artifacts), indent=2))
+        # After lines of a stream it is a line as well.
+        click.echo(json.dumps(outcome(event, artifacts), indent=None if streams else 2))
     else:
         print_artifacts(artifacts)
     for path in saved:
@@ -151,9 +173,9 @@ def _standard_input() -> str:
     return said
 
 
-def _sent(client: TaskClient, agent: str, request: list[Any]) -> TaskSession:
+def _sent(client: TaskClient, agent: str, request: list[Any], wanted: dict[str, Any]) -> TaskSession:
     try:
-        return client.send_message(agent, request)
+        return client.send_message(agent, request, **wanted)
     except MessageTooLargeError as error:
         raise ConfigurationError(
             f"the texts are {error.size} bytes as they travel, more than {error.limit}; put them into a file and send "
@@ -174,12 +196,15 @@ def _tell_who_is_missing(session: TaskSession, agent: str) -> None:
     )
 
 
-def _wait(session: TaskSession, timeout: float) -> TaskEvent:
+def _wait(session: TaskSession, timeout: float, shown: Streamed | None) -> TaskEvent:
     """Wait for the end and show what comes meanwhile; Ctrl-C asks the task to stop."""
     try:
-        with progress_shown(f"task {session.task_id}") as show:
+        with progress_shown(f"task {session.task_id}", moves=shown is None) as show:
             session.on_progress(show)
-            return session.wait_for_terminal(timeout)
+            event = session.wait_for_terminal(timeout)
+            if shown is not None:
+                shown.finish()
+            return event
     except KeyboardInterrupt:
         still_ran = session.cancel("interrupted at the command line")
         what = "was asked to stop" if still_ran else "was over already"

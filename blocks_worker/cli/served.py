@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from blocks_worker.concurrency import Backoff, ServiceThread
 from blocks_worker.errors import HubUnavailableError
 from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
+from blocks_worker.whose import working_for
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -47,6 +48,12 @@ class Served:
         self._drain: ServiceThread | None = None
 
     @property
+    def names(self) -> dict[str, str]:
+        """The names of the agent and, once it was started, of its instance."""
+        instance = {} if self.instance is None else {"instance": self.instance.instance_id}
+        return {"agent": self.agent_name, **instance}
+
+    @property
     def active_tasks(self) -> list[str]:
         """Ids of the tasks that it holds."""
         return [] if self.instance is None else self.instance.active_tasks
@@ -55,6 +62,26 @@ class Served:
     def counters(self) -> dict[str, int]:
         """What was counted so far, by name."""
         return {} if self.instance is None else self.instance.counters
+
+    @property
+    def slots(self) -> int:
+        """How many tasks it runs at the same time; none before it is started and once it is over."""
+        return 0 if self.instance is None or self.is_over else self.instance.concurrency
+
+    @property
+    def free(self) -> int:
+        """How many of its slots are free."""
+        return 0 if self.instance is None or self.is_over else self.instance.pulse.free
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it finishes what it has, and takes nothing new."""
+        return self.instance is not None and self.instance.state == "draining"
+
+    @property
+    def behind(self) -> float:
+        """For how many seconds its heartbeat does not get on."""
+        return 0.0 if self.instance is None or self.is_over else self.instance.pulse.behind
 
     @property
     def runs_hub(self) -> bool:
@@ -73,18 +100,21 @@ class Served:
         """Begin to drain what was started; a second call is harmless."""
         if self._drain is not None:
             return
-        self._drain = ServiceThread("signal-drain", self._drain_instance)
+        with working_for(self.names):
+            self._drain = ServiceThread("signal-drain", self._drain_instance)
         self._drain.start()
 
     def hurry(self) -> None:
         """Cancel what runs."""
         if self.instance is not None:
-            self.instance.hurry()
+            with working_for(self.names):
+                self.instance.hurry()
 
     def let_go(self) -> None:
         """Close the rest of the instance, the hub in it last."""
         if self.instance is not None:
-            self.instance.stop()
+            with working_for(self.names):
+                self.instance.stop()
 
     def _watch(self) -> None:
         try:

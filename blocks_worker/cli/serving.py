@@ -14,11 +14,12 @@ import click
 
 from blocks_worker.cli.exits import Exit, exit_of_worker
 from blocks_worker.cli.output import as_typed_here, counted, program, say, sentence
+from blocks_worker.cli.reporting import Reporter
 from blocks_worker.cli.served import Served
 from blocks_worker.concurrency import Deadline, Entropy
-from blocks_worker.observability.logs import name_process, told_by_program
-from blocks_worker.observability.notify import Notifier
+from blocks_worker.observability.logs import name_process, tell_agents_apart, told_by_program
 from blocks_worker.observability.redact import one_line
+from blocks_worker.whose import working_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,17 +60,21 @@ class Serving:
 
     def __init__(self, agents: Sequence[AgentInstanceOptions], config: WorkerConfig, signals: Signals) -> None:
         entropy = Entropy()
-        self._agents = [Served(options, config, signals, entropy) for options in agents]
+        if len(agents) > 1:
+            tell_agents_apart()
+        self.agents = [Served(options, config, signals, entropy) for options in agents]
         self._config = config
         self._happened = signals.heard
-        self._notifier = Notifier(config.notify_socket)
+        self._reporter = Reporter(config)
+        #: What is told of it while it is not ready.
+        self._trouble = "starting"
         self._is_draining = False
         self._drain_end = Deadline(None)
         self._code = Exit.OK
 
     def run(self) -> Exit:
         """Serve until the end; return the exit code."""
-        for served in self._agents:
+        for served in self.agents:
             told_by_program("registered", "ready")
             served.start()
         say(f"starting {self._names}")
@@ -92,53 +97,81 @@ class Serving:
 
     @property
     def _names(self) -> str:
-        return ", ".join(served.agent_name for served in self._agents)
+        return ", ".join(served.agent_name for served in self.agents)
 
     def _of(self, served: Served, text: str) -> str:
         """Return what is said of one agent, with its name where there are others."""
-        return text if len(self._agents) == 1 else f"{served.agent_name}: {text}"
+        return text if len(self.agents) == 1 else f"{served.agent_name}: {text}"
+
+    def _say(self, served: Served, text: str) -> None:
+        """Say how one agent does."""
+        with working_for(served.names):
+            say(self._of(served, text))
 
     def _next(self) -> tuple[str, Any]:
-        """Wait for what happens next; on a terminal, say meanwhile what a drain waits for."""
+        """Wait for what happens next; report meanwhile, and on a terminal say what a drain waits for."""
+        told = Deadline(_DRAIN_LOOK)
         while True:
+            self._report()
+            is_watched = self._is_draining and sys.stdout.isatty()
+            pauses = [told.remaining() if is_watched else None, self._reporter.interval]
             try:
-                is_watched = self._is_draining and sys.stdout.isatty()
-                return self._happened.get(timeout=_DRAIN_LOOK if is_watched else None)
+                return self._happened.get(timeout=min((each for each in pauses if each is not None), default=None))
             except Empty:
-                tasks = [task for served in self._agents for task in served.active_tasks]
-                say(waiting(tasks, self._drain_end.remaining() or 0.0))
+                if is_watched and told.expired():
+                    told = Deadline(_DRAIN_LOOK)
+                    say(waiting(self._active_tasks, self._drain_end.remaining() or 0.0))
+
+    @property
+    def _active_tasks(self) -> list[str]:
+        return [task for served in self.agents for task in served.active_tasks]
+
+    def _report(self) -> None:
+        if self._reporter.interval is not None:
+            self._reporter.tell(self._status, behind=max(served.behind for served in self.agents))
+
+    @property
+    def _status(self) -> str:
+        if self._is_draining or any(served.is_draining for served in self.agents):
+            return f"draining, {counted(len(self._active_tasks), 'task')} left"
+        if self._trouble:
+            return self._trouble
+        slots = sum(served.slots for served in self.agents)
+        return f"ready, {slots - sum(served.free for served in self.agents)} of {counted(slots, 'slot')} busy"
 
     def _on_waiting(self, served: Served) -> None:
-        say(self._of(served, f"{as_typed_here(str(served.error))}; trying again"))
-        self._notifier.send("STATUS=no hub answers, trying again")
+        self._say(served, f"{as_typed_here(str(served.error))}; trying again")
+        self._trouble = "no hub answers, trying again"
 
     def _on_started(self, served: Served) -> None:
         served.is_starting = False
+        self._trouble = "starting"
         instance = served.instance
         if instance is None:
             return
-        if len(self._agents) == 1:
+        if len(self.agents) == 1:
             name_process(agent=instance.agent_name, instance=instance.instance_id)
-        say(self._of(served, f"hub {instance.hub_url}"))
-        say(self._of(served, f"concurrency {instance.concurrency}"))
-        say(self._of(served, f"instance {instance.instance_id}"))
+        self._say(served, f"hub {instance.hub_url}")
+        self._say(served, f"concurrency {instance.concurrency}")
+        self._say(served, f"instance {instance.instance_id}")
         if self._is_draining:
             served.drain()
 
     def _on_ready(self, served: Served) -> None:
         served.is_ready = True
-        if self._is_draining or not all(each.is_ready or each.is_over for each in self._agents):
+        if self._is_draining or not all(each.is_ready or each.is_over for each in self.agents):
             return
-        as_whom = "" if len(self._agents) == 1 else f" as {self._names}"
+        as_whom = "" if len(self.agents) == 1 else f" as {self._names}"
         say(f"ready: registered and listening{as_whom}")
-        say(f"try it from a second terminal: {program('blocks')} send {self._agents[0].agent_name} Hello")
-        self._notifier.send("READY=1", f"STATUS=serving {self._names}")
+        say(f"try it from a second terminal: {program('blocks')} send {self.agents[0].agent_name} Hello")
+        self._trouble = ""
+        self._reporter.ready(self._status)
 
     def _on_signal(self, name: str) -> Exit | None:
         if self._is_draining:
             say(f"{name} received again: cancelling what runs")
             self._drain_end = Deadline(_HURRY)
-            for served in self._agents:
+            for served in self.agents:
                 served.hurry()
             return None
         self._catch_starts()
@@ -152,11 +185,11 @@ class Serving:
 
     def _catch_starts(self) -> None:
         """Try no further starts; wait a little for those that are under way, and no longer once a signal comes."""
-        for served in self._agents:
+        for served in self.agents:
             served.give_up()
         deadline = Deadline(_START_PATIENCE)
         with contextlib.suppress(Empty):
-            while any(served.is_starting for served in self._agents):
+            while any(served.is_starting for served in self.agents):
                 what, detail = self._happened.get(timeout=deadline.remaining())
                 if what == "signal":
                     return
@@ -166,13 +199,13 @@ class Serving:
                     detail.is_starting, detail.is_over = False, True
 
     def _running(self) -> list[Served]:
-        return [served for served in self._agents if served.instance is not None and not served.is_over]
+        return [served for served in self.agents if served.instance is not None and not served.is_over]
 
     def _drain_all(self) -> None:
         """Drain all at the same time, so that one deadline counts for all."""
         self._is_draining = True
         self._drain_end = Deadline(self._config.drain_timeout)
-        self._notifier.send("STOPPING=1", "STATUS=draining")
+        self._reporter.stopping(self._status)
         for served in self._running():
             served.drain()
 
@@ -182,10 +215,10 @@ class Serving:
 
     def _end(self) -> Exit:
         """Let go of all, of the hub in this process last: the others speak to it, and would start it again."""
-        for served in sorted(self._agents, key=lambda each: each.runs_hub):
+        for served in sorted(self.agents, key=lambda each: each.runs_hub):
             served.let_go()
         counters: Counter[str] = Counter()
-        for served in self._agents:
+        for served in self.agents:
             counters.update(served.counters)
         say(drained(counters))
         return self._code
@@ -195,9 +228,11 @@ class Serving:
         if self._is_draining:
             return None
         served.is_over = True
-        if self._running() or any(each.is_starting for each in self._agents):
-            say(self._of(served, "stopped, as the hub asked; the others go on"))
+        if self._running() or any(each.is_starting for each in self.agents):
+            self._say(served, "stopped, as the hub asked; the others go on")
             return None
+        say("drained, as the hub asked")
+        self._reporter.stopping("drained, as the hub asked")
         return self._end()
 
     def _on_dropped(self, served: Served) -> None:
@@ -217,7 +252,7 @@ class Serving:
             say(f"{served.agent_name} cannot go on: draining {others}, at most {self._config.drain_timeout:g} s")
             self._drain_all()
             return None
-        for each in self._agents:
+        for each in self.agents:
             each.let_go()
         return self._code
 

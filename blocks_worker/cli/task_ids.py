@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from blocks_worker.errors import ConfigurationError
+from blocks_worker.errors import ConfigurationError, RpcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,6 +35,33 @@ def found_task(hub: HubApi, text: str) -> str:
         some = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")  # noqa: PLR2004 - as many as are named
         raise ConfigurationError(f"{len(found)} tasks are called {text!r}: {some}; write more of the id")
     return text if text in found or not found else found[0]
+
+
+@contextmanager
+def unknown_told(kind: str, text: str, *, cure: str) -> Iterator[None]:
+    """Have the hub's refusal of what it does not know name what was typed, and what to type next.
+
+    Raises:
+        ConfigurationError: the hub knows nothing of that name.
+    """
+    try:
+        yield
+    except RpcError as error:
+        if error.code != "NotFound":
+            raise
+        raise ConfigurationError(f"there is no {kind} {text!r}, or it is not yours; {cure}") from error
+
+
+@contextmanager
+def chosen_task(hub: HubApi, text: str) -> Iterator[str]:
+    """Yield the id of the task that a person means; within, the hub's refusal of it names what was typed.
+
+    Raises:
+        ConfigurationError: several tasks are meant, or none.
+    """
+    short = f"write at least {_LEAST} characters of an id; " if len(text) < _LEAST else ""
+    with unknown_told("task", text, cure=f"{short}'blocks tasks' lists them"):
+        yield found_task(hub, text)
 
 
 def matching(text: str, task_ids: Iterable[str]) -> list[str]:

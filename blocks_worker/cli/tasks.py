@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.output import table
 from blocks_worker.concurrency import Clock
@@ -29,7 +30,7 @@ _DAY_MS = 86_400_000
 
 @click.command()
 @click.option("--state", help="Only tasks in this state.")
-@click.option("--agent", help="Only tasks of this agent.")
+@click.option("--agent", shell_complete=completion.agents, help="Only tasks of this agent.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most tasks to list.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as a JSON list.")
 def tasks(*, state: str | None, agent: str | None, limit: int, as_json: bool) -> None:

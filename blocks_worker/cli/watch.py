@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.display import event_line, warning_of
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import end_with
-from blocks_worker.cli.task_ids import found_task
+from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.client.client import TaskClient
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _COMPLETED = "completed"
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks)
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
 def watch(*, task: str, as_json: bool) -> None:
     """Print the events of TASK, past and coming, until it is over. Ctrl-C ends the watching, not the task.
@@ -30,14 +31,15 @@ def watch(*, task: str, as_json: bool) -> None:
     """
     last: TaskEvent | None = None
     with errors_told(), TaskClient.create("free") as client:
-        task = found_task(client.api, task)
-        with client.connect(task) as session:
+        with chosen_task(client.api, task) as task_id:
+            session = client.connect(task_id)
+        with session:
             for last in session:
                 _show(last, as_json=as_json)
     if last is None or last.type != "terminal":
-        end_with(Exit.FAILED, f"watching task {task} ended before the task did")
+        end_with(Exit.FAILED, f"watching task {task_id} ended before the task did")
     if last.state != _COMPLETED:
-        end_with(Exit.FAILED, f"task {task} {last.state}: {last.error or last.reason or 'no reason given'}")
+        end_with(Exit.FAILED, f"task {task_id} {last.state}: {last.error or last.reason or 'no reason given'}")
 
 
 def _show(event: TaskEvent, *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from blocks_worker.client.opening import (
 from blocks_worker.client.params import SendMessageParams, check_drain_window, checked_role, params_of
 from blocks_worker.client.settings import Wishes, billing_mode_of, check_headers
 from blocks_worker.client.subscribed import TaskEventCallbacks, TaskSubscription
-from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo, checked_id
+from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo, checked_id, listed
 from blocks_worker.controlplane.consumer_auth import one_mode
 from blocks_worker.errors import AgentAuthFatalError, AuthRefreshFailedError, ConfigurationError, RpcError
 
@@ -130,7 +130,8 @@ class TaskClient:
             api_key: begins with ``bk_``; one of the three ways in.
             token_endpoint: another: a URL that answers a POST with ``token``, ``expiresIn``, ``userId``, or a dict
                 with ``url``, ``headers``, ``body``.
-            token_provider: the third: a function that returns a `TokenResult`, or a dict as above.
+            token_provider: the third: a function that returns a `TokenResult`, or a dict as above; called on a thread
+                of its own, and waited for `timeout` seconds.
             anon_fingerprint: None; anonymous viewing is not offered.
             rpc_headers: sent along with each call to the hub.
             timeout: seconds of one call to the hub, and of a submit with its repeats.
@@ -255,14 +256,14 @@ class TaskClient:
         return TaskInfo.of(self._core.api.get_task(checked_id(task_id)))
 
     def list_tasks(self, params: ListTasksParams | None = None) -> ListTasksResult:
-        """Return one page of this user's tasks, newest first."""
+        """Return this user's tasks, newest first: one page, or as many as `limit` says."""
         self._core.ready()
         wanted = params or ListTasksParams()
         self._check_owner(wanted.owner_id)
-        page = self._core.api.list_tasks(
-            state=wanted.state, agent=wanted.agent_name, cursor=wanted.cursor, limit=wanted.limit
+        ask = self._core.api.list_tasks
+        return listed(
+            lambda limit, cursor: ask(state=wanted.state, agent=wanted.agent_name, cursor=cursor, limit=limit), wanted
         )
-        return ListTasksResult.of(page)
 
     def _check_owner(self, owner_id: str | None) -> None:
         if owner_id not in {None, self.get_user_id(), self._core.login.user_id}:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from blocks_worker.concurrency import Deadline
 from blocks_worker.config import bypass_proxy_on_loopback
 from blocks_worker.controlplane.cdm import HOSTED_ORIGIN
+from blocks_worker.errors import ConfigurationError, PublishRefusedError
 from blocks_worker.protocol.channels import held_wake_channel
 from blocks_worker.protocol.streams import GrantedStream, StreamName
 from blocks_worker.streams.endpoint import Endpoint, StreamIdentity
-from blocks_worker.streams.exchange import StreamExchange
+from blocks_worker.streams.exchange import POSITION_TIMEOUT, StreamExchange
 from blocks_worker.streams.sides import make_side
 from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.protocol.streams import Direction, Format
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Whose place is taken: the agent speaks on the stream's channel, the consumer reads it.
 Side = Literal["agent", "consumer"]
+#: Where the token of a side is found.
+_SOURCES: Mapping[Side, str] = {"agent": "ExternalStreamObject.token", "consumer": "StreamRef.descriptor.token"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +93,8 @@ def open_alone(
     `begin` is called before anything is read or sent: whoever listens from then on hears of everything.
 
     Raises:
-        TransportError: the network does not tell its position.
-        ConfigurationError: the origin or the user id cannot be used.
+        TransportError: the network does not answer.
+        ConfigurationError: the origin or the user id cannot be used, or the network refuses the token or the keys.
     """
     held = HeldToken(own.token, own.channel)
     identity = StreamIdentity(own.stream_id, own.stream_id, own.channel)
@@ -104,17 +108,20 @@ def open_alone(
         bypass_proxy_on_loopback()
     read_channel = identity.up if own.side == "agent" else identity.channel
 
-    def open_transport() -> PubNubTransport:
-        return PubNubTransport(
-            settings,
-            grants=held,
-            producer=entropy.name(),
-            wake_channel=held_wake_channel(read_channel),
-            clock=clock,
-            entropy=entropy,
-        )
-
-    exchange = StreamExchange(open_transport=open_transport, grants=held, clock=clock, is_alone=True)
+    transport = PubNubTransport(
+        settings,
+        grants=held,
+        producer=entropy.name(),
+        wake_channel=held_wake_channel(read_channel),
+        clock=clock,
+        entropy=entropy,
+    )
+    try:
+        _check_admitted(transport, own, read_channel, Deadline(POSITION_TIMEOUT, clock))
+    except BaseException:
+        transport.close(Deadline(0.0, clock))
+        raise
+    exchange = StreamExchange(open_transport=lambda: transport, grants=held, clock=clock, is_alone=True)
     name = StreamName(task_id=own.stream_id, stream_id=own.stream_id)
 
     def make(_granted: GrantedStream) -> Endpoint:
@@ -135,3 +142,15 @@ def open_alone(
         return endpoint
 
     exchange.open(name, make, position=own.position)
+
+
+def _check_admitted(transport: PubNubTransport, own: OwnStream, read_channel: str, deadline: Deadline) -> None:
+    """Ask once whether this side may be taken: without it, the stream would be open and deaf."""
+    try:
+        transport.check_readable([read_channel], deadline)
+    except PublishRefusedError as error:
+        raise ConfigurationError(
+            f"the network refuses the {own.side}'s side of the stream {own.stream_id} ({error.__cause__}); a token is "
+            f"for one stream and one side, and ends with its task and with the API key it came from: take a new one "
+            f"from {_SOURCES[own.side]}, with the keys and the origin of fetch_cdm_config()"
+        ) from error

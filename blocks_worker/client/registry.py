@@ -30,7 +30,7 @@ _LARGEST_PAGE = 500
 
 @dataclass(frozen=True)
 class AgentScaling:
-    """How much an agent takes on: instances that are expected, slots of each, tasks that may wait."""
+    """How much an agent takes on: instances that are expected (0: broadcast), slots of each, tasks that may wait."""
 
     expected_instances: int = 1
     concurrency: int = 1

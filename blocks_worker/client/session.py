@@ -37,6 +37,13 @@ class TaskSession(SessionFeed):
     """Show one task: wait for its end, read its events and streams, take its artifacts, stop it.
 
     A session keeps its client alive.
+
+    Attributes:
+        task_id: the task's id.
+        owner_id: who sent the task.
+        org_id: whose hub it is; with this hub, as `owner_id`.
+        status_channel: the channel on which whoever holds its read grant hears of the task.
+        idempotent: whether the task was there already, under the same `idempotency_key`: nothing new was sent.
     """
 
     # ------------------------------------------------------------ how it stands

@@ -23,6 +23,8 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds that open streams of a task that is over are waited for, unless told otherwise.
 DRAIN_WINDOW = 30.0
+#: Why a task failed whose worker died: what that one has not said of its streams, nobody says.
+_LOST = "lease_lost"
 
 
 class SessionStreams:
@@ -85,8 +87,10 @@ class SessionStreams:
     def settle(self) -> None:
         """Let open streams drain once the task is over and told so."""
         if self._terminal is not None:
-            for client in list(self._open.values()):
+            for stream_id, client in list(self._open.items()):
                 client.close_within(self._window)
+                if self._terminal.error_code == _LOST and stream_id not in self._ends:
+                    client.endpoint.writer_is_gone()
 
     def settle_ends(self) -> None:
         """Tell open streams where they end."""

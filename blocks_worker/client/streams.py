@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.client.own_stream import OwnStream, open_alone
+from blocks_worker.client.stream_arguments import check_arguments
 from blocks_worker.concurrency import Clock, Deadline, Entropy, ServiceThread
 from blocks_worker.config import FRAME_BYTES, stream_config
 from blocks_worker.errors import ConfigurationError, InvalidMessageError
@@ -142,8 +143,8 @@ class StreamClient(LiveStream):
         affinity: Affinity = "dedicated",
         max_message_size: int | None = None,
         bundle_size_bytes: int | None = None,
-        max_latency_ms: int | None = None,  # noqa: ARG002 - nothing waits for more: what is there goes at once
-        gating: bool | None = None,  # noqa: ARG002 - a writer is slowed by those who read, always
+        max_latency_ms: int | None = None,
+        gating: bool | None = None,
         reorder_timeout_ms: int | None = None,
         consumer_user_id: str | None = None,
         origin: str | None = None,
@@ -172,8 +173,9 @@ class StreamClient(LiveStream):
 
         Raises:
             TransportError: the network does not answer.
-            ValueError: an argument cannot be used.
+            ValueError: an argument cannot be used, or the network refuses the token; the sentence says what to do.
         """
+        check_arguments(locals())
         self._open_own(
             OwnStream(
                 stream_id=stream_id,
@@ -201,8 +203,8 @@ class StreamClient(LiveStream):
         token: str | None = None,
         max_message_size: int | None = None,
         bundle_size_bytes: int | None = None,
-        max_latency_ms: int | None = None,  # noqa: ARG003 - nothing waits for more: what is there goes at once
-        gating: bool | None = None,  # noqa: ARG003 - a writer is slowed by those who read, always
+        max_latency_ms: int | None = None,
+        gating: bool | None = None,
         reorder_timeout_ms: int | None = None,
         consumer_user_id: str | None = None,
         origin: str | None = None,
@@ -213,8 +215,14 @@ class StreamClient(LiveStream):
 
         Raises:
             TransportError: the network does not answer.
-            ValueError: an argument cannot be used.
+            ValueError: as of the constructor; also what is no descriptor.
         """
+        check_arguments(locals())
+        given: Any = descriptor
+        if not isinstance(given, StreamDescriptor):
+            kind = type(given).__name__
+            raise ConfigurationError(f"descriptor is a StreamDescriptor, not {kind}; take it from StreamRef.descriptor")
+        check_arguments({**vars(descriptor), "direction": descriptor.local_direction})
         made = cls.__new__(cls)
         made._open_own(  # noqa: SLF001 - it is made here
             OwnStream(

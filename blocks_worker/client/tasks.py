@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from blocks_worker.errors import ConfigurationError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from blocks_worker.protocol.tasks import TaskPage, TaskRow
 
+#: Most tasks that are asked for at once.
+_AT_ONCE = 256
 _NAMED = ("taskId", "agentName", "owner", "state", "createdTime", "updatedTime")
 
 
@@ -35,7 +41,13 @@ class TaskInfo:
 
 @dataclass(frozen=True)
 class ListTasksParams:
-    """Say which tasks are wanted; `cursor` is the `next` of the page before."""
+    """Say which tasks are wanted.
+
+    Attributes:
+        owner_id: None, or `get_user_id()` of the client: a hub shows nobody else's tasks.
+        limit: most tasks to return; None: one page, as long as the hub likes it.
+        cursor: the `next` of the result before.
+    """
 
     owner_id: str | None = None
     agent_name: str | None = None
@@ -56,9 +68,36 @@ class ListTasksResult:
     total_count: int | None = None
 
     @classmethod
-    def of(cls, page: TaskPage) -> ListTasksResult:
-        """Return the page that an answer of the hub holds."""
-        return cls([TaskInfo.of(row) for row in page.tasks], page.next, page.total_count)
+    def of(cls, pages: Sequence[TaskPage]) -> ListTasksResult:
+        """Return what answers of the hub hold that follow one another."""
+        tasks = [TaskInfo.of(row) for page in pages for row in page.tasks]
+        return cls(tasks, pages[-1].next, pages[0].total_count)
+
+
+def listed(ask: Callable[[int | None, str | None], TaskPage], params: ListTasksParams) -> ListTasksResult:
+    """Return as many tasks as are wanted, in as many pages as that takes; `ask` gets a limit and a cursor.
+
+    Raises:
+        ConfigurationError: the limit is no number of tasks.
+    """
+    limit = _limit(params.limit)
+    pages = [ask(_page(limit), params.cursor)]
+    if limit is not None:
+        limit -= len(pages[0].tasks)
+        while limit > 0 and pages[-1].next is not None:
+            pages.append(ask(_page(limit), pages[-1].next))
+            limit -= len(pages[-1].tasks)
+    return ListTasksResult.of(pages)
+
+
+def _limit(given: Any) -> int | None:
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
+        raise ConfigurationError(f"limit is a number of tasks, at least 1, or None for one page; not {given!r}")
+    return given
+
+
+def _page(limit: int | None) -> int | None:
+    return None if limit is None else min(limit, _AT_ONCE)
 
 
 def checked_id(task_id: str) -> str:

@@ -146,4 +146,4 @@ def source_of(
     """Return where tokens come from; None when that is neither an endpoint nor a function."""
     if token_endpoint is not None:
         return EndpointSource(token_endpoint, timeout=timeout)
-    return None if token_provider is None else FunctionSource(token_provider)
+    return None if token_provider is None else FunctionSource(token_provider, timeout=timeout)

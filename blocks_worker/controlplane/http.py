@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -15,6 +14,7 @@ from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
     IncompleteRead,
+    NameResolutionError,
     NewConnectionError,
     ProtocolError,
     ReadTimeoutError,
@@ -24,9 +24,11 @@ from blocks_worker.errors import ArtifactError, ConfigurationError, HubUnavailab
 from blocks_worker.protocol.files import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import BinaryIO
+
+    from blocks_worker.controlplane.carrier import Carrier
 
 #: Connections kept for the flows of one process: claims, reports, submits, heartbeats, polls, logins.
 CONNECTIONS = 8
@@ -49,27 +51,6 @@ class HttpAnswer:
     status: int
     body: bytes
     headers: Mapping[str, str]
-
-
-class Carried(Protocol):
-    """Be what a hub answered to a call that something else than HTTP carried."""
-
-    @property
-    def status(self) -> int:
-        """The status, as HTTP has it."""
-
-    @property
-    def body(self) -> bytes:
-        """The body."""
-
-    @property
-    def retry_after(self) -> str | None:
-        """The seconds after which to come again, where that was told."""
-
-
-#: Carries a call with method, path, body, bearer and timeout; None: it is to be made over HTTP, and may have been
-#: carried out already. `TimeoutError`: no answer came in time.
-Carrier = Callable[[str, str, "bytes | None", "str | None", float], "Carried | None"]
 
 
 class HttpStream:
@@ -350,6 +331,9 @@ class Http:
         """Turn what the library raises into ours, the most specific first."""
         try:
             yield
+        except NameResolutionError as error:
+            why = "its name is not known to this machine's name service"
+            raise HubUnavailableError(self.base_url, why, is_named=False) from error
         except NewConnectionError as error:
             raise HubUnavailableError(self.base_url, str(error.__cause__ or error)) from error
         except ConnectTimeoutError as error:

@@ -6,6 +6,7 @@ import logging
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ _LONGEST_PAUSE = 60.0
 _FAILURES = 3
 #: Longest wait in seconds for a renewal which another thread began.
 _SHARED_WAIT = 30.0
+#: Whose tokens are being renewed here: a source of the user's may ask for one itself, from its own thread.
+_RENEWED: ContextVar[TokenKeeper | None] = ContextVar("renewed", default=None)
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class TokenKeeper:
         self._pair: TokenPair | None = None
         self._renew_at = 0.0
         self._flight: Future[bool] | None = None
-        #: The thread that renews.
-        self._leader = 0
+        #: Why the last try to renew failed, if it did.
+        self._last: Exception | None = None
         self._thread: Periodic | None = None
         self._failures = 0
         self._late = Backoff(entropy, first=_LONGEST_PAUSE / 2, cap=_LONGEST_PAUSE)
@@ -93,7 +96,7 @@ class TokenKeeper:
             self._pair = pair
             self._renew_at = self._clock.monotonic() + max(_LEAST_PAUSE, pair.life * _RENEW_AT)
             self._failures = 0
-            self._error = None
+            self._error = self._last = None
             self._late.reset()
 
     def is_empty(self) -> bool:
@@ -125,7 +128,6 @@ class TokenKeeper:
 
     def replace(self, refused: str | None) -> bool:
         """Renew because this token was refused, or at any rate when None; tell whether there is a new pair."""
-        me = threading.get_ident()
         with self._lock:
             if refused is not None and self._pair is not None and refused not in (self._pair.access, self._pair.grant):
                 return True
@@ -133,11 +135,17 @@ class TokenKeeper:
             leads = flight is None
             if flight is None:
                 flight = self._flight = Future()
-                self._leader = me
-            elif self._leader == me:
+            elif _RENEWED.get() is self:
                 # The source of the tokens asks for one itself: there is none before it has answered.
                 return False
         return self._fly(flight) if leads else _shared(flight)
+
+    def check_in_time(self) -> None:
+        """Raise why there is no new token, when the user's own source of them did not answer in time."""
+        with self._lock:
+            last = self._last
+        if isinstance(last, AuthRefreshFailedError) and last.timed_out:
+            raise last
 
     def start(self) -> None:
         """Start to renew ahead of time."""
@@ -161,15 +169,16 @@ class TokenKeeper:
 
     def _fly(self, flight: Future[bool]) -> bool:
         done, told = False, None
+        within = _RENEWED.set(self)
         try:
             self.use(self._fresh())
             done = True
         except Exception as error:  # noqa: BLE001 - tokens may come from a user's function: it is told, and tried again
             told = self._failed(error)
         finally:
+            _RENEWED.reset(within)
             with self._lock:
                 self._flight = None
-                self._leader = 0
             flight.set_result(done)
         # Only now: the callback may use what waits for this flight.
         if told is not None and self._on_auth_error is not None:
@@ -194,6 +203,7 @@ class TokenKeeper:
         fatal = isinstance(error, AgentAuthFatalError)
         with self._lock:
             self._failures += 1
+            self._last = error
             told = self._error is None and (fatal or self._failures >= _FAILURES)
             if told:
                 self._error = error if fatal else _renewal_failed(error)

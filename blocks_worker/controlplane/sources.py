@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 from urllib.parse import SplitResult, urlsplit
 
+from blocks_worker.concurrency import ServiceThread
 from blocks_worker.controlplane.http import Http
 from blocks_worker.errors import AuthRefreshFailedError, ConfigurationError, HubUnavailableError, InvalidMessageError
 from blocks_worker.protocol.codec import decode
@@ -91,23 +95,66 @@ class EndpointSource:
 
 
 class FunctionSource:
-    """Call a function of the user's."""
+    """Call a function of the user's, on a thread of its own: one that does not return holds nobody up for ever.
 
-    def __init__(self, function: object) -> None:
+    One call at a time: who comes while one still runs waits for that one, and has what it returns.
+    `timeout` is the longest wait in seconds. The thread is a daemon: nobody can end what it waits for.
+    """
+
+    def __init__(self, function: object, *, timeout: float) -> None:
         if not callable(function):
             raise ConfigurationError(f"token_provider is {type(function).__name__}, which cannot be called")
         self._function = function
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._call: Future[Any] | None = None
 
     def fetch(self) -> TokenResult:
-        """Return the token that the function returns; what it raises comes through."""
+        """Return the token that the function returns; what it raises comes through.
+
+        Raises:
+            AuthRefreshFailedError: it called `sys.exit`, or has not returned in time (`timed_out`).
+        """
+        call = self._under_way()
+        if not wait([call], self._timeout).done:
+            raise AuthRefreshFailedError(
+                f"token_provider has not returned within {self._timeout:g} s, so there is no new token: give what it "
+                "waits for a limit of its own, or the client a longer timeout",
+                timed_out=True,
+            )
         try:
-            result = self._function()
+            return token_result(call.result())
         except SystemExit as error:
             raise AuthRefreshFailedError("token_provider called sys.exit: let it raise an exception") from error
-        return token_result(result)
 
     def close(self) -> None:
         """Do nothing: nothing is held."""
+
+    def _under_way(self) -> Future[Any]:
+        """Return the call that runs, or one that begins now."""
+        with self._lock:
+            call = self._call
+            if call is not None:
+                return call
+            call = self._call = Future()
+        # As if it were called here: it sees who asks, and its own variables of the context.
+        context = copy_context()
+        ServiceThread("token-provider", lambda: context.run(self._run, call), daemon=True).start()
+        return call
+
+    def _run(self, call: Future[Any]) -> None:
+        try:
+            result = self._function()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the token is wanted
+            self._done()
+            call.set_exception(error)
+        else:
+            self._done()
+            call.set_result(result)
+
+    def _done(self) -> None:
+        with self._lock:
+            self._call = None
 
 
 def token_result(given: object) -> TokenResult:

@@ -215,8 +215,15 @@ class ConsumerLogin:
         return self._keeper.pair().access
 
     def on_unauthorized(self, refused: str) -> bool:
-        """Renew because the hub refused this token."""
-        return self._keeper.replace(refused)
+        """Renew because the hub refused this token.
+
+        Raises:
+            AuthRefreshFailedError: the user's token provider did not return in time.
+        """
+        is_new = self._keeper.replace(refused)
+        if not is_new:
+            self._keeper.check_in_time()
+        return is_new
 
     def token(self) -> str | None:
         """Return the grant for the network."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Entropy
     from blocks_worker.hub.api.calls import Door, Endpoint, Scope
+    from blocks_worker.hub.traffic import Traffic
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -39,6 +40,8 @@ _METHOD_NOT_ALLOWED = 405
 _TIMEOUT = 408
 _HEADERS_TOO_LARGE = 431
 _NO_CONTENT = 204
+#: Where the template of a request's route is noted.
+_ROUTE = "blocks.route"
 
 #: The refusal of a handshake, which tells nothing more.
 _NOT_HERE = {"type": "websocket.close"}
@@ -58,6 +61,7 @@ class App:
         doors: all endpoints.
         hosts: names, besides the loopback ones, by which callers may call this hub.
         entropy: draws the id under which a fault is logged and told.
+        traffic: counts the answers.
     """
 
     def __init__(
@@ -66,8 +70,10 @@ class App:
         *,
         hosts: Iterable[str],
         entropy: Entropy,
+        traffic: Traffic,
         links: Callable[[App], LinkServer] | None = None,
     ) -> None:
+        self._traffic = traffic
         self._hot = {(door.method, door.path): door.endpoint for door in doors if door.hot}
         self._routes = [Route(door.path, door.endpoint, methods=[door.method]) for door in doors]
         self._streaming = frozenset(door.endpoint for door in doors if door.streams)
@@ -84,12 +90,14 @@ class App:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
         answer: Answer | StreamedAnswer
+        begun = self._traffic.now()
         try:
             answer = await self._answer(scope, receive)
         except DisconnectedError:
             return
         except Exception as error:  # noqa: BLE001 - the top of one request: told and logged, the hub lives on
             answer = self._failed(scope, error)
+        self._traffic.answered(scope["method"], scope.get(_ROUTE), answer.status, begun)
         await _send(answer, send)
 
     async def carry(self, method: str, path: str, bearer: str | None, body: bytes) -> Answer:
@@ -98,15 +106,23 @@ class App:
         headers = [] if bearer is None else [(b"authorization", b"Bearer " + bearer.encode())]
         scope: Scope = {"type": "http", "method": method, "path": place, "query_string": query.encode()}
         scope["headers"] = headers
+        begun = self._traffic.now()
         try:
-            endpoint, parts = self._hot.get((method, place)), _NO_PARTS
-            if endpoint is None:
-                endpoint, parts = self._find(scope)
-            answer = None if endpoint in self._streaming else await endpoint(Call(scope, body, parts))
+            answer = await self._carried(scope, body)
         except Exception as error:  # noqa: BLE001 - the top of one call: told and logged, the hub lives on
-            return self._failed(scope, error)
+            answer = self._failed(scope, error)
+        self._traffic.answered(method, scope.get(_ROUTE), answer.status, begun)
+        return answer
+
+    async def _carried(self, scope: Scope, body: bytes) -> Answer:
+        endpoint, parts = self._hot.get((scope["method"], scope["path"])), _NO_PARTS
+        if endpoint is None:
+            endpoint, parts = self._find(scope)
+        else:
+            scope[_ROUTE] = scope["path"]
+        answer = None if endpoint in self._streaming else await endpoint(Call(scope, body, parts))
         if not isinstance(answer, Answer):
-            return refused(RefusalError(NOT_FOUND, "NotFound", "this is asked over HTTP only"))
+            raise RefusalError(NOT_FOUND, "NotFound", "this is asked over HTTP only")
         return answer
 
     async def _linked(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,6 +138,8 @@ class App:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer | StreamedAnswer:
         endpoint = self._hot.get((scope["method"], scope["path"]))
+        if endpoint is not None:
+            scope[_ROUTE] = scope["path"]
         self._check_head(scope["headers"])
         if scope["method"] in self._streaming_verbs:
             endpoint, parts = self._find(scope)
@@ -138,6 +156,7 @@ class App:
         for route in self._routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
+                scope[_ROUTE] = route.path
                 return child["endpoint"], child["path_params"]
             if match is Match.PARTIAL:
                 allowed |= route.methods or set()
@@ -270,7 +289,7 @@ async def _send(answer: Answer | StreamedAnswer, send: Send) -> None:
         await _send_pieces(answer, headers, send)
         return
     if answer.status != _NO_CONTENT:
-        headers.append((b"content-type", b"application/json"))
+        headers.append((b"content-type", answer.content_type.encode("latin-1")))
         headers.append((b"content-length", b"%d" % len(answer.body)))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

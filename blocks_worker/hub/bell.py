@@ -15,6 +15,7 @@ from blocks_worker.protocol.control import (
     PauseRun,
     ResumeRun,
     StartTask,
+    WithdrawOffer,
     sign,
 )
 
@@ -49,6 +50,12 @@ class Bell:
             if self._ring(ledger, to, full):
                 return
         self._ring(ledger, to, bare)
+
+    def withdraw(self, ledger: Ledger, by: str, row: TaskRecord) -> None:
+        """Tell an incarnation that its offer stands no more, before anything else is offered to it."""
+        to = ledger.instance(by)
+        if to is not None:
+            self._ring(ledger, to, WithdrawOffer(task_id=row.id, epoch=row.epoch))
 
     def cancel(self, ledger: Ledger, row: TaskRecord, reason: str | None) -> None:
         """Ask the incarnation that the row names to stop the run."""

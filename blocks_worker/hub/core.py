@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import SteadyClock
+from blocks_worker.config import is_loopback_host
 from blocks_worker.errors import ConfigurationError, StoreError
 from blocks_worker.hub.api.auth import LOCAL_OWNER, AuthDoors
 from blocks_worker.hub.api.batches import written
@@ -30,14 +31,19 @@ from blocks_worker.hub.file_service import FileService
 from blocks_worker.hub.files import FileStore
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.link import Links
+from blocks_worker.hub.measures import Measures
 from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
 from blocks_worker.hub.publications import Publisher
+from blocks_worker.hub.readiness import Readiness
 from blocks_worker.hub.room import Room
 from blocks_worker.hub.store import credentials
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import TaskService
+from blocks_worker.hub.traffic import Traffic
+from blocks_worker.observability.families import HUB
+from blocks_worker.observability.metrics import Metrics
 from blocks_worker.processes import is_alive
 
 if TYPE_CHECKING:
@@ -73,6 +79,7 @@ class Core:
         self._config = config
         self._kept = kept
         self._entropy = entropy
+        self._clock = clock
         self._steady = SteadyClock(clock)
         access_secret = derived(kept.secret, "network")
         settings = NetworkSettings(
@@ -129,7 +136,23 @@ class Core:
         #: Id of the key in the state folder, once that was let in.
         self._local_key = ""
         self._links: Links | None = None
+        #: By the monotonic clock: when the last sweep was over.
+        self.swept = clock.monotonic()
+        self._clock = clock
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
+        self._readiness = Readiness(self.store, self.network, clock)
+        self._measures = Measures(
+            store=self.store,
+            instances=self._instances,
+            sweeper=self._sweeper,
+            publisher=self.publisher,
+            network=self.network,
+            readiness=self._readiness,
+            admits=self._room.admits,
+            clock=clock,
+            steady=self._steady,
+        )
+        self._metrics_thread = ThreadPoolExecutor(1, thread_name_prefix="hub-metrics")
 
     def open_ledger(self, stack: AsyncExitStack, deadline: Callable[[], Deadline]) -> None:
         """Open the ledger, which takes long when it is an old one and large.
@@ -147,6 +170,7 @@ class Core:
         self._local_key = credentials.key_id(hashed(local_key))
         self._look_for_revoked()
         stack.callback(self._file_threads.shutdown)
+        stack.callback(self._metrics_thread.shutdown)
         self.publisher.start(asyncio.get_running_loop())
         stack.push_async_callback(self._save_numbers)
         await self._start_network()
@@ -187,9 +211,18 @@ class Core:
                 store=store, service=self._files, disk=self._disk, guard=guard, executor=self._file_threads
             ).doors(),
             *CdmDoors(surroundings, self.network.settings, self._config.transport).doors(),
-            *HealthDoors(lambda: store.read(lambda ledger: ledger.published())).doors(),
         ]
-        return App(doors, hosts=[self._config.host], entropy=self._entropy, links=self._serve_links)
+        traffic = Traffic(self._clock, [door.method for door in doors])
+        metrics = Metrics(HUB, lambda: [*self._measures.samples(), *traffic.samples()])
+        doors += HealthDoors(
+            readiness=self._readiness,
+            metrics=metrics,
+            store=store,
+            logins=self._logins,
+            executor=self._metrics_thread,
+            is_private=is_loopback_host(self._config.host) and not self._config.public,
+        ).doors()
+        return App(doors, hosts=[self._config.host], entropy=self._entropy, traffic=traffic, links=self._serve_links)
 
     def _serve_links(self, app: App) -> Links:
         self._links = Links(carry=app.carry, network=self.network, guard=self._guard, life=self._entropy.name(8))
@@ -199,6 +232,7 @@ class Core:
         """Sweep the ledger for ever; return when its disk failed, after which nothing may be acknowledged."""
         turn = 0
         while True:
+            self.swept = self._clock.monotonic()
             await asyncio.sleep(SWEEP)
             turn += 1
             if turn % LOOK_EVERY == 0:
@@ -209,6 +243,7 @@ class Core:
                     if self._links is not None:
                         self._links.look()
                 await written(self.store, self._sweeper.sweep)
+                self._readiness.swept()
                 if turn % SAVE_EVERY == 0:
                     await self._save_numbers()
                 if turn % PURGE_FILES_EVERY == 0:

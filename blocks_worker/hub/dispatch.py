@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blocks_worker.hub.routing import choose
+from blocks_worker.hub.routing import choose, choose_all
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
     from blocks_worker.hub.store.ledger import Ledger
-    from blocks_worker.hub.store.records import Candidate
+    from blocks_worker.hub.store.records import Candidate, TaskRecord
     from blocks_worker.hub.turns import Turns
 
 #: No offer to an incarnation that has just refused one.
@@ -41,27 +41,40 @@ class Dispatch:
 
     def has_room(self, ledger: Ledger, agent: str) -> bool:
         """Tell whether somebody could take a task of the agent now."""
-        return self._choose(ledger.candidates(agent)) is not None
+        return bool(self._choose(ledger.candidates(agent), to_all=False))
 
     def route(self, ledger: Ledger, agent: str) -> None:
-        """Offer what waits for the agent, oldest first, as far as there is room."""
+        """Offer what waits for the agent, oldest first, as far as there is room; of a broadcast one to all at once."""
         candidates = ledger.candidates(agent)
         room = sum(one.free for one in candidates if one.free > 0)
-        if self._choose(candidates) is None:
+        if not self._choose(candidates, to_all=False):
             return
+        facts = ledger.agent(agent)
+        to_all = facts is not None and facts.is_broadcast
+        left = MOST_OFFERS
         for row in ledger.waiting(agent, self._steady.now_ms(), min(room, MOST_OFFERS)):
-            to = self._choose(candidates)
-            if to is None:
+            to = self._choose(candidates, to_all=to_all)
+            if not to or left <= 0:
                 return
-            if self._turns.offer(ledger, row, to):
-                self._remember(to)
-                candidates = [_less(one) if one is to else one for one in candidates]
+            if self._offer(ledger, row, to, to_all=to_all):
+                left -= len(to)
+                candidates = [_less(one) if one in to else one for one in candidates]
 
-    def _choose(self, candidates: list[Candidate]) -> Candidate | None:
+    def _offer(self, ledger: Ledger, row: TaskRecord, to: list[Candidate], *, to_all: bool) -> bool:
+        if to_all:
+            return self._turns.broadcast(ledger, row, to)
+        self._remember(to[0])
+        return self._turns.offer(ledger, row, to[0])
+
+    def _choose(self, candidates: list[Candidate], *, to_all: bool) -> list[Candidate]:
+        """Return whom the next task is offered to: nobody when nobody has room."""
         now = self._steady.now_ms()
         if self._cooling:
             self._cooling = {key: until for key, until in self._cooling.items() if until > now}
-        return choose(candidates, last_offered=self._last_offered, cooling=self._cooling)
+        if to_all:
+            return choose_all(candidates, cooling=self._cooling)
+        one = choose(candidates, last_offered=self._last_offered, cooling=self._cooling)
+        return [] if one is None else [one]
 
     def _remember(self, to: Candidate) -> None:
         self._offers += 1

@@ -109,6 +109,11 @@ class Hub:
         """Answer every call with 503, as while it starts, or none any more, for tests. What is being answered is."""
         self._entry.turns_away = everybody
 
+    def behind(self) -> float:
+        """Return for how many seconds loop and ledger have not got through a sweep, which is due twice a second."""
+        served = self._served
+        return 0.0 if served is None else max(0.0, self._clock.monotonic() - served[1].swept)
+
     def play(self, fault: Callable[[Faults], Coroutine[Any, Any, _T]], timeout: float = FAULT_TIMEOUT) -> _T:
         """Have a fault of the local network begin or end, for tests; return what it gives once it has.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from blocks_worker.hub.answers import Holder, Reply, problem
 from blocks_worker.hub.leases import message_key
@@ -12,7 +12,7 @@ from blocks_worker.hub.pulses import Pulse, Pulses
 from blocks_worker.hub.reports import gone, incarnation_unknown
 from blocks_worker.hub.store.records import AgentFacts, InstanceRecord
 from blocks_worker.protocol.channels import control_channel
-from blocks_worker.protocol.control import Probe, StartTask
+from blocks_worker.protocol.control import Drain, Probe, StartTask
 from blocks_worker.protocol.leases import CancelFlag, HeartbeatAnswer, PauseFlag
 from blocks_worker.protocol.lifecycle import INSTANCE_GONE, InstanceState, InstanceTurn, State, advance_instance
 from blocks_worker.protocol.registry import InstanceRow
@@ -46,6 +46,17 @@ class Registration:
     control_channel: str
     message_key: str
     hub_time: int
+
+
+class Seen(NamedTuple):
+    """One instance, as the hub sees it; `silence` is how many seconds it was not heard."""
+
+    agent: str
+    instance_id: str
+    state: str
+    slots: int
+    silence: float
+    streams: int
 
 
 class InstanceService:
@@ -130,7 +141,7 @@ class InstanceService:
                 self._pulses.spoke_again((row.owner, row.instance_id), row.incarnation)
             return refusal or incarnation_unknown()
         pulse = self._pulses.beat(row.incarnation, self._steady.now_ms())
-        pulse.active_streams, pulse.key = beat.active_streams, holder.key
+        pulse.active_streams, pulse.key, pulse.sdk_version = beat.active_streams, holder.key, beat.sdk_version
         if beat.stopped:
             self._end(ledger, row, InstanceTurn.STOP)
             return Reply(200, HeartbeatAnswer(hub_time=self._steady.now_ms(), nonce=""))
@@ -193,9 +204,22 @@ class InstanceService:
                 if one.is_held and one.pause_seq > 0
             ],
             fenced=[held for held in beat.held if (held.task_id, held.epoch) not in known],
+            # It was asked to, and has not heard it yet.
+            drain=row.state == InstanceState.DRAINING.value and not beat.draining,
         )
 
     # -------------------------------------------------------------------------------------------- turned out
+    def drain(self, ledger: Ledger, owner: str | None, instance_id: str, reason: str | None) -> list[InstanceRow]:
+        """Ask instances of this name to finish what they have and end; `owner`: only his. Return them as they are then.
+
+        Nothing is offered to one from here on; the ledger keeps that it was asked, and each heartbeat's answer says it.
+        """
+        rows = ledger.instances(owner=owner, instance_id=instance_id)
+        for row in rows:
+            self._stand(ledger, row, (InstanceTurn.DRAIN,))
+            self._tasks.bell.ring(ledger, row, Drain(reason=reason))
+        return [self._shown(ledger, row) for row in ledger.instances(owner=owner, instance_id=instance_id)]
+
     def end_of_key(self, ledger: Ledger, key: str) -> None:
         """End the instances that spoke under this API key.
 
@@ -226,7 +250,22 @@ class InstanceService:
             started_at=row.started_at,
             last_seen=max(row.last_seen, pulse.heard_ms),
             active_streams=pulse.active_streams,
+            sdk_version=pulse.sdk_version or None,
         )
+
+    def seen(self, ledger: Ledger) -> list[Seen]:
+        """Return how every instance that is not gone does, the oldest first."""
+        return [
+            Seen(
+                agent=row.agent,
+                instance_id=row.instance_id,
+                state=row.state,
+                slots=row.concurrency,
+                silence=self._pulses.silence(row.incarnation),
+                streams=self._pulses.of(row.incarnation).active_streams,
+            )
+            for row in ledger.instances()
+        ]
 
     # -------------------------------------------------------------------------------------------- silence
     def check(self, ledger: Ledger, row: InstanceRecord) -> None:
@@ -237,6 +276,7 @@ class InstanceService:
         if dead or silence > numbers.lease_ttl + numbers.lease_grace:
             _logger.info("instance_lost", extra={"instance": row.instance_id, "agent": row.agent, "dead": dead})
             self._end(ledger, row, InstanceTurn.SILENT)
+            ledger.counted("instances_lost")
         elif silence > MISSED_BEATS * numbers.heartbeat_interval:
             self._stand(ledger, row, (InstanceTurn.MISSED,))
 

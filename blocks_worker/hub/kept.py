@@ -31,8 +31,7 @@ class Kept:
 
     def port(self, of: str) -> int:
         """Return the port that was used last for ``hub`` or ``network``; 0 when there is none."""
-        port = self._content.get(f"{of}_port")
-        return port if isinstance(port, int) and 0 < port < 2**16 else 0
+        return _port(self._content, of)
 
     def keep_port(self, of: str, port: int) -> None:
         """Keep a port for the next start."""
@@ -58,3 +57,13 @@ class Kept:
     def _save(self, changed: dict[str, Any]) -> None:
         self._content |= changed
         self._folder.save_json(_FILE, self._content)
+
+
+def kept_port(folder: StateFolder, of: str) -> int:
+    """Return the port that a hub of this folder used last for ``hub`` or ``network``; 0 when there is none."""
+    return _port(folder.load_json(_FILE), of)
+
+
+def _port(content: Mapping[str, Any], of: str) -> int:
+    port = content.get(f"{of}_port")
+    return port if isinstance(port, int) and 0 < port < 2**16 else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
+from blocks_worker.observability.spread import Spread
 from blocks_worker.protocol.codec import encode
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 #: Messages of one envelope, and bytes of all of them: 24 KiB less what stands around them.
 ENVELOPE_MESSAGES = 100
 ENVELOPE_BYTES = 24 * 1024 - 128
+#: How lags are told apart, in seconds.
+LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 #: Channels whose numbering is remembered.
 CHANNELS = 20_000
 
@@ -36,6 +39,8 @@ class Publisher:
         self._numbers = _Numbers(entropy.name(8))
         self._loop: asyncio.AbstractEventLoop | None = None
         self.counters: Counter[str] = Counter()
+        #: Seconds from a commit until it was published.
+        self.lag = Spread(LAGS)
         #: Place in the ledger of the newest event that was published.
         self.published_seq = 0
 
@@ -46,7 +51,13 @@ class Publisher:
     def committed(self, publications: list[Publication]) -> None:
         """Hand one commit's publications to the loop: one wake-up a commit."""
         if self._loop is not None and publications:
-            self._loop.call_soon_threadsafe(self.publish, publications)
+            self._loop.call_soon_threadsafe(self._publish_committed, publications, self._loop, self._loop.time())
+
+    def _publish_committed(
+        self, publications: list[Publication], loop: asyncio.AbstractEventLoop, since: float
+    ) -> None:
+        self.publish(publications)
+        self.lag.note(loop.time() - since)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Publish in order of channels and of messages within them."""

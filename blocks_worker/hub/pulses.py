@@ -27,6 +27,8 @@ class Pulse:
     heard: float
     heard_ms: int = 0
     active_streams: int = 0
+    #: Release of its package, as it says itself.
+    sdk_version: str = ""
     #: Id of the API key under which it speaks.
     key: str = ""
     #: Lists in a row that lacked a running task, by task and epoch.

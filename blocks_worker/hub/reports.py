@@ -11,7 +11,7 @@ from blocks_worker.hub.answers import Holder, Reply, fenced, flags, problem, rep
 from blocks_worker.hub.leases import is_lease, lease_for
 from blocks_worker.protocol.events import check_event
 from blocks_worker.protocol.leases import Claim, ClaimAnswer, Report
-from blocks_worker.protocol.lifecycle import INSTANCE_GONE, PAUSED, RESUMED, InstanceState, State
+from blocks_worker.protocol.lifecycle import EVERYBODY, INSTANCE_GONE, PAUSED, RESUMED, InstanceState, State
 
 if TYPE_CHECKING:
     from blocks_worker.hub.dispatch import Dispatch
@@ -50,18 +50,21 @@ class Reports:
         row = ledger.task(item.task_id)
         if item.nack is not None:
             return self._nack(ledger, holder, item, row)
-        if row is None or not _is_his(row, holder, item.epoch):
+        if row is None or not _is_his(ledger, row, holder, item.epoch):
             return self._no_lease(ledger, holder, item, row)
         if row.state == State.OFFERED.value:
             if not self._turns.claim(ledger, row, holder.incarnation):
                 return self._no_lease(ledger, holder, item, ledger.task(row.id))
+            if row.inc == EVERYBODY:
+                # Who did not get it has room again.
+                self._dispatch.route(ledger, row.agent)
             row = ledger.task(row.id) or row
         return Reply(200, self._lease(ledger, holder, item, row))
 
     def _nack(self, ledger: Ledger, holder: Holder, item: Claim, row: TaskRecord | None) -> Reply:
-        offered = row is not None and _is_his(row, holder, item.epoch) and row.state == State.OFFERED.value
-        if row is not None and offered:
-            self._turns.withdraw(ledger, row, holder.incarnation)
+        his = row is not None and _is_his(ledger, row, holder, item.epoch)
+        if row is not None and his and row.state == State.OFFERED.value:
+            self._turns.decline(ledger, row, holder.incarnation)
             self._dispatch.refused(holder.incarnation)
             self._dispatch.route(ledger, row.agent)
         nothing = ClaimAnswer(task_id=item.task_id, epoch=item.epoch, lease="", attempt=0, digest="", max_runtime=0.0)
@@ -153,8 +156,11 @@ class Reports:
         return report_answer(200, ledger.task(row.id) or row)
 
 
-def _is_his(row: TaskRecord, holder: Holder, epoch: int) -> bool:
-    return row.epoch == epoch and row.inc == holder.incarnation
+def _is_his(ledger: Ledger, row: TaskRecord, holder: Holder, epoch: int) -> bool:
+    """Tell whether the task is held by, or offered to, this one."""
+    if row.epoch != epoch:
+        return False
+    return row.inc == holder.incarnation or (row.inc == EVERYBODY and holder.incarnation in ledger.offered_to(row))
 
 
 def _speaks(row: TaskRecord, holder: Holder, item: Report) -> bool:

@@ -39,6 +39,11 @@ def disk_of(folder: Path) -> Disk:
     return Disk(usage.total, usage.free)
 
 
+def kept_free(disk: Disk) -> int:
+    """Return how much of a disk stays free where its owner said nothing else, in bytes."""
+    return min(max(disk.total // _PART, _LEAST), _MOST, disk.total // _SMALL_PART)
+
+
 class Room:
     """Look at the disk now and then.
 
@@ -83,7 +88,7 @@ class Room:
     def _high_water(self, disk: Disk) -> int:
         if self._reserve_bytes is not None:
             return self._reserve_bytes
-        return min(max(disk.total // _PART, _LEAST), _MOST, disk.total // _SMALL_PART)
+        return kept_free(disk)
 
     def _decide(self, disk: Disk, high_water: int) -> None:
         size = min(high_water // 2, _LARGEST_RESERVE)

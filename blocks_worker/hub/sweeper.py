@@ -71,8 +71,9 @@ class Sweeper:
             self._tasks.turns.ready(ledger, row)
             self._tasks.dispatch.route(ledger, row.agent)
         elif state is State.OFFERED and row.inc is not None:
+            for incarnation in ledger.offered_to(row):
+                self._tasks.dispatch.refused(incarnation)
             self._tasks.turns.withdraw(ledger, row, row.inc)
-            self._tasks.dispatch.refused(row.inc)
         else:
             ledger.put_off(row.id, now + PUT_OFF_MS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -175,15 +176,21 @@ class TaskService:
 
     def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
         """Give the lease of an offer, or take the refusal: 200, 409 fenced, 410 over."""
-        return self._reports.claim(ledger, holder, item)
+        return _unless_fenced(ledger, self._reports.claim(ledger, holder, item))
 
     def report(self, ledger: Ledger, holder: Holder, item: Report) -> Reply:
         """Store what a run says: 200, 409 fenced, 422 with the number expected next."""
-        return self._reports.report(ledger, holder, item)
+        return _unless_fenced(ledger, self._reports.report(ledger, holder, item))
 
     def report_late(self, ledger: Ledger, owner: str, item: LateReport) -> Reply:
         """Store what a process that died could not bring any more, as `report` does."""
-        return self._reports.late(ledger, owner, item)
+        return _unless_fenced(ledger, self._reports.late(ledger, owner, item))
+
+
+def _unless_fenced(ledger: Ledger, reply: Reply) -> Reply:
+    """Count an answer that tells somebody that he holds no lease."""
+    ledger.counted("fenced_writes", happened=reply.status == HTTPStatus.CONFLICT)
+    return reply
 
 
 def _own(ledger: Ledger, consumer: Consumer, task_id: str) -> TaskRecord | None:

@@ -14,9 +14,20 @@ from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.store.task_turns import fault_of
 from blocks_worker.protocol.codec import fitting
 from blocks_worker.protocol.leases import MAX_ERROR
-from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, FORCED, PARENT_ENDED, PAUSED, QUEUED, RESUMED, State
+from blocks_worker.protocol.lifecycle import (
+    DURATION_EXPIRED,
+    EVERYBODY,
+    FORCED,
+    PARENT_ENDED,
+    PAUSED,
+    QUEUED,
+    RESUMED,
+    State,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blocks_worker.concurrency import SteadyClock
     from blocks_worker.hub.bell import Bell
     from blocks_worker.hub.store.ledger import Ledger
@@ -47,31 +58,41 @@ class Turns:
 
     def offer(self, ledger: Ledger, row: TaskRecord, to: Candidate) -> bool:
         """Offer a waiting task; say that it starts again when somebody had run it."""
-        now = self._steady.now_ms()
-        until = now + int(self._numbers.offer_timeout * 1000)
-        if not ledger.offer(row, to.incarnation, now=now, until=until, due=due_offered(row, until)):
+        return self._offered(ledger, row, to.incarnation, [to])
+
+    def broadcast(self, ledger: Ledger, row: TaskRecord, to: Sequence[Candidate]) -> bool:
+        """Offer a waiting task to all of these at once: the first claim gets it."""
+        if not self._offered(ledger, row, EVERYBODY, to):
             return False
-        if row.leased_at is not None:
-            ledger.say(row, row.epoch + 1, {"type": "system", "status": "restarted", "ts": now})
-        start = ledger.start(row.id)
-        self._bell.offer(ledger, to, row, start if len(start) <= self._numbers.inline_input else None)
+        ledger.offer_with_others(row.id, [one.incarnation for one in to])
         return True
 
     def claim(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
-        """Give the lease."""
+        """Give the lease; who was offered the task besides is told that it is gone."""
         now = self._steady.now_ms()
         due, expires = due_running(row._replace(queue_until=None), now), expiry(row, now)
-        return ledger.claim(row, by, now=now, due=due, expires=expires)
+        return ledger.claim(row, by, now=now, due=due, expires=expires) and self._called_off(ledger, row, but=by)
+
+    def decline(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        """Undo the offer to one incarnation: with the last one the task goes back into the queue."""
+        if row.inc != EVERYBODY:
+            return self.withdraw(ledger, row, by)
+        declined = ledger.decline(row.id, by)
+        return declined and (bool(ledger.offered_to(row)) or self.withdraw(ledger, row, EVERYBODY))
 
     def withdraw(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Undo an offer."""
-        return ledger.withdraw(row, by, now=self._steady.now_ms(), due=due_queued(row))
+        undone = ledger.withdraw(row, by, now=self._steady.now_ms(), due=due_queued(row))
+        return ledger.counted("offers_taken_back", happened=undone) and self._called_off(ledger, row)
 
     def lose(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """End whatever right an incarnation that is gone has on the task."""
-        now, limit = self._steady.now_ms(), self._numbers.max_lost
         if row.state == State.OFFERED.value:
-            return self.withdraw(ledger, row, by)
+            return self.decline(ledger, row, by)
+        return ledger.counted("lease_lost", happened=self._lose_held(ledger, row, by))
+
+    def _lose_held(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        now, limit = self._steady.now_ms(), self._numbers.max_lost
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
         if ledger.lose(row, by, now=now, due=due_queued(row), max_lost=limit):
@@ -81,6 +102,9 @@ class Turns:
 
     def take_back(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Take a task from an incarnation that does not know of it."""
+        return ledger.counted("leases_taken_back", happened=self._take_held(ledger, row, by))
+
+    def _take_held(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         now = self._steady.now_ms()
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
@@ -91,6 +115,9 @@ class Turns:
 
     def release(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Take a task that its holder gives back."""
+        return ledger.counted("leases_released", happened=self._release_held(ledger, row, by))
+
+    def _release_held(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         now = self._steady.now_ms()
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
@@ -128,7 +155,7 @@ class Turns:
         if not ledger.expire(row, now=now, purge=now + RETENTION_MS, why=why):
             return False
         self._bell.expire(ledger, row, why)
-        return self._said_end(ledger, row.id)
+        return self._called_off(ledger, row) and self._said_end(ledger, row.id)
 
     def pause(self, ledger: Ledger, row: TaskRecord, was: int, *, on: bool) -> bool:
         """Turn the pause flag and tell whom it concerns: who runs the task, else the consumer."""
@@ -154,12 +181,34 @@ class Turns:
         due = now + int(grace * 1000)
         self._bell.cancel(ledger, row, why)
         if ledger.cancel_unheld(row.id, now=now, purge=now + RETENTION_MS, why=why):
+            self._called_off(ledger, row)
             self._said_end(ledger, row.id)
         elif ledger.cancel_held(row.id, now=now, due=due, why=why):
             ledger.say(row, row.epoch, {"type": "cancel_requested", "reason": why, "ts": now})
             self._end_children(ledger, row.id)
         elif terminated:
             ledger.hasten(row.id, now=now, due=due, why=why)
+
+    def _offered(self, ledger: Ledger, row: TaskRecord, by: str, to: Sequence[Candidate]) -> bool:
+        now = self._steady.now_ms()
+        until = now + int(self._numbers.offer_timeout * 1000)
+        if not ledger.offer(row, by, now=now, until=until, due=due_offered(row, until)):
+            return False
+        if row.leased_at is not None:
+            ledger.say(row, row.epoch + 1, {"type": "system", "status": "restarted", "ts": now})
+        start = ledger.start(row.id)
+        for one in to:
+            self._bell.offer(ledger, one, row, start if len(start) <= self._numbers.inline_input else None)
+        return True
+
+    def _called_off(self, ledger: Ledger, row: TaskRecord, but: str | None = None) -> bool:
+        """End the offers of a task that was offered to everybody, and tell all but who has it now."""
+        if row.inc == EVERYBODY:
+            for each in ledger.offered_to(row):
+                if each != but:
+                    self._bell.withdraw(ledger, each, row)
+            ledger.drop_offers(row.id)
+        return True
 
     def _retry(self, ledger: Ledger, row: TaskRecord, by: str, outcome: Outcome, pause: int) -> bool:
         """Put a task whose run failed back, and tell why and when it goes on."""
@@ -171,7 +220,7 @@ class Turns:
         head = {"type": "system", "status": QUEUED, "message": told(row, outcome, pause), "ts": now}
         error = None if outcome.error is None else fitting(outcome.error, MAX_ERROR)
         ledger.say(row, row.epoch, head | {"error": error, "errorCode": outcome.error_code or USUAL})
-        return True
+        return ledger.counted("retries")
 
     def _said_end(self, ledger: Ledger, task_id: str) -> bool:
         """Store the terminal event of a task that has just ended, as its row is now."""

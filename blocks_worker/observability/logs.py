@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
+from blocks_worker import whose
 from blocks_worker.observability.redact import clean, clean_value, one_line, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
+    from collections.abc import Iterator, Mapping, MutableMapping
 
     #: Generic for type checkers; not so at run time before Python 3.11.
     _Adapter = logging.LoggerAdapter[logging.Logger]
@@ -52,13 +53,24 @@ FOREIGN = (
     "alembic",
 )
 
+#: How a terminal paints levels, and what stands in the way least.
+_PAINT = {
+    logging.DEBUG: "\x1b[36m",
+    logging.WARNING: "\x1b[33m",
+    logging.ERROR: "\x1b[31m",
+    logging.CRITICAL: "\x1b[31m",
+}
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+
 _task: contextvars.ContextVar[str | None] = contextvars.ContextVar("blocks_worker_task", default=None)
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _BOUND = ("agent", "instance", "task")
 _EVENT = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
-def setup_logging(level: str = "info", fmt: str = "auto", stream: TextIO | None = None) -> None:
+def setup_logging(
+    level: str = "info", fmt: str = "auto", stream: TextIO | None = None, *, colour: bool = False
+) -> None:
     """Send all logging to the stream (standard error), one line a record.
 
     A second call replaces the first one's handler.
@@ -67,10 +79,13 @@ def setup_logging(level: str = "info", fmt: str = "auto", stream: TextIO | None 
         level: ``error``, ``warn``, ``info`` or ``debug``.
         fmt: ``text``, ``json``, or ``auto``: text on a terminal, JSON elsewhere.
         stream: where to write.
+        colour: paint text, where it goes to a terminal.
     """
     stream = sys.stderr if stream is None else stream
     as_text = fmt == "text" or (fmt == "auto" and stream.isatty())
-    handler = _Lines(stream, _TextLines() if as_text else _JsonLines(), for_people=as_text and stream.isatty())
+    for_people = as_text and stream.isatty()
+    lines = _TextLines(colour=colour and for_people) if as_text else _JsonLines()
+    handler = _Lines(stream, lines, for_people=for_people)
     root = logging.getLogger()
     for earlier in _ours(root):
         root.removeHandler(earlier)
@@ -93,6 +108,12 @@ def name_process(*, agent: str, instance: str) -> None:
     for handler in _ours(logging.getLogger()):
         if not handler.for_people:
             handler.names = {"agent": agent, "instance": instance}
+
+
+def tell_agents_apart() -> None:
+    """Put the names of agent and instance on the lines of each on a terminal too: this process has several."""
+    for handler in _ours(logging.getLogger()):
+        handler.tells_agents_apart = True
 
 
 def told_by_program(*events: str) -> None:
@@ -162,6 +183,7 @@ class _Lines(_Handler):
         super().__init__(stream)
         self.names: dict[str, str] = {}
         self.for_people = for_people
+        self.tells_agents_apart = False
         #: How many of the next records of an event are not written.
         self.left_out: Counter[str] = Counter()
         self.setFormatter(formatter)
@@ -175,12 +197,8 @@ class _Lines(_Handler):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; the record itself is left as it is, for the user's own handlers."""
-        record = copy.copy(record)
-        for name, value in {**self.names, "task": _task.get()}.items():
-            if getattr(record, name, None) is None:
-                setattr(record, name, value)
-        _clean(record)
-        return super().format(record)
+        names = {**self.names, **({} if self.for_people and not self.tells_agents_apart else whose.names())}
+        return super().format(_completed(record, names))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
         """Drop a line that cannot be written: the usual dump of it would hold the secrets that were blanked."""
@@ -202,13 +220,35 @@ class _JsonLines(JsonFormatter):
 class _TextLines(logging.Formatter):
     """Write a record as one line for people; a traceback follows, marked, so that it looks like no record."""
 
+    def __init__(self, *, colour: bool = False) -> None:
+        super().__init__()
+        self._colour = colour
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         pairs = {**_fields(record), **_bound(record)}
         told = "".join(f" {name}={_quoted(value)}" for name, value in pairs.items())
-        line = f"{_moment(record)} {_level(record).upper():5} {record.getMessage()}{told}"
+        level, moment = f"{_level(record).upper():5}", _moment(record)
+        if self._colour:
+            level, moment = f"{_PAINT.get(record.levelno, '')}{level}{_PLAIN}", f"{_DIM}{moment}{_PLAIN}"
+        line = f"{moment} {level} {record.getMessage()}{told}"
         trace = (record.exc_text or "").splitlines()
         return "\n".join([line, *(f"  | {one_line(part)}" for part in trace)])
+
+
+def readable(record: logging.LogRecord) -> str:
+    """Return a record as a line for people, without secrets; the record itself is left as it is."""
+    return _TextLines().format(_completed(record, {}))
+
+
+def _completed(record: logging.LogRecord, names: Mapping[str, str]) -> logging.LogRecord:
+    """Return a copy with what is known besides, and without secrets."""
+    record = copy.copy(record)
+    for name, value in {**names, "task": _task.get()}.items():
+        if getattr(record, name, None) is None:
+            setattr(record, name, value)
+    _clean(record)
+    return record
 
 
 def _quoted(value: object) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from blocks_worker.errors import CardError, ConfigurationError, InvalidMessageError
+from blocks_worker.errors import CardError, CardFileError, InvalidMessageError
 from blocks_worker.protocol.codec import inspect
 from blocks_worker.protocol.declared import Card, DeclaredInput, DeclaredOutput, DeclaredStream
 from blocks_worker.protocol.schemas import Schema, kind_of, own_schema, spoken
@@ -112,11 +112,12 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise ConfigurationError(f"{path} line {error.lineno} column {error.colno}: {error.msg}") from error
+        where = f"{path} line {error.lineno} column {error.colno}"
+        raise CardFileError(f"{where}: {error.msg}; mend it there, a card is JSON") from error
     except FileNotFoundError as error:
-        raise ConfigurationError(f"{path} is not there; name another card or make it") from error
+        raise CardFileError(f"{path} is not there; name another card or make it") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+        raise CardFileError(f"{path} cannot be read: {error}") from error
 
 
 def check_card(card: object) -> CardFindings:

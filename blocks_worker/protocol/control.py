@@ -50,6 +50,14 @@ class StartTask(Wire, tag_field="type", tag="StartTask"):
     protocol_version: str = PROTOCOL_VERSION
 
 
+class WithdrawOffer(Wire, tag_field="type", tag="WithdrawTask"):
+    """Say that an offer stands no more: another instance took the task, or nobody gets it now."""
+
+    task_id: str
+    epoch: Epoch
+    protocol_version: str = PROTOCOL_VERSION
+
+
 class CancelRun(Wire, tag_field="type", tag="CancelTask"):
     """Ask that the run of a task stop."""
 
@@ -101,7 +109,7 @@ class Drain(Wire, tag_field="type", tag="Drain"):
     protocol_version: str = PROTOCOL_VERSION
 
 
-ControlMessage = StartTask | CancelRun | ExpireRun | PauseRun | ResumeRun | Probe | Drain
+ControlMessage = StartTask | WithdrawOffer | CancelRun | ExpireRun | PauseRun | ResumeRun | Probe | Drain
 
 
 class Signed(Wire):

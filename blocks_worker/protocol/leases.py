@@ -254,6 +254,8 @@ class Heartbeat(Wire):
     #: The instance ends with this beat.
     stopped: bool = False
     nonce: str | None = None
+    #: Release of the worker's package.
+    sdk_version: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class HeartbeatAnswer(Wire, omit_defaults=False):

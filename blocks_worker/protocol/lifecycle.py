@@ -15,7 +15,7 @@ class State(str, Enum):
 
     #: waits for a worker with room
     QUEUED = "QUEUED"
-    #: one incarnation was asked
+    #: one incarnation was asked; of a broadcast agent, all that have room
     OFFERED = "OFFERED"
     #: an incarnation has the lease
     RUNNING = "RUNNING"
@@ -83,6 +83,8 @@ QUEUED = "queued"
 DURATION_EXPIRED = "duration_expired"
 #: Why a cancelled task ended whose handler did not return within its grace, whoever ends it.
 FORCED = "forced"
+#: Whom a task of a broadcast agent is offered to, in place of one incarnation: no incarnation has this name.
+EVERYBODY = "*"
 #: Why a sub-task is cancelled: the task that asked for it ended, or is to end.
 PARENT_ENDED = "parent_ended"
 SHOWN_TERMINAL = frozenset({"completed", "failed", "canceled"})
@@ -93,7 +95,7 @@ class TaskFacts:
     """What decides about a task.
 
     Attributes:
-        incarnation: who holds it or is offered it.
+        incarnation: who holds it or is offered it; `EVERYBODY` when all who have room are.
         lost_incarnation: who held it last and lost it, while nobody was offered it since.
         again: it may be run again after a lease was given (a request, delivered at least once).
         pipe: it has a duration.
@@ -148,8 +150,15 @@ TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
         epoch=1,
         takes=True,
     ),
-    (_O, TaskTurn.CLAIM): _Rule(_R, "by the incarnation it was offered to", attempt=1),
-    (_O, TaskTurn.WITHDRAW): _Rule(_Q, "refused, not claimed in time, or the instance is gone", leaves=True),
+    (_O, TaskTurn.CLAIM): _Rule(
+        _R,
+        "by the incarnation it was offered to, the first of them when several were; the others are told at once",
+        attempt=1,
+        takes=True,
+    ),
+    (_O, TaskTurn.WITHDRAW): _Rule(
+        _Q, "refused, not claimed in time, or the instance is gone: of several, the last one", leaves=True
+    ),
     (_Q, TaskTurn.CANCEL): _Rule(State.CANCELLED, epoch=1, leaves=True),
     (_O, TaskTurn.CANCEL): _Rule(State.CANCELLED, "a claim on its way gets 410", epoch=1, leaves=True),
     (_R, TaskTurn.CANCEL): _Rule(_C, "the flag and its reason; the forced end is due after the grace"),
@@ -237,7 +246,7 @@ def _may(facts: TaskFacts, turn: TaskTurn, by: str | None) -> bool:
     if turn in _OUTCOMES and facts.state is _Q:
         return by is not None and facts.lost_incarnation == by
     if turn in {TaskTurn.CLAIM, TaskTurn.RELEASE} | _OUTCOMES:
-        return facts.incarnation == by
+        return facts.incarnation == by or (turn is TaskTurn.CLAIM and facts.incarnation == EVERYBODY)
     return True
 
 
@@ -279,7 +288,7 @@ class InstanceTurn(str, Enum):
 
     #: its first heartbeat: it listens by then
     PROVED = "proved"
-    #: a heartbeat says that it drains
+    #: a heartbeat says that it drains, or its owner asks it to
     DRAIN = "drain"
     #: its last heartbeat
     STOP = "stop"

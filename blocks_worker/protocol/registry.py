@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from blocks_worker.protocol.codec import Wire
 from blocks_worker.protocol.control import PROTOCOL_VERSION
-from blocks_worker.protocol.tasks import BillingMode
+from blocks_worker.protocol.tasks import MAX_REASON, BillingMode
 
 
 class InstanceRow(Wire, omit_defaults=False):
@@ -22,6 +22,8 @@ class InstanceRow(Wire, omit_defaults=False):
     started_at: int
     last_seen: int
     active_streams: int = 0
+    #: Release of its package; None before its first heartbeat with this hub process.
+    sdk_version: str | None = None
     protocol_versions: list[str] = msgspec.field(default_factory=lambda: [PROTOCOL_VERSION])
     preferred_protocol_version: str = PROTOCOL_VERSION
 
@@ -57,6 +59,18 @@ class AgentAnswer(Wire, omit_defaults=False):
     """One agent."""
 
     agent: AgentRow
+
+
+class DrainInstance(Wire):
+    """Ask an instance to finish what it has and end."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)] | None = None
+
+
+class InstanceList(Wire, omit_defaults=False):
+    """Instances of one name: of several owners where the hub's owner asked."""
+
+    instances: list[InstanceRow]
 
 
 class RegisterAgent(Wire):

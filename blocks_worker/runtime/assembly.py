@@ -66,6 +66,8 @@ class Assembly:
             is_hub=about.where.look,
             cure=about.entry.cure,
         )
+        #: What the transports counted, one after another: the numbers go on where the network has moved.
+        self._network_counters: dict[str, int] = {}
         #: What its calls and channels go over; None: HTTP and PubNub.
         self.link = open_link(about.where, self.login, clock=about.clock, entropy=about.entropy)
         if self.link is not None:
@@ -87,9 +89,11 @@ class Assembly:
             clock=about.clock,
             entropy=about.entropy,
             task_client=task_client,
+            middleware=about.options.middleware,
             on_fatal=about.options.on_fatal,
             # Nobody calls `stop` where an error ends the script; what is left would keep its process alive.
             on_end=on_end,
+            network_counters=self._network_counters,
         )
 
     @property
@@ -105,7 +109,9 @@ class Assembly:
         if self._about.options.token is not None:
             grants = FirstGrant(grants, self._about.options.token)
         self._streams.billing_mode = answer.billing_mode
-        return self._transports.open(self.network, grants=grants, producer=self.login.incarnation)
+        return self._transports.open(
+            self.network, grants=grants, producer=self.login.incarnation, counters=self._network_counters
+        )
 
 
 class FirstGrant:

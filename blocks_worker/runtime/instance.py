@@ -18,6 +18,7 @@ from blocks_worker.runtime.card_notes import log_card
 from blocks_worker.runtime.entry import HUB_STOP_TIMEOUT, Entry, enter, enter_by_client
 from blocks_worker.runtime.options import AgentInstanceOptions, InstancePlan, options_of, plan
 from blocks_worker.transports.pubnub.client import plain_client, stop_plain
+from blocks_worker.whose import working_for
 from blocks_worker.worker.terminals import ending_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from blocks_worker.client.events import TaskEvent
     from blocks_worker.config import ClientConfig
     from blocks_worker.controlplane.cdm import CdmConfig
+    from blocks_worker.worker.insight import Insight
+    from blocks_worker.worker.presence import Pulse
 
 #: Seconds of one call to the hub: a hub that hangs must not hold up the end of the process for longer.
 HUB_TIMEOUT = 10.0
@@ -143,9 +146,19 @@ class AgentInstance:
         return self._worker.active_tasks
 
     @property
+    def pulse(self) -> Pulse:
+        """How busy it is, and whether it gets on: for whoever watches over the process."""
+        return self._worker.pulse
+
+    @property
     def counters(self) -> dict[str, int]:
         """What was counted so far, by name."""
         return self._worker.counters
+
+    @property
+    def insight(self) -> Insight:
+        """Its conditions and numbers, as `/readyz` and `/metrics` of `blocks-run` tell them."""
+        return self._worker.insight
 
     @property
     def task_client(self) -> TaskClient:
@@ -200,7 +213,7 @@ class AgentInstance:
 
         A second call is harmless and waits for the first.
         """
-        self._worker.stop(timeout)
+        self.drain(timeout)
         self._release()
 
     def kill(self) -> None:
@@ -209,7 +222,12 @@ class AgentInstance:
         self._release()
 
     def drain(self, timeout: float | None = None) -> None:
-        """End as `stop` does, but keep a hub that runs here until then: other instances of the process may need it."""
+        """End as `stop` does, but keep a hub that runs here until then: other instances of the process may need it.
+
+        None is started here any more: another process of this user does, where there is one.
+        """
+        if self._entry.keeper is not None:
+            self._entry.keeper.step_back()
         self._worker.stop(timeout)
 
     @property
@@ -311,6 +329,18 @@ def started_in(
     """
     clock, entropy = Clock(), Entropy()
     instance_plan = plan(chosen, entropy)
+    with working_for({"agent": instance_plan.agent_name, "instance": instance_plan.instance_id}):
+        return _started(chosen, config, instance_plan, client_config, clock, entropy)
+
+
+def _started(
+    chosen: AgentInstanceOptions,
+    config: WorkerConfig,
+    instance_plan: InstancePlan,
+    client_config: ClientConfig | None,
+    clock: Clock,
+    entropy: Entropy,
+) -> AgentInstance:
     entry = _enter(chosen, config, clock, entropy)
     log_card(instance_plan)
     instance = AgentInstance(

@@ -9,6 +9,7 @@ from blocks_worker.concurrency import Clock, Deadline, Entropy, Periodic
 from blocks_worker.config import DEFAULT_PORT, HubConfig
 from blocks_worker.errors import BlocksError, FolderInUseError, HubUnavailableError
 from blocks_worker.state import LocalHub, StateFolder
+from blocks_worker.whose import working_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,8 @@ class LocalHubKeeper:
     1. `find` joins the hub that runs, or starts one here.
     2. A thread looks on: when the hub's process is gone, one of those who look on starts it anew, on the
        same data and the same ports.
-    3. `stop` ends a hub that runs here; another process of this user may then take over.
+    3. After `step_back` none is started here; one that runs here goes on.
+    4. `stop` ends a hub that runs here; another process of this user may then take over.
     """
 
     def __init__(self, state_dir: Path, *, port: int | None, clock: Clock, entropy: Entropy) -> None:
@@ -68,41 +70,53 @@ class LocalHubKeeper:
         self._watch.start()
         return found
 
+    def step_back(self) -> None:
+        """Start no hub from now on: who is about to end would only take it over for a moment."""
+        self._stopping = True
+        if self._hub is None:
+            self._watch.stop()
+
     def stop(self, deadline: Deadline) -> None:
         """End the watch, and the hub when it runs here."""
-        self._stopping = True
+        self.step_back()
         self._watch.stop()
         self._watch.join(deadline.remaining())
-        if self._hub is not None:
-            self._hub.stop(deadline)
-            self._hub = None
+        self._end_hub(deadline)
+
+    def _end_hub(self, deadline: Deadline) -> None:
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            with working_for({}):
+                hub.stop(deadline)
 
     def _join_or_start(self) -> LocalHub | None:
-        return self._folder.discovered() or self._start()
+        found = self._folder.discovered()
+        return self._start() if found is None and not self._stopping else found
 
     def _start(self) -> LocalHub | None:
-        """Start the hub here; None when somebody else is about to."""
+        """Start the hub here; None when somebody else is about to. It is everybody's, whoever found none."""
         from blocks_worker.hub.hub import Hub
 
         config = HubConfig(state_dir=self._folder.path, port=self._port or DEFAULT_PORT, embedded=True)
-        hub = Hub(config, clock=self._clock, entropy=self._entropy)
-        try:
-            address = hub.start()
-        except FolderInUseError:
-            return None
+        with working_for({}):
+            hub = Hub(config, clock=self._clock, entropy=self._entropy)
+            try:
+                address = hub.start()
+            except FolderInUseError:
+                return None
         self._hub = hub
         if self._stopping:
             # The end was asked for while it started: nobody else stops it.
-            hub.stop(Deadline(_HUB_STOP_TIMEOUT))
-            self._hub = None
-        _logger.info("local_hub_started", extra={"url": address.url, "folder": str(self._folder.path)})
+            self._end_hub(Deadline(_HUB_STOP_TIMEOUT))
+            return None
+        with working_for({}):
+            _logger.info("local_hub_started", extra={"url": address.url, "folder": str(self._folder.path)})
         return address
 
     def _look(self) -> float | None:
         """See whether the hub still runs; return the pause before the next look, longer after a failure."""
         if self._hub is not None and not self._hub.is_alive():
-            self._hub.stop(Deadline(_HUB_STOP_TIMEOUT))
-            self._hub = None
+            self._end_hub(Deadline(_HUB_STOP_TIMEOUT))
         if self._hub is not None or self._stopping:
             return None
         try:

@@ -14,10 +14,11 @@ from blocks_worker.handlers.registry import check_agent_name
 from blocks_worker.protocol.cards import Card, CardFindings, card_errors, check_card
 from blocks_worker.protocol.channels import INSTANCE
 from blocks_worker.protocol.tasks import MAX_SECONDS
+from blocks_worker.worker.middleware.base import Middleware
 from blocks_worker.worker.override import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from blocks_worker.concurrency import Entropy
     from blocks_worker.context.messages import StartTaskMessage
@@ -43,7 +44,8 @@ class AgentInstanceOptions:
         tags: texts, or dicts with ``id`` and ``name``; `skills` is another name of it.
         skills: see `tags`.
         concurrency: tasks at the same time; 0: no limit asked for, which is 64.
-        expected_instances: how many are to be there, for the registry; 0: any number.
+        expected_instances: how many are to be there, for the registry; 0: each task is offered to all that
+            have room at once, and runs where it is taken first.
         max_pending_backlog: tasks that may wait in the hub; more are refused.
         max_running_time_sec: limit of one run, in seconds, at most a year; wins over the card's.
         heartbeat_ms: heartbeat interval in milliseconds, brought into 1000..60000.
@@ -66,6 +68,8 @@ class AgentInstanceOptions:
         agent: a `Handler` or another callable object, in place of `handler`.
         transport: ``pubnub`` or ``hublink``; None: as ``BLOCKS_TRANSPORT``, else the document, says.
         on_fatal: called with the exception when the instance cannot go on.
+        middleware: hooks that are told of each run's begin, cancel and end: objects of classes below `Middleware`, in
+            `blocks_worker.worker.middleware.base`.
         drain_timeout: seconds that `stop` lets running tasks finish.
         strict_results: a result of an unknown shape fails the task instead of being reported.
         embedded_hub: start or join the local hub when nothing else is configured; None: as the environment says.
@@ -100,6 +104,7 @@ class AgentInstanceOptions:
     agent: Any = None
     transport: str | None = None
     on_fatal: Callable[[BaseException], None] | None = None
+    middleware: Sequence[Middleware] = ()
     drain_timeout: float | None = None
     strict_results: bool = False
     embedded_hub: bool | None = None
@@ -250,6 +255,13 @@ def _handler(options: AgentInstanceOptions, agent_name: str) -> Handler:
     return Handler.of(function)
 
 
+def _check_middleware(given: object) -> None:
+    listed = given if isinstance(given, (list, tuple)) else [given]
+    for each in listed:
+        if not isinstance(each, Middleware):
+            raise ConfigurationError(f"middleware has {each!r}: give a list of objects whose class is a Middleware")
+
+
 def _named(function: object) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
@@ -264,9 +276,6 @@ def _notes(options: AgentInstanceOptions, card: dict[str, Any]) -> list[Note]:
     if given is not None and declared is not None and given != declared:
         reason = f"max_running_time_sec={given} counts, not the card's {declared}"
         notes.append(Note(logging.INFO, "limit_chosen", reason))
-    if _Limits(options, card).number("expected_instances", 1) == 0:
-        reason = "expected_instances=0 is shown in the registry; each task is offered to one instance at a time"
-        notes.append(Note(logging.INFO, "broadcast_not_offered", reason))
     idle = [name for name in ("artifact_base_path", "log_channel") if getattr(options, name) is not None]
     if idle:
         notes.append(Note(logging.DEBUG, "options_without_effect", f"{', '.join(idle)}: known, and without effect"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.protocol.streams import Ack, Frame, read_message, up_channel
@@ -12,6 +12,7 @@ from blocks_worker.streams.heard import Heard
 from blocks_worker.streams.order import Skipped
 from blocks_worker.streams.pace import Pace
 from blocks_worker.streams.reader import StreamReader, fitting, opened, size_of
+from blocks_worker.streams.silence import Silence
 from blocks_worker.streams.trouble import FATAL, Category, StreamError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock
     from blocks_worker.protocol.streams import Format
+    from blocks_worker.streams.trouble import Listener
     from blocks_worker.streams.writer import StreamWriter
 
 #: Bytes that were taken since the last word to the writer.
@@ -29,6 +31,9 @@ REORDER_TIMEOUT = 0.75
 MOST_WRITERS = 64
 #: Seconds after an outage in which what is missing may still come: the writer may be found again later than we are.
 AFTER_OUTAGE = 15.0
+#: What is told of a stream that is closed before its end came.
+_LATE: tuple[Category, str] = ("timeout", "the task is over, and the end of the stream did not come in time")
+_LOST: tuple[Category, str] = ("other", "the worker that wrote this stream was lost, and its end with it")
 #: Seconds for the callbacks of a fatal error; then the stream ends, whoever holds them up.
 CALLBACKS_FIRST = 5.0
 
@@ -50,16 +55,6 @@ class StreamIdentity:
     def up(self) -> str:
         """The channel on which its consumers speak."""
         return up_channel(self.channel)
-
-
-class Listener(Protocol):
-    """Be told what happens to a stream."""
-
-    def troubled(self, error: StreamError) -> None:
-        """Something went wrong; after a fatal error, call `close` once everybody was told."""
-
-    def finished(self) -> None:
-        """Nothing more comes, and nothing more can be written. Told once."""
 
 
 class Endpoint:
@@ -119,6 +114,7 @@ class Endpoint:
         self._pace = Pace(clock.monotonic()) if reads else Pace()
         self._was_full = False
         self._closes_at = float("inf")
+        self._silence = Silence()
         self._is_refused = False
         self._is_away = False
         #: Nothing is read or written any more.
@@ -168,6 +164,7 @@ class Endpoint:
         with self._lock:
             self._disturb(now + AFTER_OUTAGE if there else float("inf"))
             self._is_away = not there
+            self._silence.link(now, there=there)
             if there and self.reader is not None and not self._pace.is_last:
                 self._pace.at_once(now)
         if there:
@@ -179,14 +176,20 @@ class Endpoint:
             self._closes_at = min(self._closes_at, self._clock.monotonic() + seconds)
         self._kick(self)
 
+    def writer_is_gone(self) -> None:
+        """Say that the process which writes here has died: read what it had said, then close."""
+        self._silence.begin(self._clock.monotonic())
+        self._kick(self)
+
     def look(self) -> None:
         """Do what is due by time: show what was waited for long enough, ask for what is missing, close."""
         now = self._clock.monotonic()
         if self.writer is not None:
             self.writer.look(now)
-        if now >= self._closes_at:
+        is_silent = now >= self._silent_at()
+        if is_silent or now >= self._closes_at:
             if self.is_reading and not self._is_refused:
-                self.fail("timeout", "the task is over, and the end of the stream did not come in time")
+                self.fail(*(_LOST if is_silent else _LATE))
             self.close()
         if self.reader is None or not self.is_reading:
             return
@@ -202,7 +205,8 @@ class Endpoint:
         probe = self.writer.due() if self.writer is not None else float("inf")
         with self._lock:
             holes = [heard.order.due() for heard in self._heard.values()] if self.is_reading else []
-            return min([probe, self._pace.due, self._closes_at, *(due for due in holes if due is not None)])
+            due = min([probe, self._pace.due, self._closes_at, *(due for due in holes if due is not None)])
+        return min(due, self._silent_at())
 
     def end_at(self, end: int) -> None:
         """Say where the announced writer's frames end, as the task's events tell it."""
@@ -284,6 +288,7 @@ class Endpoint:
         now = self._clock.monotonic()
         with self._showing:
             with self._lock:
+                self._silence.heard(now)
                 heard = self._heard.get(frame.sender)
                 if heard is None:
                     if len(self._heard) >= MOST_WRITERS:
@@ -344,6 +349,11 @@ class Endpoint:
             is_new = self._pace.end(self._clock.monotonic())
         if is_new:
             self._kick(self)
+
+    def _silent_at(self) -> float:
+        """Return when a stream is closed whose writer is gone: not while it waits for what is missing."""
+        waits = any(heard.order.due() is not None for heard in list(self._heard.values()))
+        return float("inf") if waits or self.is_over else self._silence.due()
 
     def _disturb(self, until: float) -> None:
         for heard in self._heard.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 Category = Literal[
     "connected",
@@ -40,3 +40,13 @@ class StreamError:
     channel: str
     timestamp: float
     fatal: bool = False
+
+
+class Listener(Protocol):
+    """Be told what happens to a stream."""
+
+    def troubled(self, error: StreamError) -> None:
+        """Something went wrong; after a fatal error, call `close` once everybody was told."""
+
+    def finished(self) -> None:
+        """Nothing more comes, and nothing more can be written. Told once."""

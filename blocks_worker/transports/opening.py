@@ -75,14 +75,26 @@ class Transports:
         self._entropy = entropy
 
     def open(
-        self, aim: Callable[[], PubNubSettings], *, grants: Grants, producer: str, wake_channel: str | None = None
+        self,
+        aim: Callable[[], PubNubSettings],
+        *,
+        grants: Grants,
+        producer: str,
+        wake_channel: str | None = None,
+        counters: dict[str, int] | None = None,
     ) -> Transport:
-        """Open a transport for somebody; `aim` tells who that is, on which network."""
+        """Open a transport for somebody; `aim` tells who that is, on which network, `counters` are counted on."""
         if self._link is not None:
             from blocks_worker.transports.hublink.transport import HubLinkTransport
 
             return HubLinkTransport(
-                self._link, aim, grants=grants, producer=producer, clock=self._clock, entropy=self._entropy
+                self._link,
+                aim,
+                grants=grants,
+                producer=producer,
+                clock=self._clock,
+                entropy=self._entropy,
+                counters=counters,
             )
 
         def open_at(settings: PubNubSettings) -> Transport:
@@ -95,6 +107,7 @@ class Transports:
                 wake_channel=wake_channel,
                 clock=self._clock,
                 entropy=self._entropy,
+                counters=counters,
             )
 
         return MovingTransport(route=self._route, aim=aim, open_transport=open_at, clock=self._clock)

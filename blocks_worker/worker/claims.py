@@ -13,7 +13,7 @@ from blocks_worker.protocol.codec import MAX_BODY
 from blocks_worker.worker.parts import answered_each
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.controlplane.api import ItemResult
@@ -42,11 +42,13 @@ class Claims:
             self._flush, size_of=_brought, max_bytes=INPUT_BYTES
         )
 
-    def claim(self, claim: Claim, until: float) -> ClaimAnswer | None:
-        """Return the lease, or None when the hub refused or the offer grew too old meanwhile."""
+    def claim(self, claim: Claim, until: float, is_over: Callable[[], bool]) -> ClaimAnswer | None:
+        """Return the lease, or None when the hub refused, or the offer grew too old or was withdrawn meanwhile."""
         backoff = Backoff(self._entropy, cap=2.0)
         while True:
             now = self._clock.monotonic()
+            if is_over():
+                return None
             if now >= until:
                 self._counters.count("claims_too_late")
                 return None

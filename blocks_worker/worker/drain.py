@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Deadline
+from blocks_worker.observability.stacks import log_stacks
 from blocks_worker.worker.pipes import DRAIN_FLUSH
 from blocks_worker.worker.run import Ending
 
@@ -49,19 +50,31 @@ class Drain:
         self._end = end
         self._clock = clock
         self._hurry = threading.Event()
+        self._began: float | None = None
+        self._took: float | None = None
 
     def hurry(self) -> None:
         """Wait for no run any longer."""
         self._hurry.set()
         self._running.wake_waiters()
 
+    @property
+    def seconds(self) -> float:
+        """For how long it lasts, or lasted; 0 before it began."""
+        if self._took is not None or self._began is None:
+            return self._took or 0.0
+        return self._clock.monotonic() - self._began
+
     def run(self, timeout: float) -> None:
         """Drain; runs have `timeout` seconds to finish, and then the grace to stop."""
+        self._began = self._clock.monotonic()
         _logger.info("draining", extra={"active": len(self._running.active_tasks()), "timeout": timeout})
         self._dispatcher.close()
         self._beat.draining = True
         self._presence.wake()
         if not self._running.wait_idle(Deadline(timeout, self._clock), self._hurry):
+            if timeout > 0 and not self._hurry.is_set():
+                log_stacks("drain timeout")
             for run in (*self._running.busy(), *self._running.waiting()):
                 run.give_back()
             self._running.wait_idle(Deadline(self.GRACE, self._clock))
@@ -70,6 +83,7 @@ class Drain:
             # Its partial result is not wanted: the task starts anew elsewhere, with no attempt counted.
             if run.ending is None and self._end(run, Ending("released")):
                 _logger.info("given_back", extra={"task": run.task_id})
+        self._took = self.seconds
 
     def _end_pipes(self) -> None:
         """Give back the pipes whose handlers have returned: they lived as long as other runs had their time."""

@@ -85,13 +85,34 @@ class Endings:
         self._running.answered(key)
         if self._decide(run, _FENCED, None):
             run.ending = _FENCED
-            self._counters.count("leases_lost")
-            _logger.info("lease_lost", extra={"task": run.task_id, "epoch": run.epoch})
+            self._note_loss(run)
             self._hooks().after_run(run, _FENCED)
         else:
             # Its ending was on the way, and crossed this: either it is recorded or it comes too late.
             _logger.debug("ending_dropped", extra={"task": run.task_id, "epoch": run.epoch})
         run.wake()
+
+    def withdrawn(self, key: RunKey) -> None:
+        """Give back the slot of an offer that stands no more; if it is not here, it is not taken when it comes.
+
+        The next offer may be right behind: the slot does not wait for the answer to the claim.
+        """
+        run = self._running.find(key)
+        if run is None:
+            self._dispatcher.cancelled(key, self._clock.monotonic())
+        elif run.answer is None:
+            self.fenced(key)
+            self._running.slot_back(run)
+
+    def _note_loss(self, run: Run) -> None:
+        """Note that a run ends for others; one that had no lease yet has lost nothing but a race."""
+        about = {"task": run.task_id, "epoch": run.epoch}
+        if run.answer is None:
+            self._counters.count("offers_lost")
+            _logger.debug("offer_lost", extra=about)
+        else:
+            self._counters.count("leases_lost")
+            _logger.info("lease_lost", extra=about)
 
     def fence_all(self) -> None:
         """Stop every run: the hub knows none of them any more."""

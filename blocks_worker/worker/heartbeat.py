@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from blocks_worker import __version__
 from blocks_worker.protocol.leases import Heartbeat
 from blocks_worker.worker.nonces import Nonces
 
@@ -77,6 +78,16 @@ class Beat:
             self._nonces.heard(nonce)
             return first
 
+    @property
+    def hears(self) -> bool:
+        """Whether the bus is known to reach us."""
+        with self._lock:
+            return self._nonces.hears
+
+    def starved(self) -> None:
+        """Count that a heartbeat came late."""
+        self._counters.count("heartbeats_starved")
+
     def restart(self) -> None:
         """Begin anew with the proof of the bus, as after a registration."""
         with self._lock:
@@ -114,6 +125,7 @@ class Beat:
             draining=self.draining,
             stopped=stopped,
             nonce=nonce,
+            sdk_version=__version__,
         )
 
     def _obey(self, answer: HeartbeatAnswer) -> None:

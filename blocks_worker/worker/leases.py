@@ -36,6 +36,10 @@ class Trust:
             return None
         return self._renewed + self.numbers.lease_ttl - self.numbers.lease_margin
 
+    def heard_for(self, now: float) -> float | None:
+        """Return how long ago the last answered heartbeat began; None before the first, and while nothing is ours."""
+        return None if self._renewed is None else now - self._renewed
+
     def is_suspect(self, now: float) -> bool:
         """Tell whether the hub may have ended our leases without our knowing."""
         until = self.trusted_until

@@ -17,6 +17,7 @@ from blocks_worker.protocol.control import (
     Probe,
     ResumeRun,
     StartTask,
+    WithdrawOffer,
     open_signed,
 )
 from blocks_worker.protocol.leases import PauseFlag
@@ -43,6 +44,7 @@ class Ears:
     """
 
     offer: Callable[[StartTask], None]
+    withdraw: Callable[[RunKey], None]
     cancel: Callable[[RunKey, str | None], None]
     expire: Callable[[RunKey, str | None], None]
     pause: Callable[[PauseFlag], None]
@@ -120,6 +122,8 @@ class Listener:
     def _hand_over(self, control: ControlMessage) -> None:
         if isinstance(control, StartTask):
             self._ears.offer(control)
+        elif isinstance(control, WithdrawOffer):
+            self._ears.withdraw((control.task_id, control.epoch))
         elif isinstance(control, CancelRun):
             self._ears.cancel((control.task_id, control.epoch), control.reason)
         elif isinstance(control, ExpireRun):

@@ -27,6 +27,11 @@ class Nonces:
         while self._awaited and self._awaited.popleft() != nonce:
             pass
 
+    @property
+    def hears(self) -> bool:
+        """Whether what the hub sent lately came: one since the beginning, and not so many missing that it is deaf."""
+        return self.newest is not None and len(self._awaited) < MISSES
+
     def announced(self, nonce: str) -> bool:
         """Take note of a nonce which the hub says it sent just now; tell whether the bus seems deaf."""
         deaf = len(self._awaited) >= MISSES

@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from blocks_worker.concurrency import Backoff, Deadline, Periodic
 from blocks_worker.errors import AgentAuthFatalError, BlocksError, HubUnavailableError, RpcError
@@ -27,6 +27,8 @@ _logger = logging.getLogger(__name__)
 #: Longest pause between two tries, in seconds; all that follows a connect has to fit into 20 with it.
 CONNECT_CAP = 10.0
 BEAT_CAP = 4.0
+#: Seconds by which a heartbeat has to be late for somebody to be told.
+STARVED = 2.0
 
 _UNKNOWN_TOKEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TRY_AGAIN = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
@@ -51,6 +53,13 @@ class Turns:
     proved: Callable[[], None]
     recovered: Callable[[], None]
     fatal: Callable[[BlocksError], None]
+
+
+class Pulse(NamedTuple):
+    """How an instance is: free slots, and for how many seconds its heartbeat is overdue or at one turn."""
+
+    free: int
+    behind: float
 
 
 class Presence:
@@ -84,15 +93,23 @@ class Presence:
         self._is_over = False
         self._login_runs = False
         self._failing = False
-        self._periodic = Periodic("heartbeat", self._tick, interval, entropy)
+        #: By the monotonic clock: when the present turn began, or the next one is to.
+        self._due = float("inf")
+        self._periodic = Periodic("heartbeat", self._turn, interval, entropy)
 
     @property
     def is_in(self) -> bool:
         """Tell whether the hub knows this incarnation."""
         return self._is_in.is_set()
 
+    @property
+    def hears(self) -> bool:
+        """Whether what the hub sends by the network comes here, as far as anybody knows."""
+        return self._beat.hears and self._reach.has("network")
+
     def start(self) -> None:
         """Begin; the first try is at once."""
+        self._due = self._clock.monotonic()
         self._periodic.start()
         self._periodic.wake()
 
@@ -102,6 +119,7 @@ class Presence:
 
     def stop(self, deadline: Deadline) -> bool:
         """Beat no more; tell whether the thread ended."""
+        self._due = float("inf")
         self._periodic.stop()
         return self._periodic.join(deadline.remaining())
 
@@ -114,7 +132,28 @@ class Presence:
         except BlocksError as error:
             _logger.debug("farewell_failed", extra={"error": str(error)})
 
-    def _tick(self) -> float | None:
+    def behind(self) -> float:
+        """Return for how many seconds its thread is at one turn, or late for the next: one that gets on is little."""
+        return max(0.0, self._clock.monotonic() - self._due)
+
+    def _turn(self) -> float:
+        """Take a turn, and note when it began and when the next one is to; say so when it comes late."""
+        if self._due < float("inf"):
+            self._look_at_the_clock()
+            self._due = self._clock.monotonic()
+        pause = self._tick()
+        if self._due < float("inf"):
+            self._due = self._clock.monotonic() + pause
+        return pause
+
+    def _look_at_the_clock(self) -> None:
+        """Say so when this turn comes late: the process was stopped, or its threads do not get their turns."""
+        late = self._clock.monotonic() - self._due
+        if late >= STARVED:
+            self._beat.starved()
+            _logger.warning("heartbeat_starved", extra={"seconds_late": round(late, 1)})
+
+    def _tick(self) -> float:
         if self._is_over:
             return self._interval
         if not self.is_in:

@@ -24,6 +24,11 @@ class Reach:
             self._lost.add(way)
         _logger.warning("transport_retry", extra=fields)
 
+    def has(self, way: Way) -> bool:
+        """Tell whether nothing is known to be wrong with a way."""
+        with self._lock:
+            return way not in self._lost
+
     def found(self, way: Way) -> None:
         """Take note that a way is open; say so when it was the last one in trouble."""
         with self._lock:

@@ -132,9 +132,10 @@ class TaskRun:
         """Claim with what came along; should that be another content than the hub's, once more without it."""
         until = run.received_at + self._standing.numbers.offer_timeout
         have = offered_digest(run.offer)
-        answer = self._claims.claim(Claim(task_id=run.task_id, epoch=run.epoch, have=have), until)
+        sent = Claim(task_id=run.task_id, epoch=run.epoch, have=have)
+        answer = self._claims.claim(sent, until, lambda: run.is_fenced)
         if answer is not None and content_of(run.offer, answer) is None:
-            answer = self._claims.claim(Claim(task_id=run.task_id, epoch=run.epoch), until)
+            answer = self._claims.claim(Claim(task_id=run.task_id, epoch=run.epoch), until, lambda: run.is_fenced)
         return answer
 
     def _admit(self, run: Run) -> StartTaskMessage | None:

@@ -11,14 +11,15 @@ from blocks_worker.worker.closing import end_parts
 from blocks_worker.worker.drain import Drain
 from blocks_worker.worker.engine import Engine
 from blocks_worker.worker.heartbeat import Beat, Orders
+from blocks_worker.worker.insight import Insight
 from blocks_worker.worker.leftovers import Leftovers
 from blocks_worker.worker.listener import Ears, Listener
-from blocks_worker.worker.presence import Presence, Turns
+from blocks_worker.worker.presence import Presence, Pulse, Turns
 from blocks_worker.worker.reach import Reach
 from blocks_worker.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.errors import BlocksError
@@ -62,6 +63,7 @@ class Worker:
         middleware: Sequence[Middleware] = (),
         on_fatal: Callable[[BaseException], None] | None = None,
         on_end: Callable[[], None] | None = None,
+        network_counters: Mapping[str, int] | None = None,
     ) -> None:
         self.settings = settings
         self.error: BlocksError | None = None
@@ -107,6 +109,7 @@ class Worker:
             end=self._engine.endings.end,
             clock=clock,
         )
+        self.insight = Insight(settings, self._engine, self._presence, self._drain, self, clock, network_counters or {})
 
     def _make_beat(self) -> Beat:
         engine = self._engine
@@ -153,6 +156,7 @@ class Worker:
     def _ears(self) -> Ears:
         return Ears(
             offer=self._engine.intake.offer,
+            withdraw=self._engine.endings.withdrawn,
             cancel=self._engine.endings.cancel,
             expire=self._engine.endings.expire,
             pause=self._engine.endings.paused,
@@ -178,6 +182,11 @@ class Worker:
         return self._engine.running.active_tasks()
 
     @property
+    def pulse(self) -> Pulse:
+        """How busy it is, and whether it gets on."""
+        return Pulse(free=self._engine.running.free(), behind=self._presence.behind())
+
+    @property
     def agent_id(self) -> str:
         """The hub's id of this instance; empty before it is known."""
         return self._engine.standing.agent_id
@@ -185,13 +194,7 @@ class Worker:
     @property
     def counters(self) -> dict[str, int]:
         """What happened how often, by name."""
-        engine = self._engine
-        return {
-            **engine.counters.snapshot(),
-            "abandoned_threads": engine.executor.abandoned,
-            "outcomes_unheard": engine.publisher.unheard(),
-            "outcomes_spooled": engine.spool.kept,
-        }
+        return self.insight.counters()
 
     def start(self) -> None:
         """Start the threads and return; may be called once."""

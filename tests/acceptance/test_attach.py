@@ -103,4 +103,7 @@ def test_watch(world: World, client: Open) -> None:
         f"blocks: task {session.task_id} canceled: enough",
     ]
     unknown = world.run("blocks", "watch", "nothing")
-    assert (unknown.returncode, unknown.stderr) == (1, "blocks: no such task\n")
+    assert (unknown.returncode, unknown.stderr) == (
+        1,
+        "blocks: there is no task 'nothing', or it is not yours; 'blocks tasks' lists them\n",
+    )

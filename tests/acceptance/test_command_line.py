@@ -28,9 +28,17 @@ if TYPE_CHECKING:
 ODD = """
 from pathlib import Path
 
-def handler(task):
+def handler(task, ctx):
     if task.text() == "break":
         return helper()
+    if task.text() == "second time" and ctx.attempt < 2:
+        raise OSError("not yet")
+    if task.text() == "stream":
+        with ctx.create_stream(format="bytes") as out:
+            for piece in ("h\\u00e9".encode(), b"\\xff"):
+                out.write(piece)
+                ctx.wait(0.05)
+        return None
     if task.text() == "files":
         Path("out.txt").write_text("from a file")
         return {"artifacts": [Path("out.txt"), "bare", {"data": b"\\x00", "mimeType": "image/png"}]}
@@ -97,7 +105,7 @@ def test_a_handlers_traceback_begins_with_its_code(odd: World) -> None:
 
     assert [line for line in record["exception"].splitlines() if line.startswith("  File")] == [
         f'  File "{odd.folder / "odd.py"}", line 6, in handler',
-        f'  File "{odd.folder / "odd.py"}", line 13, in helper',
+        f'  File "{odd.folder / "odd.py"}", line 21, in helper',
     ]
 
 
@@ -141,7 +149,10 @@ def test_no_worker_is_told_at_once_and_the_task_can_be_followed_and_cancelled(wo
     assert cancelled.stdout == f"task {task_id} is canceled\n"
     assert json.loads(again.stdout) == {"taskId": task_id, "state": "canceled", "alreadyEnded": True}
     assert client().get_task(task_id).extra["reason"] == "no one there"
-    assert (unknown.returncode, unknown.stderr) == (1, "blocks: no such task\n")
+    assert (unknown.returncode, unknown.stderr) == (
+        1,
+        "blocks: there is no task 'nothing-like-it', or it is not yours; 'blocks tasks' lists them\n",
+    )
 
 
 def test_all_busy_is_told_apart_from_nobody_there(world: World) -> None:
@@ -184,3 +195,17 @@ def test_the_list_of_tasks_keeps_ids_whole_on_any_terminal(odd: World) -> None:
 
     nobody = odd.run("blocks", "tasks", "--agent", "nosuch")
     assert (nobody.returncode, nobody.stderr) == (0, "no task found of agent 'nosuch'\n")
+
+
+def test_a_stream_is_printed_as_it_comes(odd: World) -> None:
+    """Bytes pass unchanged, or as JSON with the outcome in a line behind them; a task without a stream is told."""
+    plain = odd.start("blocks", "send", "odd", "stream", "--stream")
+    pieces = odd.run("blocks", "send", "odd", "stream", "--stream", "--json").stdout.splitlines()
+    none = odd.run("blocks", "send", "odd", "second time", "--retry", "2", "--stream")
+
+    assert plain.process.wait(30) == 0
+    assert plain.log.read_bytes() == "h\u00e9".encode() + b"\xff"
+    assert [json.loads(line).get("text") or json.loads(line).get("data") for line in pieces[:-1]] == ["h\u00e9", "/w=="]
+    assert json.loads(pieces[-1])["state"] == "completed"
+    assert none.returncode == 0, none.stderr
+    assert "the task had no stream to read" in none.stderr

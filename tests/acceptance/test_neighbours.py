@@ -1,9 +1,6 @@
-"""What stands beside a worker: the service manager, and a plain client of the network."""
+"""What stands beside a worker: a plain client of the network."""
 
-import socket
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from acceptance.conftest import World
 from pubnub.endpoints.pubsub.subscribe import Subscribe
@@ -14,23 +11,6 @@ from support import wait_until
 from blocks_worker.client.client import TaskClient
 
 Open = Callable[[], TaskClient]
-
-
-def test_the_service_manager_is_told(world: World) -> None:
-    """READY comes once the worker serves, STOPPING with the signal, over a real datagram socket."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        address = str(Path(folder) / "notify")
-        manager.bind(address)
-        manager.settimeout(20)
-        worker = world.worker("echo", NOTIFY_SOCKET=address)
-
-        ready = manager.recv(4096).decode().splitlines()
-        worker.process.terminate()
-        stopping = manager.recv(4096).decode().splitlines()
-
-        assert "READY=1" in ready
-        assert "STOPPING=1" in stopping
-        assert worker.process.wait(20) == 0
 
 
 def test_a_plain_client_of_the_network_sees_the_task(world: World, client: Open) -> None:

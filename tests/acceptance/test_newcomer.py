@@ -108,6 +108,7 @@ def test_the_streams_of_the_pages_are_served_as_they_stand(world: World) -> None
     spelt = world.run("python", "letters.py")
     assert watched.stdout.splitlines() == [str({"price": 100 + n}) for n in range(10)] + ["the market has closed"]
     assert spelt.stdout == "a b c\n", spelt.stderr
+    assert world.run("blocks", "send", "spell", "abc", "--stream").stdout == "a\nb\nc\n"
 
 
 def test_the_readmes_handler_that_takes_long_is_cancelled_by_the_end_of_its_id(world: World) -> None:

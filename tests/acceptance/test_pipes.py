@@ -1,6 +1,7 @@
 """Pipes and pauses with real processes: killed workers, ends of time, drains, and a hub that restarts meanwhile."""
 
 import json
+import queue
 import sqlite3
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from support import wait_until
 
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.session import TaskSession
+from blocks_worker.client.session_streams import DRAIN_WINDOW
+from blocks_worker.streams.trouble import StreamError
 
 Open = Callable[[], TaskClient]
 
@@ -26,7 +29,7 @@ def types(session: TaskSession) -> list[str]:
 
 
 def test_a_pipe_ends_with_its_killed_worker(world: World, client: Open) -> None:
-    """[D-13] Kill -9 while the handler works, and after it has returned: both pipes fail, neither runs again."""
+    """[D-13] Kill -9 while the handler works, and after it has returned: both fail, a reader learns of it soon."""
     world.hub()
     worker = world.worker("handlers:pipe", "--concurrency", "2")
     consumer = client()
@@ -35,6 +38,10 @@ def test_a_pipe_ends_with_its_killed_worker(world: World, client: Open) -> None:
         for text in ("stay", "go")
     ]
     returned(sessions[1])
+    stream = sessions[1].wait_for_stream(timeout=20).open()
+    lines, errors = stream.bytes(), queue.SimpleQueue[StreamError]()
+    stream.on_error(errors.put)
+    assert next(lines) == b"1\n"
     wait_until(lambda: len(world.notes("start")) == 2, what="both handlers")
     assert [session.state for session in sessions] == ["running", "running"]
 
@@ -43,6 +50,12 @@ def test_a_pipe_ends_with_its_killed_worker(world: World, client: Open) -> None:
     for session in sessions:
         event = session.wait_for_terminal(timeout=60)
         assert (event.state, event.error, event.error_code) == ("failed", "lease_lost", "lease_lost")
+    told = time.monotonic()
+    read = b"".join(lines).split()
+    assert time.monotonic() - told < DRAIN_WINDOW / 3
+    assert read == [b"%d" % number for number in range(2, len(read) + 2)]
+    categories = iter(lambda: errors.get(timeout=5).category, "other")
+    assert set(categories) <= {"connected", "network_issues", "reconnected"}
     assert len(world.notes("start")) == 2
 
 

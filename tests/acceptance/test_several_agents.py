@@ -22,8 +22,28 @@ BOTH = ("--handler", "handlers:steady")
 
 def said(text: str) -> list[str]:
     """Return what the worker said, in its order; its errors are plain lines."""
-    records: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    return [record["message"] for record in records if record["message"].startswith("[agent] ")]
+    return [record["message"] for record in records(text) if record["message"].startswith("[agent] ")]
+
+
+#: Loggers whose lines are of the process, or of the hub that runs in it.
+OF_ALL = {"blocks_worker.program", "blocks_worker.runtime.local"}
+
+
+def records(text: str) -> list[dict[str, Any]]:
+    """Return the lines that are records."""
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def nameless(text: str) -> set[str]:
+    """Return the loggers of lines that name no agent, those of the hub left out."""
+    loggers = {record["logger"] for record in records(text) if "agent" not in record or "instance" not in record}
+    return {logger for logger in loggers if not logger.startswith("blocks_worker.hub.")}
+
+
+def owners(text: str) -> set[tuple[str, str]]:
+    """Return the agents and instances that lines name; a line of the hub names none."""
+    assert not [one for one in records(text) if one["logger"].startswith("blocks_worker.hub.") and "agent" in one]
+    return {(one["agent"], one["instance"]) for one in records(text) if "instance" in one}
 
 
 @pytest.mark.parametrize("has_hub", [True, False], ids=["hub apart", "hub inside"])
@@ -46,6 +66,8 @@ def test_one_process_serves_several_agents(world: World, client: Open, *, has_hu
     assert instances["hold"] != instances["steady"]
     assert said(worker.text())[-1] == "[agent] drained: 2 completed, 0 failed, 0 canceled, 0 given back"
     assert len({pid for _, _, _, pid, _ in world.notes("end")}) == 1
+    assert nameless(worker.text()) <= OF_ALL
+    assert {(name, instances[name]) for name in instances} == owners(worker.text())
     if has_hub:
         assert [each.wait_for_terminal(timeout=20).state for each in (one, other)] == ["completed"] * 2
     else:
@@ -112,3 +134,21 @@ def test_one_that_is_refused_at_the_start_ends_the_process(world: World) -> None
     assert done.returncode == 77
     assert "blocks-run: echo: " in done.stderr
     assert "[agent] ready" not in done.stdout
+
+
+def test_one_that_is_superseded_ends_the_process(world: World, client: Open) -> None:
+    """[R-61] A newer process under the instance name of one of them: the other is drained, and the code is 78."""
+    world.hub()
+    worker = world.worker("handlers:hold", *BOTH)
+    session = client().send_message(agent_name="hold", request_parts="x")
+    wait_until(lambda: world.notes("start"), 20, "the run")
+    (instance,) = world.agents()["steady"]
+
+    newer = world.worker("handlers:steady", "--instance-id", instance["instanceId"])
+    worker.wait_for("steady cannot go on: draining hold")
+    world.open_gate()
+
+    assert worker.process.wait(20) == 78
+    assert "blocks-run: steady: " in worker.text()
+    assert session.wait_for_terminal(timeout=20).state == "completed"
+    assert newer.process.poll() is None

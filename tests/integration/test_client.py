@@ -10,11 +10,12 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import wait_until
-from support_hub import Caller, running_hub
+from support_hub import BareRun, Caller, running_hub
 
 from blocks_worker.client.client import TaskClient, create_task_client
 from blocks_worker.client.subscribed import TaskEventCallbacks
@@ -48,13 +49,18 @@ def hub() -> Iterator[Caller]:
         yield caller
 
 
-@pytest.fixture
-def instance(hub: Caller) -> str:
+def connected(hub: Caller) -> str:
     """Connect an instance of echo with room for 8 and return its token."""
     token = hub.connect(concurrency=8, billingMode="free", listing="public")["accessToken"]
     nonce = hub.ask("POST", "/api/v1/heartbeats", {"free": 8}, bearer=token).json["nonce"]
     hub.ask("POST", "/api/v1/heartbeats", {"free": 8, "nonce": nonce}, bearer=token)
     return str(token)
+
+
+@pytest.fixture
+def instance(hub: Caller) -> str:
+    """Connect an instance of echo with room for 8 and return its token."""
+    return connected(hub)
 
 
 @pytest.fixture
@@ -259,6 +265,49 @@ def test_a_process_ends_with_a_client_open(hub: Caller, instance: str) -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=30, check=False)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "sent\n", "")
+
+
+WITHOUT_LOGGING = """
+import sys
+from blocks_worker import TaskClient
+
+def fail(event):
+    raise LookupError("of the script")
+
+client = TaskClient.create("free", timeout=1)
+session = client.send_message("echo", "x")
+session.on_artifact(fail)
+print(session.task_id, flush=True)
+sys.stdin.readline()
+for act in (lambda: session.wait_for_terminal(2), client.list_tasks):
+    try:
+        act()
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+"""
+
+
+def test_a_script_without_logging_hears_of_trouble_by_exceptions(tmp_path: Path) -> None:
+    """[R-25] When the hub goes its calls say so; standard error has what its callback raised, and no bare words."""
+    errors, command = tmp_path / "errors", [sys.executable, "-c", WITHOUT_LOGGING]
+    with ExitStack() as there, errors.open("wb") as to:
+        hub = there.enter_context(running_hub(state_dir()))
+        token = connected(hub)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=to, text=True) as process:
+            try:
+                assert process.stdout is not None
+                BareRun(hub, token, process.stdout.readline().strip()).say(RUNNING, artifact(b"x"))
+                wait_until(lambda: "LookupError" in errors.read_text(), 10, "the callback's exception")
+                there.close()
+                told, _ = process.communicate("\n", timeout=30)
+            finally:
+                process.kill()
+    written = errors.read_text()
+
+    assert told.split() == ["TimeoutError", "HubUnavailableError"]
+    assert written.count("WARN  callback_failed callback=onArtifact") == 1
+    assert "  | LookupError: of the script" in written
+    assert {line[:4] for line in written.splitlines()[1:]} == {"  | "}
 
 
 def test_interrupt_ends_a_wait(hub: Caller, instance: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+import threading
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 from support import wait_until
@@ -66,3 +69,35 @@ def test_several_instances_live_in_one_process() -> None:
             assert session.wait_for_terminal(timeout=30).state == "completed"
     finally:
         first.stop()
+
+
+def test_who_drains_takes_no_hub_over(caplog: pytest.LogCaptureFixture) -> None:
+    """[R-61] When the hub's owner goes meanwhile nobody starts it for a moment: the watch ended with the first word."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(_task: Any) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    def watches() -> int:
+        return sum(thread.name == "local-hub-watch" for thread in threading.enumerate())
+
+    with (
+        caplog.at_level(logging.INFO, "blocks_worker"),
+        start_agent_instance({"agent_name": "one", "handler": lambda _: "x"}) as owner,
+        start_agent_instance({"agent_name": "two", "handler": hold}) as leaving,
+    ):
+        leaving.wait_ready(20)
+        leaving.task_client.send_message(agent_name="two", request_parts="x")
+        assert begun.wait(20)
+        stopping = threading.Thread(target=leaving.stop)
+        stopping.start()
+        wait_until(lambda: watches() == 1, what="the end of the watch, while the handler works")
+        assert leaving.active_tasks
+
+        owner.stop()
+        assert (watches(), leaving.runs_hub) == (0, False)
+        go_on.set()
+        stopping.join(20)
+        assert leaving.state == "stopped"
+    assert sum(record.getMessage() == "local_hub_started" for record in caplog.records) == 1

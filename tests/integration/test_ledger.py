@@ -15,7 +15,7 @@ from ledger_world import World
 from blocks_worker.hub.store.ledger import Ledger, Publication
 from blocks_worker.hub.store.records import TaskRecord
 from blocks_worker.protocol.leases import ReportEvent
-from blocks_worker.protocol.lifecycle import TERMINAL, RefusedTurnError, State, TaskFacts, TaskTurn, advance
+from blocks_worker.protocol.lifecycle import EVERYBODY, TERMINAL, RefusedTurnError, State, TaskFacts, TaskTurn, advance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ Statement = Callable[[Ledger, TaskRecord], bool]
 NOW, PURGE, MAX_LOST = 1_000, 9_000, 3
 
 #: Who the row says holds or lost the task, beside who acts ("me").
-HOLDERS = (None, "me", "other")
+HOLDERS = (None, "me", "other", EVERYBODY)
 
 
 def record(key: str, facts: TaskFacts, last_n: int = 2) -> TaskRecord:
@@ -42,6 +42,13 @@ def record(key: str, facts: TaskFacts, last_n: int = 2) -> TaskRecord:
         kind="pipe" if facts.pipe else "request", pause=int(facts.paused),
         retries=facts.retries, ready_at=NOW if facts.waits else None,
     )  # fmt: skip
+
+
+def insert(ledger: Ledger, row: TaskRecord) -> None:
+    """Write the row down; what is offered to everybody is offered to "me" and another."""
+    ledger.insert_task(row, b"{}")
+    if row.inc == EVERYBODY:
+        ledger.offer_with_others(row.id, ["me", "other"])
 
 
 def do_turn(ledger: Ledger, row: TaskRecord, turn: TaskTurn) -> bool:
@@ -153,6 +160,8 @@ def all_facts() -> Iterator[TaskFacts]:
         has_holder = state in {State.OFFERED, State.RUNNING, State.CANCELLING, State.EXPIRING}
         if (paused and state is State.OFFERED) or (state is State.EXPIRING and not pipe):
             continue
+        if who == EVERYBODY and state is not State.OFFERED:
+            continue
         if has_holder and who is not None:
             yield TaskFacts(state, 4, 2, lost, incarnation=who, **fixed)
         elif state is State.QUEUED and (who is None or not pipe):
@@ -181,7 +190,7 @@ def test_statements_are_the_table(world: World, turn: TaskTurn) -> None:
             expected = None
 
         def turned(ledger: Ledger, row: TaskRecord = row) -> tuple[bool, TaskRecord | None]:
-            ledger.insert_task(row, b"{}")
+            insert(ledger, row)
             return do_turn(ledger, row, turn), ledger.task(row.id)
 
         changed, after = world.do(turned)
@@ -196,10 +205,22 @@ def test_another_epoch_changes_nothing(world: World, turn: TaskTurn) -> None:
     """Every statement that is somebody's names the epoch it means: an older or newer one is not touched."""
     for number, facts in enumerate(all_facts()):
         row = record(f"e-{turn.value}{number}", facts)
-        world.do(partial(Ledger.insert_task, record=row, start=b"{}"))
+        world.do(partial(insert, row=row))
         for epoch in (3, 5):
             assert not world.do(partial(do_turn, row=row._replace(epoch=epoch), turn=turn))
         assert world.row(row.id) == row
+
+
+def test_only_who_was_offered_it_claims(world: World) -> None:
+    """A task that is offered to everybody is claimed by who was asked and has not refused, and by one of them."""
+    row = record("all", TaskFacts(State.OFFERED, 1, incarnation=EVERYBODY))
+    world.do(partial(insert, row=row))
+
+    assert world.do(lambda ledger: ledger.decline("all", "other"))
+    assert [world.do(lambda ledger, by=by: ledger.claim(row, by, **TURN)) for by in ("other", "third")] == [False] * 2
+    assert world.do(lambda ledger: ledger.claim(row, "me", **TURN))
+    assert not world.do(lambda ledger: ledger.claim(row, "me", **TURN))
+    assert world.row("all").inc == "me"
 
 
 def test_events_follow_the_last_one(world: World) -> None:

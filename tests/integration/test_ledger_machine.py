@@ -24,9 +24,12 @@ from hypothesis.stateful import (
     rule,
 )
 from ledger_world import World, done
+from sqlalchemy import update
 
 from blocks_worker.hub.instance_service import Registration
+from blocks_worker.hub.store.schema import agent
 from blocks_worker.protocol.leases import ClaimAnswer, HeartbeatAnswer
+from blocks_worker.protocol.lifecycle import EVERYBODY
 from blocks_worker.protocol.tasks import RetryPolicy, SubmitAnswer
 
 if TYPE_CHECKING:
@@ -162,9 +165,11 @@ class LedgerMachine(RuleBasedStateMachine):
             assert after == before
 
     # ---------------------------------------------------------------------------------------------- workers
-    @initialize(slots=st.integers(1, 3))
-    def begin(self, slots: int) -> None:
-        """Start with both instances and some work."""
+    @initialize(slots=st.integers(1, 3), to_all=st.booleans())
+    def begin(self, slots: int, *, to_all: bool) -> None:
+        """Start with both instances and some work; of a broadcast agent, now and then."""
+        everybody = {"expected_instances": 0 if to_all else 1}
+        self.world.do(lambda ledger: ledger.connection.execute(update(agent).values(everybody)).rowcount)
         for name in NAMES:
             self.join(name, slots)
         for number in range(3):
@@ -333,9 +338,15 @@ class LedgerMachine(RuleBasedStateMachine):
         def work(ledger: Ledger) -> list[tuple[int, int]]:
             return [(len(ledger.tasks_of(row.incarnation)), row.concurrency) for row in ledger.instances()]
 
+        def asked(ledger: Ledger, row: Any) -> int:
+            return len(ledger.offered_to(row)) if row.inc == EVERYBODY else int(row.inc is not None)
+
         used = self.world.store.read(work)
+        rows = self.rows()
+        stands = self.world.store.read(lambda ledger: [(row, asked(ledger, row)) for row in rows])
         assert all(count <= slots for count, slots in used)
-        assert sum(count for count, _ in used) == sum(row.inc is not None for row in self.rows())
+        assert sum(count for count, _ in used) == sum(count for _, count in stands)
+        assert all(count > 0 for row, count in stands if row.state == "OFFERED")
 
     @invariant()
     def nothing_paused_is_offered(self) -> None:

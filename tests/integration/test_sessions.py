@@ -281,6 +281,7 @@ def test_of_many_some_are_refused(instance: str, client: TaskClient) -> None:
     taken, refused, last = caught.value.results
 
     assert (caught.value.code, refused.code) == ("NotFound", "NotFound")
+    assert caught.value.refused == [refused]
     assert {taken.task_id, last.task_id} == {task.task_id for task in client.list_tasks().tasks}
     assert taken.cancel()
     with pytest.raises(ValueError, match="duration"):
@@ -309,6 +310,19 @@ def test_lists_are_filtered_and_paged(hub: Caller, instance: str, client: TaskCl
         client.list_tasks(ListTasksParams(state="broken"))
     with pytest.raises(ValueError, match="owner_id"):
         client.list_tasks(ListTasksParams(owner_id="bob"))
+
+
+def test_a_list_is_as_long_as_was_asked_for(instance: str, client: TaskClient) -> None:
+    """A limit above one page of the hub brings several, with where to go on; one that is none is refused."""
+    sent = client.send_many([{"agent_name": "echo", "request_parts": "x"}] * 300)
+    some = client.list_tasks(ListTasksParams(limit=280))
+    rest = client.list_tasks(ListTasksParams(limit=500, cursor=some.next))
+
+    assert (len(some.tasks), len(rest.tasks), some.total_count, rest.next) == (280, 20, 300, None)
+    assert {task.task_id for task in some.tasks + rest.tasks} == {session.task_id for session in sent}
+    for limit in (0, -1, True, "5", 2.5):
+        with pytest.raises(ValueError, match="limit is a number of tasks, at least 1"):
+            client.list_tasks(ListTasksParams(limit=limit))  # type: ignore[arg-type]  # wrong
 
 
 def test_an_agents_owner_watches_what_others_sent(

@@ -17,6 +17,7 @@ from support_hub import running_hub
 from support_streams import in_background
 
 from blocks_worker import ExternalStreamObject, OnActivateCallback, StreamObject, TaskClient, start_agent_instance
+from blocks_worker.concurrency import Clock
 from blocks_worker.errors import TaskFinishedError
 from blocks_worker.stream import (
     InboundMessage,
@@ -126,6 +127,13 @@ def completed(session: TaskSession) -> None:
     """Wait for the end of a task that has to complete."""
     terminal = session.wait_for_terminal(30)
     assert terminal.state == "completed", terminal
+
+
+def refused(act: Callable[[], object]) -> str:
+    """Return what a ValueError says."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        act()
+    return str(caught.value)
 
 
 def refusal(work: Callable[[], Any]) -> str:
@@ -762,7 +770,7 @@ def test_a_stream_of_another_process(place: Place) -> None:
 
 
 def test_a_foreign_token_opens_nothing(place: Place) -> None:
-    """The token of one stream is refused on another: fatal, and iterators end. [A-13]"""
+    """A token of another stream or side, junk, and a wrong key fail at once, with what to do. [A-13]"""
     go = threading.Event()
 
     def play(_task: Any, ctx: Any) -> None:
@@ -772,18 +780,23 @@ def test_a_foreign_token_opens_nothing(place: Place) -> None:
 
     with place.send(play) as session:
         first, second = (session.wait_for_stream(name, 20).descriptor for name in ("words", "raw"))
-        stream = StreamClient.from_descriptor(second, token=first.token, **place.network())
-        told: list[StreamError] = []
-        stream.on_error(told.append)
-        assert in_background(lambda: list(stream.bytes()))(20) == []
-        wait_until(lambda: told, 5, "the error")
+        network = place.network()
+        named = {"agent_name": second.agent_name, "stream_id": second.stream_id, "token": second.token}
+        clock = Clock()
+        began = clock.monotonic()
+        foreign = refused(lambda: StreamClient.from_descriptor(second, token=first.token, **network))
+        junk = refused(lambda: StreamClient.from_descriptor(second, token="junk", **network))
+        other_side = refused(lambda: StreamClient(**network, **named))
+        wrong_key = refused(lambda: StreamClient.from_descriptor(second, **{**network, "subscribe_key": "sub-c-1"}))
+        took = clock.monotonic() - began
         go.set()
         completed(session)
-    assert [(error.category, error.fatal) for error in told] == [("access_denied", True)]
-    late: list[StreamError] = []
-    stream.on_error(late.append)
-    wait_until(lambda: late, 5, "the last error, told late")
-    assert late == told[-1:]
+
+    assert took < 4
+    assert all("take a new one from StreamRef.descriptor.token" in said for said in (foreign, junk))
+    assert "the agent's side" in other_side
+    assert "take a new one from ExternalStreamObject.token" in other_side
+    assert "Invalid Subscribe Key" in wrong_key
 
 
 def test_lines_and_periods_and_consumers_in_the_background(place: Place) -> None:

@@ -239,6 +239,31 @@ def test_a_callback_may_use_the_client(hub: Caller) -> None:
         assert (tried, answers) == ([False] * 3, [*[False] * 3, "ann"])
 
 
+def test_a_function_that_does_not_return(hub: Caller) -> None:
+    """[A-8, R-25] Neither the start nor a send waits for it longer than `timeout`: the error says who is late."""
+    serve(hub)
+    key = hub.ask("POST", "/api/v1/auth/keys", {"name": "n"}, bearer=hub.key).json
+    go, works = threading.Event(), threading.Event()
+    go.set()
+
+    def provide() -> TokenResult:
+        go.wait(20)
+        return TokenResult(given(hub, hub.key if works.is_set() else key["key"])["token"], 3600)
+
+    with TaskClient.create("free", token_provider=provide, timeout=1) as client:
+        go.clear()
+        with pytest.raises(AuthRefreshFailedError, match="token_provider has not returned within 1 s"):
+            TaskClient.create("free", token_provider=lambda: go.wait(20), timeout=1)  # type: ignore[arg-type, return-value]
+        hub.ask("DELETE", f"/api/v1/auth/keys/{key['id']}", bearer=hub.key)
+        with pytest.raises(AuthRefreshFailedError, match="token_provider has not returned within 1 s") as caught:
+            client.send_message("echo", "x")
+        works.set()
+        go.set()
+
+        assert caught.value.timed_out
+        assert client.send_message("echo", "x").cancel()
+
+
 def test_without_credentials_only_what_is_public(hub: Caller, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """[3.1] A hub elsewhere may be read without a key; whatever needs one says which are offered."""
     serve(hub)

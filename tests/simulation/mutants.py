@@ -63,6 +63,11 @@ def _epoch_ignored() -> list[Patch]:
     ]
 
 
+def _lost_race_leased() -> list[Patch]:
+    """Whoever claims a task in its epoch is given a lease, though another one has it."""
+    return [(reports, "_is_his", lambda _ledger, row, _holder, epoch: row.epoch == epoch)]
+
+
 def _no_key() -> list[Patch]:
     """X3: the idempotency key is not looked at."""
     shipped = Submits.submit
@@ -182,7 +187,9 @@ def _no_reconcile() -> list[Patch]:
 #: Mutant by name: how it is planted, which invariants notice it, the first seed that is tried, how many at most.
 MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "outcome without compare-and-set": (_outcome_unguarded, {"I2", "I3", "I5"}, 0, 20),
-    "epoch ignored": (_epoch_ignored, {"I5", "I14"}, 0, 200),
+    # Two in five hundred histories notice it: from shortly before the first.
+    "epoch ignored": (_epoch_ignored, {"I5", "I14"}, 280, 100),
+    "lost race is leased": (_lost_race_leased, {"I6"}, 0, 60),
     "no idempotency key": (_no_key, {"I8"}, 0, 20),
     "said before the commit": (_said_before_commit, {"I3", "I4"}, 0, 100),
     "no session poll": (_no_poll, {"I3", "I4"}, 0, 20),

@@ -12,6 +12,8 @@ TASKS = 12
 #: Seconds with faults, and seconds after them in which everything must end.
 HOSTILE = 150.0
 HEALING = 400.0
+#: Share of the histories in which the agent is a broadcast one.
+BROADCAST = 0.3
 
 CRASHES = ("now", "before commit", "torn commit", "after commit", "after publish")
 
@@ -65,6 +67,8 @@ class Story:
     tasks: tuple[TaskPlan, ...]
     blows: tuple[Blow, ...]
     quiet: frozenset[str] = field(default_factory=frozenset)
+    #: Each task is offered to all workers at once.
+    is_broadcast: bool = False
 
     def draw(self, *key: Any) -> float:
         """Return a number from 0 to 1 that belongs to this name."""
@@ -91,7 +95,8 @@ def story_of(seed: int) -> Story:
     tasks = tuple(_task(story, number) for number in range(TASKS))
     blows = [*_kills(story), *_several(story, "drain", 2, 1, 20), *_several(story, "pause", 3, 1, 60)]
     blows += [*_several(story, "crash", 3, 0.5, 25), *_several(story, "bus", 2, 2, 30)]
-    return replace(story, tasks=tasks, blows=tuple(sorted(blows, key=lambda blow: blow.at)))
+    is_broadcast = story.draw("broadcast") < BROADCAST
+    return replace(story, is_broadcast=is_broadcast, tasks=tasks, blows=tuple(sorted(blows, key=lambda blow: blow.at)))
 
 
 def _task(story: Story, number: int) -> TaskPlan:

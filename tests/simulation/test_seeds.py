@@ -38,18 +38,20 @@ def _quiet() -> Iterator[None]:
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_no_history_breaks_an_invariant(block: int) -> None:
     """[E1] [B12] [B21] Kills, drains, zombies, dying hubs, torn commits, lost calls, a lying bus: I1-I8, I11-I14."""
-    begun, played, faults = time.monotonic(), 0, set()
+    begun, played, faults, kinds = time.monotonic(), 0, set(), set()
     for seed in range(block * 1000, block * 1000 + MOST // BLOCKS):
         if played >= LEAST // BLOCKS and time.monotonic() - begun > SECONDS / BLOCKS:
             break
         history = play_seed(seed)
         assert not history.wrongs, told(Shrinker(history).shrink())
         faults |= set(history.history.faults)
+        kinds.add(history.story.is_broadcast)
         played += 1
 
     assert played >= LEAST // BLOCKS
     # The positive control: the faults did happen.
     assert faults >= EXPECTED
+    assert kinds == {True, False}
 
 
 @pytest.mark.parametrize("seed", ONCE_WRONG)

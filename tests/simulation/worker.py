@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from simulation.consumer import OWNER
 from simulation.heap import Owner
 from simulation.run import Runs
-from simulation.story import SLOTS
+from simulation.story import SLOTS, WORKERS
 from support import SeededEntropy
 
 from blocks_worker.controlplane.api import ItemResult
@@ -148,6 +148,7 @@ class Life(Owner):
         )
         ears = Ears(
             offer=self.intake.offer,
+            withdraw=self._withdrawn,
             cancel=self.endings.cancel,
             expire=self.endings.expire,
             pause=self.endings.paused,
@@ -196,6 +197,7 @@ class Life(Owner):
             instance_id=self.name,
             incarnation=self.incarnation,
             concurrency=SLOTS,
+            expected_instances=0 if self.world.story.is_broadcast else WORKERS,
             process=Process(host="here", pid=self.pid, started="1"),
         )
         begun, hub = self.now, self.world.hub
@@ -240,6 +242,10 @@ class Life(Owner):
     def _hear(self, body: dict[str, Any]) -> None:
         # Held back with the process while it is stopped, and lost when it is gone.
         self.later(0.0, lambda: self.listener._guarded(Message("control", body, 0)))
+
+    def _withdrawn(self, key: tuple[str, int]) -> None:
+        self.endings.withdrawn(key)
+        self.pump()
 
     def _probed(self, nonce: str) -> None:
         self.beat.heard(nonce)

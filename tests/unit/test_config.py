@@ -1,9 +1,10 @@
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
-from blocks_worker.config import connection, is_loopback_url, state_dir, stream_config, worker_config
+from blocks_worker.config import client_config, connection, is_loopback_url, state_dir, stream_config, worker_config
 from blocks_worker.errors import ConfigurationError
 
 
@@ -16,6 +17,9 @@ from blocks_worker.errors import ConfigurationError
         ("LOG_LEVEL", "loud"),
         ("BLOCKS_LOG_FORMAT", "xml"),
         ("BLOCKS_EMBEDDED_HUB", "maybe"),
+        ("BLOCKS_HEALTH_PORT", "65536"),
+        ("BLOCKS_HEALTH_PORT", "-1"),
+        ("BLOCKS_HEALTH_PORT", "http"),
     ],
 )
 def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
@@ -34,6 +38,12 @@ def test_nothing_set_is_local_mode() -> None:
     assert config.drain_timeout == 60.0
 
 
+@pytest.mark.parametrize(("value", "port"), [("", None), ("off", None), ("0", 0), ("9464", 9464)])
+def test_the_health_port_is_off_unless_it_is_named(value: str, port: int | None) -> None:
+    """[2.14] BLOCKS_HEALTH_PORT is off by default; 0 asks for any free port."""
+    assert worker_config({"BLOCKS_HEALTH_PORT": value}).health_port == port
+
+
 def test_a_hub_address_tells_the_document() -> None:
     """BLOCKS_HUB_URL is where the document is looked for when no address of it is given."""
     env = {"BLOCKS_HUB_URL": "https://hub.example/"}
@@ -45,6 +55,38 @@ def test_a_hub_address_tells_the_document() -> None:
 def test_the_key_is_not_in_the_repr() -> None:
     """A configuration can be printed without giving its key away. [G8]"""
     assert "canary" not in repr(connection({"BLOCKS_API_KEY": "bk_canary"}))
+
+
+def test_the_key_comes_as_a_credential_of_the_service_manager(tmp_path: Path) -> None:
+    """It is read from its file where the environment has none; a folder without it is no trouble."""
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+
+    assert client_config(env).connection.api_key is None
+    (tmp_path / "api-key").write_text("bk_of_a_file\n", encoding="utf-8")
+    assert client_config(env).connection.api_key == "bk_of_a_file"
+    assert client_config({**env, "BLOCKS_API_KEY": "bk_told"}).connection.api_key == "bk_told"
+
+
+def test_a_credential_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """A folder in its place is named."""
+    (tmp_path / "api-key").mkdir()
+
+    with pytest.raises(ConfigurationError, match="api-key cannot be read"):
+        client_config({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+    ],
+)
+def test_a_watchdog_counts_for_its_process_only(env: dict[str, str], expected: float | None) -> None:
+    """What is meant for another process, as that of the parent is, changes nothing here."""
+    assert worker_config(env).watchdog == expected
 
 
 def test_the_state_folder_follows_the_variable() -> None:

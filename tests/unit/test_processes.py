@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 from blocks_worker.processes import is_alive, this_process
 from blocks_worker.protocol.leases import Process
@@ -33,3 +36,28 @@ def test_a_process_that_is_gone_is_dead() -> None:
         child.kill()
         child.wait()
         assert is_alive(Process(host=host, pid=child.pid, started="1")) is False
+
+
+_HIDDEN = """
+import os, sys
+from blocks_worker.processes import is_alive, this_host
+from blocks_worker.protocol.leases import Process
+other = Process(host=this_host(), pid=int(sys.argv[1]), started="1")
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+print(is_alive(other))
+"""
+
+
+def test_a_process_that_is_hidden_is_not_called_dead() -> None:
+    """A service that sees its own processes only cannot tell of others, dead or alive."""
+    script = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'
+    said = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", _HIDDEN, str(os.getpid())],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if said.returncode:
+        pytest.skip("only root may hide processes")
+
+    assert said.stdout == "None\n"

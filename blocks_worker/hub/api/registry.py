@@ -14,7 +14,7 @@ from blocks_worker.hub.store import agents
 from blocks_worker.hub.store.agents import AgentFilter
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.channels import AGENT, check_name
-from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow, RegisterAgent
+from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow, DrainInstance, InstanceList, RegisterAgent
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -31,6 +31,7 @@ LARGEST_PAGE = 500
 
 _OK = 200
 _CREATED = 201
+_ACCEPTED = 202
 _NO_CONTENT = 204
 
 
@@ -51,6 +52,7 @@ class RegistryDoors:
             Door("DELETE", "/api/v1/registry/agents", self.remove),
             Door("POST", "/api/v1/registry/agents/{name}/offline", self.offline),
             Door("POST", "/api/v1/registry/agents/{name}/online", self.online),
+            Door("POST", "/api/v1/registry/instances/{id}/drain", self.drain),
         ]
 
     async def show(self, call: Call) -> Answer:
@@ -115,6 +117,19 @@ class RegistryDoors:
         Answers: 200 · 404
         """
         return await self._turned(call, offline=False)
+
+    async def drain(self, call: Call) -> Answer:
+        """Ask the instances of a name to finish what they have and end; nothing is offered to them any more.
+
+        Who: consumer, the instance's owner or the hub's
+        Answers: 202 the instances as they stand · 404
+        """
+        owner, request = self._guard.consumer(call.bearer).owner, codec.decode(DrainInstance, call.body or b"{}")
+        whose, wanted = None if owner == LOCAL_OWNER else owner, call.path["id"]
+        asked = await written(self._store, lambda ledger: self._instances.drain(ledger, whose, wanted, request.reason))
+        if not asked:
+            raise not_found()
+        return Answer(_ACCEPTED, codec.encode(InstanceList(instances=asked)))
 
     async def _turned(self, call: Call, *, offline: bool) -> Answer:
         owner, name = self._guard.consumer(call.bearer).owner, call.path["name"]

@@ -65,9 +65,11 @@ class Logins:
             RefusalError: 401 with code ``API_KEY_INVALID``.
         """
         owner = credentials.owner_of_key(ledger.connection, hashed(api_key)) if api_key else None
-        if owner is None:
-            raise RefusalError(UNAUTHORIZED, "API_KEY_INVALID", "the API key is missing, unknown or revoked")
-        return owner
+        if owner is not None:
+            return owner
+        if api_key and credentials.is_revoked(ledger.connection, hashed(api_key)):
+            raise RefusalError(UNAUTHORIZED, "API_KEY_INVALID", "the API key was revoked")
+        raise RefusalError(UNAUTHORIZED, "API_KEY_INVALID", "the API key is missing or unknown")
 
     def enter(self, ledger: Ledger, api_key: str | None) -> Entered:
         """Return who comes in with this API key, and note that it was used.

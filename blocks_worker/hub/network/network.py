@@ -169,6 +169,11 @@ class LocalNetwork:
         """Return what somebody on a link may do; an unknown keyset is refused when it is used."""
         return Seat(self._realms.get(subscribe_key), self._access, user, grant)
 
+    @property
+    def listens(self) -> bool:
+        """Whether it takes connections."""
+        return bool(self._servers)
+
     def held_polls(self) -> int:
         """Return how many polls wait for a message."""
         return sum(len(realm.polls.waiting()) for realm in self._realms.values())

@@ -60,6 +60,12 @@ def owner_of_key(connection: Connection, digest: str) -> str | None:
     return owner
 
 
+def is_revoked(connection: Connection, digest: str) -> bool:
+    """Tell whether this was an API key once."""
+    taken_back = select(api_key.c.hash).where(api_key.c.hash == digest, api_key.c.revoked.is_(True))
+    return connection.execute(taken_back).first() is not None
+
+
 def key_id(digest: str) -> str:
     """Return the name of the key with this hash."""
     return f"key_{digest[:_ID_LENGTH]}"

@@ -43,6 +43,15 @@ class Database:
         """Whether readers and the writer use one connection."""
         return self.reader is self.writer
 
+    @contextmanager
+    def one_more(self) -> Iterator[Connection]:
+        """Give another connection for one long read."""
+        connection = self._connect()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Close the connections."""
         if not self.is_shared:

@@ -17,10 +17,12 @@ from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, TaskRecord
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
 from blocks_worker.hub.store.shown import is_shown_as
+from blocks_worker.hub.store.survey import PURGED, with_purged
 from blocks_worker.hub.store.task_turns import TaskTurns
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
 from blocks_worker.protocol.events import numbered, stored_event
+from blocks_worker.protocol.lifecycle import EVERYBODY
 
 if TYPE_CHECKING:
     import sqlite3
@@ -55,6 +57,8 @@ class Ledger(TaskTurns):
         super().__init__(driver)
         self.connection = connection
         self.outbox: list[Publication] = []
+        #: What is to be counted once the transaction stands.
+        self.happened: list[str] = []
         self._numbering = numbering
 
     def begin(self) -> None:
@@ -68,6 +72,7 @@ class Ledger(TaskTurns):
     def roll_back(self) -> None:
         """Undo it all."""
         self.outbox.clear()
+        self.happened.clear()
         if self._driver.in_transaction:
             self._driver.execute("ROLLBACK")
 
@@ -77,18 +82,24 @@ class Ledger(TaskTurns):
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo what was done inside, and only that, when it raises; its messages are unsaid too."""
-        said = len(self.outbox)
+        """Undo what was done inside, and only that, when it raises; its messages are unsaid too, and nothing counts."""
+        said, happened = len(self.outbox), len(self.happened)
         self._driver.execute("SAVEPOINT inner_work")
         try:
             yield
         except BaseException:
-            del self.outbox[said:]
+            del self.outbox[said:], self.happened[happened:]
             if self._driver.in_transaction:
                 self._driver.execute("ROLLBACK TO inner_work")
                 self._driver.execute("RELEASE inner_work")
             raise
         self._driver.execute("RELEASE inner_work")
+
+    def counted(self, what: str, *, happened: bool = True) -> bool:
+        """Count what happened, if it did and once it is committed; tell whether it did."""
+        if happened:
+            self.happened.append(what)
+        return happened
 
     # -------------------------------------------------------------------------------------------- rows
     def task(self, task_id: str) -> TaskRecord | None:
@@ -110,8 +121,26 @@ class Ledger(TaskTurns):
         return bytes(row[0])
 
     def tasks_of(self, incarnation: str) -> list[TaskRecord]:
-        """Return what is offered to, or held by, one incarnation."""
-        return self._tasks(sql.HELD_BY, by=incarnation)
+        """Return what is offered to, or held by, one incarnation, alone or with others."""
+        return self._tasks(sql.HELD_BY, by=incarnation) + self._tasks(sql.OFFERED_WITH, by=incarnation)
+
+    def offered_to(self, row: TaskRecord) -> list[str]:
+        """Return the incarnations that a task which is offered may be claimed by."""
+        if row.inc != EVERYBODY:
+            return [] if row.inc is None else [row.inc]
+        return [inc for (inc,) in self._driver.execute(sql.OFFERED_TO, {"key": row.id}).fetchall()]
+
+    def offer_with_others(self, task_id: str, incarnations: Iterable[str]) -> None:
+        """Note whom a task is offered to that is offered to everybody."""
+        self._driver.executemany(sql.INSERT_OFFER, [{"task": task_id, "inc": inc} for inc in incarnations])
+
+    def decline(self, task_id: str, by: str) -> bool:
+        """Offer a task that is offered to everybody no longer to this one."""
+        return self._run(sql.DELETE_OFFER, key=task_id, by=by)
+
+    def drop_offers(self, task_id: str) -> None:
+        """Forget whom a task was offered to together with others."""
+        self._driver.execute(sql.DELETE_OFFERS, {"key": task_id})
 
     def children(self, task_id: str) -> list[TaskRecord]:
         """Return the tasks that this one asked for and that have not ended."""
@@ -273,11 +302,12 @@ class Ledger(TaskTurns):
         found = self._driver.execute(sql.PURGE_DUE, {"now": now, "most": most}).fetchall()
         if not found:
             return 0
-        keys = [{"key": key} for key, _ in found]
-        files.release(self.connection, [key for key, _ in found], now)
+        keys = [{"key": row[0]} for row in found]
+        files.release(self.connection, [row[0] for row in found], now)
         for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_TASK):
             self._driver.executemany(text, keys)
-        oldest = min(ended for _, ended in found)
+        self.set_meta(PURGED, with_purged(self.meta(PURGED), [row[2:] for row in found]))
+        oldest = min(row[1] for row in found)
         self.connection.execute(insert(purge).values(at=now, what="task", count=len(keys), oldest=oldest, rule=rule))
         return len(keys)
 

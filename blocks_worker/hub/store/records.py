@@ -118,6 +118,12 @@ class AgentFacts(NamedTuple):
     delivery: str
     #: The agent's card as JSON, for what it declares.
     card: str | None = None
+    expected_instances: int = 1
+
+    @property
+    def is_broadcast(self) -> bool:
+        """Whether each task is offered to all who have room."""
+        return self.expected_instances == 0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ A change here needs a script in `migrations/versions`, which makes it in the led
 
 Times are unix milliseconds as whole numbers. `task.due_at` is when the sweeper has to look at a task that has
 not ended, whatever the reason; `task.purge_at` is when an ended one goes. `task.inc` is set exactly while the
-task is offered or held, so one partial index counts the slots in use. `task.watchers` is where the task speaks
+task is offered or held, so one partial index counts the slots in use; while it is offered to everybody it is `*`, and
+`offer` has a row for each incarnation that has neither taken nor refused it. `task.watchers` is where the task speaks
 besides its own channels: a line a session, its billing mode and its channel.
 `task.duration` is a pipe's, in minutes, and `expires_at` when it is over: fixed with its first lease. `task.pause`
 is what the consumer wants and `pause_seq` how often he turned it; `paused` that the handler waits for the resume,
@@ -102,6 +103,15 @@ Index("task_held", task.c.inc, sqlite_where=text("inc IS NOT NULL"))
 Index("task_due", task.c.due_at, sqlite_where=text("due_at IS NOT NULL"))
 Index("task_purge", task.c.purge_at, sqlite_where=text("purge_at IS NOT NULL"))
 Index("task_parent", task.c.parent, sqlite_where=text("parent IS NOT NULL AND ended IS NULL"))
+
+offer = Table(
+    "offer",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("inc", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+Index("offer_inc", offer.c.inc)
 
 #: Apart from the task, so that a turn of the task does not write its input again.
 task_input = Table(

@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 NAMES = frozenset(SHOWN.values()) | {PAUSED}
 
 
+def ended_as(state: str, reason: str | None) -> str:
+    """Return what consumers see of a task that ended so."""
+    ran_out = state == State.EXPIRED.value and reason == DURATION_EXPIRED
+    return "completed" if ran_out else SHOWN[State(state)]
+
+
 def shown(row: TaskRecord) -> str:
     """Return the state of a task as consumers see it."""
     state = State(row.state)
     if (state is State.QUEUED and row.pause) or (state is State.RUNNING and row.paused):
         return PAUSED
-    if state is State.EXPIRED and row.reason == DURATION_EXPIRED:
-        return "completed"
-    return SHOWN[state]
+    return ended_as(row.state, row.reason)
 
 
 def is_shown_as(name: str) -> ColumnElement[bool]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, delete, exists, func, insert, literal_column, null, or_, select, update
 from sqlalchemy.dialects import sqlite
 
-from blocks_worker.hub.store.schema import agent, event, instance, task, task_input
+from blocks_worker.hub.store.schema import agent, event, instance, offer, task, task_input
+from blocks_worker.protocol.lifecycle import EVERYBODY as _EVERYBODY
 from blocks_worker.protocol.lifecycle import InstanceState, State
 
 if TYPE_CHECKING:
@@ -46,6 +47,14 @@ _NONE: ColumnElement[int] = literal_column("0")
 _Q, _O, _R, _C, _E = State.QUEUED, State.OFFERED, State.RUNNING, State.CANCELLING, State.EXPIRING
 _ROW = and_(task.c.id == _p("key"), task.c.epoch == _p("e"))
 _HIS = and_(_ROW, task.c.inc == _p("by"))
+#: Was offered the task: alone, or with others and has not refused it.
+_OFFERED = or_(
+    task.c.inc == _p("by"),
+    and_(
+        task.c.inc == _word(_EVERYBODY),
+        exists().where(offer.c.task == task.c.id, offer.c.inc == _p("by")).correlate(task),
+    ),
+)
 _PIPE = task.c.kind == _word("pipe")
 _PAUSED = task.c.pause != _NONE
 _AGAIN = and_(task.c.delivery == _word("at_least_once"), task.c.kind == _word("request"))
@@ -85,8 +94,9 @@ OFFER = _turn(
     parked=_NONE,
 )
 CLAIM = _turn(
-    and_(_HIS, _in(_O)),
+    and_(_ROW, _in(_O), _OFFERED),
     _R,
+    inc=_p("by"),
     attempt=task.c.attempt + _ONE,
     leased_at=_p("now"),
     expires_at=_p("expires"),
@@ -173,6 +183,9 @@ APPEND = _hot(update(task).where(_ROW, task.c.last_n == _p("lo"), _SPEAKS).value
 INSERT_EVENT = _hot(insert(event))
 INSERT_TASK = _hot(insert(task))
 INSERT_INPUT = _hot(insert(task_input))
+INSERT_OFFER = _hot(insert(offer))
+DELETE_OFFER = _hot(delete(offer).where(offer.c.task == _p("key"), offer.c.inc == _p("by")))
+DELETE_OFFERS = _hot(delete(offer).where(offer.c.task == _p("key")))
 WATCH = _hot(update(task).where(task.c.id == _p("key"), task.c.ended.is_(_NULL)).values(watchers=_p("watchers")))
 PUT_OFF = _hot(update(task).where(task.c.id == _p("key"), task.c.ended.is_(_NULL)).values(due_at=_p("due")))
 
@@ -182,6 +195,8 @@ TASK_BY_KEY = _hot(select(task).where(task.c.owner == _p("o"), task.c.agent == _
 INPUT = _hot(select(task_input.c.start).where(task_input.c.task == _p("key")))
 CHILDREN = _hot(select(task).where(task.c.parent == _p("key"), task.c.ended.is_(_NULL)))
 HELD_BY = _hot(select(task).where(task.c.inc == _p("by")))
+OFFERED_TO = _hot(select(offer.c.inc).where(offer.c.task == _p("key")).order_by(offer.c.inc))
+OFFERED_WITH = _hot(select(task).join(offer, offer.c.task == task.c.id).where(offer.c.inc == _p("by")))
 WAITING = _hot(
     select(task)
     .where(_in(_Q), task.c.agent == _p("a"), task.c.pause == _NONE, _READY)
@@ -202,7 +217,7 @@ HAS_TASKS = _hot(
 COUNT_WAITING = _hot(select(func.count()).select_from(task).where(_in(_Q), task.c.agent == _p("a")))
 DUE = _hot(select(task).where(task.c.due_at <= _p("now")).order_by(task.c.due_at).limit(_p("most")).offset(_NONE))
 PURGE_DUE = _hot(
-    select(task.c.id, task.c.ended)
+    select(task.c.id, task.c.ended, task.c.agent, task.c.state, task.c.reason)
     .where(task.c.purge_at <= _p("now"))
     .order_by(task.c.purge_at)
     .limit(_p("most"))
@@ -222,8 +237,11 @@ _IN_USE = (
     .where(task.c.inc == instance.c.incarnation, task.c.parked == _NONE)
     .scalar_subquery()
 )
+_ASKED = select(func.count()).select_from(offer).where(offer.c.inc == instance.c.incarnation).scalar_subquery()
 CANDIDATES = _hot(
-    select(instance.c.agent_id, instance.c.incarnation, instance.c.billing_mode, instance.c.concurrency - _IN_USE)
+    select(
+        instance.c.agent_id, instance.c.incarnation, instance.c.billing_mode, instance.c.concurrency - _IN_USE - _ASKED
+    )
     .where(
         instance.c.agent == _p("a"),
         instance.c.ended.is_(_NULL),
@@ -244,6 +262,7 @@ AGENT = _hot(
         agent.c.max_running_time_sec,
         agent.c.delivery,
         agent.c.card,
+        agent.c.expected_instances,
     ).where(agent.c.name == _p("a"))
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,10 +16,13 @@ from blocks_worker.errors import StoreError
 from blocks_worker.hub.store.database import Database, driver_of, open_database
 from blocks_worker.hub.store.ledger import Ledger, Publication
 from blocks_worker.hub.store.numbering import Numbering
+from blocks_worker.observability.spread import Spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from blocks_worker.concurrency import Clock, Deadline
 
@@ -28,6 +31,8 @@ T = TypeVar("T")
 #: One commit takes at most so many sets, or so many seconds of work.
 GROUP_SETS = 512
 GROUP_SECONDS = 0.020
+#: How the sizes of commits are told apart.
+GROUP_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, GROUP_SETS)
 #: When so many sets wait, what is new is turned away. What is under way is bounded by its callers, who each wait
 #: for their answer, and to refuse a report or a heartbeat would only make more work.
 MAX_WAITING = 2048
@@ -84,6 +89,10 @@ class Store:
         self._broken: StoreError | None = None
         #: Held while the reading connection is in use; in memory it is the writer's too.
         self._reading = threading.Lock()
+        #: What happened since the start, as far as it was committed, and how many sets each commit had. Only the
+        #: writer counts; anybody may read.
+        self.counts: Counter[str] = Counter()
+        self.groups = Spread(GROUP_BUCKETS)
 
     def open(self) -> None:
         """Open the database and start the writer.
@@ -133,17 +142,42 @@ class Store:
     def read(self, work: Callable[[Ledger], T]) -> T:
         """Run a short read on this thread, all of it at one moment of the ledger."""
         with self._reading:
-            if self._database is None:
-                raise StoreError("the store is closed", code="closed")
-            driver = driver_of(self._database.reader)
-            try:
-                driver.execute("BEGIN")
-                return work(Ledger(self._database.reader, driver, self._numbering))
-            except (sqlite3.Error, DBAPIError) as error:
-                raise _ours(error, "read_failed") from error
-            finally:
-                if driver.in_transaction:
-                    driver.execute("ROLLBACK")
+            return self._look(self._opened().reader, work)
+
+    def survey(self, work: Callable[[Ledger], T]) -> T:
+        """Run a long read as `read` does, on a connection of its own: it holds up nobody."""
+        with self._reading:
+            database = self._opened()
+            if database.is_shared:
+                return self._look(database.reader, work)
+        with database.one_more() as connection:
+            return self._look(connection, work)
+
+    def fault(self) -> StoreError | None:
+        """Return why nothing can be written; None when it can."""
+        with self._changed:
+            return self._refusal(0)
+
+    @property
+    def waiting(self) -> int:
+        """How many sets of writes wait."""
+        return len(self._queue)
+
+    def _opened(self) -> Database:
+        if self._database is None:
+            raise StoreError("the store is closed", code="closed")
+        return self._database
+
+    def _look(self, connection: Connection, work: Callable[[Ledger], T]) -> T:
+        driver = driver_of(connection)
+        try:
+            driver.execute("BEGIN")
+            return work(Ledger(connection, driver, self._numbering))
+        except (sqlite3.Error, DBAPIError) as error:
+            raise _ours(error, "read_failed") from error
+        finally:
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
 
     def _refusal(self, more: int) -> StoreError | None:
         if self._broken is not None:
@@ -208,6 +242,8 @@ class Store:
             self._after_failure(database, error, taken, said)
             return taken
         said += ledger.outbox
+        self.groups.note(len(taken))
+        self.counts.update(ledger.happened)
         refused = [item for item in taken if isinstance(item.error, StoreError) and item.error.code == "full"]
         if refused and self._on_full():
             self._each_alone(database, refused, said)

@@ -20,11 +20,11 @@ class TaskTurns:
         self._driver = driver
 
     def offer(self, row: TaskRecord, by: str, *, now: int, until: int, due: int | None) -> bool:
-        """Offer a waiting task to an incarnation: the epoch rises."""
+        """Offer a waiting task to an incarnation, or to `EVERYBODY`: the epoch rises."""
         return self._turn(sql.OFFER, row, by=by, now=now, until=until, due=due)
 
     def claim(self, row: TaskRecord, by: str, *, now: int, due: int | None, expires: int | None = None) -> bool:
-        """Give the lease to the incarnation it was offered to; `expires`: when the time of a pipe is over."""
+        """Give the lease to an incarnation it was offered to; `expires`: when the time of a pipe is over."""
         return self._turn(sql.CLAIM, row, by=by, now=now, due=due, expires=expires)
 
     def withdraw(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:

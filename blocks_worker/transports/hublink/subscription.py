@@ -59,6 +59,7 @@ class HubLinkSubscription:
         places: Mapping[str, int],
         clock: Clock,
         entropy: Entropy,
+        counters: dict[str, int],
     ) -> None:
         self._link = link
         self._settings = settings
@@ -82,7 +83,7 @@ class HubLinkSubscription:
         self._is_lost = False
         self._denials = Backoff(entropy, first=0.05)
         self._renewing = False
-        self.counters: dict[str, int] = {}
+        self.counters = counters
 
     def begin(self) -> None:
         """Follow, and wait for the position."""
@@ -155,6 +156,7 @@ class HubLinkSubscription:
             case Followed():
                 self._follow(operation)
             case Lost():
+                self._count("gaps_open")
                 self._put(Gap(operation.channel, operation.since, operation.until, filled=False))
             case Denied():
                 self._be_denied(operation)
@@ -171,6 +173,7 @@ class HubLinkSubscription:
                 self._places[name] = 0
             self._places = {name: place or operation.position for name, place in self._places.items()}
             self._life = operation.life
+        self._count("gaps_open", len(gone))
         self._put(*(Gap(name, since, operation.position, filled=False) for name, since in gone))
         if not self._known:
             self._put(Status(Link.CONNECTED))
@@ -199,6 +202,8 @@ class HubLinkSubscription:
             if self._seen.message(letter.channel, opened.producer, number, letter.position):
                 message = Message(letter.channel, body, letter.position, opened.producer, number)
                 self._inbox.put([(message, size)])
+            else:
+                self._count("duplicates")
 
     def _be_denied(self, operation: Denied) -> None:
         """Tell the owner, and get another grant on a thread that may wait."""
@@ -235,5 +240,5 @@ class HubLinkSubscription:
     def _put(self, *items: Received) -> None:
         self._inbox.put((item, NOTE_SIZE) for item in items)
 
-    def _count(self, name: str) -> None:
-        self.counters[name] = self.counters.get(name, 0) + 1
+    def _count(self, name: str, number: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + number

@@ -48,6 +48,9 @@ class HubLinkTransport:
         producer: the random id of this process life.
         clock: the time.
         entropy: jitter.
+        counters: numbers to count on from.
+
+    `counters` are plain numbers of what happened, free for anybody to read.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class HubLinkTransport:
         producer: str,
         clock: Clock,
         entropy: Entropy,
+        counters: dict[str, int] | None = None,
     ) -> None:
+        self.counters: dict[str, int] = {} if counters is None else counters
         self._link = link
         self._settings = settings
         self._grants = grants
@@ -116,6 +121,7 @@ class HubLinkTransport:
                 places={name: (since or {}).get(name, 0) for name in channels},
                 clock=self._clock,
                 entropy=self._entropy,
+                counters=self.counters,
             )
         self._subscription.begin()
         return self._subscription
@@ -123,6 +129,7 @@ class HubLinkTransport:
     def rebuild(self, reason: str) -> None:
         """Throw the connection away and go on from the same positions with a new one."""
         _logger.warning("transport_rebuilt", extra={"reason": reason})
+        self.counters["rebuilds"] = self.counters.get("rebuilds", 0) + 1
         self._link.renew()
 
     def close(self, deadline: Deadline) -> None:

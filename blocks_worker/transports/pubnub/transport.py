@@ -75,6 +75,7 @@ class PubNubTransport:
         clock: the time.
         entropy: jitter.
         cursors: where committed positions are kept; in memory if not given.
+        counters: where to count; a transport that takes the place of another goes on with its numbers.
 
     `counters` are plain numbers of what happened, free for anybody to read.
     """
@@ -89,6 +90,7 @@ class PubNubTransport:
         clock: Clock,
         entropy: Entropy,
         cursors: CursorStore | None = None,
+        counters: dict[str, int] | None = None,
     ) -> None:
         self._settings = settings
         self._grants = grants
@@ -102,7 +104,7 @@ class PubNubTransport:
         self._closing = threading.Event()
         self._send_client: NetworkClient | None = None
         self._subscription: PubNubSubscription | None = None
-        self.counters: dict[str, int] = {}
+        self.counters: dict[str, int] = {} if counters is None else counters
         clamp_foreign_loggers()
 
     def publish(self, channel: str, messages: Sequence[dict[str, Any]], deadline: Deadline) -> None:
@@ -141,6 +143,28 @@ class PubNubTransport:
             except CallFailedError as error:
                 failed = error
             self._wait(attempts.failed(failed, renewed=False), deadline, failed)
+
+    def check_readable(self, channels: Iterable[str], deadline: Deadline) -> None:
+        """Ask the network once whether these may be read, before anything waits for what is on them.
+
+        Raises:
+            PublishRefusedError: they may not, or the network does not know its keys.
+            PublishTimeoutError: the network did not answer in time.
+        """
+        names = [self._wake_channel, *channels]
+        attempts = _Attempts(Backoff(self._entropy), refusals=PUBLISH_REFUSALS)
+        client = NetworkClient(self._settings, self._grants, polls=True)
+        try:
+            while True:
+                try:
+                    client.poll(names, 0, 0)
+                except CallFailedError as error:
+                    failed = error
+                else:
+                    return
+                self._wait(attempts.failed(failed, renewed=False), deadline, failed)
+        finally:
+            client.stop()
 
     def subscribe(self, channels: Iterable[str], *, since: Mapping[str, int] | None = None) -> PubNubSubscription:
         """Start reading these channels; return once the position to read from is known or being sought.

@@ -108,3 +108,43 @@ def test_an_agent_with_tasks_stays(hub: Caller, token: str) -> None:
 
     assert [(each.status, each.code) for each in (waiting, offered)] == [(409, "AgentHasTasks")] * 2
     assert ended.status == 204
+
+
+def test_an_instance_that_is_to_drain_is_told_until_it_says_that_it_does(hub: Caller, token: str) -> None:
+    """[P7] It stands as draining at once, is offered nothing, and hears it with each beat until it obeys."""
+    instance = hub.connect("drained", concurrency=2)["accessToken"]
+    beat = {"free": 2, "sdkVersion": "9.9"}
+    hub.ask("POST", "/api/v1/heartbeats", beat, bearer=instance)
+
+    asked = hub.ask("POST", "/api/v1/registry/instances/drained-1/drain", {"reason": "deploy"}, bearer=token)
+    hub.submit(token, "drained")
+    answers = [hub.ask("POST", "/api/v1/heartbeats", beat | more, bearer=instance).json for more in ({}, {})]
+    obeyed = hub.ask("POST", "/api/v1/heartbeats", beat | {"draining": True}, bearer=instance).json
+
+    assert asked.status == 202
+    assert [(row["instanceId"], row["state"], row["sdkVersion"]) for row in asked.json["instances"]] == [
+        ("drained-1", "draining", "9.9")
+    ]
+    assert [(answer["drain"], answer["offers"]) for answer in (*answers, obeyed)] == [
+        (True, []),
+        (True, []),
+        (False, []),
+    ]
+
+
+def test_only_its_owner_and_the_hubs_drain_an_instance(hub: Caller, bob_key: str, bob: str, token: str) -> None:
+    """To others it is not there, as one that never was."""
+    hub.connect("bobs_drained", key=bob_key)
+    hub.connect("locals_drained")
+    asked = {
+        (who, name): hub.ask("POST", f"/api/v1/registry/instances/{name}-1/drain", bearer=bearer).status
+        for who, bearer in (("bob", bob), ("local", token))
+        for name in ("bobs_drained", "locals_drained", "nobody")
+    }
+
+    assert [key for key, status in asked.items() if status == 202] == [
+        ("bob", "bobs_drained"),
+        ("local", "bobs_drained"),
+        ("local", "locals_drained"),
+    ]
+    assert {status for status in asked.values() if status != 202} == {404}

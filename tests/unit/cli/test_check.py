@@ -168,3 +168,17 @@ def test_without_a_local_hub_a_hub_has_to_be_named() -> None:
 
     assert result.exit_code == 1
     assert "error: hub: no local hub runs; start it, or set BLOCKS_CDM_URL" in result.stdout
+
+
+def test_a_card_that_is_no_json_is_told_by_file_and_line(folder: Path) -> None:
+    """[D-4] The finding is the card's, not the handler's, and names the file and the line."""
+    put(folder, CARD)
+    (folder / "agent-card.json").write_text('{\n  "identity": {,}\n}\n', encoding="utf-8")
+
+    result = checked()
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == (
+        f"error: card: {folder / 'agent-card.json'} line 2 column 16: "
+        "Expecting property name enclosed in double quotes; mend it there, a card is JSON"
+    )

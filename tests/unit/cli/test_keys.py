@@ -14,13 +14,15 @@ from blocks_worker.config import state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from click.testing import Result
 
 
 @pytest.fixture
-def hub() -> Iterator[Caller]:
-    """Run a hub in the state folder of this test."""
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Caller]:
+    """Run a hub in the state folder of this test, far from the scripts of a clone."""
+    monkeypatch.chdir(tmp_path)
     with running_hub(state_dir()) as caller:
         yield caller
 
@@ -62,7 +64,7 @@ def test_what_cannot_be_done_is_said_in_one_line(hub: Caller) -> None:
 
     assert (unknown.exit_code, own.exit_code, bad.exit_code) == (1, 1, 2)
     assert "local-key" in own.stderr
-    assert unknown.stderr.count("\n") == 1
+    assert unknown.stderr == "blocks: there is no key 'key_0', or it is not yours; 'blocks keys list' shows their ids\n"
 
 
 @pytest.mark.parametrize("arguments", [["keys", "list"], ["agents"], ["tasks"], ["keys", "create", "x"]])
@@ -87,4 +89,17 @@ def test_an_agent_is_taken_offline_and_let_in_again(hub: Caller) -> None:
     assert "offline" in run("agents").stdout
     assert json.loads(run("agents", "--json").stdout)[0]["offline"] is True
     assert run("agents", "online", "parked").stdout == "parked is online\n"
-    assert run("agents", "offline", "nobody").exit_code == 1
+    unknown = run("agents", "offline", "nobody")
+    assert unknown.exit_code == 1
+    assert unknown.stderr == "blocks: there is no agent 'nobody', or it is not yours; 'blocks agents' lists them\n"
+
+
+@pytest.mark.parametrize("command", [["cancel"], ["watch"], ["retry"], ["pause"], ["resume"]])
+def test_a_task_that_is_none_is_named(hub: Caller, command: list[str]) -> None:
+    """What was typed stands in the line, with the command that lists tasks; of a short part, how long one is."""
+    long, short = run(*command, "nope-nope"), run(*command, "00")
+
+    assert (long.exit_code, short.exit_code) == (1, 1)
+    assert "there is no task 'nope-nope', or it is not yours; 'blocks tasks' lists them" in long.stderr
+    assert "no task '00'" in short.stderr
+    assert "write at least 4 characters of an id; 'blocks tasks'" in short.stderr

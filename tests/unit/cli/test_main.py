@@ -15,6 +15,12 @@ def test_the_commands_are_listed() -> None:
         "agents",
         "cancel",
         "check",
+        "deploy",
+        "dev",
+        "doctor",
+        "drain",
+        "init",
+        "instances",
         "keys",
         "pause",
         "resume",
@@ -22,6 +28,7 @@ def test_the_commands_are_listed() -> None:
         "run",
         "send",
         "tasks",
+        "top",
         "watch",
     ]
 

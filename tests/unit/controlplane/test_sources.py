@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -80,4 +82,39 @@ def test_a_function_that_ends_the_program() -> None:
         raise SystemExit(3)
 
     with pytest.raises(AuthRefreshFailedError, match=r"sys\.exit"):
-        FunctionSource(leave).fetch()
+        FunctionSource(leave, timeout=5).fetch()
+
+
+def test_a_function_that_does_not_return_holds_nobody_up() -> None:
+    """[R-25] It is told as out of time, is not called again beside itself, and may answer later."""
+    go, calls = threading.Event(), []
+
+    def block() -> TokenResult:
+        calls.append(threading.current_thread().name)
+        go.wait(10)
+        return TokenResult("late")
+
+    source = FunctionSource(block, timeout=0.02)
+    for _ in range(2):
+        with pytest.raises(AuthRefreshFailedError, match=r"not returned within 0\.02 s.*a limit of its own") as caught:
+            source.fetch()
+        assert caught.value.timed_out
+    assert calls == ["token-provider"]
+    go.set()
+
+    assert source.fetch() == TokenResult("late")
+
+
+def test_a_function_sees_the_context_of_its_caller() -> None:
+    """What it raises comes through unchanged, and variables of the context are those of who wants a token."""
+    wanted: ContextVar[str] = ContextVar("wanted")
+    wanted.set("mine")
+    error = TimeoutError("the user's own")
+
+    def fail() -> TokenResult:
+        raise error
+
+    assert FunctionSource(lambda: TokenResult(wanted.get()), timeout=5).fetch() == TokenResult("mine")
+    with pytest.raises(TimeoutError) as caught:
+        FunctionSource(fail, timeout=5).fetch()
+    assert caught.value is error

@@ -3,7 +3,6 @@ import io
 import json
 import logging
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -41,20 +40,6 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """Say so."""
         return True
-
-
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    """Give logging back as it was."""
-    root = logging.getLogger()
-    before = (list(root.handlers), root.level)
-    yield
-    root.handlers[:], level = before
-    root.setLevel(level)
-    for name in FOREIGN:
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.NOTSET)
-        logger.filters.clear()
 
 
 def refuse(text: str) -> None:
@@ -288,3 +273,15 @@ def test_a_terminal_is_spared_what_its_reader_knows() -> None:
         ["INFO  other", "INFO  ready"],
         [f"INFO  {event} agent=echo instance=AG-1" for event in ("ready", "other", "ready")],
     ]
+
+
+def test_colours_are_for_terminals() -> None:
+    """A level is painted where a person reads it and wants so; a pipe gets plain text."""
+    logging.getLogger().handlers.clear()
+    painted, plain, piped = Terminal(), Terminal(), io.StringIO()
+    for stream, colour in ((painted, True), (plain, False), (piped, True)):
+        setup_logging("info", "text", stream, colour=colour)
+        _log.warning("word")
+
+    assert "\x1b[33mWARN \x1b[0m word" in painted.getvalue()
+    assert "\x1b" not in plain.getvalue() + piped.getvalue()

@@ -5,13 +5,14 @@ import pytest
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.protocol.codec import encode
-from blocks_worker.protocol.control import CancelRun, Drain, Probe, StartTask, open_signed, sign
+from blocks_worker.protocol.control import CancelRun, Drain, Probe, StartTask, WithdrawOffer, open_signed, sign
 
 KEY = "the message key of one incarnation"
 
 MESSAGES = [
     StartTask(task_id="a", epoch=1, digest="d", start='{"x":"ä"}'),
     CancelRun(task_id="a", epoch=2, reason="enough"),
+    WithdrawOffer(task_id="a", epoch=2),
     Probe(nonce="n"),
     Drain(),
 ]

@@ -17,6 +17,7 @@ from blocks_worker.streams.endpoint import (
 )
 from blocks_worker.streams.pace import ACK_EVERY, ACK_QUIET
 from blocks_worker.streams.reader import BUFFER_BYTES
+from blocks_worker.streams.silence import QUIET, QUIET_BEFORE_FIRST
 from blocks_worker.streams.writer import StreamWriter, WriterOptions
 
 if TYPE_CHECKING:
@@ -295,6 +296,58 @@ def test_a_stream_that_does_not_end_in_time_says_so() -> None:
 
     assert [error.category for error in world.errors] == ["timeout"]
     assert world.ends == 1
+
+
+def test_a_stream_of_a_dead_writer_ends_when_all_of_it_came() -> None:
+    """A second after the last frame: what was on its way is shown, and nothing waits for the drain window. [D-13]"""
+    world = World(only="w")
+    world.frame(0)
+    world.endpoint.close_within(30)
+    world.endpoint.writer_is_gone()
+    for seq in (1, 2):
+        world.clock.advance(QUIET - 0.1)
+        world.frame(seq)
+        world.endpoint.look()
+    assert (world.errors, world.ends) == ([], 0)
+
+    world.clock.advance(QUIET)
+    assert world.endpoint.due() <= world.clock.monotonic()
+    world.endpoint.look()
+    assert world.taken() == [0, 1, 2]
+    assert [(error.category, error.fatal) for error in world.errors] == [("other", False)]
+    assert world.ends == 1
+
+
+def test_a_dead_writers_frames_are_waited_for_through_an_outage() -> None:
+    """While the network is away, or something is missing, silence is no end; before the first frame it is long."""
+    world = World(only="w")
+    world.endpoint.writer_is_gone()
+    world.clock.advance(QUIET + 1)
+    world.endpoint.look()
+    world.endpoint.link(there=False)
+    world.clock.advance(60)
+    world.endpoint.look()
+    world.endpoint.link(there=True)
+    world.frame(1)
+    world.clock.advance(QUIET)
+    world.endpoint.look()
+    assert world.ends == 0
+
+    world.frame(0)
+    world.clock.advance(QUIET)
+    world.endpoint.look()
+    assert world.taken() == [0, 1]
+    assert world.ends == 1
+
+
+def test_a_writer_that_is_gone_and_never_said_a_word() -> None:
+    """The stream ends after the time that its beginning may take to be fetched."""
+    world = World(only="w")
+    world.endpoint.writer_is_gone()
+    world.clock.advance(QUIET_BEFORE_FIRST)
+    world.endpoint.look()
+
+    assert (world.taken(), world.ends) == ([], 1)
 
 
 def test_events_that_are_not_as_declared_are_dropped_and_told() -> None:

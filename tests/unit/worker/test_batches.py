@@ -84,7 +84,8 @@ def test_the_inputs_of_one_answer_are_bounded(have: str | None, most: int) -> No
     claims = Claims(api, clock=clock, entropy=Entropy(), counters=Counters())
     until = clock.monotonic() + 10
     with ThreadPoolExecutor(70) as threads:
-        waiting = [threads.submit(claims.claim, Claim(task_id=str(n), epoch=1, have=have), until) for n in range(70)]
+        asked = [Claim(task_id=str(n), epoch=1, have=have) for n in range(70)]
+        waiting = [threads.submit(claims.claim, each, until, lambda: False) for each in asked]
         wait_until(lambda: len(claims._batcher._queue) == 69, what="all in the queue")
         api.go.set()
 

@@ -30,6 +30,7 @@ class Heard:
         self.counters = Counters()
         ears = Ears(
             offer=self.told.append,
+            withdraw=self.told.append,
             cancel=lambda key, reason: self.told.append((key, reason)),
             expire=lambda key, limit: self.told.append((key, limit)),
             pause=self.told.append,
@@ -121,6 +122,7 @@ def test_an_ear_that_raises_does_not_end_the_listening(heard: Heard) -> None:
     told = list[str]()
     ears = Ears(
         offer=lambda _offer: 1 / 0,  # type: ignore[arg-type]  # it only has to raise
+        withdraw=lambda _key: None,
         cancel=lambda _key, _reason: None,
         expire=lambda _key, _limit: None,
         pause=lambda _flag: None,

@@ -19,10 +19,12 @@ def test_the_end_of_a_trouble_is_told_once(caplog: pytest.LogCaptureFixture) -> 
         reach.lost("hub", error="refused")
         reach.lost("network", link="retrying")
         reach.found("network")
+        assert (reach.has("hub"), reach.has("network")) == (False, True)
         before = [record.getMessage() for record in caplog.records]
         reach.found("hub")
         reach.found("hub")
     told = [record.getMessage() for record in caplog.records]
 
+    assert (reach.has("hub"), reach.has("network")) == (True, True)
     assert before == ["transport_retry"] * 2
     assert told == [*before, "transport_recovered"]

@@ -1,0 +1,1 @@
+"""What `blocks doctor` looks at, one file a subject."""

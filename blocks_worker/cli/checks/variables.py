@@ -1,0 +1,29 @@
+"""Whether every variable that looks like one of ours is read by somebody."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from blocks_worker.cli.findings import Found
+from blocks_worker.cli.output import counted
+from blocks_worker.config import VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+#: What a slip leaves of our prefix.
+_PREFIXES = ("BLOCK", "BLCOKS", "BOCKS", "BLOKCS")
+
+
+def variables(names: Collection[str], *, also: Collection[str] = ()) -> Iterator[Found]:
+    """Name each variable that nobody reads; `also`: those that handlers of the registry need."""
+    known = {*VARIABLES, *also}
+    unknown = sorted(name for name in names if name.upper().startswith(_PREFIXES) and name not in known)
+    for name in unknown:
+        near = difflib.get_close_matches(name.upper(), sorted(known), n=1)
+        cure = f"did you mean {near[0]}?" if near else "unset it, or mend its name"
+        yield Found("warning", "environment", f"nothing reads {name}", cure)
+    if not unknown:
+        used = sum(name in VARIABLES for name in names)
+        yield Found("note", "environment", f"{counted(used, 'variable')} of ours set, none unknown")
