@@ -67,6 +67,7 @@ _OVER = 4401
 _BAD_FRAME = 4400
 _SLOW = 4408
 _TOO_MANY = 1013
+_FAULT = 1011
 _OK = 200
 
 
@@ -192,6 +193,10 @@ class _Link:
                 _logger.warning("link_frame_refused", extra={"reason": error.reason})
                 self.end(_BAD_FRAME, error.reason)
                 return
+            except Exception:  # the top of one link: reported, the hub lives on
+                _logger.exception("link_failed")
+                self.end(_FAULT, "the hub failed at what you said; its log tells more")
+                return
 
     async def _do(self, frame: bytes) -> None:
         for operation in from_client(frame):
@@ -283,7 +288,7 @@ class _Following:
         """Follow what is wished, as far as the grant allows it; places of another life mean nothing here."""
         self._turn = wish.turn
         refused, why = seat.not_readable(tuple(wish.channels))
-        if refused and len(refused) == len(wish.channels):
+        if why and len(refused) == len(wish.channels):
             self._refuse(refused, why)
             return
         if self._follower is None or self._seat is None or self._seat.key != seat.key:

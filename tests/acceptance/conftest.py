@@ -144,14 +144,13 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """Give the test an empty world; end what it started."""
+def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    """Give the test an empty world, whose processes speak by the transport that is its parameter; end what it started."""
     port = free_port()
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path / "home"),
         "BLOCKS_STATE_DIR": str(tmp_path / "state"),
-        "BLOCKS_TRANSPORT": os.environ.get("TEST_TRANSPORT", "pubnub"),
         "BLOCKS_HUB_URL": f"http://127.0.0.1:{port}",
         "PYTHONPATH": str(Path(__file__).parent),
         "PYTHONUNBUFFERED": "1",
@@ -159,6 +158,9 @@ def world(tmp_path: Path) -> Iterator[World]:
         "GATE": str(tmp_path / "gate"),
         "NO_COLOR": "1",
     }
+    transport = getattr(request, "param", os.environ.get("TEST_TRANSPORT"))
+    if transport:
+        environment["BLOCKS_TRANSPORT"] = transport
     world = World(tmp_path, environment, port)
     yield world
     for daemon in world.daemons:
@@ -169,8 +171,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def client(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], TaskClient]]:
     """Return a function that opens clients of the test's hub; they are closed at the end."""
-    for name in ("BLOCKS_STATE_DIR", "BLOCKS_HUB_URL"):
-        monkeypatch.setenv(name, world.environment[name])
+    for name in ("BLOCKS_STATE_DIR", "BLOCKS_HUB_URL", "BLOCKS_TRANSPORT"):
+        if name in world.environment:
+            monkeypatch.setenv(name, world.environment[name])
     opened: list[TaskClient] = []
 
     def open_client() -> TaskClient:

@@ -15,7 +15,11 @@ from blocks_worker.errors import BillingModeMismatchError
 
 Open = Callable[[], TaskClient]
 
+#: Over the network, and over links to the hub.
+BOTH = pytest.mark.parametrize("world", ["pubnub", "hublink"], indirect=True)
 
+
+@BOTH
 def test_a_killed_workers_task_is_completed_by_another(world: World, client: Open) -> None:
     """Kill -9 in mid-task: a second worker runs it again, the session sees one terminal. [P1, P3, P4, D1, R-12, D-2]"""
     world.hub()
@@ -40,6 +44,7 @@ def test_a_killed_workers_task_is_completed_by_another(world: World, client: Ope
     assert {task for _, task, _, _, _ in runs} == {session.task_id}
 
 
+@BOTH
 def test_a_killed_hub_comes_back_and_the_task_completes(world: World, client: Open) -> None:
     """Kill -9 of the hub between submit and result loses nothing, and the task runs once. [P1] [E1] [B14]"""
     hub = world.hub()
@@ -76,6 +81,7 @@ def test_a_task_accepted_without_a_worker_waits_for_one(world: World, client: Op
     assert session.wait_for_terminal(timeout=60).state == "completed"
 
 
+@BOTH
 def test_when_the_process_with_the_local_hub_dies_another_takes_over(world: World, client: Open) -> None:
     """Two workers share one local hub; the one that runs it is killed, the other starts it on the same data. [P1]"""
     first = world.worker("handlers:hold", "--instance-id", "one")

@@ -84,11 +84,11 @@ class Place:
         }
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Run everything for the tests of this file."""
+@pytest.fixture(scope="module", params=["pubnub", "hublink"])
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Run everything for the tests of this file, over the network and over links."""
     folder = tmp_path_factory.mktemp("state")
-    with running_hub(folder) as hub, at(folder, hub) as place:
+    with running_hub(folder, transport=request.param) as hub, at(folder, hub) as place:
         yield place
 
 

@@ -50,6 +50,7 @@ class Seat:
     def not_readable(self, channels: Sequence[str]) -> tuple[list[str], str]:
         """Return which of these channels it may not read (any more), and why."""
         try:
+            _ = self._there
             self._demand(channels, READ)
         except Denied as denied:
             return list(channels if denied.channels is None else denied.channels), denied.message

@@ -1,0 +1,311 @@
+"""The link to a hub: who gets one, what it carries, and how it ends; a bare client speaks the frames itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from localnet import KEYS
+from support import LoopThread, wait_until
+from support_hub import Caller, running_hub
+from support_link import LinkNet, link_net
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from blocks_worker import AgentInstanceOptions, TaskClient, start_agent_instance
+from blocks_worker.errors import ConfigurationError
+from blocks_worker.protocol.link import AHEAD_MESSAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    """Run one hub for all."""
+    with running_hub(tmp_path_factory.mktemp("hub"), transport="hublink") as caller:
+        yield caller
+
+
+class Bare:
+    """Speak the frames of a link by hand."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self._heard: list[list[Any]] = []
+
+    def say(self, *operations: list[Any]) -> None:
+        """Send one frame."""
+        self.socket.send(json.dumps(operations).encode())
+
+    def hear(self, word: str, timeout: float = 10.0) -> list[Any]:
+        """Return the next operation of this word; others before it are dropped."""
+        while True:
+            while self._heard:
+                operation = self._heard.pop(0)
+                if operation[0] == word:
+                    return operation
+            self._heard += json.loads(self.socket.recv(timeout))
+
+    def letters(self, count: int) -> list[Any]:
+        """Return the next letters, at least so many."""
+        letters: list[Any] = []
+        while len(letters) < count:
+            letters += self.hear("said")[2]
+        return letters
+
+    def closed_with(self) -> int:
+        """Return the code with which the hub closes it."""
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                self.socket.recv(10)
+        assert self.socket.close_code is not None
+        return self.socket.close_code
+
+
+@contextmanager
+def bare(hub: Caller, bearer: str | None = None, **headers: str) -> Iterator[Bare]:
+    """Give a WebSocket to the hub's link, with a consumer's token where none is given."""
+    token = hub.consumer()["accessToken"] if bearer is None else bearer
+    address = hub.address.url.replace("http", "ws") + "/api/v1/link"
+    with connect(
+        address, additional_headers={"Authorization": f"Bearer {token}", **headers}, compression=None, proxy=None
+    ) as socket:
+        yield Bare(socket)
+
+
+@pytest.mark.parametrize("bearer", ["", "junk", "bk_a-key-is-no-token"])
+def test_who_has_no_token_gets_no_link(hub: Caller, bearer: str) -> None:
+    """The handshake is refused as a call would be."""
+    with pytest.raises(InvalidStatus) as refused, bare(hub, bearer):
+        pass
+    assert refused.value.response.status_code == 401
+
+
+def test_a_page_of_another_site_gets_no_link(hub: Caller) -> None:
+    """A browser tells where a page is from, and the hub looks."""
+    with pytest.raises(InvalidStatus) as refused, bare(hub, Origin="http://evil.example"):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_a_call_is_answered_as_over_http(hub: Caller) -> None:
+    """The same statuses and bodies, for tokens of others too, and many at the same time."""
+    hub.connect("linked", billingMode="free")
+    token = hub.consumer()["accessToken"]
+    with bare(hub, token) as link:
+        link.say(
+            ["token", 1, token],
+            ["token", 2, "junk"],
+            ["ask", 1, "POST", "/api/v1/tasks", 1, {"agentName": "linked"}],
+            ["ask", 2, "GET", "/api/v1/tasks?limit=1", 1, None],
+            ["ask", 3, "GET", "/api/v1/tasks", 2, None],
+            ["ask", 4, "GET", "/api/v1/tasks", 9, None],
+            ["ask", 5, "GET", "/api/v1/nowhere", 1, None],
+            ["ask", 6, "GET", "/api/v1/files/abc", 1, None],
+        )
+        answers = {}
+        while len(answers) < 6:
+            _, number, status, body, *_ = link.hear("answer")
+            answers[number] = (status, body)
+
+    assert {number: status for number, (status, _) in answers.items()} == {
+        1: 201,
+        2: 200,
+        3: 401,
+        4: 401,
+        5: 404,
+        6: 404,
+    }
+    assert answers[1][1]["taskId"]
+    assert answers[5][1]["code"] == "NotFound"
+
+
+@pytest.mark.parametrize(
+    "frame", [b"", b"{}", b"[[]]", b'[["shout",1]]', b'[["ask",1]]', b'[["token",-1,"x"]]', b"\xff\xfe", b"[" * 70_000]
+)
+def test_what_is_no_frame_ends_the_link(hub: Caller, frame: bytes) -> None:
+    """Whoever cannot be understood is told so by the code, and the hub lives on."""
+    with bare(hub) as link:
+        link.socket.send(frame)
+        assert link.closed_with() == 4400
+    assert hub.ask("GET", "/livez").status == 200
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [["token", number, "t"] for number in range(1100)],
+        [["follow", number, 1, "k", "u", 0, "", {}] for number in range(300)],
+    ],
+    ids=["tokens", "followers"],
+)
+def test_what_one_link_may_name_is_bounded(hub: Caller, operations: list[list[Any]]) -> None:
+    """Too many tokens or followers end it."""
+    with bare(hub) as link:
+        link.say(*operations)
+        assert link.closed_with() == 4400
+
+
+def session_of(hub: Caller) -> tuple[str, dict[str, Any]]:
+    """Return the subscribe key of free tasks, and a consumer's tokens."""
+    key = hub.ask("GET", "/api/v1/cdm").json["playground"]["subscribeKey"]
+    return key, hub.consumer()
+
+
+def test_a_channel_needs_its_grant(hub: Caller) -> None:
+    """Following and publishing ask for the same rights as over HTTP, for the one whom the grant names."""
+    key, mine = session_of(hub)
+    channel, user = mine["sessionChannel"], mine["sessionChannel"].partition(".")[2]
+    with bare(hub, mine["accessToken"]) as link:
+        link.say(["token", 1, mine["pamToken"]], ["follow", 1, 1, key, user, 1, "", {channel: 0, "s.foreign": 0}])
+        assert link.hear("followed")[1:3] == [1, 1]
+        assert link.hear("denied")[1:4] == [1, 1, ["s.foreign"]]
+        for turn, (who, grant) in enumerate([("somebody", 1), (user, 0), (user, 7)], 2):
+            link.say(["follow", 1, turn, key, who, grant, "", {channel: 0}])
+            assert link.hear("denied")[2] == turn
+        link.say(["follow", 1, 9, "sub-c-nobodys", user, 1, "", {channel: 0}])
+        assert link.hear("denied")[2] == 9
+        link.say(["publish", 1, key, user, 1, channel, {"v": 1}])
+        assert link.hear("answer")[1:3] == [1, 403]
+
+
+def test_a_key_that_is_taken_back_ends_its_links(hub: Caller) -> None:
+    """Neither a link nor what it follows outlives the key behind it by more than some seconds."""
+    made = hub.ask("POST", "/api/v1/auth/keys", {"name": "short"}, bearer=hub.key).json
+    with bare(hub, hub.consumer(made["key"])["accessToken"]) as link:
+        assert hub.ask("DELETE", f"/api/v1/auth/keys/{made['id']}", bearer=hub.key).status == 204
+        assert link.closed_with() == 4401
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Iterator[LinkNet]:
+    """Give links to a network without access control."""
+    with LoopThread("links") as loop, link_net(loop, tmp_path) as made:
+        yield made
+
+
+def publish(net: LinkNet, *numbers: int) -> None:
+    """Publish messages on channel "a", as the hub does."""
+
+    def all_of_them() -> None:
+        for number in numbers:
+            net.network.publish(KEYS.subscribe_key, "a", b'{"i":%d}' % number)
+
+    net.loop.call(all_of_them)
+
+
+@contextmanager
+def follower(net: LinkNet, since: int = 0, life: str = "") -> Iterator[tuple[Bare, list[Any]]]:
+    """Give a link that follows channel "a", and what the hub said to that."""
+    address = f"ws://127.0.0.1:{net.port}/api/v1/link"
+    headers = {"Authorization": f"Bearer {net.bearer.access_token()}"}
+    with connect(address, additional_headers=headers, compression=None, proxy=None) as socket:
+        link = Bare(socket)
+        link.say(["follow", 1, 1, KEYS.subscribe_key, "u", 0, life, {"a": since}])
+        yield link, link.hear("followed")
+
+
+def test_who_does_not_take_is_sent_no_more_than_fits(net: LinkNet) -> None:
+    """So much is sent ahead; the rest waits on the shelf until it is said what was taken, and nothing is lost."""
+    sent = AHEAD_MESSAGES + 200
+    with follower(net) as (link, _):
+        publish(net, *range(sent))
+        letters = link.letters(AHEAD_MESSAGES)
+        with pytest.raises(TimeoutError):
+            link.socket.recv(0.2)
+        link.say(["taken", 1, len(letters), 0])
+        letters += link.letters(sent - len(letters))
+
+    assert [body["i"] for _, _, body in letters] == list(range(sent))
+    assert [position for _, position, _ in letters] == sorted({position for _, position, _ in letters})
+
+
+def test_who_comes_back_goes_on_where_he_was(net: LinkNet) -> None:
+    """A position of the same life is gone on from; of another one, or one that is forgotten, that is said."""
+    with follower(net) as (link, followed):
+        life, began = followed[3], followed[4]
+        publish(net, 1, 2)
+        (_, place, _), _ = link.letters(2)
+    publish(net, 3)
+
+    with follower(net, place, life) as (link, followed):
+        assert followed[5] == []
+        assert [body["i"] for _, _, body in link.letters(2)] == [2, 3]
+    with follower(net, place, "another") as (_, followed):
+        assert (followed[3], followed[5]) == (life, ["a"])
+    net.loop.call(setattr, net.network, "settings", replace(net.network.settings, history_limit=2))
+    publish(net, 4, 5)
+    with follower(net, began, life) as (link, followed):
+        assert followed[5] == ["a"]
+        assert [body["i"] for _, _, body in link.letters(2)] == [4, 5]
+
+
+def test_what_is_forgotten_before_it_is_sent_is_said_to_be_lost(net: LinkNet) -> None:
+    """A reader that takes nothing while the shelf forgets hears between which positions."""
+    net.loop.call(setattr, net.network, "settings", replace(net.network.settings, history_limit=50))
+    with follower(net) as (link, _):
+        publish(net, *range(50))
+        link.letters(50)
+        publish(net, *range(50, 150))
+        _, number, channel, since, until = link.hear("lost")
+        letters = link.letters(50)
+
+    assert (number, channel) == (1, "a")
+    assert since < until < letters[0][1]
+    assert [body["i"] for _, _, body in letters] == list(range(100, 150))
+
+
+@pytest.fixture
+def linked(hub: Caller, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskClient]:
+    """Serve an agent over a link, and give a client that has one too."""
+    monkeypatch.setenv("BLOCKS_API_KEY", hub.key)
+    monkeypatch.setenv("BLOCKS_CDM_URL", hub.address.url + "/api/v1/cdm")
+    options = AgentInstanceOptions(agent_name="over_a_link", handler=lambda task: task.text()[::-1], concurrency=4)
+    with start_agent_instance(options) as instance:
+        instance.wait_ready(20)
+        with TaskClient.create("free") as client:
+            yield client
+
+
+def asked(hub: Caller) -> float:
+    """Return how many tasks were asked for at the hub's door, by whatever carried them."""
+    lines = hub.ask("GET", "/metrics").body.decode().splitlines()
+    counted = [
+        line for line in lines if line.startswith("blocks_hub_http_request_seconds_count") and '"/api/v1/tasks"' in line
+    ]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in counted)
+
+
+def test_all_goes_over_the_link(hub: Caller, linked: TaskClient) -> None:
+    """Where the document says so, tasks are asked for, run and told without a poll or a request over HTTP."""
+    linked.run("over_a_link", "warm")
+    before, threads = asked(hub), {thread.name for thread in threading.enumerate()}
+    assert [linked.run("over_a_link", f"{number}").text for number in range(20)] == [str(n)[::-1] for n in range(20)]
+
+    assert asked(hub) == before + 20
+    assert "hub-link" in threads
+    assert not any(name.startswith("pubnub") for name in threads)
+
+
+def test_no_thread_of_a_link_stays(hub: Caller, linked: TaskClient) -> None:
+    """A client that is destroyed ends its link; one that was only forgotten too."""
+    before = sum(thread.name == "hub-link" for thread in threading.enumerate())
+    with TaskClient.create("free", cdm_url=hub.address.url + "/api/v1/cdm", api_key=hub.key) as client:
+        assert client.run("over_a_link", "ab").text == "ba"
+        assert sum(thread.name == "hub-link" for thread in threading.enumerate()) == before + 1
+    wait_until(lambda: sum(t.name == "hub-link" for t in threading.enumerate()) == before, 10, "the link's end")
+    assert linked.run("over_a_link", "cd").text == "dc"
+
+
+def test_a_transport_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's word is one of two, and the text names them."""
+    monkeypatch.setenv("BLOCKS_TRANSPORT", "pigeon")
+    with pytest.raises(ConfigurationError, match="pubnub, hublink"):
+        TaskClient.create("free", api_key="k")
