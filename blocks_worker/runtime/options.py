@@ -166,6 +166,7 @@ def plan(options: AgentInstanceOptions, entropy: Entropy) -> InstancePlan:
         TypeError: the handler cannot be called with a task.
     """
     _one_of("transport", options.transport, TRANSPORTS)
+    _check_middleware(options.middleware)
     card, findings = _card(options.card)
     agent_name = _agent_name(options.agent_name or _read(card, "identity.agentName", str, None))
     handler = _handler(options, agent_name)

@@ -145,7 +145,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
-    """Give the test an empty world, whose processes speak by the transport that is its parameter; end what it started."""
+    """Give the test an empty world, whose processes speak by the transport it is given; end what it started."""
     port = free_port()
     environment = {
         "PATH": os.environ["PATH"],
