@@ -17,7 +17,7 @@ from blocks_worker.hub.app import App
 from blocks_worker.hub.auth.guard import Guard
 from blocks_worker.hub.auth.tokens import Kind
 from blocks_worker.hub.auth.tokens import Tokens as HubTokens
-from blocks_worker.hub.link import Links
+from blocks_worker.hub.link import UNSENT, Links
 from blocks_worker.hub.network.network import LocalNetwork
 from blocks_worker.hub.server import Server, server_config
 from blocks_worker.hub.traffic import Traffic
@@ -110,8 +110,9 @@ class Spoiled:
 class LinkNet:
     """Be a network whose only way in are links; what is published by others comes over links too."""
 
-    def __init__(self, loop: LoopThread, folder: Path, *, secret: bytes | None = None) -> None:
+    def __init__(self, loop: LoopThread, folder: Path, *, secret: bytes | None = None, unsent: int = UNSENT) -> None:
         self.loop = loop
+        self._unsent = unsent
         self.clock, self.entropy = Clock(), Entropy()
         self.network = LocalNetwork([KEYS, OTHER_KEYS], secret=secret, clock=self.clock, entropy=self.entropy)
         self._tokens = HubTokens(b"s" * 32, clock=self.clock, entropy=self.entropy)
@@ -146,7 +147,8 @@ class LinkNet:
 
     def _serve_links(self, app: App) -> Links:
         guard = Guard(self._tokens, self.clock, ())
-        return Links(carry=app.carry, network=self.network, guard=guard, life=self.entropy.name(4))
+        life = self.entropy.name(4)
+        return Links(carry=app.carry, network=self.network, guard=guard, life=life, unsent=self._unsent)
 
     def transport(self, name: str, grants: Any = None) -> HubLinkTransport:
         """Open a transport over a link of its own, once that is there."""
@@ -177,9 +179,9 @@ class LinkNet:
 
 
 @contextmanager
-def link_net(loop: LoopThread, folder: Path, *, secret: bytes | None = None) -> Iterator[LinkNet]:
+def link_net(loop: LoopThread, folder: Path, **options: Any) -> Iterator[LinkNet]:
     """Give a network of links that ends with the block."""
-    net = LinkNet(loop, folder, secret=secret)
+    net = LinkNet(loop, folder, **options)
     try:
         yield net
     finally:

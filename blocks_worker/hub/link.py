@@ -59,6 +59,8 @@ UNSENT = 80 * 1024 * 1024
 #: Tokens, and followers, that one link may name.
 TOKENS = 1024
 FOLLOWERS = 256
+#: Seconds for saying why a link is closed.
+CLOSING = 1.0
 #: Links at the same time.
 LINKS = 4096
 
@@ -74,7 +76,8 @@ _OK = 200
 class Links:
     """Serve every link of a hub; everything here lives on the hub's loop."""
 
-    def __init__(self, *, carry: Carry, network: LocalNetwork, guard: Guard, life: str) -> None:
+    def __init__(self, *, carry: Carry, network: LocalNetwork, guard: Guard, life: str, unsent: int = UNSENT) -> None:
+        self._unsent = unsent
         self._carry = carry
         self._network = network
         self._guard = guard
@@ -96,7 +99,7 @@ class Links:
         if len(self._open) >= LINKS:
             await send({"type": "websocket.close", "code": _TOO_MANY, "reason": "too many links"})
             return
-        link = _Link(self._carry, self._network, send, life=self._life, bearer=bearer or "")
+        link = _Link(self._carry, self._network, send, life=self._life, bearer=bearer or "", unsent=self._unsent)
         self._open[link] = None
         try:
             await link.serve(receive)
@@ -117,7 +120,8 @@ class Links:
 class _Link:
     """Be one link: what its client says is done in order, calls beside each other; what it is told leaves in order."""
 
-    def __init__(self, carry: Carry, network: LocalNetwork, send: Send, *, life: str, bearer: str) -> None:
+    def __init__(self, carry: Carry, network: LocalNetwork, send: Send, *, life: str, bearer: str, unsent: int) -> None:
+        self._most_unsent = unsent
         self._carry = carry
         self._network = network
         self._send = send
@@ -132,23 +136,25 @@ class _Link:
         self._unsent = 0
         self._news = asyncio.Event()
         self._end: tuple[int, str] | None = None
+        self._over = asyncio.Event()
 
     async def serve(self, receive: Receive) -> None:
         """Serve until either side ends it."""
-        speaking = asyncio.ensure_future(self._speak())
-        listening = asyncio.ensure_future(self._listen(receive))
+        work = [asyncio.ensure_future(each) for each in (self._speak(), self._listen(receive), self._over.wait())]
         try:
-            await asyncio.wait((speaking, listening), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
             if self._end is not None:
                 code, reason = self._end
                 with contextlib.suppress(Exception):
-                    await self._send({"type": "websocket.close", "code": code, "reason": reason})
+                    # Who takes nothing does not take this either.
+                    closing = self._send({"type": "websocket.close", "code": code, "reason": reason})
+                    await asyncio.wait_for(closing, CLOSING)
         finally:
             for following in self._followers.values():
                 following.close()
-            for task in (speaking, listening, *self._calls):
+            for task in (*work, *self._calls):
                 task.cancel()
-            await asyncio.gather(speaking, listening, *self._calls, return_exceptions=True)
+            await asyncio.gather(*work, *self._calls, return_exceptions=True)
 
     def look(self) -> None:
         """Have those stop whose grant is over."""
@@ -156,9 +162,9 @@ class _Link:
             following.look()
 
     def end(self, code: int, reason: str) -> None:
-        """Close the link after what is being sent."""
+        """Close the link; what waits to be sent is dropped."""
         self._end = self._end or (code, reason)
-        self._news.set()
+        self._over.set()
 
     def say(self, operation: FromHub) -> None:
         """Send something, together with what else waits when it is its turn."""
@@ -166,15 +172,18 @@ class _Link:
 
     def say_encoded(self, operation: bytes) -> None:
         """Send an operation that is written already."""
+        if self._end is not None:
+            return
         self._waiting.append(operation)
         self._unsent += len(operation)
-        if self._unsent > UNSENT:
-            self.end(_SLOW, "what waits for you is more than is kept")
         self._news.set()
+        if self._unsent > self._most_unsent:
+            self._waiting.clear()
+            self.end(_SLOW, "what waits for you is more than is kept")
 
     async def _speak(self) -> None:
         beat = _encoder.encode(Beat())
-        while self._end is None:
+        while True:
             if not self._waiting:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._news.wait(), BEAT)

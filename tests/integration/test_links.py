@@ -206,7 +206,8 @@ def follower(net: LinkNet, since: int = 0, life: str = "") -> Iterator[tuple[Bar
     """Give a link that follows channel "a", and what the hub said to that."""
     address = f"ws://127.0.0.1:{net.port}/api/v1/link"
     headers = {"Authorization": f"Bearer {net.bearer.access_token()}"}
-    with connect(address, additional_headers=headers, compression=None, proxy=None) as socket:
+    options: dict[str, Any] = {"compression": None, "proxy": None, "close_timeout": 0.5}
+    with connect(address, additional_headers=headers, **options) as socket:
         link = Bare(socket)
         link.say(["follow", 1, 1, KEYS.subscribe_key, "u", 0, life, {"a": since}])
         yield link, link.hear("followed")
@@ -245,6 +246,23 @@ def test_who_comes_back_goes_on_where_he_was(net: LinkNet) -> None:
     with follower(net, began, life) as (link, followed):
         assert followed[5] == ["a"]
         assert [body["i"] for _, _, body in link.letters(2)] == [4, 5]
+
+
+def test_who_reads_nothing_at_all_loses_the_link(tmp_path: Path) -> None:
+    """What waits for a client is bounded: beyond that the link ends, though nobody takes the word of it either."""
+    with LoopThread("links") as loop, link_net(loop, tmp_path, unsent=200_000) as net:
+        with follower(net) as (link, _):
+            # Together they are sent more than what lies on the way holds.
+            link.say(*(["follow", number, 1, KEYS.subscribe_key, "u", 0, "", {"a": 0}] for number in range(2, 9)))
+            heard = [link.hear("followed") for _ in range(7)]
+            assert len(heard) == 7
+            text = b'{"x":"%b"}' % (b"x" * 25_000)
+            for _ in range(300):
+                net.loop.call(net.network.publish, KEYS.subscribe_key, "a", text)
+            wait_until(lambda: not net.loop.call(lambda: net.network.first_realm.followers), 10, "the end of the link")
+        with follower(net) as (link, _):
+            publish(net, 7)
+            assert [body["i"] for _, _, body in link.letters(1)] == [7]
 
 
 def test_what_is_forgotten_before_it_is_sent_is_said_to_be_lost(net: LinkNet) -> None:
