@@ -25,6 +25,8 @@ class Entry:
     packages: tuple[str, ...] = ()
     #: What a reader of the row has to know.
     note: str = ""
+    #: Its worker's command line, of a program in its environment; none: `work()` of its file.
+    command: tuple[str, ...] = ()
 
     @property
     def transport(self) -> str:
@@ -40,11 +42,17 @@ _HUEY = ("huey>=2.5,<4", *_REDIS)
 _TASKIQ = ("taskiq>=0.11,<1", "taskiq-redis>=1.0,<2", "hiredis")
 _ARQ = ("arq>=0.26,<1", "hiredis")
 _PROCRASTINATE = ("procrastinate>=3,<4", "psycopg[binary,pool]>=3.2,<4")
+#: As many slots as the peers have tasks in flight, or fewer.
+_BLOCKS_RUN = ("blocks-run", "--handler", "echo", "--no-local", "--concurrency", "32")
+_TASKIQ_RUN = ("taskiq", "worker", "--workers", "1", "--log-level", "ERROR", "peers.taskiq:broker")
 _LATE = "acknowledged after the run"
 
 ENTRIES: tuple[Entry, ...] = (
-    Entry("blocks-pubnub", "ours", "hub", is_durable=True, note="ledger with events, leases and results in SQLite"),
-    Entry("blocks-hublink", "ours", "hub", is_durable=True, note="the same ledger"),
+    Entry(
+        "blocks-pubnub", "ours", "hub", is_durable=True, command=_BLOCKS_RUN,
+        note="ledger with events, leases and results in SQLite",
+    ),
+    Entry("blocks-hublink", "ours", "hub", is_durable=True, command=_BLOCKS_RUN, note="the same ledger"),
     Entry("celery", "celery", "redis", is_durable=False, packages=_CELERY, note="threads, prefetch 64 a thread"),
     Entry("celery-durable", "celery", "redis", is_durable=True, packages=_CELERY, note=_LATE),
     Entry("dramatiq", "dramatiq", "redis", is_durable=False, packages=_DRAMATIQ, note="prefetch 256, polls of 2 ms"),
@@ -54,8 +62,14 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("huey", "huey", "redis", is_durable=False, packages=_HUEY, note="results told by the store"),
     Entry("huey-durable", "huey", "redis", is_durable=True, packages=_HUEY, note="has no late acknowledgement"),
     Entry("huey-sqlite", "huey", "file", is_durable=True, packages=_HUEY, note="fsync; no late acknowledgement"),
-    Entry("taskiq", "taskiq", "redis", is_durable=False, packages=_TASKIQ, note="list; results polled each 2 ms"),
-    Entry("taskiq-durable", "taskiq", "redis", is_durable=True, packages=_TASKIQ, note=f"stream; {_LATE}"),
+    Entry(
+        "taskiq", "taskiq", "redis", is_durable=False, packages=_TASKIQ, command=_TASKIQ_RUN,
+        note="list; results polled each 2 ms",
+    ),
+    Entry(
+        "taskiq-durable", "taskiq", "redis", is_durable=True, packages=_TASKIQ,
+        command=(*_TASKIQ_RUN, "--ack-type", "when_saved"), note=f"stream; {_LATE}",
+    ),
     Entry("arq", "arq", "redis", is_durable=False, packages=_ARQ, note="polls of 5 ms, results each 2 ms"),
     Entry("arq-durable", "arq", "redis", is_durable=True, packages=_ARQ, note=_LATE),
     Entry(

@@ -73,7 +73,7 @@ def _measured(entry: Entry, python: Path, amounts: Amounts, folder: Path, record
         env = {**os.environ, **server.env, **durable, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         client = stack.enter_context(closing(Asked(python, entry.peer, env, folder)))
         start = time.perf_counter()
-        work = [str(python), "-m", "peers.worker", entry.peer]
+        work = _work(entry, python)
         worker = stack.enter_context(running(work, folder / "worker.log", env=env, folder=folder))
         client.ask("first", 1)
         record["start_s"] = {"broker": server.started_in, "worker": time.perf_counter() - start}
@@ -86,6 +86,13 @@ def _measured(entry: Entry, python: Path, amounts: Amounts, folder: Path, record
             if workload != "many" or client.batch:
                 record["workloads"][workload] = _workload(client, workload, amounts.of(workload), pids)
         record["idle"] = _idle(amounts.idle, pids)
+
+
+def _work(entry: Entry, python: Path) -> list[str]:
+    """Return the command line of an entry's worker."""
+    if entry.command:
+        return [str(python.parent / entry.command[0]), *entry.command[1:]]
+    return [str(python), "-m", "peers.worker", entry.peer]
 
 
 def _workload(client: Asked, name: str, count: int, pids: dict[str, int]) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks_worker import TaskClient
@@ -12,15 +10,6 @@ from peers.places import TIMEOUT
 
 if TYPE_CHECKING:
     from blocks_worker.task_session import TaskSession
-
-#: Slots of the worker: as many as the peers' prefetch windows allow in flight, or fewer.
-SLOTS = 32
-
-
-def work() -> None:
-    """Become `blocks-run`."""
-    program = Path(sys.executable).parent / "blocks-run"
-    os.execv(program, [str(program), "--handler", "echo", "--no-local", "--concurrency", str(SLOTS)])  # noqa: S606
 
 
 class Client:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend, RedisStreamBroker
@@ -21,14 +18,6 @@ broker = broker.with_result_backend(results)
 async def echo(text: str) -> str:
     """Say back what came."""
     return text
-
-
-def work() -> None:
-    """Become `taskiq worker`."""
-    program = Path(sys.executable).parent / "taskiq"
-    acknowledge = ["--ack-type", "when_saved"] if IS_DURABLE else []
-    args = ["worker", "--workers", "1", "--log-level", "ERROR", *acknowledge, "peers.taskiq:broker"]
-    os.execv(program, [str(program), *args])  # noqa: S606
 
 
 class Client:

@@ -71,6 +71,8 @@ def test_each_entry_has_its_files_and_its_server() -> None:
         assert (ROOT / "peers" / f"{entry.peer}.py").is_file()
         assert entry.server in SERVERS
         assert bool(entry.packages) == (entry.peer != "ours")
+        text = (ROOT / "peers" / f"{entry.peer}.py").read_text(encoding="utf-8")
+        assert bool(entry.command) != ("def work(" in text)
     assert str(interpreter("ours", ())) == sys.executable
 
 
