@@ -41,7 +41,7 @@ def draw(report: dict[str, Any]) -> Any:
             ],
         )
         axis.set_title(title, fontsize=10)
-        axis.set_xscale("log")
+        axis.set_xlim(left=0)
         axis.tick_params(labelsize=8)
     about = report["about"]
     figure.suptitle(
