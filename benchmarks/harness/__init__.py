@@ -1,0 +1,1 @@
+"""The benchmark harness: entries side by side in interleaved rounds."""

@@ -1,0 +1,1 @@
+"""One file for each product that is measured: its worker and its client."""
