@@ -82,6 +82,12 @@ def convert(kind: type[T], value: Any) -> T:
         raise InvalidMessageError("shape", str(error)) from error
 
 
+def check_size(data: bytes, limit: int = MAX_BODY) -> None:
+    """Refuse bytes that are too long, with `reason` ``too_large``."""
+    if len(data) > limit:
+        raise MessageTooLargeError(len(data), limit)
+
+
 def inspect(data: bytes, *, limit: int = MAX_BODY, depth: int = MAX_DEPTH) -> None:
     """Refuse bytes that are too long, not UTF-8, too deep, or hold a key twice, NaN or endless digits.
 
@@ -89,8 +95,7 @@ def inspect(data: bytes, *, limit: int = MAX_BODY, depth: int = MAX_DEPTH) -> No
         InvalidMessageError: with `reason` ``too_large``, ``not_utf8``, ``too_deep``, ``number``,
             ``duplicate_key`` or ``not_json``.
     """
-    if len(data) > limit:
-        raise MessageTooLargeError(len(data), limit)
+    check_size(data, limit)
     try:
         data.decode("utf-8", errors="strict")
     except UnicodeDecodeError as error:

@@ -63,13 +63,22 @@ async def settled(futures: Sequence[Future[Result]]) -> Sequence[Future[Result]]
 
 def items_of(kind: type[Item], body: bytes) -> tuple[bool, list[Item | InvalidMessageError]]:
     """Return whether a batch was sent, and its items; one that is not what it should be stands as the reason."""
-    codec.inspect(body)
     if not body.lstrip().startswith(b"["):
-        return False, [codec.decode_trusted(kind, body)]
-    raws = codec.decode_trusted(list[msgspec.Raw], body)
+        return False, [codec.decode(kind, body)]
+    raws = _apart(body)
     if len(raws) > MAX_BATCH:
         raise InvalidMessageError("batch", f"{len(raws)} items are more than the {MAX_BATCH} of one batch")
     return True, [_decoded(kind, raw) for raw in raws]
+
+
+def _apart(body: bytes) -> list[msgspec.Raw]:
+    """Return the items of a batch as they came: each is looked at by itself, for many together look deeper than any."""
+    codec.check_size(body)
+    try:
+        return codec.decode_trusted(list[msgspec.Raw], body)
+    except InvalidMessageError:
+        codec.inspect(body)  # it may know why more exactly
+        raise
 
 
 async def write_items(
@@ -109,7 +118,7 @@ def _single(reply: Reply) -> Answer:
 
 def _decoded(kind: type[Item], raw: msgspec.Raw) -> Item | InvalidMessageError:
     try:
-        return codec.decode_trusted(kind, bytes(raw))
+        return codec.decode(kind, bytes(raw))
     except InvalidMessageError as error:
         return error
 
