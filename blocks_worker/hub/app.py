@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Entropy
     from blocks_worker.hub.api.calls import Door, Endpoint, Scope
     from blocks_worker.hub.traffic import Traffic
+    from blocks_worker.hub.watch import Watch
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -32,8 +33,6 @@ HEADER_LIMIT = 16 * 1024
 DRAIN_LIMIT = 8 * MAX_BODY
 #: Seconds in which a request's body has to be here.
 BODY_TIMEOUT = 60.0
-#: Characters of an address that are logged.
-LOGGED_PATH = 200
 
 _METHOD_NOT_ALLOWED = 405
 _TIMEOUT = 408
@@ -57,10 +56,14 @@ class App:
         hosts: names, besides the loopback ones, by which callers may call this hub.
         entropy: draws the id under which a fault is logged and told.
         traffic: counts the answers.
+        watch: writes down what was refused.
     """
 
-    def __init__(self, doors: Sequence[Door], *, hosts: Iterable[str], entropy: Entropy, traffic: Traffic) -> None:
+    def __init__(
+        self, doors: Sequence[Door], *, hosts: Iterable[str], entropy: Entropy, traffic: Traffic, watch: Watch
+    ) -> None:
         self._traffic = traffic
+        self._watch = watch
         self._hot = {(door.method, door.path): door.endpoint for door in doors if door.hot}
         self._routes = [Route(door.path, door.endpoint, methods=[door.method]) for door in doors]
         self._streaming = frozenset(door.endpoint for door in doors if door.streams)
@@ -81,6 +84,7 @@ class App:
         except Exception as error:  # noqa: BLE001 - the top of one request: told and logged, the hub lives on
             answer = self._failed(scope, error)
         self._traffic.answered(scope["method"], scope.get(_ROUTE), answer.status, begun)
+        self._watch.answered(scope, scope.get(_ROUTE), answer)
         await _send(answer, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer | StreamedAnswer:
@@ -104,6 +108,7 @@ class App:
             match, child = route.matches(scope)
             if match is Match.FULL:
                 scope[_ROUTE] = route.path
+                scope["path_params"] = child["path_params"]
                 return child["endpoint"], child["path_params"]
             if match is Match.PARTIAL:
                 allowed |= route.methods or set()
@@ -130,7 +135,8 @@ class App:
         if refusal is not None:
             return refused(refusal)
         fault = self._entropy.name(8)
-        fields = {"fault": fault, "method": scope["method"], "path": scope["path"][:LOGGED_PATH]}
+        # The template and not the address, in which an upload has its secret.
+        fields = {"fault": fault, "method": scope["method"], "route": scope.get(_ROUTE)}
         _logger.error("request_failed", exc_info=error, extra=fields)
         text = f"the hub failed at this request; its log tells more under {fault}"
         return refused(RefusalError(INTERNAL, "Internal", text, details={"fault": fault}))
