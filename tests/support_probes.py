@@ -73,9 +73,9 @@ class Arena:
         where = urlsplit(self.hub.address.origin if network else self.hub.address.url)
         connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=timeout)
         connection.connect()
+        pieces: list[bytes] = []
         try:
             connection.sock.sendall(sent)
-            pieces = []
             while piece := connection.sock.recv(65536):
                 pieces.append(piece)
         except ConnectionError:

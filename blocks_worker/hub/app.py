@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -31,7 +33,7 @@ _logger = logging.getLogger(__name__)
 HEADER_LIMIT = 16 * 1024
 #: A body over the limit is read on to here and thrown away, so that its sender gets to read the answer.
 DRAIN_LIMIT = 8 * MAX_BODY
-#: Seconds in which a request's body has to be here.
+#: Seconds in which a request's body has to be here, from its head on; of a file, in which its next piece has.
 BODY_TIMEOUT = 60.0
 
 _METHOD_NOT_ALLOWED = 405
@@ -57,11 +59,20 @@ class App:
         entropy: draws the id under which a fault is logged and told.
         traffic: counts the answers.
         watch: writes down what was refused.
+        patience: seconds for a body.
     """
 
     def __init__(
-        self, doors: Sequence[Door], *, hosts: Iterable[str], entropy: Entropy, traffic: Traffic, watch: Watch
+        self,
+        doors: Sequence[Door],
+        *,
+        hosts: Iterable[str],
+        entropy: Entropy,
+        traffic: Traffic,
+        watch: Watch,
+        patience: float = BODY_TIMEOUT,
     ) -> None:
+        self._patience = patience
         self._traffic = traffic
         self._watch = watch
         self._hot = {(door.method, door.path): door.endpoint for door in doors if door.hot}
@@ -95,8 +106,8 @@ class App:
         if scope["method"] in self._streaming_verbs:
             endpoint, parts = self._find(scope)
             if endpoint in self._streaming:
-                return await _streamed(endpoint, scope, parts, receive)
-        body = await _body(scope["headers"], receive)
+                return await _streamed(endpoint, scope, parts, _Body(scope["headers"], receive, self._patience))
+        body = await _body(scope["headers"], receive, self._patience)
         if endpoint is not None:
             return await endpoint(Call(scope, body, {}))
         endpoint, parts = self._find(scope)
@@ -150,17 +161,19 @@ def _host_of(value: bytes) -> str | None:
         return None
 
 
-async def _body(headers: Sequence[tuple[bytes, bytes]], receive: Receive) -> bytes:
+async def _body(headers: Sequence[tuple[bytes, bytes]], receive: Receive, patience: float) -> bytes:
     """Return the whole body, when it is not too large and here in time."""
     if not any(name in {b"content-length", b"transfer-encoding"} for name, _ in headers):
         return b""
-    first = await _before_timeout(receive)
+    # One end for the whole: a byte now and then would else hold a connection for ever.
+    end = asyncio.get_running_loop().time() + patience
+    first = await _before(end, receive)
     if first["type"] == "http.request" and not first.get("more_body") and len(first["body"]) <= MAX_BODY:
         return bytes(first["body"])
-    return await _long_body(first, receive)
+    return await _long_body(first, receive, end)
 
 
-async def _long_body(message: Mapping[str, Any], receive: Receive) -> bytes:
+async def _long_body(message: Mapping[str, Any], receive: Receive, end: float) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -171,7 +184,7 @@ async def _long_body(message: Mapping[str, Any], receive: Receive) -> bytes:
             pieces.append(message.get("body", b""))
         if not message.get("more_body") or size > DRAIN_LIMIT:
             break
-        message = await _before_timeout(receive)
+        message = await _before(end, receive)
     if size > MAX_BODY:
         text = f"the body is over {MAX_BODY} bytes"
         raise RefusalError(TOO_LARGE, "InvalidInput", text, details={"reason": "too_large"}, headers=_CLOSE)
@@ -181,15 +194,13 @@ async def _long_body(message: Mapping[str, Any], receive: Receive) -> bytes:
 _CLOSE = (("connection", "close"),)
 
 
-async def _streamed(
-    endpoint: Endpoint, scope: Scope, parts: Mapping[str, str], receive: Receive
-) -> Answer | StreamedAnswer:
+async def _streamed(endpoint: Endpoint, scope: Scope, parts: Mapping[str, str], body: _Body) -> Answer | StreamedAnswer:
     """Give a request to its door before its body is here; what the door left of it is thrown away."""
-    body = _Body(scope["headers"], receive)
     try:
         return await endpoint(Call(scope, b"", parts, body.pieces))
     except RefusalError as refusal:
-        await body.drain()
+        with contextlib.suppress(RefusalError):
+            await body.drain()
         refusal.headers = (*refusal.headers, *_CLOSE)
         raise
 
@@ -197,14 +208,16 @@ async def _streamed(
 class _Body:
     """Be the body of one request while it comes."""
 
-    def __init__(self, headers: Sequence[tuple[bytes, bytes]], receive: Receive) -> None:
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]], receive: Receive, patience: float) -> None:
         self._receive = receive
+        self._patience = patience
         self._more = any(name in {b"content-length", b"transfer-encoding"} for name, _ in headers)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield what is not here yet, as it comes."""
+    async def pieces(self, end: float = math.inf) -> AsyncGenerator[bytes, None]:
+        """Yield what is not here yet, as it comes, until the end; each piece has its own time too."""
+        loop = asyncio.get_running_loop()
         while self._more:
-            message = await _before_timeout(self._receive)
+            message = await _before(min(end, loop.time() + self._patience), self._receive)
             if message["type"] == "http.disconnect":
                 raise DisconnectedError
             self._more = bool(message.get("more_body"))
@@ -213,18 +226,19 @@ class _Body:
     async def drain(self) -> None:
         """Read on for a while, so that the sender gets to read why he was refused."""
         left = DRAIN_LIMIT
-        async with aclosing(self.pieces()) as pieces:
+        end = asyncio.get_running_loop().time() + self._patience
+        async with aclosing(self.pieces(end)) as pieces:
             async for piece in pieces:
                 left -= len(piece)
                 if left < 0:
                     return
 
 
-async def _before_timeout(receive: Receive) -> Mapping[str, Any]:
+async def _before(end: float, receive: Receive) -> Mapping[str, Any]:
     """Wait for the next piece; a timer is far cheaper here than the task that `wait_for` makes of each call."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
-    timer = loop.call_later(BODY_TIMEOUT, task.cancel) if task else None
+    timer = loop.call_at(end, task.cancel) if task else None
     try:
         return await receive()
     except asyncio.CancelledError as error:
