@@ -40,6 +40,8 @@ _METHOD_NOT_ALLOWED = 405
 _TIMEOUT = 408
 _HEADERS_TOO_LARGE = 431
 _NO_CONTENT = 204
+#: A slash that is written so is none for whoever stands before the hub, and so it is none here.
+_SLASH = b"%2f"
 #: Where the template of a request's route is noted.
 _ROUTE = "blocks.route"
 
@@ -102,6 +104,8 @@ class App:
         endpoint = self._hot.get((scope["method"], scope["path"]))
         if endpoint is not None:
             scope[_ROUTE] = scope["path"]
+        if _SLASH in scope.get("raw_path", b"").lower():
+            raise RefusalError(NOT_FOUND, "NotFound", "there is no such address here")
         self._check_head(scope["headers"])
         if scope["method"] in self._streaming_verbs:
             endpoint, parts = self._find(scope)
