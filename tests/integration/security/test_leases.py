@@ -176,3 +176,21 @@ def test_an_output_needs_the_run(stage: Arena, ann: World, bob: World) -> None:
         answered, record = stage.refused("POST", "/api/v1/files/request-upload", body, bearer=bearer)
         assert (answered.status, record["code"]) == (409, "Fenced")
     assert stage.hub.ask("POST", "/api/v1/files/request-upload", output, bearer=ann.instance).status == 200
+
+
+def test_processes_that_fight_for_a_name_are_kept_out(stage: Arena, ann_key: str) -> None:
+    """[K3] Superseded ones that speak again and again end in a refusal of the name, which leaves a record."""
+    world = World(stage, ann_key)
+    body = {"agentName": world.agent, "instanceId": world.instance_id}
+    last = world.instance
+    for life in range(2, 8):
+        connected = stage.hub.connect(world.agent, key=ann_key, incarnation=f"{world.agent}-life-{life}")
+        gone, record = stage.refused("POST", "/api/v1/heartbeats", {"free": 0}, bearer=last)
+        assert (gone.status, record["code"]) == (410, "Superseded")
+        last = str(connected["accessToken"])
+
+    answered, record = stage.refused(
+        "POST", "/api/v1/auth/agent/connect", {**body, "incarnation": f"{world.agent}-life-9"}, bearer=ann_key
+    )
+
+    assert (answered.status, record["code"], record["key"][:4]) == (403, "Quarantined", "key_")
