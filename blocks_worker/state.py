@@ -26,6 +26,8 @@ _LOCK = "hub.lock"
 _LOCAL_KEY = "local-key"
 #: Bytes of a secret; a shorter file is refused.
 _SECRET_BYTES = 32
+#: Different characters that a secret has at least: of 32 random bytes hardly any text has so few.
+_CHARACTERS = 9
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,12 @@ class StateFolder:
 
     def secret(self, name: str) -> bytes:
         """Return 32 random bytes, made at the first call and kept."""
-        return bytes.fromhex(self.text(name, lambda: secrets.token_hex(_SECRET_BYTES)))
+        text = self.text(name, lambda: secrets.token_hex(_SECRET_BYTES))
+        try:
+            return bytes.fromhex(text)
+        except ValueError as error:
+            reason = f"{self.path / name} is no hexadecimal number; delete it and start again"
+            raise ConfigurationError(reason) from error
 
     def local_key(self) -> str:
         """Return the API key which all processes of this user share, made at the first call."""
@@ -86,7 +93,7 @@ class StateFolder:
         """Return a secret text, made by `make` at the first call and kept in a file of its own.
 
         Raises:
-            ConfigurationError: the file can be read by others, or is too short to be a secret.
+            ConfigurationError: the file can be read by others, or is too short or too simple to be a secret.
         """
         self.prepare()
         kept = self._read_private(name)
@@ -95,6 +102,8 @@ class StateFolder:
             kept = self._read_private(name)
         if kept is None or len(kept) < _SECRET_BYTES:
             raise ConfigurationError(f"{self.path / name} is too short to be a secret; delete it and start again")
+        if len(set(kept)) < _CHARACTERS:
+            raise ConfigurationError(f"{self.path / name} is too simple to be a secret; delete it and start again")
         return kept
 
     def announce(self, hub: LocalHub) -> None:

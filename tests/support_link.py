@@ -14,6 +14,7 @@ from pubnub_pair import Tokens
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.config import HubConfig
 from blocks_worker.hub.app import App
+from blocks_worker.hub.audit import Audit
 from blocks_worker.hub.auth.guard import Guard
 from blocks_worker.hub.auth.tokens import Kind
 from blocks_worker.hub.auth.tokens import Tokens as HubTokens
@@ -21,6 +22,7 @@ from blocks_worker.hub.link import UNSENT, Links
 from blocks_worker.hub.network.network import LocalNetwork
 from blocks_worker.hub.server import Server, server_config
 from blocks_worker.hub.traffic import Traffic
+from blocks_worker.hub.watch import Watch
 from blocks_worker.transports.hublink.link import Link
 from blocks_worker.transports.hublink.transport import HubLinkTransport
 
@@ -118,6 +120,7 @@ class LinkNet:
         self._tokens = HubTokens(b"s" * 32, clock=self.clock, entropy=self.entropy)
         fields = {"owner": "o", "session": "", "key": "k"}
         self.bearer = Bearer(self._tokens.issue(Kind.CONSUMER, "o", fields, 3600))
+        self._guard = Guard(self._tokens, self.clock, ())
         self._folder = folder
         self.port = 0
         self.links: list[Link] = []
@@ -138,7 +141,8 @@ class LinkNet:
 
     async def _start(self) -> None:
         traffic = Traffic(self.clock, [])
-        app = App([], hosts=[], entropy=self.entropy, traffic=traffic, links=self._serve_links)
+        watch = Watch(Audit(self._folder, self.clock), self._guard)
+        app = App([], hosts=[], entropy=self.entropy, traffic=traffic, watch=watch, links=self._serve_links)
         self.spoiled = Spoiled(app)
         config = HubConfig(state_dir=self._folder)
         self._server = Server(server_config(config, self.spoiled, self.port))  # type: ignore[arg-type]
@@ -146,9 +150,8 @@ class LinkNet:
         self.port = self._server.port
 
     def _serve_links(self, app: App) -> Links:
-        guard = Guard(self._tokens, self.clock, ())
         life = self.entropy.name(4)
-        return Links(carry=app.carry, network=self.network, guard=guard, life=life, unsent=self._unsent)
+        return Links(carry=app.carry, network=self.network, guard=self._guard, life=life, unsent=self._unsent)
 
     def transport(self, name: str, grants: Any = None) -> HubLinkTransport:
         """Open a transport over a link of its own, once that is there."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.routing import Match, Route
 
 from blocks_worker.hub.api.calls import Answer, Call, StreamedAnswer, refused
 from blocks_worker.hub.problems import FORBIDDEN, INTERNAL, NOT_FOUND, TOO_LARGE, UNAVAILABLE, RefusalError, as_refusal
 from blocks_worker.protocol.codec import MAX_BODY
+from blocks_worker.protocol.link import LINK_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Entropy
     from blocks_worker.hub.api.calls import Door, Endpoint, Scope
     from blocks_worker.hub.traffic import Traffic
+    from blocks_worker.hub.watch import Watch
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -31,15 +35,15 @@ _logger = logging.getLogger(__name__)
 HEADER_LIMIT = 16 * 1024
 #: A body over the limit is read on to here and thrown away, so that its sender gets to read the answer.
 DRAIN_LIMIT = 8 * MAX_BODY
-#: Seconds in which a request's body has to be here.
+#: Seconds in which a request's body has to be here, from its head on; of a file, in which its next piece has.
 BODY_TIMEOUT = 60.0
-#: Characters of an address that are logged.
-LOGGED_PATH = 200
 
 _METHOD_NOT_ALLOWED = 405
 _TIMEOUT = 408
 _HEADERS_TOO_LARGE = 431
 _NO_CONTENT = 204
+#: A slash that is written so is none for whoever stands before the hub, and so it is none here.
+_SLASH = b"%2f"
 #: Where the template of a request's route is noted.
 _ROUTE = "blocks.route"
 
@@ -62,6 +66,8 @@ class App:
         hosts: names, besides the loopback ones, by which callers may call this hub.
         entropy: draws the id under which a fault is logged and told.
         traffic: counts the answers.
+        watch: writes down what was refused.
+        patience: seconds for a body.
     """
 
     def __init__(
@@ -71,9 +77,13 @@ class App:
         hosts: Iterable[str],
         entropy: Entropy,
         traffic: Traffic,
+        watch: Watch,
         links: Callable[[App], LinkServer] | None = None,
+        patience: float = BODY_TIMEOUT,
     ) -> None:
+        self._patience = patience
         self._traffic = traffic
+        self._watch = watch
         self._hot = {(door.method, door.path): door.endpoint for door in doors if door.hot}
         self._routes = [Route(door.path, door.endpoint, methods=[door.method]) for door in doors]
         self._streaming = frozenset(door.endpoint for door in doors if door.streams)
@@ -98,20 +108,23 @@ class App:
         except Exception as error:  # noqa: BLE001 - the top of one request: told and logged, the hub lives on
             answer = self._failed(scope, error)
         self._traffic.answered(scope["method"], scope.get(_ROUTE), answer.status, begun)
+        self._watch.answered(scope, scope.get(_ROUTE), answer)
         await _send(answer, send)
 
-    async def carry(self, method: str, path: str, bearer: str | None, body: bytes) -> Answer:
+    async def carry(self, method: str, path: str, bearer: str | None, body: bytes, client: Any) -> Answer:
         """Answer a call that came over a link, as if it had come by itself; files are not carried so."""
         place, _, query = path.partition("?")
-        headers = [] if bearer is None else [(b"authorization", b"Bearer " + bearer.encode())]
-        scope: Scope = {"type": "http", "method": method, "path": place, "query_string": query.encode()}
-        scope["headers"] = headers
+        scope: Scope = {"type": "http", "method": method, "path": unquote(place), "raw_path": place.encode()}
+        scope["query_string"] = query.encode()
+        scope["headers"] = [] if bearer is None else [(b"authorization", b"Bearer " + bearer.encode())]
+        scope["client"] = client
         begun = self._traffic.now()
         try:
             answer = await self._carried(scope, body)
         except Exception as error:  # noqa: BLE001 - the top of one call: told and logged, the hub lives on
             answer = self._failed(scope, error)
         self._traffic.answered(method, scope.get(_ROUTE), answer.status, begun)
+        self._watch.answered(scope, scope.get(_ROUTE), answer)
         return answer
 
     async def _carried(self, scope: Scope, body: bytes) -> Answer:
@@ -126,26 +139,35 @@ class App:
         return answer
 
     async def _linked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a link, or refuse its handshake as a request would be."""
+        scope["method"] = "GET"
         try:
             self._check_head(scope["headers"])
-        except RefusalError:
-            await send(_NOT_HERE)
-            return
-        if self._links is None:
-            await send(_NOT_HERE)
-            return
-        await self._links(scope, receive, send, Call(scope, b"", {}).bearer)
+            await self._link_server(scope)(scope, receive, send, Call(scope, b"", {}).bearer)
+        except RefusalError as refusal:
+            answer = refused(refusal)
+            self._watch.answered(scope, LINK_PATH, answer)
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": answer.body})
+
+    def _link_server(self, scope: Scope) -> LinkServer:
+        if self._links is None or scope["path"] != LINK_PATH:
+            raise RefusalError(NOT_FOUND, "NotFound", "there is no such address here")
+        return self._links
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer | StreamedAnswer:
         endpoint = self._hot.get((scope["method"], scope["path"]))
         if endpoint is not None:
             scope[_ROUTE] = scope["path"]
+        if _SLASH in scope.get("raw_path", b"").lower():
+            raise RefusalError(NOT_FOUND, "NotFound", "there is no such address here")
         self._check_head(scope["headers"])
         if scope["method"] in self._streaming_verbs:
             endpoint, parts = self._find(scope)
             if endpoint in self._streaming:
-                return await _streamed(endpoint, scope, parts, receive)
-        body = await _body(scope["headers"], receive)
+                return await _streamed(endpoint, scope, parts, _Body(scope["headers"], receive, self._patience))
+        body = await _body(scope["headers"], receive, self._patience)
         if endpoint is not None:
             return await endpoint(Call(scope, body, {}))
         endpoint, parts = self._find(scope)
@@ -157,6 +179,7 @@ class App:
             match, child = route.matches(scope)
             if match is Match.FULL:
                 scope[_ROUTE] = route.path
+                scope["path_params"] = child["path_params"]
                 return child["endpoint"], child["path_params"]
             if match is Match.PARTIAL:
                 allowed |= route.methods or set()
@@ -183,7 +206,8 @@ class App:
         if refusal is not None:
             return refused(refusal)
         fault = self._entropy.name(8)
-        fields = {"fault": fault, "method": scope["method"], "path": scope["path"][:LOGGED_PATH]}
+        # The template and not the address, in which an upload has its secret.
+        fields = {"fault": fault, "method": scope["method"], "route": scope.get(_ROUTE)}
         _logger.error("request_failed", exc_info=error, extra=fields)
         text = f"the hub failed at this request; its log tells more under {fault}"
         return refused(RefusalError(INTERNAL, "Internal", text, details={"fault": fault}))
@@ -197,17 +221,19 @@ def _host_of(value: bytes) -> str | None:
         return None
 
 
-async def _body(headers: Sequence[tuple[bytes, bytes]], receive: Receive) -> bytes:
+async def _body(headers: Sequence[tuple[bytes, bytes]], receive: Receive, patience: float) -> bytes:
     """Return the whole body, when it is not too large and here in time."""
     if not any(name in {b"content-length", b"transfer-encoding"} for name, _ in headers):
         return b""
-    first = await _before_timeout(receive)
+    # One end for the whole: a byte now and then would else hold a connection for ever.
+    end = asyncio.get_running_loop().time() + patience
+    first = await _before(end, receive)
     if first["type"] == "http.request" and not first.get("more_body") and len(first["body"]) <= MAX_BODY:
         return bytes(first["body"])
-    return await _long_body(first, receive)
+    return await _long_body(first, receive, end)
 
 
-async def _long_body(message: Mapping[str, Any], receive: Receive) -> bytes:
+async def _long_body(message: Mapping[str, Any], receive: Receive, end: float) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -218,7 +244,7 @@ async def _long_body(message: Mapping[str, Any], receive: Receive) -> bytes:
             pieces.append(message.get("body", b""))
         if not message.get("more_body") or size > DRAIN_LIMIT:
             break
-        message = await _before_timeout(receive)
+        message = await _before(end, receive)
     if size > MAX_BODY:
         text = f"the body is over {MAX_BODY} bytes"
         raise RefusalError(TOO_LARGE, "InvalidInput", text, details={"reason": "too_large"}, headers=_CLOSE)
@@ -228,15 +254,13 @@ async def _long_body(message: Mapping[str, Any], receive: Receive) -> bytes:
 _CLOSE = (("connection", "close"),)
 
 
-async def _streamed(
-    endpoint: Endpoint, scope: Scope, parts: Mapping[str, str], receive: Receive
-) -> Answer | StreamedAnswer:
+async def _streamed(endpoint: Endpoint, scope: Scope, parts: Mapping[str, str], body: _Body) -> Answer | StreamedAnswer:
     """Give a request to its door before its body is here; what the door left of it is thrown away."""
-    body = _Body(scope["headers"], receive)
     try:
         return await endpoint(Call(scope, b"", parts, body.pieces))
     except RefusalError as refusal:
-        await body.drain()
+        with contextlib.suppress(RefusalError):
+            await body.drain()
         refusal.headers = (*refusal.headers, *_CLOSE)
         raise
 
@@ -244,14 +268,16 @@ async def _streamed(
 class _Body:
     """Be the body of one request while it comes."""
 
-    def __init__(self, headers: Sequence[tuple[bytes, bytes]], receive: Receive) -> None:
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]], receive: Receive, patience: float) -> None:
         self._receive = receive
+        self._patience = patience
         self._more = any(name in {b"content-length", b"transfer-encoding"} for name, _ in headers)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield what is not here yet, as it comes."""
+    async def pieces(self, end: float = math.inf) -> AsyncGenerator[bytes, None]:
+        """Yield what is not here yet, as it comes, until the end; each piece has its own time too."""
+        loop = asyncio.get_running_loop()
         while self._more:
-            message = await _before_timeout(self._receive)
+            message = await _before(min(end, loop.time() + self._patience), self._receive)
             if message["type"] == "http.disconnect":
                 raise DisconnectedError
             self._more = bool(message.get("more_body"))
@@ -260,18 +286,19 @@ class _Body:
     async def drain(self) -> None:
         """Read on for a while, so that the sender gets to read why he was refused."""
         left = DRAIN_LIMIT
-        async with aclosing(self.pieces()) as pieces:
+        end = asyncio.get_running_loop().time() + self._patience
+        async with aclosing(self.pieces(end)) as pieces:
             async for piece in pieces:
                 left -= len(piece)
                 if left < 0:
                     return
 
 
-async def _before_timeout(receive: Receive) -> Mapping[str, Any]:
+async def _before(end: float, receive: Receive) -> Mapping[str, Any]:
     """Wait for the next piece; a timer is far cheaper here than the task that `wait_for` makes of each call."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
-    timer = loop.call_later(BODY_TIMEOUT, task.cancel) if task else None
+    timer = loop.call_at(end, task.cancel) if task else None
     try:
         return await receive()
     except asyncio.CancelledError as error:

@@ -1,10 +1,12 @@
-"""One HTTP connection with bounds on its head: how long it may be, and how long it may take."""
+"""One HTTP connection with bounds: how long its head may be, how long head and answer may take, how many there are."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from blocks_worker.hub.network.settings import most_connections
 
 if TYPE_CHECKING:
     import asyncio
@@ -13,31 +15,56 @@ if TYPE_CHECKING:
 HEAD_LIMIT = 64 * 1024
 #: Seconds in which the head of a request has to be here, counted from the connection or its first byte.
 HEAD_TIMEOUT = 30.0
+#: Seconds in which a caller has to take some of an answer that waits for him.
+TAKE_TIMEOUT = 60.0
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Close a connection whose head is endless or slow: the parser below gathers whatever comes."""
+    """Close a connection whose head is endless or slow, or whose caller does not read: the server below waits for ever.
+
+    Where there are as many as there may be, one more takes the place of the one that was silent for longest; what
+    is being answered keeps its own. So who opens thousands loses his, and who asks at once is served.
+    """
+
+    head_timeout = HEAD_TIMEOUT
+    take_timeout = TAKE_TIMEOUT
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._in_head = False
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._untaken: asyncio.TimerHandle | None = None
+        #: When the other side was heard last.
+        self._heard = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Begin to wait for the first request, where there is room."""
         super().connection_made(transport)
+        if len(self.connections) > self.most():
+            self._make_room()
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._disarm()
+        self._taken()
         super().connection_lost(exc)
+
+    def most(self) -> int:
+        """Return how many connections there may be: half as many as the network's, for those stay open."""
+        return most_connections() // 2
+
+    def is_answering(self) -> bool:
+        """Tell whether a whole request is here whose answer is not out."""
+        cycle: Any = self.cycle  # None until the first request
+        return cycle is not None and not cycle.more_body and not cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head is too long already."""
+        self._heard = self.loop.time()
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
             return
@@ -60,10 +87,36 @@ class BoundedConnection(HttpToolsProtocol):
         self._disarm()
         super().on_headers_complete()
 
+    def pause_writing(self) -> None:
+        """Wait for the caller to take what is there, not for ever."""
+        super().pause_writing()
+        if self._untaken is None:
+            self._untaken = self.loop.call_later(self.take_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: he took it."""
+        self._taken()
+        super().resume_writing()
+
+    def _make_room(self) -> None:
+        """End the connection that was silent for longest; this one is the last to be chosen."""
+        others = [each for each in cast("set[object]", self.connections) if each is not self]
+        # Links are among them, whose clients were let in.
+        silent = [each for each in others if isinstance(each, BoundedConnection) and not each.is_answering()]
+        chosen = min(silent, key=lambda each: each._heard, default=self)  # noqa: SLF001 - of its own kind
+        # Ended now, its end is heard of at the loop's next turn: until then others must not choose it again.
+        self.connections.discard(chosen)
+        chosen.transport.abort()
+
     def _arm(self) -> None:
-        self._timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+        self._timer = self.loop.call_later(self.head_timeout, self.transport.close)
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _taken(self) -> None:
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None

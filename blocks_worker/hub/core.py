@@ -23,6 +23,7 @@ from blocks_worker.hub.api.streams import StreamDoors
 from blocks_worker.hub.api.tasks import TaskDoors
 from blocks_worker.hub.api.work import WorkDoors
 from blocks_worker.hub.app import App
+from blocks_worker.hub.audit import Audit
 from blocks_worker.hub.auth.guard import Guard
 from blocks_worker.hub.auth.logins import Logins
 from blocks_worker.hub.auth.revoked import RevokedKeys
@@ -42,6 +43,7 @@ from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import TaskService
 from blocks_worker.hub.traffic import Traffic
+from blocks_worker.hub.watch import Watch
 from blocks_worker.observability.families import HUB
 from blocks_worker.observability.metrics import Metrics
 from blocks_worker.processes import is_alive
@@ -82,6 +84,7 @@ class Core:
         self._clock = clock
         self._steady = SteadyClock(clock)
         access_secret = derived(kept.secret, "network")
+        self._audit = Audit(config.state_dir, clock)
         settings = NetworkSettings(
             hold=config.hold,
             retention_limit=config.retention_limit,
@@ -96,6 +99,7 @@ class Core:
             entropy=entropy,
             settings=settings,
             revoked=self._revoked,
+            on_denied=self._audit.refused,
         )
         keys = {mode: kept.keysets[name].subscribe_key for mode, name in KEYSET_OF_MODE.items()}
         self.publisher = Publisher(publish=self.network.publish, keys=keys, entropy=entropy)
@@ -105,6 +109,7 @@ class Core:
             clock=clock,
             on_commit=self.publisher.committed,
             on_full=self._room.release,
+            on_acts=self._audit.acted,
         )
         self._tokens = Tokens(derived(kept.secret, "tokens"), clock=clock, entropy=entropy)
         self._guard = Guard(self._tokens, clock, self._revoked)
@@ -114,6 +119,7 @@ class Core:
             lives=Lives(access=config.access_life, refresh=config.refresh_life, grant=config.grant_life),
             steady=self._steady,
             entropy=entropy,
+            audit=self._audit,
         )
         secret, numbers = derived(kept.secret, "ledger"), config.numbers
         self._tasks = TaskService(
@@ -169,6 +175,8 @@ class Core:
         await written(self.store, lambda ledger: self._let_in(ledger, local_key))
         self._local_key = credentials.key_id(hashed(local_key))
         self._look_for_revoked()
+        how = {"host": self._config.host, "public": self._config.public, "tls": self._config.tls_cert is not None}
+        self._audit.acted([("hub_started", {**how, "testing": self._config.testing})])
         stack.callback(self._file_threads.shutdown)
         stack.callback(self._metrics_thread.shutdown)
         self.publisher.start(asyncio.get_running_loop())
@@ -195,7 +203,7 @@ class Core:
         doors = [
             *TaskDoors(store=store, tasks=tasks, guard=guard).doors(),
             *WorkDoors(store=store, tasks=tasks, instances=instances, guard=guard, logins=self._logins).doors(),
-            *StreamDoors(store=store, guard=guard, logins=self._logins, steady=self._steady).doors(),
+            *StreamDoors(store=store, guard=guard, logins=self._logins, steady=self._steady, audit=self._audit).doors(),
             *auth.doors(),
             *KeyDoors(
                 store=store,
@@ -222,7 +230,15 @@ class Core:
             executor=self._metrics_thread,
             is_private=is_loopback_host(self._config.host) and not self._config.public,
         ).doors()
-        return App(doors, hosts=[self._config.host], entropy=self._entropy, traffic=traffic, links=self._serve_links)
+        watch = Watch(self._audit, guard)
+        return App(
+            doors,
+            hosts=[self._config.host],
+            entropy=self._entropy,
+            traffic=traffic,
+            watch=watch,
+            links=self._serve_links,
+        )
 
     def _serve_links(self, app: App) -> Links:
         self._links = Links(carry=app.carry, network=self.network, guard=self._guard, life=self._entropy.name(8))

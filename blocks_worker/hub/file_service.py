@@ -140,6 +140,7 @@ class FileService:
     def end_purge(self, ledger: Ledger, keys: Sequence[str]) -> None:
         """Forget files whose bytes are gone."""
         files.end_purge(ledger.connection, keys, now=self._steady.now_ms(), rule="retention")
+        ledger.noted("purged", what="file", count=len(keys), rule="retention")
 
 
 def file_ids(parts: bytes) -> list[str]:

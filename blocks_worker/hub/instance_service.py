@@ -295,7 +295,10 @@ class InstanceService:
             raise RuntimeError(f"an instance that is {row.state} does not end by {turn.value}")
         seen = max(row.last_seen, self._pulses.of(row.incarnation).heard_ms)
         ledger.set_instance(row.incarnation, state=state.value, ended=self._steady.now_ms(), last_seen=seen)
-        for task in ledger.tasks_of(row.incarnation):
+        had = ledger.tasks_of(row.incarnation)
+        told = {"agent": row.agent, "instance": row.instance_id, "incarnation": row.incarnation, "tasks": len(had)}
+        ledger.noted("instance_ended", owner=row.owner, state=state.value, **told)
+        for task in had:
             self._tasks.turns.lose(ledger, task, row.incarnation)
         self._pulses.forget(row.incarnation)
         self._tasks.dispatch.forget(row.incarnation)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.hub.api.calls import Answer as Answered
-from blocks_worker.hub.api.calls import refused
 from blocks_worker.hub.network.access import Denied as DeniedError
-from blocks_worker.hub.problems import BAD_REQUEST, FORBIDDEN, NOT_FOUND, UNAUTHORIZED, RefusalError
+from blocks_worker.hub.problems import BAD_REQUEST, FORBIDDEN, UNAUTHORIZED, RefusalError
 from blocks_worker.protocol.codec import encode, inspect
 from blocks_worker.protocol.link import (
     BEAT,
-    LINK_PATH,
     Answer,
     Ask,
     Beat,
@@ -38,6 +36,7 @@ from blocks_worker.protocol.link import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from blocks_worker.hub.api.calls import Answer as Answered
     from blocks_worker.hub.api.calls import Scope
     from blocks_worker.hub.auth.guard import Guard
     from blocks_worker.hub.network.channels import Message
@@ -48,7 +47,8 @@ if TYPE_CHECKING:
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
-    Carry = Callable[[str, str, str | None, bytes], Awaitable[Answered]]
+    #: The same for one client, whose address is known.
+    CarryHere = Callable[[str, str, "str | None", bytes], Awaitable[Answered]]
 
 _logger = logging.getLogger(__name__)
 
@@ -73,6 +73,13 @@ _FAULT = 1011
 _OK = 200
 
 
+class Carry(Protocol):
+    """Answer a call as if it had come over HTTP, from a client with this address."""
+
+    async def __call__(self, method: str, path: str, bearer: str | None, body: bytes, client: Any) -> Answered:
+        """Return what the door answers."""
+
+
 class Links:
     """Serve every link of a hub; everything here lives on the hub's loop."""
 
@@ -85,21 +92,19 @@ class Links:
         self._open: dict[_Link, None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, bearer: str | None) -> None:
-        """Be one link, from its handshake to its end."""
+        """Be one link, from its handshake to its end.
+
+        Raises:
+            RefusalError: 401, before anything was answered.
+        """
+        self._guard.admitted(bearer)
         await receive()  # the handshake, which says nothing that the scope does not
-        if scope["path"] != LINK_PATH:
-            await _deny(send, NOT_FOUND)
-            return
-        try:
-            self._guard.admitted(bearer)
-        except RefusalError:
-            await _deny(send, UNAUTHORIZED)
-            return
         await send({"type": "websocket.accept"})
         if len(self._open) >= LINKS:
             await send({"type": "websocket.close", "code": _TOO_MANY, "reason": "too many links"})
             return
-        link = _Link(self._carry, self._network, send, life=self._life, bearer=bearer or "", unsent=self._unsent)
+        carry = partial(self._carry, client=scope.get("client"))
+        link = _Link(carry, self._network, send, life=self._life, bearer=bearer or "", unsent=self._unsent)
         self._open[link] = None
         try:
             await link.serve(receive)
@@ -120,7 +125,9 @@ class Links:
 class _Link:
     """Be one link: what its client says is done in order, calls beside each other; what it is told leaves in order."""
 
-    def __init__(self, carry: Carry, network: LocalNetwork, send: Send, *, life: str, bearer: str, unsent: int) -> None:
+    def __init__(
+        self, carry: CarryHere, network: LocalNetwork, send: Send, *, life: str, bearer: str, unsent: int
+    ) -> None:
         self._most_unsent = unsent
         self._carry = carry
         self._network = network
@@ -353,11 +360,3 @@ class _Following:
 
 
 _encoder = msgspec.json.Encoder()
-
-
-async def _deny(send: Send, status: int) -> None:
-    """Refuse the handshake with a status of HTTP."""
-    refusal = refused(RefusalError(status, "Refused", "no link here with this token"))
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": refusal.body})

@@ -144,6 +144,7 @@ class TaskService:
             return no_such_task()
         if row.is_ended:
             return Reply(200, CancelAnswer(task_id=row.id, state=shown(row), already_ended=True))
+        ledger.noted("task_cancelled", task=row.id, terminated=request.terminated, **_who(consumer))
         self.turns.cancel(ledger, row, request.reason, terminated=request.terminated)
         self.dispatch.route(ledger, row.agent)
         row = ledger.task(task_id) or row
@@ -155,9 +156,11 @@ class TaskService:
         if row is None:
             return no_such_task()
         try:
-            return self._submits.again(ledger, consumer, row, request.task_id)
+            reply = self._submits.again(ledger, consumer, row, request.task_id)
         except RefusedError as refused:
             return refused.reply
+        ledger.noted("task_sent_again", task=row.id, **_who(consumer))
+        return reply
 
     def pause(self, ledger: Ledger, consumer: Consumer, task_id: str, request: PauseTask, *, on: bool) -> Reply:
         """Turn the pause flag: 202, 200 when it was so or the task had ended, 409 when the caller knows an old row."""
@@ -171,6 +174,7 @@ class TaskService:
             text = f"the task was paused or resumed {row.pause_seq} times by now: look at it again"
             details = {"state": shown(row), "pause": bool(row.pause), "pauseSeq": row.pause_seq}
             return problem(409, "PauseOutdated", text, details)
+        ledger.noted("task_paused" if on else "task_resumed", task=row.id, **_who(consumer))
         self.dispatch.route(ledger, row.agent)
         return Reply(202, task_row(ledger.task(task_id) or row))
 
@@ -185,6 +189,11 @@ class TaskService:
     def report_late(self, ledger: Ledger, owner: str, item: LateReport) -> Reply:
         """Store what a process that died could not bring any more, as `report` does."""
         return _unless_fenced(ledger, self._reports.late(ledger, owner, item))
+
+
+def _who(consumer: Consumer) -> dict[str, str]:
+    """Return who asks, as the audit names him."""
+    return {"by": consumer.owner, "key": consumer.key}
 
 
 def _unless_fenced(ledger: Ledger, reply: Reply) -> Reply:

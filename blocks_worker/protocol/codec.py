@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 from bisect import bisect_right
@@ -25,6 +26,8 @@ T = TypeVar("T")
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
+#: What every number has that no float can hold; others, and texts, may look so too.
+_PERHAPS_INFINITE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{200}")
 
 
 class Wire(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
@@ -89,7 +92,7 @@ def check_size(data: bytes, limit: int = MAX_BODY) -> None:
 
 
 def inspect(data: bytes, *, limit: int = MAX_BODY, depth: int = MAX_DEPTH) -> None:
-    """Refuse bytes that are too long, not UTF-8, too deep, or hold a key twice, NaN or endless digits.
+    """Refuse bytes that are too long, not UTF-8, too deep, or hold a key twice, NaN, or a number that is too large.
 
     Raises:
         InvalidMessageError: with `reason` ``too_large``, ``not_utf8``, ``too_deep``, ``number``,
@@ -129,12 +132,21 @@ def _no_constant(name: str) -> Any:
     raise InvalidMessageError("number", f"holds {name}, which JSON does not know")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise InvalidMessageError("number", f"holds the number {text[:40]}, which is too large")
+    return number
+
+
 _strict = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+#: Slower, as each float is one call.
+_stricter = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
 
 
 def _check_keys(data: bytes) -> None:
     try:
-        _strict.decode(data.decode("utf-8"))
+        (_stricter if _PERHAPS_INFINITE.search(data) else _strict).decode(data.decode("utf-8"))
     except InvalidMessageError:
         raise
     except (ValueError, RecursionError) as error:

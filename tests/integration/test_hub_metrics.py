@@ -24,6 +24,7 @@ class Work:
 
     def __init__(self) -> None:
         self.go = threading.Event()
+        self.holds = threading.Event()
 
     def work(self, task: Any) -> str:
         """Answer, or fail."""
@@ -33,6 +34,7 @@ class Work:
 
     def hold(self, _task: Any, ctx: Any) -> str:
         """Wait."""
+        self.holds.set()
         while not self.go.wait(0.05) and not ctx.is_cancelled:
             pass
         return "held"
@@ -140,7 +142,8 @@ def test_retries_and_refused_offers_are_counted() -> None:
         )
         session.wait_for_terminal(timeout=20)
         stack.client.send_message(agent_name="hold", request_parts=[])
-        wait_until(lambda: stack.agents["hold"].active_tasks, 10, "the run")
+        # What has only a slot is refused at a drain; what has its lease is given back.
+        assert work.holds.wait(10)
         stack.agents["hold"].drain(0)
         wait_until(
             lambda: scrape(stack.url).sum("blocks_hub_leases_released_total") == 1, 10, "the lease that came back"

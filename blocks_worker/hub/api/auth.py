@@ -165,6 +165,8 @@ class AuthDoors:
         if isinstance(registration, Reply):
             raise refusal_of(registration)
         holder = replace(registration.holder, key=entered.key, user=request.user_id or "")
+        told = {"agent": holder.agent_name, "instance": holder.instance_id, "incarnation": holder.incarnation}
+        ledger.noted("instance_connected", by=owner, key=entered.key, **told)
         pair = self._logins.instance_pair(ledger, holder)
         return self._connected(pair, registration, facts.billing_mode)
 
@@ -206,7 +208,7 @@ class AuthDoors:
         channel = task_channel(record.owner, request.task_id)
         keyset = self._surroundings.keyset(record.billing_mode)
         return ReadToken(
-            pam_token=self._logins.task_grant(channel, consumer.key),
+            pam_token=self._logins.task_grant(channel, consumer),
             channel=channel,
             ttl_minutes=self._logins.grant_minutes,
             subscribe_key=keyset.subscribe_key,

@@ -105,6 +105,7 @@ class KeyDoors:
         secret, now = f"bk_{self._entropy.token()}", self._steady.now_ms()
         digest = hashed(secret)
         credentials.add_key(ledger.connection, digest, owner=owner, name=request.name, now=now)
+        ledger.noted("key_created", by=asking, created=credentials.key_id(digest), owner=owner)
         return CreatedKey(id=credentials.key_id(digest), name=request.name, owner=owner, created=now, key=secret)
 
     def _rows(self, ledger: Ledger, key: str | None) -> list[KeyRow]:
@@ -122,6 +123,7 @@ class KeyDoors:
             text = "this is the key of the state folder: to replace it, stop the hub and delete the file local-key"
             raise RefusalError(CONFLICT, "LocalKey", text)
         credentials.revoke(ledger.connection, facts.id)
+        ledger.noted("key_revoked", by=asking, revoked=facts.id, owner=facts.owner)
         self._instances.end_of_key(ledger, facts.id)
 
 

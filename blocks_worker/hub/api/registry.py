@@ -14,7 +14,15 @@ from blocks_worker.hub.store import agents
 from blocks_worker.hub.store.agents import AgentFilter
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.channels import AGENT, check_name
-from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow, DrainInstance, InstanceList, RegisterAgent
+from blocks_worker.protocol.registry import (
+    AgentAnswer,
+    AgentPage,
+    AgentRow,
+    DrainInstance,
+    InstanceList,
+    InstanceRow,
+    RegisterAgent,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -125,10 +133,8 @@ class RegistryDoors:
         Answers: 202 the instances as they stand · 404
         """
         owner, request = self._guard.consumer(call.bearer).owner, codec.decode(DrainInstance, call.body or b"{}")
-        whose, wanted = None if owner == LOCAL_OWNER else owner, call.path["id"]
-        asked = await written(self._store, lambda ledger: self._instances.drain(ledger, whose, wanted, request.reason))
-        if not asked:
-            raise not_found()
+        wanted = call.path["id"]
+        asked = await written(self._store, lambda ledger: self._drain(ledger, owner, wanted, request.reason))
         return Answer(_ACCEPTED, codec.encode(InstanceList(instances=asked)))
 
     async def _turned(self, call: Call, *, offline: bool) -> Answer:
@@ -136,11 +142,19 @@ class RegistryDoors:
         row = await written(self._store, lambda ledger: self._turn(ledger, owner, name, offline=offline))
         return Answer(_OK, codec.encode(AgentAnswer(agent=row)))
 
+    def _drain(self, ledger: Ledger, owner: str, name: str, reason: str | None) -> list[InstanceRow]:
+        asked = self._instances.drain(ledger, None if owner == LOCAL_OWNER else owner, name, reason)
+        if not asked:
+            raise not_found()
+        ledger.noted("instance_drained", by=owner, instance=name)
+        return asked
+
     def _turn(self, ledger: Ledger, owner: str, name: str, *, offline: bool) -> AgentRow:
         found = agents.find(ledger.connection, name)
         if found is None or owner not in {found.owner, LOCAL_OWNER}:
             raise not_found()
         agents.set_offline(ledger.connection, name, offline=offline)
+        ledger.noted("agent_offline" if offline else "agent_online", by=owner, agent=name)
         if offline:
             self._instances.end_of_agent(ledger, name)
         return self._shown(ledger, agents.find(ledger.connection, name) or found, full=True)
@@ -167,6 +181,7 @@ class RegistryDoors:
         if not agents.register(ledger.connection, owner, request, listing=listing, now=now):
             text = f"the agent name {request.agent_name!r} belongs to somebody else: choose another"
             raise RefusalError(CONFLICT, "AgentNameReserved", text)
+        ledger.noted("agent_registered", by=owner, agent=request.agent_name)
         row = agents.find(ledger.connection, request.agent_name)
         if row is None:
             raise RuntimeError("an agent that was just written has a row")
@@ -202,6 +217,7 @@ def _remove(ledger: Ledger, owner: str, name: str) -> None:
     if ledger.has_tasks(name):
         text = f"tasks of {name!r} have not ended: cancel them, or wait for their end"
         raise RefusalError(CONFLICT, "AgentHasTasks", text)
+    ledger.noted("agent_removed", by=owner, agent=name)
 
 
 def _display_name(card: dict[str, Any] | None) -> str | None:

@@ -23,6 +23,7 @@ from blocks_worker.protocol.streams import (
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
     from blocks_worker.hub.api.calls import Call
+    from blocks_worker.hub.audit import Audit
     from blocks_worker.hub.auth.guard import Guard
     from blocks_worker.hub.auth.logins import Logins
     from blocks_worker.hub.store.ledger import Ledger
@@ -41,7 +42,8 @@ class StreamDoors:
     it as shared.
     """
 
-    def __init__(self, *, store: Store, guard: Guard, logins: Logins, steady: SteadyClock) -> None:
+    def __init__(self, *, store: Store, guard: Guard, logins: Logins, steady: SteadyClock, audit: Audit) -> None:
+        self._audit = audit
         self._steady = steady
         self._store = store
         self._guard = guard
@@ -61,7 +63,18 @@ class StreamDoors:
         life = self._logins.stream_life(who, expires=expires)
         request = codec.decode(StreamGrantRequest, call.body)
         granted = self._store.read(lambda ledger: [self._granted(ledger, who, name, life) for name in request.streams])
+        self._note(who, granted)
         return Answer(_OK, codec.encode(self._answer(who, granted, life)))
+
+    def _note(self, who: Consumer | Holder, granted: list[GrantedStream]) -> None:
+        """Write down what was granted, and each stream that was refused."""
+        told = {"by": who.owner, "key": who.key, "instance": who.instance_id if isinstance(who, Holder) else None}
+        streams = [each.stream_id for each in granted if each.refused is None]
+        if streams:
+            self._audit.acted([("stream_grant_issued", {**told, "streams": streams})])
+        for each in granted:
+            if each.refused is not None:
+                self._audit.refused(each.refused, **told, task=each.task_id, stream=each.stream_id)
 
     def _answer(self, who: Consumer | Holder, granted: list[GrantedStream], life: int) -> StreamGrant:
         user_id = who.instance_id if isinstance(who, Holder) else (who.session_channel or "").partition(".")[2]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from blocks_worker.concurrency import Entropy, SteadyClock
+    from blocks_worker.hub.audit import Audit
     from blocks_worker.hub.auth.tokens import Lives, Tokens
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.task_service import Holder
@@ -50,8 +51,16 @@ class Logins:
     """Trade API keys and refresh tokens for pairs; everything happens inside the caller's transaction."""
 
     def __init__(
-        self, *, tokens: Tokens, access_secret: bytes, lives: Lives, steady: SteadyClock, entropy: Entropy
+        self,
+        *,
+        tokens: Tokens,
+        access_secret: bytes,
+        lives: Lives,
+        steady: SteadyClock,
+        entropy: Entropy,
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._tokens = tokens
         self._access_secret = access_secret
         self._lives = lives
@@ -100,6 +109,7 @@ class Logins:
         consumer = self._as_before(self.new_consumer(bearer.owner, bearer.key), previous)
         life, grant_life = min(self._lives.access, left), min(self._lives.grant, left)
         grant = self._session_grant(consumer, grant_life)
+        self._audit.acted([("session_issued", {"by": consumer.owner, "key": consumer.key})])
         return consumer, Pair(self._access(consumer, life), "", life, grant, grant_life)
 
     def _as_before(self, consumer: Consumer, previous: str | None) -> Consumer:
@@ -115,11 +125,14 @@ class Logins:
         """Return tokens with which a consumer submits tasks and listens to its session channel."""
         access = self._access(consumer, self._lives.access)
         grant = self._session_grant(consumer, self._lives.grant)
+        ledger.noted("tokens_issued", by=consumer.owner, key=consumer.key, kind=Kind.CONSUMER.value)
         return self._pair(ledger, Kind.CONSUMER, consumer_fields(consumer), access, grant)
 
     def instance_pair(self, ledger: Ledger, holder: Holder) -> Pair:
         """Return tokens with which an instance works and listens to its control channel."""
         access = self._tokens.issue(Kind.INSTANCE, holder.agent_id, holder_fields(holder), self._lives.access)
+        told = {"agent": holder.agent_name, "instance": holder.instance_id, "incarnation": holder.incarnation}
+        ledger.noted("tokens_issued", by=holder.owner, key=holder.key, kind=Kind.INSTANCE.value, **told)
         grant = self._grant(
             holder.user or holder.instance_id, control_channel(holder.agent_id), self._lives.grant, holder.key
         )
@@ -135,14 +148,18 @@ class Logins:
             return None
         if not row.fresh:
             _logger.warning("refresh_token_repeated", extra={"kind": row.kind})
+            ledger.noted("refresh_token_repeated", by=entered.owner, key=entered.key, kind=row.kind)
             return None
+        ledger.noted("refresh_token_used", by=entered.owner, key=entered.key, kind=row.kind)
         if row.kind == Kind.CONSUMER.value:
             return self.consumer_pair(ledger, consumer_of({**row.subject, "key": entered.key}))
         return self.instance_pair(ledger, holder_of({**row.subject, "key": entered.key}))
 
-    def task_grant(self, channel: str, key: str) -> str:
+    def task_grant(self, channel: str, consumer: Consumer) -> str:
         """Return a grant to read one task's channel, for any user of the network, as long as the API key counts."""
-        return self._mint(None, read=[channel], write=[], life=self._lives.grant, key=key)
+        told = {"by": consumer.owner, "key": consumer.key, "channel": channel}
+        self._audit.acted([("task_grant_issued", told)])
+        return self._mint(None, read=[channel], write=[], life=self._lives.grant, key=consumer.key)
 
     def stream_grant(self, user_id: str | None, *, read: list[str], write: list[str], life: int, key: str) -> str:
         """Return a grant to use streams, as long as the API key counts; without a user id whoever holds it may."""

@@ -37,8 +37,8 @@ class Connection(asyncio.BufferedProtocol):
     """Feed a reader, hand each request on, write each reply.
 
     While an answer is held nothing more is read than one buffer, and the client's going away cancels it.
-    A client that does not take its answers gets no further request served, and one connection more than
-    `most` is closed at once.
+    A client that does not take its answers gets no further request served. One connection more than `most` takes
+    the place of the one that rested longest; a poll that is held keeps its own.
     """
 
     def __init__(self, handle: Handle, connections: set[Connection], *, most: int) -> None:
@@ -60,10 +60,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, where there is room."""
         self._transport = cast("asyncio.Transport", transport)
-        if len(self._connections) < self._most:
-            self._connections.add(self)
-        else:
-            self._transport.abort()
+        self._connections.add(self)
+        if len(self._connections) > self._most:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it ended changes nothing
         """Drop what was held for this client."""
@@ -122,6 +121,14 @@ class Connection(asyncio.BufferedProtocol):
         if self._held is not None:
             self._held.cancel()
         self._transport.pause_reading()
+
+    def _make_room(self) -> None:
+        """End the connection that was silent for longest; this one is the last to be chosen."""
+        silent = [each for each in self._connections if each is not self and each._held is None]  # noqa: SLF001
+        chosen = min(silent, key=lambda each: each._touched, default=self)  # noqa: SLF001 - of its own kind
+        # Ended now, its end is heard of at the loop's next turn: until then others must not choose it again.
+        self._connections.discard(chosen)
+        chosen.abort()
 
     def _advance(self) -> None:
         if self._request is not None or self._blocked or self._transport.is_closing():

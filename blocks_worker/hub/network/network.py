@@ -15,7 +15,7 @@ from blocks_worker.concurrency import SteadyClock
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.hub.network import history
 from blocks_worker.hub.network.access import AccessManager, Denied
-from blocks_worker.hub.network.call import Call, called
+from blocks_worker.hub.network.call import USER_ID_LIMIT, Call, called
 from blocks_worker.hub.network.channels import Message, Timeline
 from blocks_worker.hub.network.control import PATH, Control
 from blocks_worker.hub.network.faults import Faults
@@ -26,7 +26,7 @@ from blocks_worker.hub.network.publishing import publish, signal
 from blocks_worker.hub.network.realm import Realm, Shared
 from blocks_worker.hub.network.settings import Keyset, NetworkSettings
 from blocks_worker.hub.network.subscribing import subscribe
-from blocks_worker.hub.network.wire import Refused, Reply, Request, ok, sentence
+from blocks_worker.hub.network.wire import Refused, Reply, Request, ok, query_of, sentence
 from blocks_worker.processes import keep_from_children
 
 if TYPE_CHECKING:
@@ -50,8 +50,14 @@ _PREFLIGHT = (
     b"Access-Control-Max-Age: 86400\r\n"
     b"Access-Control-Allow-Private-Network: true\r\n"
 )
+#: Channels of a refused request that are told to whoever writes refusals down.
+MOST_TOLD = 8
 #: What the system says where there is no IPv6.
 _NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def _unheard(_code: str, **_told: object) -> None:
+    """Be told of a refusal where nobody writes them down."""
 
 
 class LocalNetwork:
@@ -70,7 +76,9 @@ class LocalNetwork:
         entropy: Entropy,
         settings: NetworkSettings | None = None,
         revoked: Container[str] = (),
+        on_denied: Callable[..., None] = _unheard,
     ) -> None:
+        self._on_denied = on_denied
         self._keysets = tuple(keysets)
         self._entropy = entropy
         self.shared = Shared(settings or NetworkSettings(), clock, Timeline(clock), self._draw_region(0))
@@ -220,6 +228,7 @@ class LocalNetwork:
         try:
             return act(self._call(request, key))
         except Denied as denied:
+            self._note(request, key, denied)
             payload = None if denied.channels is None else {"channels": list(denied.channels)}
             return sentence(403, denied.message, payload=payload)
 
@@ -234,7 +243,20 @@ class LocalNetwork:
         try:
             return act(self._call(request, key), channels)
         except Denied as denied:
+            self._note(request, key, denied)
             return history.refused(denied.message)
+
+    def _note(self, request: Request, key: str, denied: Denied) -> None:
+        """Tell of a refusal. Channels are named, for none is a secret; the user id is what the caller says he is."""
+        user_id = query_of(request.query).get("uuid", "")[:USER_ID_LIMIT]
+        kind = request.path[1:].partition("/")[0]
+        told = {
+            "network": key,
+            "user": user_id,
+            "act": kind,
+            "channels": denied.channels and denied.channels[:MOST_TOLD],
+        }
+        self._on_denied("ChannelForbidden", reason=denied.message, **told)
 
     def _call(self, request: Request, key: str) -> Call:
         realm = self._realms.get(key)

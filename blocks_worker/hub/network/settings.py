@@ -47,5 +47,5 @@ class NetworkSettings:
     presence_delay: float = 0.25
     #: Offer the fault hooks over HTTP too.
     testing: bool = False
-    #: One more is closed at once.
+    #: One more takes the place of the one that rested longest; where all have a poll held, it is closed.
     connections: int = field(default_factory=most_connections)

@@ -59,6 +59,8 @@ class Ledger(TaskTurns):
         self.outbox: list[Publication] = []
         #: What is to be counted once the transaction stands.
         self.happened: list[str] = []
+        #: What is to be written to the audit once the transaction stands.
+        self.acts: list[tuple[str, dict[str, Any]]] = []
         self._numbering = numbering
 
     def begin(self) -> None:
@@ -73,6 +75,7 @@ class Ledger(TaskTurns):
         """Undo it all."""
         self.outbox.clear()
         self.happened.clear()
+        self.acts.clear()
         if self._driver.in_transaction:
             self._driver.execute("ROLLBACK")
 
@@ -83,12 +86,12 @@ class Ledger(TaskTurns):
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo what was done inside, and only that, when it raises; its messages are unsaid too, and nothing counts."""
-        said, happened = len(self.outbox), len(self.happened)
+        said, happened, acts = len(self.outbox), len(self.happened), len(self.acts)
         self._driver.execute("SAVEPOINT inner_work")
         try:
             yield
         except BaseException:
-            del self.outbox[said:], self.happened[happened:]
+            del self.outbox[said:], self.happened[happened:], self.acts[acts:]
             if self._driver.in_transaction:
                 self._driver.execute("ROLLBACK TO inner_work")
                 self._driver.execute("RELEASE inner_work")
@@ -100,6 +103,10 @@ class Ledger(TaskTurns):
         if happened:
             self.happened.append(what)
         return happened
+
+    def noted(self, act: str, **fields: Any) -> None:
+        """Have the audit know of an act once it is committed; fields that are None are left out."""
+        self.acts.append((act, fields))
 
     # -------------------------------------------------------------------------------------------- rows
     def task(self, task_id: str) -> TaskRecord | None:
@@ -309,6 +316,7 @@ class Ledger(TaskTurns):
         self.set_meta(PURGED, with_purged(self.meta(PURGED), [row[2:] for row in found]))
         oldest = min(row[1] for row in found)
         self.connection.execute(insert(purge).values(at=now, what="task", count=len(keys), oldest=oldest, rule=rule))
+        self.noted("purged", what="task", count=len(keys), rule=rule)
         return len(keys)
 
     def purge_instances(self, ended_before: int) -> int:

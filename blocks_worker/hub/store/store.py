@@ -63,7 +63,7 @@ class Store:
     """Own the ledger's database and its writer thread.
 
     1. Writes wait in one queue; the writer takes all that wait as one transaction, each in a savepoint.
-    2. After the commit the messages are handed to `on_commit`, then the callers are answered.
+    2. After the commit the acts are handed to `on_acts` and the messages to `on_commit`, then the callers are answered.
     3. When the disk is full `on_full` is asked to make room, and what failed is tried once more.
     4. Reads run on the caller's thread, one at a time, and see every write that was answered.
     """
@@ -75,11 +75,13 @@ class Store:
         clock: Clock,
         on_commit: Callable[[list[Publication]], None] = lambda _said: None,
         on_full: Callable[[], bool] = lambda: False,
+        on_acts: Callable[[list[tuple[str, dict[str, Any]]]], None] = lambda _acts: None,
     ) -> None:
         self._path = path
         self._clock = clock
         self._on_commit = on_commit
         self._on_full = on_full
+        self._on_acts = on_acts
         self._numbering = Numbering()
         self._database: Database | None = None
         self._thread = ServiceThread("store-writer", self._write_loop)
@@ -244,6 +246,8 @@ class Store:
         said += ledger.outbox
         self.groups.note(len(taken))
         self.counts.update(ledger.happened)
+        if ledger.acts:
+            self._on_acts(ledger.acts)
         refused = [item for item in taken if isinstance(item.error, StoreError) and item.error.code == "full"]
         if refused and self._on_full():
             self._each_alone(database, refused, said)

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from localnet import Net, NetworkMaker
+from localnet import KEYS, Net, NetworkMaker
 from support import wait_until
 
 from blocks_worker.hub.network import http
@@ -216,14 +216,31 @@ def test_a_head_that_waited_for_an_answer_has_its_time_after_it(net: Net) -> Non
 
 
 def test_connections_are_bounded(start_network: NetworkMaker) -> None:
-    """One more than there may be is closed at once; when another goes, there is room again."""
+    """One more than there may be takes the place of the one that rested longest: who asks at once is served. [K10]"""
     net = start_network(connections=2)
     with wire(net) as first, wire(net) as second:
         for connection in (first, second):
             connection.sendall(ASK)
             until(connection, b"]")
         with wire(net) as third:
-            assert said(third) == b""
-    wait_until(lambda: not net.network.connections, what="the others are gone")
+            third.sendall(ASK)
+            until(third, b"]")
+            assert said(first) == b""
+            second.sendall(ASK)
+            until(second, b"]")
+            assert len(net.network.connections) == 2
 
-    assert net.ask("/time/0").status == 200
+
+def test_a_held_poll_keeps_its_place(start_network: NetworkMaker) -> None:
+    """However many come, who waits for a message goes on waiting; when all places are so, one more is closed. [K10]"""
+    net = start_network(connections=2)
+    cursor = net.cursor()
+    held = net.held("room", cursor)
+    for _ in range(20):
+        assert net.ask("/time/0").status == 200
+    also = net.held("room", cursor)
+    with wire(net) as third:
+        assert said(third) == b""
+    net.loop.call(net.network.publish, KEYS.subscribe_key, "room", b"1")
+
+    assert [len(each.result().json["m"]) for each in (held, also)] == [1, 1]

@@ -59,7 +59,10 @@ def test_any_bytes_are_answered_with_one_error(data: bytes) -> None:
         (b'{"a":{"b":1,"b":2},"taskId":"a"}', "duplicate_key"),
         (b'{"taskId":1}', "shape"),
         (b'{"count":1}', "shape"),
-        (b'{"taskId":"a","count":1e400}', "shape"),
+        (b'{"taskId":"a","count":1e400}', "number"),
+        (b'{"taskId":"a","other":-1E+0400}', "number"),
+        (b'{"taskId":"a","other":[1.5e9999]}', "number"),
+        (b'{"taskId":"a","other":' + b"9" * 399 + b".0}", "number"),
         (b"[]", "shape"),
         (b"", "not_json"),
         (b'{"taskId":"a"', "not_json"),
@@ -84,6 +87,11 @@ def test_brackets_inside_text_are_no_depth() -> None:
 def test_digits_inside_text_are_no_number() -> None:
     """A text of many digits is a text."""
     assert decode(Sample, json.dumps({"taskId": "7" * 5000}).encode()).task_id == "7" * 5000
+
+
+def test_a_large_number_that_a_float_holds_passes() -> None:
+    """What is only large is no reason to refuse it, and a text that looks like a number neither."""
+    inspect(b'[1e308, 1e-999, 12e300, 0.0e9999, "1e9999", ' + b"9" * 300 + b".0]")
 
 
 def test_the_deepest_allowed_passes() -> None:

@@ -1,0 +1,312 @@
+"""[K10] Who opens much, sends slowly or reads nothing: each has a bound, and an honest caller is served meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from support import LoopThread, wait_until
+from support_hub import Caller
+from support_probes import Arena, World
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from blocks_worker.hub.connection import BoundedConnection
+from blocks_worker.protocol.codec import MAX_BODY
+from blocks_worker.protocol.tasks import MAX_BATCH
+from blocks_worker.state import StateFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEAD = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
+#: Descriptors of the process that is flooded: the network may have half of them, the hub's door a quarter.
+DESCRIPTORS = 256
+#: Of a long answer: far more than the system takes for a caller who does not read.
+PIECE = b"x" * 50_000
+PIECES = 1000
+
+
+# ------------------------------------------------------------------------------------------------ one connection
+class Quick(BoundedConnection):
+    """Be a connection of the hub with little patience, of which there may be three."""
+
+    head_timeout = 0.2
+    take_timeout = 0.2
+
+    def most(self) -> int:
+        """Return a number that a test can reach."""
+        return 3
+
+
+class Site:
+    """Serve one application by such connections."""
+
+    def __init__(self, loop: LoopThread) -> None:
+        self.state = ServerState()
+        self.release = loop.call(asyncio.Event)
+        config = Config(self._app, ws="none", lifespan="off", log_config=None, access_log=False, interface="asgi3")
+        config.load()
+
+        def connection() -> Quick:
+            return Quick(config=config, server_state=self.state, app_state={})
+
+        self._server = loop.run(loop.loop.create_server(connection, "127.0.0.1", 0))
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.loop = loop
+
+    async def _app(self, scope: Any, _receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await self.release.wait()
+        pieces = PIECES if scope["path"] == "/large" else 1
+        size = b"%d" % (pieces * len(PIECE))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", size)]})
+        for _ in range(pieces):
+            await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    def open(self) -> socket.socket:
+        """Connect."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def close(self) -> None:
+        """End."""
+
+        async def closed() -> None:
+            self._server.close()
+            for each in list(self.state.connections):
+                each.transport.abort()
+            await self._server.wait_closed()
+
+        self.loop.run(closed())
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """Give a served application."""
+    with LoopThread() as loop:
+        made = Site(loop)
+        yield made
+        made.close()
+
+
+def _ask(connection: socket.socket, path: str = "/") -> bytes:
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return _answer(connection)
+
+
+def _answer(connection: socket.socket) -> bytes:
+    """Return one whole answer."""
+    got = b""
+    while got.count(b"x") < len(PIECE):
+        got += connection.recv(65_536)
+    return got
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", HEAD, HEAD + b"X: " + b"y" * 5000])
+def test_a_slow_head_is_cut(site: Site, sent: bytes) -> None:
+    """Whatever of a head is there when its time is over, the connection ends."""
+    with site.open() as slow:
+        slow.sendall(sent)
+        assert slow.recv(1) == b""
+    wait_until(lambda: not site.state.connections, what="nothing is left of it")
+
+
+def test_a_dripping_head_is_cut(site: Site) -> None:
+    """A byte now and then does not renew the time of a head."""
+    with site.open() as slow:
+        end = time.monotonic() + 5
+
+        def cut() -> bool:
+            try:
+                slow.sendall(b"G" if time.monotonic() < end else b"")
+            except OSError:
+                return True
+            return not site.state.connections
+
+        wait_until(cut, timeout=3, what="the connection is cut")
+
+
+def test_who_does_not_read_is_cut(site: Site) -> None:
+    """An answer of which nothing is taken is not kept for ever; one that is read comes whole."""
+    with site.open() as deaf:
+        deaf.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: not site.state.connections, what="the connection is cut")
+    with site.open() as reader:
+        reader.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        got = sum(len(piece) for piece in iter(lambda: reader.recv(1 << 20), b""))
+    assert got > PIECES * len(PIECE)
+
+
+def test_one_more_takes_the_place_of_the_longest_silent(site: Site) -> None:
+    """What is being answered keeps its place; idle and half sent requests give way, the oldest first."""
+    with site.open() as answered, site.open() as idle, site.open() as half:
+        answered.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert _ask(idle)[:15] == b"HTTP/1.1 200 OK"
+        half.sendall(b"GET / HT")
+        wait_until(lambda: sum(each.is_answering() for each in site.state.connections) == 1, what="one is answered")
+        with site.open() as fourth, site.open() as fifth:
+            assert _ask(fourth)[:15] == b"HTTP/1.1 200 OK"
+            assert _ask(fifth)[:15] == b"HTTP/1.1 200 OK"
+            assert (idle.recv(1), half.recv(1)) == (b"", b"")
+            site.loop.call(site.release.set)
+            assert _answer(answered)[:15] == b"HTTP/1.1 200 OK"
+            assert len(site.state.connections) == 3
+
+
+def test_a_place_that_is_answered_is_not_taken(site: Site) -> None:
+    """Where all are being answered, one more is closed, and has room when one is done."""
+    with ExitStack() as stack:
+        busy = [stack.enter_context(site.open()) for _ in range(3)]
+        for each in busy:
+            each.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: sum(each.is_answering() for each in site.state.connections) == 3, what="all are answered")
+        with site.open() as more:
+            assert more.recv(1) == b""
+        site.loop.call(site.release.set)
+        assert {_answer(each)[:15] for each in busy} == {b"HTTP/1.1 200 OK"}
+
+
+# ------------------------------------------------------------------------------------------------ a whole hub
+@contextmanager
+def _process(folder: Path) -> Iterator[Caller]:
+    """Run a real `blocks-hub` that may open few files."""
+    program = str(Path(sys.executable).with_name("blocks-hub"))
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+
+    process = subprocess.Popen(
+        [program, "--state-dir", str(folder), "--port", "0"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=few,  # noqa: PLW1509 - nothing else runs here between fork and exec
+    )
+    try:
+        found = wait_until(lambda: StateFolder(folder).discovered(), timeout=30, what="the hub answers")
+        caller = Caller(found, StateFolder(folder).local_key())
+        yield caller
+        caller.pool.clear()
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def flooded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """Give a hub in a process of its own that may open few files."""
+    folder = tmp_path_factory.mktemp("flooded")
+    with _process(folder) as caller:
+        yield Arena(caller, folder)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", HEAD, b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"]
+)
+@pytest.mark.parametrize("door", ["url", "origin"])
+def test_a_flood_of_connections_keeps_no_honest_caller_out(flooded: Arena, door: str, sent: bytes) -> None:
+    """[K10] More connections than there may be files, idle or half sent: who asks is served, and files are to spare."""
+    world = World(flooded, flooded.hub.key)
+    where = urlsplit(getattr(flooded.hub.address, door))
+    pid = flooded.hub.address.pid
+    with ExitStack() as stack:
+        for number in range(2 * DESCRIPTORS):
+            bad = stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=10))
+            try:
+                bad.sendall(sent)
+            except OSError:
+                continue  # cut already
+            if number % 64 == 0:
+                assert flooded.hub.ask("GET", "/livez").status == 200
+        assert flooded.hub.ask("GET", "/api/v1/tasks", bearer=world.consumer).status == 200
+        assert flooded.network("publish", f"w.{world.session}", world.login["pamToken"], world.session).status == 200
+        assert len(list(Path(f"/proc/{pid}/fd").iterdir())) < DESCRIPTORS - 16
+
+
+def test_requests_one_after_the_other_and_at_once_are_answered_in_order(flooded: Arena) -> None:
+    """[K10] A thousand requests sent in one piece are answered one by one."""
+    answer = flooded.raw(HEAD + b"\r\n" + (HEAD + b"\r\n") * 998 + HEAD + b"Connection: close\r\n\r\n")
+
+    assert answer.count(b"HTTP/1.1 200 OK") == 1000
+
+
+# ------------------------------------------------------------------------------------------------ sizes
+def test_a_body_has_its_bound(stage: Arena, ann: World) -> None:
+    """[K10] A MiB is taken and a byte more is not, whether its length is said or not; far more is cut off."""
+    rest = len(b'{"agentName":"","requestSummary":""}') + len(ann.agent)
+    for size, status in ((MAX_BODY, {201, 400, 413}), (MAX_BODY + 1, {413}), (4 * MAX_BODY, {413})):
+        body = b'{"agentName":"%s","requestSummary":"%s"}' % (ann.agent.encode(), b"x" * (size - rest))
+        assert len(body) == size
+        answered = stage.hub.ask("POST", "/api/v1/tasks", body, bearer=ann.consumer)
+        assert answered.status in status
+    assert (
+        stage.hub.ask("POST", "/api/v1/events", b" " * (MAX_BODY - 40) + b'{"taskId":"x"}', bearer=ann.consumer).status
+        == 404
+    )
+
+
+@pytest.mark.parametrize(("count", "status"), [(50, 200), (200, 431), (60_000, 431)])
+def test_header_fields_have_a_bound(stage: Arena, count: int, status: int) -> None:
+    """[K10] Some headers are no flood; 16 KiB are refused with a record or, far above, cut off with 431."""
+    head = HEAD + b"".join(b"X-%d: %s\r\n" % (number, b"y" * 80) for number in range(count))
+
+    answer = stage.raw(head + b"Connection: close\r\n\r\n")
+    # Who still sends megabytes when he is cut off may not get to read why.
+    assert answer[:12] == b"HTTP/1.1 %d" % status or (count > 1000 and not answer)
+    assert stage.hub.ask("GET", "/livez").status == 200
+
+
+def test_a_batch_has_its_bound(stage: Arena, ann: World) -> None:
+    """[K10] 256 items are answered, one more is refused whole."""
+    items = [{"taskId": "x"}] * MAX_BATCH
+
+    assert len(stage.hub.ask("POST", "/api/v1/events", items, bearer=ann.consumer).json) == MAX_BATCH
+    answered, _ = stage.refused("POST", "/api/v1/events", [*items, items[0]], bearer=ann.consumer)
+    assert answered.status == 400
+
+
+def test_a_backlog_has_its_bound(stage: Arena, ann: World) -> None:
+    """[K10] Of an agent that nobody serves as many tasks wait as its card says; one more is 429, with a record."""
+    agent = f"{ann.agent}_full"
+    stage.hub.connect(agent, key=ann.key, maxPendingBacklog=3)
+    tasks = [stage.hub.submit(ann.consumer, agent) for _ in range(3)]
+
+    answered, record = stage.refused("POST", "/api/v1/tasks", {"agentName": agent}, bearer=ann.consumer)
+
+    assert (answered.status, record["by"]) == (429, "ann")
+    stage.hub.ask("POST", f"/api/v1/tasks/{tasks[0]}/cancel", {}, bearer=ann.consumer)
+    assert stage.hub.ask("POST", "/api/v1/tasks", {"agentName": agent}, bearer=ann.consumer).status == 201
+
+
+def test_streams_of_one_grant_have_a_bound(stage: Arena, ann: World) -> None:
+    """[K10] A grant names 128 streams and no more."""
+    names = [{"taskId": ann.task, "streamId": f"{ann.task}-{number}"} for number in range(1, 130)]
+
+    granted = stage.hub.ask("POST", "/api/v1/streams/grants", {"streams": names[:128]}, bearer=ann.consumer)
+    answered, _ = stage.refused("POST", "/api/v1/streams/grants", {"streams": names}, bearer=ann.consumer)
+
+    assert (granted.status, len(granted.json["streams"]), answered.status) == (200, 128, 400)
+
+
+def test_who_hangs_up_in_his_body_leaves_nothing(stage: Arena) -> None:
+    """[K10] A caller that goes away half way is forgotten, and others are served."""
+    where = urlsplit(stage.hub.address.url)
+    for _ in range(50):
+        connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=10)
+        connection.connect()
+        connection.sock.sendall(b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        connection.close()
+
+    assert stage.hub.ask("GET", "/readyz").status == 200
