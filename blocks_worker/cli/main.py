@@ -12,6 +12,7 @@ _COMMANDS = {
     "agents": "blocks_worker.cli.agents:agents",
     "cancel": "blocks_worker.cli.cancel:cancel",
     "check": "blocks_worker.cli.check:check",
+    "dead": "blocks_worker.cli.dead:dead",
     "deploy": "blocks_worker.cli.deploy:deploy",
     "doctor": "blocks_worker.cli.doctor:doctor",
     "drain": "blocks_worker.cli.drain:drain",

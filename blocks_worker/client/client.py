@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -255,15 +256,17 @@ class TaskClient:
         self._core.ready()
         return TaskInfo.of(self._core.api.get_task(checked_id(task_id)))
 
-    def list_tasks(self, params: ListTasksParams | None = None) -> ListTasksResult:
-        """Return this user's tasks, newest first: one page, or as many as `limit` says."""
+    def list_tasks(self, params: ListTasksParams | None = None, *, dead: bool | str | None = None) -> ListTasksResult:
+        """Return this user's tasks, newest first: one page, or as many as `limit` says.
+
+        `dead` in short for that of the params: only those that the hub gave up, for any reason or for this one.
+        """
         self._core.ready()
         wanted = params or ListTasksParams()
+        wanted = wanted if dead is None else replace(wanted, dead=dead)
         self._check_owner(wanted.owner_id)
-        ask = self._core.api.list_tasks
-        return listed(
-            lambda limit, cursor: ask(state=wanted.state, agent=wanted.agent_name, cursor=cursor, limit=limit), wanted
-        )
+        query, ask = wanted.query(), self._core.api.list_tasks
+        return listed(lambda limit, cursor: ask(**query, cursor=cursor, limit=limit), wanted)
 
     def _check_owner(self, owner_id: str | None) -> None:
         if owner_id not in {None, self.get_user_id(), self._core.login.user_id}:
@@ -294,17 +297,17 @@ class TaskClient:
     def _pause(self, task_id: str, *, on: bool) -> str:
         return self._core.pause_task(checked_id(task_id), on=on).state
 
-    def retry_task(self, task_id: str) -> str:
+    def retry_task(self, task_id: str, idempotency_key: str | None = None) -> str:
         """Send a task that failed or was canceled again, with the same input; return the id of the new task.
 
         The new one says in its row which it was (``get_task(new).extra["retryOf"]``); the old one stays as it is. Its
-        limits of a run go along, a deadline does not.
+        limits of a run go along, a deadline does not. The same key again gives the same new task.
 
         Raises:
             RpcError: there is no such task, or, with the code ``InvalidState``, it goes on or is completed.
             HubUnavailableError: the hub did not answer in time.
         """
-        return self._core.retry_task(checked_id(task_id))
+        return self._core.retry_task(checked_id(task_id), idempotency_key)
 
     def get_agent_card(self, name: str) -> dict[str, Any] | None:
         """Return an agent's card; None where there is no such agent, or it has none.

@@ -253,12 +253,12 @@ class ClientCore:
         """Ask the hub that a task wait, or go on; return its row as it is then."""
         return paused(self.api, task_id, on=on, deadline=Deadline(self.timeout, self.clock), patiently=self._patiently)
 
-    def retry_task(self, task_id: str) -> str:
+    def retry_task(self, task_id: str, key: str | None = None) -> str:
         """Ask the hub that a task be sent again; return the id of the new one, which repeats do not change."""
         new_id = self._entropy.uuid7(self.clock.wall_ms())
         deadline = Deadline(self.timeout, self.clock)
         return self._patiently(
-            lambda: self.api.retry_task(task_id, new_id, timeout=one_try(deadline)), deadline
+            lambda: self.api.retry_task(task_id, new_id, key, timeout=one_try(deadline)), deadline
         ).task_id
 
     def forget(self, session: SessionFeed) -> None:

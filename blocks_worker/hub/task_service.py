@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
@@ -20,16 +20,18 @@ from blocks_worker.hub.answers import (
 from blocks_worker.hub.bell import Bell
 from blocks_worker.hub.dispatch import Dispatch
 from blocks_worker.hub.reports import Reports
+from blocks_worker.hub.store.filters import ANY
 from blocks_worker.hub.store.shown import NAMES, shown
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.turns import Turns
 from blocks_worker.protocol.lifecycle import State
-from blocks_worker.protocol.tasks import CancelAnswer, EventsAnswer, TaskPage
+from blocks_worker.protocol.tasks import CancelAnswer, DeadReason, EventsAnswer, TaskPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blocks_worker.concurrency import Entropy, SteadyClock
+    from blocks_worker.hub.store.filters import TaskFilter
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.protocol.leases import Claim, LateReport, Numbers, Report
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Consumer", "Holder", "Reply", "TaskService"]
 
+#: Reasons by which dead letters are listed.
+DEAD = frozenset({ANY, *get_args(DeadReason)})
 #: Most rows of one page, and most bytes of events in one answer.
 MAX_PAGE = 256
 #: Tasks of one owner that are counted for the total of a page.
@@ -88,20 +92,20 @@ class TaskService:
         self,
         ledger: Ledger,
         consumer: Consumer,
+        wanted: TaskFilter,
         *,
-        state: str | None,
-        agent: str | None,
         cursor: str | None,
         limit: int,
     ) -> Reply:
-        """Return the consumer's tasks, newest first; `state` is a state as consumers see it."""
-        if state is not None and state not in NAMES:
-            known = ", ".join(sorted(NAMES))
-            return problem(400, "InvalidInput", f"no state is called {state!r}; there are: {known}")
+        """Return the consumer's tasks, newest first."""
+        for kind, word, known in (("state", wanted.state, NAMES), ("reason", wanted.dead, DEAD)):
+            if word is not None and word not in known:
+                text = f"no {kind} is called {word!r}; there are: {', '.join(sorted(known))}"
+                return problem(400, "InvalidInput", text)
         most = max(1, min(limit, MAX_PAGE))
-        rows = ledger.page(consumer.owner, state=state, agent=agent, before=cursor, most=most + 1)
+        rows = ledger.page(consumer.owner, wanted, before=cursor, most=most + 1)
         following = rows[most - 1].id if len(rows) > most else None
-        total = ledger.count(consumer.owner, state=state, agent=agent, most=MOST_COUNTED)
+        total = ledger.count(consumer.owner, wanted, most=MOST_COUNTED)
         return Reply(200, TaskPage(tasks=_rows(ledger, rows[:most]), next=following, total_count=total))
 
     def events(
@@ -155,7 +159,7 @@ class TaskService:
         if row is None:
             return no_such_task()
         try:
-            return self._submits.again(ledger, consumer, row, request.task_id)
+            return self._submits.again(ledger, consumer, row, request)
         except RefusedError as refused:
             return refused.reply
 

@@ -41,6 +41,11 @@ _Pause = Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)]
 MAX_BATCH = 256
 
 
+#: Why the hub gave a task up: all runs of its policy failed; it lost `max_lost` leases, so it may kill its workers; its
+#: lease was lost, and it may not be run again; it waited too long for its first run.
+DeadReason = Literal["attempts", "poison", "lease_lost", "queue_ttl"]
+
+
 class RetryPolicy(Wire, omit_defaults=False):
     """When a task whose run failed is run again by the hub, after a pause that doubles each time."""
 
@@ -136,6 +141,8 @@ class TaskRow(Wire, omit_defaults=False):
     retry_of: str | None = None
     #: When a run that failed is followed by the next one, while that is to come.
     ready_at: int | None = None
+    #: Why the hub gave the task up: it is a dead letter.
+    dead_reason: DeadReason | None = None
 
 
 class TaskPage(Wire, omit_defaults=False):
@@ -164,10 +171,12 @@ class CancelAnswer(Wire, omit_defaults=False):
 
 
 class RetryTask(Wire):
-    """Send a task that failed or was canceled again; the same `task_id` again makes one new task."""
+    """Send a task that failed or was canceled again; the same `task_id`, or the same key, again makes one new task."""
 
     #: Of the new task; the hub draws one when none is given.
     task_id: str | None = None
+    #: The new task's: under one key a task is sent again once.
+    idempotency_key: _Key | None = None
 
 
 class PauseTask(Wire):

@@ -27,6 +27,7 @@ from ledger_world import World, done
 from sqlalchemy import update
 
 from blocks_worker.hub.instance_service import Registration
+from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.hub.store.schema import agent
 from blocks_worker.protocol.leases import ClaimAnswer, HeartbeatAnswer
 from blocks_worker.protocol.lifecycle import EVERYBODY
@@ -306,7 +307,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def rows(self) -> list[Any]:
         """Return every row."""
-        return self.world.store.read(lambda ledger: ledger.page("ann", state=None, agent=None, before=None, most=999))
+        return self.world.store.read(lambda ledger: ledger.page("ann", TaskFilter(), before=None, most=999))
 
     @invariant()
     def ended_rows_stay(self) -> None:

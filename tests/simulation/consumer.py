@@ -19,6 +19,7 @@ from blocks_worker.protocol.tasks import (
     EventsQuery,
     PauseTask,
     RetryPolicy,
+    RetryTask,
     SubmitAnswer,
     SubmitTask,
 )
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
     from simulation.world import World
 
     from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.task_service import Reply
     from blocks_worker.protocol.tasks import TaskRow
 
 OWNER = Caller(owner="me", session_channel="session.me")
+#: Behind the id of a task that was sent again, among the names of those that were accepted.
+AGAIN = " again"
 #: Seconds between two looks of a session at its clock.
 LOOK = 0.5
 
@@ -46,6 +50,8 @@ class Consumer:
         self._sessions: dict[str, SessionOrder] = {}
         #: When each session last asked the ledger.
         self._asked: dict[str, float] = {}
+        #: What was planned of the tasks that were accepted.
+        self._plans: dict[str, TaskPlan] = {}
         assert OWNER.session_channel is not None
         world.network.listen(OWNER.session_channel, self._hear)
         for plan in world.story.tasks:
@@ -91,6 +97,7 @@ class Consumer:
             # What was said before nobody could listen is in the ledger only.
             self._listen(task_id)
             self._sessions[task_id].ask_now(world.heap.now)
+        self._plans[task_id] = plan
         if plan.cancels_after is not None:
             world.heap.after(plan.cancels_after, lambda: self._cancel(task_id, terminated=plan.terminates))
         if plan.pauses_after is not None:
@@ -129,6 +136,27 @@ class Consumer:
         world = self._world
         look = [lambda ledger: world.hub.tasks.get(ledger, OWNER, task_id)]
         self._until_answered(f"row {task_id}", look, lambda reply: turn(reply.body))
+
+    def _redrive(self, task_id: str) -> None:
+        """Send a task again under a key, which is all that tells a repeat."""
+
+        def then(reply: Reply) -> None:
+            history.redriving.discard(task_id)
+            if not isinstance(reply.body, SubmitAnswer):
+                history.wrong(world.heap.now, f"I8: {task_id} could not be sent again: {reply}")
+                return
+            new_id = reply.body.task_id
+            history.accepted[f"{task_id}{AGAIN}"] = new_id
+            self._listen(new_id)
+            self._sessions[new_id].ask_now(world.heap.now)
+
+        world, history, name = self._world, self._world.history, f"redrive {task_id}"
+        request = RetryTask(idempotency_key=name)
+        work = [lambda ledger: world.hub.tasks.retry(ledger, OWNER, task_id, request)]
+        self._until_answered(name, work, then)
+        if world.happens("request again", 0.5, name):
+            delay = world.story.between(0, 20, "again", name)
+            world.heap.after(delay, lambda: world.network.call(f"{name} again", work, lambda _answers: None))
 
     def _until_answered(self, name: str, works: list[Callable[[Ledger], Any]], then: Callable[[Any], object]) -> None:
         def answered(answers: Answers) -> None:
@@ -190,6 +218,14 @@ class Consumer:
         if session.finished and task_id not in history.finished:
             history.finished.add(task_id)
             history.say(self._world.heap.now, f"{task_id}: its session has ended, {events[-1].state}")
+            self._after_end(task_id, events[-1].state)
+
+    def _after_end(self, task_id: str, state: str | None) -> None:
+        """Have a task that did not complete sent again, where that is planned and it was accepted."""
+        plan = self._plans.get(task_id)
+        if plan is not None and plan.redrives and state in {"failed", "canceled"}:
+            self._world.history.redriving.add(task_id)
+            self._redrive(task_id)
 
 
 def _policy(plan: TaskPlan) -> RetryPolicy | None:

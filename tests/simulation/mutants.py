@@ -9,7 +9,7 @@ from unittest.mock import patch
 import msgspec
 
 from blocks_worker.client.ordering import SessionOrder
-from blocks_worker.hub import reports
+from blocks_worker.hub import reports, submits, turns
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.store import Store
@@ -72,8 +72,8 @@ def _no_key() -> list[Patch]:
     """X3: the idempotency key is not looked at."""
     shipped = Submits.submit
 
-    def submit(self: Submits, ledger: Ledger, consumer: Any, request: Any) -> Any:
-        return shipped(self, ledger, consumer, msgspec.structs.replace(request, idempotency_key=None))
+    def submit(self: Submits, ledger: Ledger, consumer: Any, request: Any, **more: Any) -> Any:
+        return shipped(self, ledger, consumer, msgspec.structs.replace(request, idempotency_key=None), **more)
 
     return [(Submits, "submit", submit)]
 
@@ -164,6 +164,20 @@ def _retry_never_ready() -> list[Patch]:
     return [(Turns, "ready", lambda _self, _ledger, _row: False)]
 
 
+def _redriven_each_time() -> list[Patch]:
+    """Each call sends a task again, whatever was answered before."""
+    shipped = submits.resubmission
+    return [
+        (submits, "sent_again", lambda _ledger, _row, _wish: None),
+        (submits, "resubmission", lambda ledger, row, task_id, _key: shipped(ledger, row, task_id, None)),
+    ]
+
+
+def _never_given_up() -> list[Patch]:
+    """What waited too long is no dead letter."""
+    return [(turns, "dead_by_limit", lambda _why: None)]
+
+
 def _return_ends_pipe() -> list[Patch]:
     """The return of its handler ends a pipe like a request."""
 
@@ -203,6 +217,8 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "paused and offered": (_paused_offered, {"I12"}, 0, 60),
     "retried at once": (_retry_at_once, {"I14"}, 0, 60),
     "retry never ready": (_retry_never_ready, {"I1"}, 0, 60),
+    "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),
+    "never given up": (_never_given_up, {"I15"}, 0, 60),
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }

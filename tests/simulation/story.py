@@ -38,6 +38,8 @@ class TaskPlan:
     #: Runs in all that may fail, and seconds before the second.
     attempts: int = 1
     retry_delay: float = 0.0
+    #: Sent again under a key when it failed or was canceled.
+    redrives: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def _task(story: Story, number: int) -> TaskPlan:
         resumes_after=_resume(story, name),
         attempts=1 + int(story.draw(name, "attempts") * 3),
         retry_delay=story.between(0, 8, name, "retry delay"),
+        redrives=story.draw(name, "redrives") < 0.3,
     )
 
 

@@ -82,8 +82,9 @@ class World:
         return pid in self._alive if self._host_knows else None
 
     def _is_over(self) -> bool:
-        accepted = self.history.accepted
-        return len(accepted) == len(self.story.tasks) and self.history.finished >= set(accepted.values())
+        history = self.history
+        all_asked = len(history.accepted) >= len(self.story.tasks) and not history.redriving
+        return all_asked and history.finished >= set(history.accepted.values())
 
     # ------------------------------------------------------------------ what the recorder sees at the hub's door
     def claimed(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.api.batches import Work, answer_items, items_of, refused_item, write_items, written
 from blocks_worker.hub.api.calls import Answer, Door, answered
+from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.hub.task_service import MAX_BATCH_BYTES, MAX_EVENT_BYTES, MAX_PAGE, Reply
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, RetryTask, SubmitTask
@@ -78,17 +79,18 @@ class TaskDoors:
     async def page(self, call: Call) -> Answer:
         """Show one page of the caller's tasks.
 
-        Query: state, agent, cursor, limit
+        Query: state, agent, dead, since, until, cursor, limit
         Who: consumer
-        Answers: 200, at most 256 rows, newest first · 400 no such state
+        Answers: 200, at most 256 rows, newest first; `dead`: why the hub gave them up, or `any`; `since`, `until`: when
+            they ended, in unix milliseconds · 400 no such state or reason
         """
         consumer = self._guard.consumer(call.bearer)
         query, limit = call.query, call.number("limit", PAGE, low=1, high=MAX_PAGE)
-        state, agent, cursor = (query.get(name) or None for name in ("state", "agent", "cursor"))
+        state, agent, dead, cursor = (query.get(name) or None for name in ("state", "agent", "dead", "cursor"))
+        since, until = (call.number(name, 0) if query.get(name) else None for name in ("since", "until"))
+        wanted = TaskFilter(state, agent, dead, since, until)
         return answered(
-            self._store.read(
-                lambda ledger: self._tasks.page(ledger, consumer, state=state, agent=agent, cursor=cursor, limit=limit)
-            )
+            self._store.read(lambda ledger: self._tasks.page(ledger, consumer, wanted, cursor=cursor, limit=limit))
         )
 
     async def events(self, call: Call) -> Answer:
@@ -143,8 +145,8 @@ class TaskDoors:
         """Send a task that failed or was canceled again, as a new one with the same input.
 
         Who: consumer
-        Answers: 201 the new task, under the id that was given · 200 the same again · 404 · 409 `InvalidState`: it goes
-            on or is completed · else as `POST tasks`
+        Answers: 201 the new task, under the id that was given · 200 the same again, by id or key · 404
+            · 409 `InvalidState`: it goes on or is completed · else as `POST tasks`
         """
         consumer = self._guard.consumer(call.bearer)
         task_id, request = call.path["task_id"], codec.decode(RetryTask, call.body or b"{}")

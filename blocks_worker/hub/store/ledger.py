@@ -16,7 +16,6 @@ from blocks_worker.hub.store import files
 from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, TaskRecord
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
-from blocks_worker.hub.store.shown import is_shown_as
 from blocks_worker.hub.store.survey import PURGED, with_purged
 from blocks_worker.hub.store.task_turns import TaskTurns
 from blocks_worker.protocol.channels import task_channel
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
+    from blocks_worker.hub.store.filters import TaskFilter
     from blocks_worker.hub.store.numbering import Numbering
     from blocks_worker.protocol.leases import ReportEvent
 
@@ -166,21 +166,19 @@ class Ledger(TaskTurns):
         """Let the sweeper look at the task again only then."""
         self._driver.execute(sql.PUT_OFF, {"key": task_id, "due": until})
 
-    def page(
-        self, owner: str, *, state: str | None, agent: str | None, before: str | None, most: int
-    ) -> list[TaskRecord]:
-        """Return tasks of an owner, newest id first; `state` is one that consumers see."""
-        query = select(task).where(*_wanted(owner, state, agent)).order_by(task.c.id.desc()).limit(most)
+    def page(self, owner: str, wanted: TaskFilter, *, before: str | None, most: int) -> list[TaskRecord]:
+        """Return tasks of an owner, newest id first."""
+        query = select(task).where(*wanted.conditions(owner)).order_by(task.c.id.desc()).limit(most)
         if before is not None:
             query = query.where(task.c.id < before)
         return [TaskRecord._make(row) for row in self.connection.execute(query)]
 
-    def count(self, owner: str, *, state: str | None, agent: str | None, most: int) -> int | None:
+    def count(self, owner: str, wanted: TaskFilter, *, most: int) -> int | None:
         """Count the tasks that `page` would show; None where the owner has more than `most` tasks of any kind."""
         mine = select(task.c.id).where(task.c.owner == owner).order_by(task.c.id.desc())
         if self.connection.execute(mine.offset(most).limit(1)).first() is not None:
             return None
-        query = select(func.count()).select_from(task).where(*_wanted(owner, state, agent))
+        query = select(func.count()).select_from(task).where(*wanted.conditions(owner))
         return int(self.connection.execute(query).scalar_one())
 
     def watch(self, row: TaskRecord, billing_mode: str, channel: str) -> bool:
@@ -327,15 +325,6 @@ class Ledger(TaskTurns):
         seq = self._numbering.next()
         self._driver.execute(sql.INSERT_EVENT, {"seq": seq, "task": row.id, "epoch": epoch, "n": n, "body": body})
         self.outbox += _publications(row, seq, body, ends=ends)
-
-
-def _wanted(owner: str, state: str | None, agent: str | None) -> list[ColumnElement[bool]]:
-    wanted = [task.c.owner == owner]
-    if state is not None:
-        wanted.append(is_shown_as(state))
-    if agent is not None:
-        wanted.append(task.c.agent == agent)
-    return wanted
 
 
 def _publications(row: Any, seq: int, body: bytes, *, ends: bool) -> Iterable[Publication]:

@@ -57,6 +57,7 @@ class TaskRecord(NamedTuple):
     retry: str | None = None
     retries: int = 0
     ready_at: int | None = None
+    dead_reason: str | None = None
 
     @property
     def is_ended(self) -> bool:

@@ -9,9 +9,9 @@ task is offered or held, so one partial index counts the slots in use; while it 
 besides its own channels: a line a session, its billing mode and its channel.
 `task.duration` is a pipe's, in minutes, and `expires_at` when it is over: fixed with its first lease. `task.pause`
 is what the consumer wants and `pause_seq` how often he turned it; `paused` that the handler waits for the resume,
-`parked` that the run takes no slot. `retry_of` is the task that was sent again as this one. `retry` is a retry policy
-as JSON, `retries` how many runs may still fail, `ready_at` the end of the pause after one that did: it is cleared then,
-so that what waits in the queue is found by its absence.
+`parked` that the run takes no slot. `retry_of` is the task that was sent again as this one, `dead_reason` why the
+hub gave a task up. `retry` is a retry policy as JSON, `retries` how many runs may still fail, `ready_at` the end of
+the pause after one that did: it is cleared then, so that what waits in the queue is found by its absence.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ task = Table(
     _text("retry", nullable=True),
     _flag("retries"),
     _number("ready_at", nullable=True),
+    _text("dead_reason", nullable=True),
     sqlite_with_rowid=False,
 )
 Index("task_owner", task.c.owner, task.c.id)
@@ -102,6 +103,7 @@ Index(
 Index("task_held", task.c.inc, sqlite_where=text("inc IS NOT NULL"))
 Index("task_due", task.c.due_at, sqlite_where=text("due_at IS NOT NULL"))
 Index("task_purge", task.c.purge_at, sqlite_where=text("purge_at IS NOT NULL"))
+Index("task_dead", task.c.owner, task.c.id, sqlite_where=text("dead_reason IS NOT NULL"))
 Index("task_parent", task.c.parent, sqlite_where=text("parent IS NOT NULL AND ended IS NULL"))
 
 offer = Table(

@@ -78,6 +78,8 @@ def _end(where: ColumnElement[bool], to: State | None = None, **values: Any) -> 
 
 
 _FAULT: dict[str, Any] = {"error": _p("fault"), "error_code": _p("fault_code")}
+#: An end at which the hub may give the task up.
+_GIVES_UP: dict[str, Any] = {**_FAULT, "dead_reason": _p("dead")}
 
 # ------------------------------------------------------------------------------------------------ turns
 OFFER = _turn(
@@ -165,15 +167,15 @@ PARK = _hot(update(task).where(_HIS, _in(_R, _C, _E)).values(parked=_p("flag")))
 CANCEL_UNHELD = _end(
     and_(task.c.id == _p("key"), _in(_Q, _O)), State.CANCELLED, epoch=task.c.epoch + _ONE, last_n=_NONE
 )
-EXPIRE = _end(and_(_ROW, or_(_in(_Q, _O), and_(_in(_R), ~_PIPE))), State.EXPIRED, **_FAULT)
+EXPIRE = _end(and_(_ROW, or_(_in(_Q, _O), and_(_in(_R), ~_PIPE))), State.EXPIRED, **_GIVES_UP)
 OUTCOME = _end(
     and_(_ROW, task.c.state == _p("was"), task.c.last_n == _p("n"), _SPEAKS),
     outcome_digest=_p("said"),
-    **_FAULT,
+    **_GIVES_UP,
 )
 #: Instead of a turn back to the queue, for a task that may not be run again.
-LOSE_FOR_GOOD = _end(and_(_HIS, _in(_R), or_(~_AGAIN, _GIVEN_UP)), State.FAILED, **_FAULT)
-TAKE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.FAILED, **_FAULT)
+LOSE_FOR_GOOD = _end(and_(_HIS, _in(_R), or_(~_AGAIN, _GIVEN_UP)), State.FAILED, **_GIVES_UP)
+TAKE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.FAILED, **_GIVES_UP)
 RELEASE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.CANCELLED)
 FORCE = _end(and_(_HIS, _in(_C)), State.CANCELLED)
 FORCE_EXPIRED = _end(and_(_HIS, _in(_E)), State.EXPIRED, **_FAULT)

@@ -15,6 +15,7 @@ def test_the_commands_are_listed() -> None:
         "agents",
         "cancel",
         "check",
+        "dead",
         "deploy",
         "dev",
         "doctor",
