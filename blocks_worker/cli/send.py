@@ -17,6 +17,7 @@ from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.display import outcome, print_artifacts, progress_shown, warning_of
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, end_with
+from blocks_worker.cli.spans import span
 from blocks_worker.cli.streamed import Streamed
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.parts import file_part, text_part
@@ -74,6 +75,7 @@ def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     metavar="RUNS",
     help="Have the hub run a task whose handler fails again, at most RUNS times in all (maxAttempts).",
 )
+@click.option("--delay", type=span, metavar="TIME", help="Have the task begin after that, such as 30m or 2h.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as one JSON object; of a stream, each piece as a line."
 )
@@ -88,6 +90,7 @@ def send(  # noqa: PLR0913 - a flag each
     files: tuple[Path, ...],
     streams: bool,
     retry: int | None,
+    delay: float | None,
     as_json: bool,
     timeout: float,
     save: Path | None,
@@ -95,7 +98,8 @@ def send(  # noqa: PLR0913 - a flag each
 ) -> None:
     """Send TEXT to AGENT and wait for the result; "-" as TEXT is standard input.
 
-    Ctrl-C asks the task to stop. When the wait is over before the task is, the task goes on.
+    Ctrl-C asks the task to stop. When the wait is over before the task is, the task goes on. A --delay that is longer
+    than the wait is not waited for.
 
     With --stream, a stream of bytes is printed as it is, of a stream of events each as a line: a text bare, the rest
     as JSON.
@@ -103,9 +107,14 @@ def send(  # noqa: PLR0913 - a flag each
     wanted: dict[str, Any] = {"stream": True} if streams else {}
     if retry is not None:
         wanted["retry_policy"] = {"maxAttempts": retry}
+    if delay is not None:
+        wanted["not_before"] = delay
     with errors_told():
         request = _parts(text, parts, files)
         with TaskClient.create(billing_mode) as client, _sent(client, agent, request, wanted) as session:
+            if delay is not None and delay >= timeout:
+                _tell_delay(session, delay, as_json=as_json)
+                return
             shown = Streamed(session, as_json=as_json) if streams else None
             _tell_who_is_missing(session, agent)
             event = _wait(session, timeout, shown)
@@ -194,6 +203,15 @@ def _tell_who_is_missing(session: TaskSession, agent: str) -> None:
         ),
         err=True,
     )
+
+
+def _tell_delay(session: TaskSession, delay: float, *, as_json: bool) -> None:
+    """Say that a task begins later than anybody waits here."""
+    if as_json:
+        click.echo(json.dumps({"taskId": session.task_id, "state": session.state}))
+    else:
+        follow = as_typed_here(f"'blocks watch {session.task_id}'")
+        click.echo(f"task {session.task_id} begins in {delay:g} s; {follow} shows how it goes")
 
 
 def _wait(session: TaskSession, timeout: float, shown: Streamed | None) -> TaskEvent:

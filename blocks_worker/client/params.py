@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import msgspec
 
+from blocks_worker.client.moments import delay_of
 from blocks_worker.client.parts import travelling_parts
 from blocks_worker.client.policies import policy_of
 from blocks_worker.errors import ConfigurationError, InvalidMessageError, MessageTooLargeError
@@ -17,6 +18,7 @@ from blocks_worker.protocol.tasks import BillingMode, Delivery, SubmitTask, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from blocks_worker.client.parts import FileKeeper
 
@@ -40,7 +42,8 @@ class SendMessageParams:
         metadata: at most 8 KiB as JSON; the handler sees it.
         max_runtime: seconds that one run may take.
         deadline: unix milliseconds at which the task ends whatever its state.
-        queue_ttl: seconds that the task may wait for its first run.
+        queue_ttl: seconds that the task may wait for its first run, once it may begin.
+        not_before: the task begins then at the earliest: seconds from now, or a datetime with a zone.
         retry_policy: a dict with ``maxAttempts`` (1: runs in all), ``initialDelaySec`` (1), ``maxDelaySec`` (60) and
             ``retryOn`` (``["handler_error"]``): when the handler failed, the hub has the task run again.
         auto_drain: streams that are open when the task ends may end by themselves first; else they are cut.
@@ -61,6 +64,7 @@ class SendMessageParams:
     delivery: Delivery | None = None
     deadline: int | None = None
     queue_ttl: float | None = None
+    not_before: float | datetime | None = None
     max_runtime: float | None = None
     auto_drain: bool = True
     drain_window_s: float | None = None
@@ -81,6 +85,7 @@ class RunOptions(TypedDict, total=False):
     delivery: Delivery | None
     deadline: int | None
     queue_ttl: float | None
+    not_before: float | datetime | None
     max_runtime: float | None
     auto_drain: bool
     drain_window_s: float | None
@@ -134,6 +139,7 @@ def submission(
         ValueError: a parameter does not fit; `MessageTooLargeError` when it is all too much.
     """
     _check(params)
+    delay, not_before = delay_of(params.not_before)
     parts = _json(travelling_parts(params.request_parts, inline_limit=inline_limit, keep=keep), "request_parts")
     body = SubmitTask(
         agent_name=params.agent_name,
@@ -152,6 +158,8 @@ def submission(
         deadline=params.deadline,
         parent_task_id=params.parent_task_id,
         queue_ttl=params.queue_ttl,
+        delay=delay,
+        not_before=not_before,
         retry_policy=None if params.retry_policy is None else policy_of(params.retry_policy),
     )
     encoded = encode(body)

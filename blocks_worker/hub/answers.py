@@ -73,7 +73,7 @@ def waits_for(ledger: Ledger, row: TaskRecord) -> WaitsFor | None:
     if row.state != State.QUEUED.value or row.pause:
         return None
     if row.ready_at is not None:
-        return "retry"
+        return "retry" if row.attempt else "delay"
     # Most of what waits has somebody who is busy: that is cheap to see.
     return "room" if ledger.candidates(row.agent) or agents.runs(ledger.connection, row.agent) else "instance"
 

@@ -45,8 +45,8 @@ def sent_again(ledger: Ledger, row: TaskRecord, wish: RetryTask) -> TaskRecord |
 def resubmission(ledger: Ledger, row: TaskRecord, task_id: str, key: str | None) -> SubmitTask:
     """Return what asks for the same once more.
 
-    Limits that are moments, `deadline` and `queueTtl`, are left out: they were for the old one. It stays the
-    sub-task of a task that goes on, and stands alone when that is over.
+    Limits that are moments, `deadline` and `queueTtl`, and its delay are left out: they were for the old one. It
+    stays the sub-task of a task that goes on, and stands alone when that is over.
     """
     start = decode_trusted(StartBody, ledger.start(row.id))
     parent = None if row.parent is None else ledger.task(row.parent)

@@ -14,6 +14,7 @@ from blocks_worker.hub.answers import Consumer, RefusedError, Reply, problem, wa
 from blocks_worker.hub.cards import card_of
 from blocks_worker.hub.due import due_queued
 from blocks_worker.hub.file_service import file_ids, without_file_ids
+from blocks_worker.hub.queueing import queue_until, ready_at
 from blocks_worker.hub.resubmits import REPEATABLE, resubmission, sent_again
 from blocks_worker.hub.retries import check_policy, retries_of
 from blocks_worker.hub.store import agents, files
@@ -140,6 +141,7 @@ class Submits:
         if len(start) > MAX_BODY:
             text = f"the input is {len(start)} bytes with its head: a worker takes {MAX_BODY}; send a file instead"
             raise RefusedError(problem(413, "InvalidInput", text, {"reason": "too_large"}))
+        ready = ready_at(request, now, above.deadline)
         row = TaskRecord(
             id=request.task_id or self._entropy.uuid7(now),
             owner=consumer.owner,
@@ -161,7 +163,7 @@ class Submits:
             outcome_digest=None,
             max_runtime=request.max_runtime or float(min(agent.max_running_time_sec, MAX_SECONDS)),
             deadline=above.deadline,
-            queue_until=None if request.queue_ttl is None else now + int(request.queue_ttl * 1000),
+            queue_until=queue_until(request, now, ready),
             offer_until=None,
             leased_at=None,
             cancel_at=None,
@@ -179,6 +181,7 @@ class Submits:
             retry_of=above.retry_of,
             retry=None if request.retry_policy is None else encode(request.retry_policy).decode(),
             retries=retries_of(request.retry_policy),
+            ready_at=ready,
         )
         row = row._replace(due_at=due_queued(row))
         ledger.insert_task(row, start)

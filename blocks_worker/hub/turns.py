@@ -146,7 +146,7 @@ class Turns:
         return ledger.outcome(row, by, values) and self._said_end(ledger, row.id)
 
     def ready(self, ledger: Ledger, row: TaskRecord) -> bool:
-        """Have a task offered whose pause between two runs is over."""
+        """Have a task offered whose delay, or pause between two runs, is over."""
         return ledger.ready(row, now=self._steady.now_ms(), due=due_queued(row._replace(ready_at=None)))
 
     def expire(self, ledger: Ledger, row: TaskRecord, why: str) -> bool:

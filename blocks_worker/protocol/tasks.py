@@ -36,6 +36,7 @@ NEVER_AGAIN: Literal["invalid_input"] = "invalid_input"
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
 
 _Pause = Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)]
+_Moment = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
 #: Most items of one batch.
 MAX_BATCH = 256
@@ -79,15 +80,19 @@ class SubmitTask(Wire):
     max_runtime: _Seconds | None = None
     #: Unix milliseconds at which the whole task ends, whatever its state.
     deadline: int | None = None
-    #: Seconds that the task may wait for its first lease.
+    #: Seconds that the task may wait for its first lease, once it may begin.
     queue_ttl: _Seconds | None = None
+    #: Seconds before which the task is offered to nobody, from the moment that the hub takes it in.
+    delay: _Pause | None = None
+    #: The same as a moment, in unix milliseconds.
+    not_before: _Moment | None = None
     retry_policy: RetryPolicy | None = None
 
 
 #: As whom a task is looked at: who sent it, or the owner of its agent.
 TaskRole = Literal["consumer", "provider"]
 #: What a queued task waits for.
-WaitsFor = Literal["instance", "room", "retry"]
+WaitsFor = Literal["instance", "room", "delay", "retry"]
 
 
 class SubmitAnswer(Wire, omit_defaults=False):
@@ -102,8 +107,8 @@ class SubmitAnswer(Wire, omit_defaults=False):
     idempotent: bool = False
     #: No instance has room for it now: it waits.
     queued: bool = False
-    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `retry`: a run failed, and the
-    #: pause before the next one is not over.
+    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `delay`: it is not to begin yet;
+    #: `retry`: a run failed, and the pause before the next one is not over.
     waits_for: WaitsFor | None = None
 
 
@@ -120,8 +125,8 @@ class TaskRow(Wire, omit_defaults=False):
     epoch: int
     last_n: int
     queued: bool = False
-    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `retry`: a run failed, and the
-    #: pause before the next one is not over.
+    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `delay`: it is not to begin yet;
+    #: `retry`: a run failed, and the pause before the next one is not over.
     waits_for: WaitsFor | None = None
     ended_time: int | None = None
     cancel_requested: bool = False
@@ -139,7 +144,7 @@ class TaskRow(Wire, omit_defaults=False):
     parent_task_id: str | None = None
     #: The task that was sent again as this one.
     retry_of: str | None = None
-    #: When a run that failed is followed by the next one, while that is to come.
+    #: When the task may begin that was sent with a delay, or the next run after one that failed; while that is to come.
     ready_at: int | None = None
     #: Why the hub gave the task up: it is a dead letter.
     dead_reason: DeadReason | None = None

@@ -99,11 +99,26 @@ class LedgerMachine(RuleBasedStateMachine):
         limit=st.sampled_from([None, None, 10.0]),
         pipe=st.booleans(),
         attempts=st.integers(1, 3),
+        delay=st.sampled_from([None, None, 5.0]),
     )
-    def submit(self, key: str, limit: float | None, *, once: bool, pipe: bool = False, attempts: int = 1) -> None:
-        """Ask for a task, a request or a pipe, with or without a key, which may have several runs that fail."""
+    def submit(
+        self,
+        key: str,
+        limit: float | None,
+        *,
+        once: bool,
+        pipe: bool = False,
+        attempts: int = 1,
+        delay: float | None = None,
+    ) -> None:
+        """Ask for a task, a request or a pipe, with or without a key or a delay, of which several runs may fail."""
         delivery = "at_most_once" if once else "at_least_once"
-        fields: dict[str, Any] = {"delivery": delivery, "queue_ttl": limit, "idempotency_key": key or None}
+        fields: dict[str, Any] = {
+            "delivery": delivery,
+            "queue_ttl": limit,
+            "idempotency_key": key or None,
+            "delay": delay,
+        }
         if pipe:
             fields |= {"task_kind": "pipe", "duration": 1}
         elif not once and attempts > 1:

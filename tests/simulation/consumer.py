@@ -69,6 +69,7 @@ class Consumer:
             delivery="at_most_once" if plan.once else None,
             deadline=deadline,
             queue_ttl=plan.queue_ttl,
+            delay=plan.delay,
             max_runtime=plan.max_runtime,
             task_kind="pipe" if plan.pipe else "request",
             duration=1 if plan.pipe else None,

@@ -164,6 +164,11 @@ def _retry_never_ready() -> list[Patch]:
     return [(Turns, "ready", lambda _self, _ledger, _row: False)]
 
 
+def _delay_ignored() -> list[Patch]:
+    """A task that is to begin later is offered at once."""
+    return [(submits, "ready_at", lambda _request, _now, _deadline: None)]
+
+
 def _redriven_each_time() -> list[Patch]:
     """Each call sends a task again, whatever was answered before."""
     shipped = submits.resubmission
@@ -215,7 +220,8 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
     "pause without its number": (_pause_unnumbered, {"I1"}, 0, 200),
     "paused and offered": (_paused_offered, {"I12"}, 0, 60),
-    "retried at once": (_retry_at_once, {"I14"}, 0, 60),
+    "retried at once": (_retry_at_once, {"I12", "I14"}, 0, 60),
+    "delay ignored": (_delay_ignored, {"I12"}, 0, 60),
     "retry never ready": (_retry_never_ready, {"I1"}, 0, 60),
     "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),
     "never given up": (_never_given_up, {"I15"}, 0, 60),

@@ -38,6 +38,8 @@ class TaskPlan:
     #: Runs in all that may fail, and seconds before the second.
     attempts: int = 1
     retry_delay: float = 0.0
+    #: Seconds before which it is offered to nobody.
+    delay: float | None = None
     #: Sent again under a key when it failed or was canceled.
     redrives: bool = False
 
@@ -107,6 +109,7 @@ def _task(story: Story, number: int) -> TaskPlan:
     def some(share: float, what: str, low: float, high: float) -> float | None:
         return story.between(low, high, name, what) if story.draw(name, what, "is") < share else None
 
+    deadline = some(0.12, "deadline", 5, 60)
     return TaskPlan(
         name=name,
         at=story.between(0, 120, name, "at") if number % 2 else story.between(30, 50, name, "at"),
@@ -114,7 +117,7 @@ def _task(story: Story, number: int) -> TaskPlan:
         once=number % 5 == 0,
         cancels_after=some(0.25, "cancel", 0, 20),
         terminates=story.draw(name, "terminates") < 0.3,
-        deadline=some(0.12, "deadline", 5, 60),
+        deadline=deadline,
         queue_ttl=some(0.12, "queue ttl", 2, 30),
         max_runtime=some(0.1, "max runtime", 2, 8),
         pipe=story.draw(name, "pipe") < 0.25,
@@ -122,6 +125,8 @@ def _task(story: Story, number: int) -> TaskPlan:
         resumes_after=_resume(story, name),
         attempts=1 + int(story.draw(name, "attempts") * 3),
         retry_delay=story.between(0, 8, name, "retry delay"),
+        # One that would begin after its deadline is refused.
+        delay=some(0.2, "delay", 0, 30) if deadline is None else None,
         redrives=story.draw(name, "redrives") < 0.3,
     )
 

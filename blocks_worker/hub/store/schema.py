@@ -11,7 +11,7 @@ besides its own channels: a line a session, its billing mode and its channel.
 is what the consumer wants and `pause_seq` how often he turned it; `paused` that the handler waits for the resume,
 `parked` that the run takes no slot. `retry_of` is the task that was sent again as this one, `dead_reason` why the
 hub gave a task up. `retry` is a retry policy as JSON, `retries` how many runs may still fail, `ready_at` the end of
-the pause after one that did: it is cleared then, so that what waits in the queue is found by its absence.
+its delay, or of the pause after one that did: it is cleared then, so that what waits is found by its absence.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class TaskTurns:
         return self._turn(sql.RETRY, row, by=by, was=row.state, now=now, ready=ready, due=due, said=said, n=n)
 
     def ready(self, row: TaskRecord, *, now: int, due: int | None) -> bool:
-        """Have a task offered whose pause between two runs is over."""
+        """Have a task offered whose delay, or pause between two runs, is over."""
         return self._turn(sql.READY, row, now=now, due=due)
 
     def cancel_held(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:

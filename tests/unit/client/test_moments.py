@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from blocks_worker.client.moments import unix_ms
+from blocks_worker.client.moments import delay_of, unix_ms
 
 PARIS = timezone(timedelta(hours=2))
 
@@ -32,3 +32,27 @@ def test_what_is_no_moment(value: object, error: type[Exception], told: str) -> 
     """It is refused by the name of the argument, with what would do."""
     with pytest.raises(error, match=f"deadline .*{told}"):
         unix_ms("deadline", value)
+
+
+def test_a_delay_is_said_as_it_was_given() -> None:
+    """Seconds stay seconds, so that a repeat is the same; a datetime is a moment."""
+    assert delay_of(None) == (None, None)
+    assert delay_of(1.5) == (1.5, None)
+    assert delay_of(datetime(2026, 1, 1, 2, tzinfo=PARIS)) == (None, 1_767_225_600_000)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "told"),
+    [
+        (datetime(2026, 1, 1), ValueError, "no zone"),  # noqa: DTZ001 - this is what is refused
+        (-1, ValueError, "0 to 31536000"),
+        (float("nan"), ValueError, "0 to 31536000"),
+        (31_536_001, ValueError, "0 to 31536000"),
+        (True, TypeError, "seconds from now"),
+        ("1h", TypeError, "seconds from now"),
+    ],
+)
+def test_what_is_no_delay(value: object, error: type[Exception], told: str) -> None:
+    """It is refused by the name of the argument, with what would do."""
+    with pytest.raises(error, match=f"not_before .*{told}"):
+        delay_of(value)

@@ -1,0 +1,120 @@
+"""Tasks that wait in the hub: until their time has come. Real hub, worker and client."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from support_hub import Caller, running_hub
+
+from blocks_worker import AgentInstanceOptions, TaskClient, start_agent_instance
+from blocks_worker.cli.main import blocks
+from blocks_worker.concurrency import Clock
+from blocks_worker.config import state_dir
+from blocks_worker.errors import RpcError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from blocks_worker.context.messages import StartTaskMessage
+
+
+class Noting:
+    """A handler that notes when it was called with what."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
+    def __call__(self, task: StartTaskMessage) -> str:
+        """Note it."""
+        self.calls.append((task.text(), Clock().wall_ms()))
+        return "done"
+
+    @property
+    def texts(self) -> list[str]:
+        """What it was called with, in order."""
+        return [text for text, _ in self.calls]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Caller]:
+    """Run a hub in the state folder of this test, far from the scripts of a clone."""
+    monkeypatch.chdir(tmp_path)
+    with running_hub(state_dir()) as caller:
+        monkeypatch.setenv("BLOCKS_API_KEY", caller.key)
+        yield caller
+
+
+@pytest.fixture
+def client(hub: Caller) -> Iterator[TaskClient]:
+    """Create a client of the local hub."""
+    with TaskClient.create("free") as made:
+        yield made
+
+
+def serve(handler: Any, **options: Any) -> Any:
+    """Serve the agent "noting"."""
+    instance = start_agent_instance(AgentInstanceOptions(agent_name="noting", handler=handler, **options))
+    instance.wait_ready(30)
+    return instance
+
+
+# ------------------------------------------------------------------------------------------------ delay
+def test_a_task_begins_when_its_time_has_come(client: TaskClient) -> None:
+    """[J23] Seconds from now or a datetime: one that came later goes first, and the handler is not called before."""
+    handler = Noting()
+    with serve(handler):
+        ready = datetime.now(timezone.utc) + timedelta(seconds=1.2)
+        later = client.send_message("noting", "later", not_before=ready)
+        (soon,) = client.send_many([{"agent_name": "noting", "request_parts": "soon", "not_before": 0.6}])
+        waits = client.get_task(later.task_id)
+        client.run("noting", "now")
+        assert (soon.text(20), later.text(20)) == ("done", "done")
+
+    assert (waits.state, waits.extra["waitsFor"]) == ("pending", "delay")
+    assert handler.texts == ["now", "soon", "later"]
+    # The hub's clock was set by this machine's: it may be a step of rounding apart.
+    assert handler.calls[2][1] >= ready.timestamp() * 1000 - 5
+    assert later.waits_for is None
+
+
+def test_a_delay_outlives_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[J23] [R-12] What waits for its time when the hub ends is run after the hub is back, not before its time."""
+    handler = Noting()
+    with running_hub(state_dir()) as hub:
+        monkeypatch.setenv("BLOCKS_API_KEY", hub.key)
+        port = int(hub.address.url.rpartition(":")[2])
+        cdm = f"{hub.address.url}/api/v1/cdm"
+        instance = serve(handler, embedded_hub=False, heartbeat_ms=1000, cdm_url=cdm)
+        client = TaskClient.create("free", cdm_url=cdm, api_key=hub.key)
+        session = client.send_message("noting", "x", not_before=3)
+        info = client.get_task(session.task_id)
+    with client, instance, running_hub(state_dir(), port=port):
+        assert session.text(60) == "done"
+    assert info.extra["readyAt"] == info.created_time + 3000
+    assert handler.calls[0][1] >= info.extra["readyAt"] - 5
+
+
+def test_a_delay_that_makes_no_sense_is_refused(hub: Caller, client: TaskClient) -> None:
+    """[R-48] Before anything is sent, where the client can know it; else by the hub, with what to change."""
+    hub.connect("idle")
+    with pytest.raises(ValueError, match="no zone"):
+        client.send_message("idle", "x", not_before=datetime(2030, 1, 1))  # noqa: DTZ001 - this is what is refused
+    with pytest.raises(RpcError, match="the deadline comes before the task may begin"):
+        client.send_message("idle", "x", not_before=60, deadline=Clock().wall_ms() + 1000)
+
+
+def test_a_delay_at_the_command_line(hub: Caller, client: TaskClient) -> None:
+    """[R-64] A delay longer than the wait is not waited for: the id is told, and how to follow the task."""
+    hub.connect("idle")
+    sent = CliRunner().invoke(blocks, ["send", "idle", "x", "--delay", "2h"])
+    (task,) = client.list_tasks().tasks
+
+    assert sent.exit_code == 0
+    assert sent.stdout == f"task {task.task_id} begins in 7200 s; 'blocks watch {task.task_id}' shows how it goes\n"
+    assert task.extra["readyAt"] == task.created_time + 7_200_000
+    wrong = CliRunner().invoke(blocks, ["send", "idle", "x", "--delay", "soon"])
+    assert (wrong.exit_code, "write 90, 90s, 30m, 2h or 7d" in wrong.stderr) == (2, True)
