@@ -11,6 +11,7 @@ import msgspec
 
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told, open_hub
+from blocks_worker.cli.display import why
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, counted, end_with, sentence, table
 from blocks_worker.cli.spans import span
@@ -166,7 +167,14 @@ def _found(
 
 
 def _line(row: TaskRow) -> tuple[object, ...]:
-    return row.task_id, row.agent_name, row.dead_reason, _moment(row.ended_time), row.attempt, row.error or row.reason
+    return (
+        row.task_id,
+        row.agent_name,
+        row.dead_reason,
+        _moment(row.ended_time),
+        row.attempt,
+        why(row.error, row.error_code, row.reason),
+    )
 
 
 def _moment(unix_ms: int | None) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, DownloadedArtifact
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
-from blocks_worker.cli.display import outcome, print_artifacts, progress_shown, warning_of
+from blocks_worker.cli.display import ended_badly, outcome, print_artifacts, progress_shown, warning_of
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, end_with
 from blocks_worker.cli.spans import span
@@ -22,6 +22,7 @@ from blocks_worker.cli.streamed import Streamed
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.parts import file_part, text_part
 from blocks_worker.client.results import save_all
+from blocks_worker.concurrency import Clock
 from blocks_worker.errors import ConfigurationError, MessageTooLargeError
 from blocks_worker.observability.redact import one_line
 from blocks_worker.protocol.codec import MAX_BODY
@@ -76,6 +77,8 @@ def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     help="Have the hub run a task whose handler fails again, at most RUNS times in all (maxAttempts).",
 )
 @click.option("--delay", type=span, metavar="TIME", help="Have the task begin after that, such as 30m or 2h.")
+@click.option("--queue-ttl", type=span, metavar="TIME", help="Give up when no worker has begun it by then.")
+@click.option("--deadline", type=span, metavar="TIME", help="End it then, whatever its state.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as one JSON object; of a stream, each piece as a line."
 )
@@ -91,6 +94,8 @@ def send(  # noqa: PLR0913 - a flag each
     streams: bool,
     retry: int | None,
     delay: float | None,
+    queue_ttl: float | None,
+    deadline: float | None,
     as_json: bool,
     timeout: float,
     save: Path | None,
@@ -104,11 +109,11 @@ def send(  # noqa: PLR0913 - a flag each
     With --stream, a stream of bytes is printed as it is, of a stream of events each as a line: a text bare, the rest
     as JSON.
     """
-    wanted: dict[str, Any] = {"stream": True} if streams else {}
+    wanted: dict[str, Any] = {"not_before": delay, "queue_ttl": queue_ttl, "stream": True if streams else None}
+    if deadline is not None:
+        wanted["deadline"] = Clock().wall_ms() + int(deadline * 1000)
     if retry is not None:
         wanted["retry_policy"] = {"maxAttempts": retry}
-    if delay is not None:
-        wanted["not_before"] = delay
     with errors_told():
         request = _parts(text, parts, files)
         with TaskClient.create(billing_mode) as client, _sent(client, agent, request, wanted) as session:
@@ -129,7 +134,7 @@ def send(  # noqa: PLR0913 - a flag each
     for path in saved:
         click.echo(f"saved {one_line(str(path))}", err=True)
     if event.state != _COMPLETED:
-        end_with(Exit.FAILED, f"task {event.task_id} {event.state}: {event.error or event.reason or 'no reason given'}")
+        end_with(Exit.FAILED, ended_badly(event))
 
 
 def _fetched(session: TaskSession) -> list[DownloadedArtifact]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import msgspec
 
-from blocks_worker.client.moments import delay_of
+from blocks_worker.client.moments import delay_of, unix_ms
 from blocks_worker.client.parts import travelling_parts
 from blocks_worker.client.policies import policy_of
 from blocks_worker.errors import ConfigurationError, InvalidMessageError, MessageTooLargeError
 from blocks_worker.protocol.codec import MAX_BODY, encode, inspect
-from blocks_worker.protocol.tasks import BillingMode, Delivery, SubmitTask, TaskKind, TaskRole
+from blocks_worker.protocol.tasks import MAX_SECONDS, BillingMode, Delivery, SubmitTask, TaskKind, TaskRole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ class SendMessageParams:
         timeout: seconds for the submit; None: the client's.
         metadata: at most 8 KiB as JSON; the handler sees it.
         max_runtime: seconds that one run may take.
-        deadline: unix milliseconds at which the task ends whatever its state.
+        deadline: when the task ends whatever its state: a datetime with a zone, or unix milliseconds.
         queue_ttl: seconds that the task may wait for its first run, once it may begin.
         not_before: the task begins then at the earliest: seconds from now, or a datetime with a zone.
         retry_policy: a dict with ``maxAttempts`` (1: runs in all), ``initialDelaySec`` (1), ``maxDelaySec`` (60) and
@@ -62,7 +63,7 @@ class SendMessageParams:
     timeout: float | None = None
     metadata: dict[str, Any] | None = None
     delivery: Delivery | None = None
-    deadline: int | None = None
+    deadline: datetime | int | None = None
     queue_ttl: float | None = None
     not_before: float | datetime | None = None
     max_runtime: float | None = None
@@ -83,7 +84,7 @@ class RunOptions(TypedDict, total=False):
     consumer_public_key: str | None
     metadata: dict[str, Any] | None
     delivery: Delivery | None
-    deadline: int | None
+    deadline: datetime | int | None
     queue_ttl: float | None
     not_before: float | datetime | None
     max_runtime: float | None
@@ -155,7 +156,7 @@ def submission(
         metadata=params.metadata,
         delivery=params.delivery,
         max_runtime=params.max_runtime,
-        deadline=params.deadline,
+        deadline=None if params.deadline is None else unix_ms("deadline", params.deadline),
         parent_task_id=params.parent_task_id,
         queue_ttl=params.queue_ttl,
         delay=delay,
@@ -188,10 +189,11 @@ def _check(params: SendMessageParams) -> None:
     if params.metadata is not None and len(_json(params.metadata, "metadata")) > MAX_METADATA:
         raise InvalidMessageError("too_large", f"metadata may be {MAX_METADATA} bytes as JSON")
     check_drain_window(params.drain_window_s)
-    for name in ("timeout", "queue_ttl", "max_runtime"):
+    for name, most in (("timeout", math.inf), ("queue_ttl", MAX_SECONDS), ("max_runtime", MAX_SECONDS)):
         value = getattr(params, name)
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} is a number of seconds above 0, not {value!r}")
+        if value is not None and not 0 < value <= most:
+            told = "" if math.isinf(most) else f" and at most {most}"
+            raise ValueError(f"{name} is a number of seconds above 0{told}, not {value!r}")
 
 
 def check_drain_window(seconds: float | None) -> None:

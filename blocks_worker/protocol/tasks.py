@@ -146,6 +146,10 @@ class TaskRow(Wire, omit_defaults=False):
     retry_of: str | None = None
     #: When the task may begin that was sent with a delay, or the next run after one that failed; while that is to come.
     ready_at: int | None = None
+    #: When the whole task ends, whatever its state.
+    deadline: int | None = None
+    #: When it ends that has not begun; cleared with the first lease.
+    queue_until: int | None = None
     #: Why the hub gave the task up: it is a dead letter.
     dead_reason: DeadReason | None = None
 

@@ -1,4 +1,4 @@
-"""Tasks that wait in the hub: until their time has come. Real hub, worker and client."""
+"""Tasks and time: when they may begin, and when they end at the latest. Real hub, worker and client."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blocks_worker.context.messages import StartTaskMessage
+    from blocks_worker.context.task import TaskContext
 
 
 class Noting:
@@ -118,3 +119,44 @@ def test_a_delay_at_the_command_line(hub: Caller, client: TaskClient) -> None:
     assert task.extra["readyAt"] == task.created_time + 7_200_000
     wrong = CliRunner().invoke(blocks, ["send", "idle", "x", "--delay", "soon"])
     assert (wrong.exit_code, "write 90, 90s, 30m, 2h or 7d" in wrong.stderr) == (2, True)
+
+
+# ------------------------------------------------------------------------------------------------ limits of time
+def test_a_deadline_is_seen_by_all(client: TaskClient) -> None:
+    """[R-58] [R-26] The handler, what it asks for and the row have it; at its end the task fails and says by which."""
+    left: list[float | None] = []
+    asked: list[str] = []
+
+    def handler(task: StartTaskMessage, ctx: TaskContext) -> str:
+        left.append(ctx.remaining())
+        if task.text() == "above":
+            child = ctx.task_client.send_message("noting", "below")
+            asked.append(child.task_id)
+            child.wait_for_terminal(20)
+        ctx.wait(20)
+        return "too late"
+
+    with serve(handler, concurrency=2):
+        ends = datetime.now(timezone.utc) + timedelta(seconds=2)
+        session = client.send_message("noting", "above", deadline=ends)
+        terminal = session.wait_for_terminal(20)
+        below = client.get_task(asked[0])
+
+    assert (terminal.state, terminal.error_code, terminal.reason) == ("failed", "timeout", "deadline")
+    assert client.get_task(session.task_id).extra["deadline"] == round(ends.timestamp() * 1000)
+    assert 0 <= ends.timestamp() * 1000 - below.extra["deadline"] < 500
+    assert below.state in {"failed", "canceled"}
+    assert all(each is not None and 0 < each <= 2 for each in left)
+
+
+def test_limits_at_the_command_line(hub: Caller, client: TaskClient) -> None:
+    """[R-64] What nobody begins in time fails, and which limit it was is said; only the wait's end is a dead letter."""
+    hub.connect("idle")
+    waited = CliRunner().invoke(blocks, ["send", "idle", "x", "--queue-ttl", "0.2s"])
+    over = CliRunner().invoke(blocks, ["send", "idle", "x", "--deadline", "0.2s"])
+
+    assert (waited.exit_code, over.exit_code) == (1, 1)
+    assert [task.extra["reason"] for task in client.list_tasks().tasks] == ["deadline", "queue_ttl"]
+    assert [task.extra["deadReason"] for task in client.list_tasks(dead=True).tasks] == ["queue_ttl"]
+    assert "timeout (queue_ttl)" in waited.stderr
+    assert "timeout (deadline)" in over.stderr
