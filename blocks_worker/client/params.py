@@ -15,7 +15,16 @@ from blocks_worker.client.parts import travelling_parts
 from blocks_worker.client.policies import policy_of
 from blocks_worker.errors import ConfigurationError, InvalidMessageError, MessageTooLargeError
 from blocks_worker.protocol.codec import MAX_BODY, encode, inspect
-from blocks_worker.protocol.tasks import MAX_SECONDS, BillingMode, Delivery, SubmitTask, TaskKind, TaskRole
+from blocks_worker.protocol.tasks import (
+    MAX_PRIORITY,
+    MAX_SECONDS,
+    USUAL_PRIORITY,
+    BillingMode,
+    Delivery,
+    SubmitTask,
+    TaskKind,
+    TaskRole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +53,7 @@ class SendMessageParams:
         max_runtime: seconds that one run may take.
         deadline: when the task ends whatever its state: a datetime with a zone, or unix milliseconds.
         queue_ttl: seconds that the task may wait for its first run, once it may begin.
+        priority: 0 to 9: each level is a head start of a minute in the queue of the agent.
         not_before: the task begins then at the earliest: seconds from now, or a datetime with a zone.
         retry_policy: a dict with ``maxAttempts`` (1: runs in all), ``initialDelaySec`` (1), ``maxDelaySec`` (60) and
             ``retryOn`` (``["handler_error"]``): when the handler failed, the hub has the task run again.
@@ -66,6 +76,7 @@ class SendMessageParams:
     deadline: datetime | int | None = None
     queue_ttl: float | None = None
     not_before: float | datetime | None = None
+    priority: int = USUAL_PRIORITY
     max_runtime: float | None = None
     auto_drain: bool = True
     drain_window_s: float | None = None
@@ -87,6 +98,7 @@ class RunOptions(TypedDict, total=False):
     deadline: datetime | int | None
     queue_ttl: float | None
     not_before: float | datetime | None
+    priority: int
     max_runtime: float | None
     auto_drain: bool
     drain_window_s: float | None
@@ -161,6 +173,7 @@ def submission(
         queue_ttl=params.queue_ttl,
         delay=delay,
         not_before=not_before,
+        priority=params.priority,
         retry_policy=None if params.retry_policy is None else policy_of(params.retry_policy),
     )
     encoded = encode(body)
@@ -189,11 +202,17 @@ def _check(params: SendMessageParams) -> None:
     if params.metadata is not None and len(_json(params.metadata, "metadata")) > MAX_METADATA:
         raise InvalidMessageError("too_large", f"metadata may be {MAX_METADATA} bytes as JSON")
     check_drain_window(params.drain_window_s)
+    _check_priority(params.priority)
     for name, most in (("timeout", math.inf), ("queue_ttl", MAX_SECONDS), ("max_runtime", MAX_SECONDS)):
         value = getattr(params, name)
         if value is not None and not 0 < value <= most:
             told = "" if math.isinf(most) else f" and at most {most}"
             raise ValueError(f"{name} is a number of seconds above 0{told}, not {value!r}")
+
+
+def _check_priority(priority: object) -> None:
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:
+        raise ValueError(f"priority is a whole number, 0 to {MAX_PRIORITY} for the most urgent, not {priority!r}")
 
 
 def check_drain_window(seconds: float | None) -> None:

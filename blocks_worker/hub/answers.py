@@ -105,6 +105,7 @@ def task_row(row: TaskRecord, waiting: WaitsFor | None = None) -> TaskRow:
         parent_task_id=row.parent,
         retry_of=row.retry_of,
         ready_at=row.ready_at,
+        priority=row.priority,
         deadline=row.deadline,
         queue_until=row.queue_until,
         dead_reason=row.dead_reason,  # type: ignore[arg-type]  # the hub writes no other word

@@ -1,4 +1,4 @@
-"""Hand what waits to who has room, in the order it came, inside the transaction that made room or work."""
+"""Hand what waits to who has room, in the order of its rank, inside the transaction that made room or work."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Dispatch:
         return bool(self._choose(ledger.candidates(agent), to_all=False))
 
     def route(self, ledger: Ledger, agent: str) -> None:
-        """Offer what waits for the agent, oldest first, as far as there is room; of a broadcast one to all at once."""
+        """Offer what waits for the agent, lowest rank first, while there is room; of a broadcast one to all at once."""
         candidates = ledger.candidates(agent)
         room = sum(one.free for one in candidates if one.free > 0)
         if not self._choose(candidates, to_all=False):

@@ -1,11 +1,11 @@
-"""When a new task may first be offered, and how long it may wait for that: pure, by the hub's clock."""
+"""When a new task may first be offered, in which place, and how long it may wait: pure, by the hub's clock."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from blocks_worker.hub.answers import RefusedError, problem
-from blocks_worker.protocol.tasks import MAX_SECONDS
+from blocks_worker.protocol.tasks import LEVEL_MS, MAX_SECONDS
 
 if TYPE_CHECKING:
     from blocks_worker.protocol.tasks import SubmitTask
@@ -27,6 +27,11 @@ def ready_at(request: SubmitTask, now: int, deadline: int | None) -> int | None:
     if deadline is not None and ready >= deadline:
         raise _refusal("the deadline comes before the task may begin: choose a later one, or an earlier notBefore")
     return ready
+
+
+def rank(request: SubmitTask, now: int, ready: int | None) -> int:
+    """Return the place of a task in the queue, the lowest first; who waits long enough is before any later one."""
+    return (ready or now) - LEVEL_MS * request.priority
 
 
 def queue_until(request: SubmitTask, now: int, ready: int | None) -> int | None:

@@ -14,7 +14,7 @@ from blocks_worker.hub.answers import Consumer, RefusedError, Reply, problem, wa
 from blocks_worker.hub.cards import card_of
 from blocks_worker.hub.due import due_queued
 from blocks_worker.hub.file_service import file_ids, without_file_ids
-from blocks_worker.hub.queueing import queue_until, ready_at
+from blocks_worker.hub.queueing import queue_until, rank, ready_at
 from blocks_worker.hub.resubmits import REPEATABLE, resubmission, sent_again
 from blocks_worker.hub.retries import check_policy, retries_of
 from blocks_worker.hub.store import agents, files
@@ -182,6 +182,8 @@ class Submits:
             retry=None if request.retry_policy is None else encode(request.retry_policy).decode(),
             retries=retries_of(request.retry_policy),
             ready_at=ready,
+            priority=request.priority,
+            rank=rank(request, now, ready),
         )
         row = row._replace(due_at=due_queued(row))
         ledger.insert_task(row, start)

@@ -38,6 +38,9 @@ _Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
 _Pause = Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)]
 _Moment = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
+#: How urgent a task is, 0 to 9; and the head start that each level has in the queue, so that nothing waits for ever.
+MAX_PRIORITY, USUAL_PRIORITY, LEVEL_MS = 9, 5, 60_000
+
 #: Most items of one batch.
 MAX_BATCH = 256
 
@@ -86,6 +89,8 @@ class SubmitTask(Wire):
     delay: _Pause | None = None
     #: The same as a moment, in unix milliseconds.
     not_before: _Moment | None = None
+    #: 0 waits longest, 9 shortest: each level is a head start of a minute.
+    priority: Annotated[int, msgspec.Meta(ge=0, le=MAX_PRIORITY)] = USUAL_PRIORITY
     retry_policy: RetryPolicy | None = None
 
 
@@ -146,6 +151,7 @@ class TaskRow(Wire, omit_defaults=False):
     retry_of: str | None = None
     #: When the task may begin that was sent with a delay, or the next run after one that failed; while that is to come.
     ready_at: int | None = None
+    priority: int = USUAL_PRIORITY
     #: When the whole task ends, whatever its state.
     deadline: int | None = None
     #: When it ends that has not begun; cleared with the first lease.

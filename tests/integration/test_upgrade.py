@@ -175,6 +175,15 @@ def test_what_was_given_up_before_is_found(path: Path) -> None:
     assert dict(found) == given_up
 
 
+def test_what_waited_before_keeps_its_place(path: Path) -> None:
+    """[M2] Tasks of an older release have the usual priority and the rank that this has, so that their order stays."""
+    make_first(path, "UPDATE task SET created = 1700000000000, state = 'QUEUED'")
+    open_database(path).close()
+    row = rows(path)["task"]
+
+    assert (row["priority"], row["rank"]) == (5, 1_699_999_700_000)
+
+
 def test_an_older_ledger_is_brought_up_and_a_copy_is_kept(path: Path, scripts: Scripts) -> None:
     """[M2] The copy is what was before, is named after its version, and is for its owner alone."""
     before = make(path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from support import wait_until
 from support_hub import Caller, running_hub
 
 from blocks_worker import AgentInstanceOptions, TaskClient, start_agent_instance
@@ -160,3 +161,20 @@ def test_limits_at_the_command_line(hub: Caller, client: TaskClient) -> None:
     assert [task.extra["deadReason"] for task in client.list_tasks(dead=True).tasks] == ["queue_ttl"]
     assert "timeout (queue_ttl)" in waited.stderr
     assert "timeout (deadline)" in over.stderr
+
+
+# ------------------------------------------------------------------------------------------------ priority
+def test_urgent_tasks_go_first(hub: Caller, client: TaskClient) -> None:
+    """[R-64] Whoever asks says how urgent it is, at the command line too; the row tells it, the queue obeys."""
+    hub.connect("noting")
+    sessions = client.send_many(
+        [{"agent_name": "noting", "request_parts": f"priority {number}", "priority": number} for number in (0, 5, 9, 2)]
+    )
+    CliRunner().invoke(blocks, ["send", "noting", "typed", "--priority", "7", "--timeout", "0"])
+    handler = Noting()
+    with serve(handler):
+        assert [session.text(30) for session in sessions] == ["done"] * 4
+        assert wait_until(lambda: len(handler.calls) == 5, 20)
+
+    assert handler.texts == ["priority 9", "typed", "priority 5", "priority 2", "priority 0"]
+    assert client.get_task(sessions[2].task_id).extra["priority"] == 9

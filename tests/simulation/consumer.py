@@ -70,6 +70,7 @@ class Consumer:
             deadline=deadline,
             queue_ttl=plan.queue_ttl,
             delay=plan.delay,
+            priority=plan.priority,
             max_runtime=plan.max_runtime,
             task_kind="pipe" if plan.pipe else "request",
             duration=1 if plan.pipe else None,
@@ -138,7 +139,7 @@ class Consumer:
         look = [lambda ledger: world.hub.tasks.get(ledger, OWNER, task_id)]
         self._until_answered(f"row {task_id}", look, lambda reply: turn(reply.body))
 
-    def _redrive(self, task_id: str) -> None:
+    def _redrive(self, task_id: str, priority: int) -> None:
         """Send a task again under a key, which is all that tells a repeat."""
 
         def then(reply: Reply) -> None:
@@ -153,6 +154,7 @@ class Consumer:
 
         world, history, name = self._world, self._world.history, f"redrive {task_id}"
         request = RetryTask(idempotency_key=name)
+        world.hub.plans(name, None, priority)
         work = [lambda ledger: world.hub.tasks.retry(ledger, OWNER, task_id, request)]
         self._until_answered(name, work, then)
         if world.happens("request again", 0.5, name):
@@ -226,7 +228,7 @@ class Consumer:
         plan = self._plans.get(task_id)
         if plan is not None and plan.redrives and state in {"failed", "canceled"}:
             self._world.history.redriving.add(task_id)
-            self._redrive(task_id)
+            self._redrive(task_id, plan.priority)
 
 
 def _policy(plan: TaskPlan) -> RetryPolicy | None:

@@ -169,6 +169,11 @@ def _delay_ignored() -> list[Patch]:
     return [(submits, "ready_at", lambda _request, _now, _deadline: None)]
 
 
+def _priority_ignored() -> list[Patch]:
+    """Whoever came first is offered first."""
+    return [(sql, "WAITING", sql.WAITING.replace("ORDER BY task.rank", "ORDER BY task.created"))]
+
+
 def _redriven_each_time() -> list[Patch]:
     """Each call sends a task again, whatever was answered before."""
     shipped = submits.resubmission
@@ -221,6 +226,7 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "pause without its number": (_pause_unnumbered, {"I1"}, 0, 200),
     "paused and offered": (_paused_offered, {"I12"}, 0, 60),
     "retried at once": (_retry_at_once, {"I12", "I14"}, 0, 60),
+    "priority ignored": (_priority_ignored, {"I16"}, 0, 60),
     "delay ignored": (_delay_ignored, {"I12"}, 0, 60),
     "retry never ready": (_retry_never_ready, {"I1"}, 0, 60),
     "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),

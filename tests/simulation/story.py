@@ -40,6 +40,7 @@ class TaskPlan:
     retry_delay: float = 0.0
     #: Seconds before which it is offered to nobody.
     delay: float | None = None
+    priority: int = 5
     #: Sent again under a key when it failed or was canceled.
     redrives: bool = False
 
@@ -127,6 +128,7 @@ def _task(story: Story, number: int) -> TaskPlan:
         retry_delay=story.between(0, 8, name, "retry delay"),
         # One that would begin after its deadline is refused.
         delay=some(0.2, "delay", 0, 30) if deadline is None else None,
+        priority=int(story.draw(name, "priority") * 10) if story.draw(name, "urgent") < 0.5 else 5,
         redrives=story.draw(name, "redrives") < 0.3,
     )
 

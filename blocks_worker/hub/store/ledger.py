@@ -147,7 +147,7 @@ class Ledger(TaskTurns):
         return self._tasks(sql.CHILDREN, key=task_id)
 
     def waiting(self, agent: str, now: int, most: int) -> list[TaskRecord]:
-        """Return the oldest tasks that wait for an instance of the agent."""
+        """Return the tasks that wait for an instance of the agent, those of the lowest rank first."""
         return self._tasks(sql.WAITING, a=agent, now=now, most=most)
 
     def count_waiting(self, agent: str) -> int:

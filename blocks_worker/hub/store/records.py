@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from blocks_worker.protocol.leases import Process
 from blocks_worker.protocol.lifecycle import HELD, TERMINAL, State
+from blocks_worker.protocol.tasks import USUAL_PRIORITY
 
 
 class TaskRecord(NamedTuple):
@@ -58,6 +59,8 @@ class TaskRecord(NamedTuple):
     retries: int = 0
     ready_at: int | None = None
     dead_reason: str | None = None
+    priority: int = USUAL_PRIORITY
+    rank: int = 0
 
     @property
     def is_ended(self) -> bool:

@@ -12,6 +12,7 @@ is what the consumer wants and `pause_seq` how often he turned it; `paused` that
 `parked` that the run takes no slot. `retry_of` is the task that was sent again as this one, `dead_reason` why the
 hub gave a task up. `retry` is a retry policy as JSON, `retries` how many runs may still fail, `ready_at` the end of
 its delay, or of the pause after one that did: it is cleared then, so that what waits is found by its absence.
+`rank` is its place in the queue, the lowest first: when it may be offered, less a minute for each level of `priority`.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ task = Table(
     _flag("retries"),
     _number("ready_at", nullable=True),
     _text("dead_reason", nullable=True),
+    Column("priority", Integer, nullable=False, server_default="5"),
+    _flag("rank"),
     sqlite_with_rowid=False,
 )
 Index("task_owner", task.c.owner, task.c.id)
@@ -96,7 +99,7 @@ Index(
     task.c.agent,
     task.c.pause,
     task.c.ready_at,
-    task.c.created,
+    task.c.rank,
     task.c.id,
     sqlite_where=text("state = 'QUEUED'"),
 )

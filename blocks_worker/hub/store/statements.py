@@ -14,6 +14,7 @@ from sqlalchemy.dialects import sqlite
 from blocks_worker.hub.store.schema import agent, event, instance, offer, task, task_input
 from blocks_worker.protocol.lifecycle import EVERYBODY as _EVERYBODY
 from blocks_worker.protocol.lifecycle import InstanceState, State
+from blocks_worker.protocol.tasks import LEVEL_MS
 
 if TYPE_CHECKING:
     from sqlalchemy import BindParameter, ColumnElement
@@ -136,6 +137,7 @@ RETRY = _turn(
     _Q,
     retries=task.c.retries - _ONE,
     ready_at=_p("ready"),
+    rank=_p("ready") - literal_column(str(LEVEL_MS)) * task.c.priority,
     outcome_digest=_p("said"),
     inc=_NULL,
     lost_inc=_NULL,
@@ -203,7 +205,7 @@ WAITING = _hot(
     select(task)
     .where(_in(_Q), task.c.agent == _p("a"), task.c.pause == _NONE, _READY)
     .where(or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")))
-    .order_by(task.c.created, task.c.id)
+    .order_by(task.c.rank, task.c.id)
     .limit(_p("most"))
     .offset(_NONE)
 )

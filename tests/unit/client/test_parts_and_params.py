@@ -132,6 +132,8 @@ def test_wrong_calls(positional: tuple[object, ...], keywords: dict[str, Any]) -
         {"deadline": -1},
         {"deadline": datetime(2030, 1, 1)},  # noqa: DTZ001 - this is what is refused
         {"not_before": -1},
+        {"priority": 10},
+        {"priority": True},
         {"timeout": -1},
         {"request_parts": ["\ud800"]},
         {"request_parts": "x" * 1_048_576},

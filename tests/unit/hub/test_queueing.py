@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ledger_world import ANN, World
+from ledger_world import ANN, World, done
 
-from blocks_worker.protocol.tasks import Problem, SubmitAnswer, TaskRow
+from blocks_worker.protocol.tasks import Problem, RetryPolicy, SubmitAnswer, TaskRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,3 +122,63 @@ def test_the_same_again_is_the_same(world: World) -> None:
     second = world.submit(delay=30.0, idempotency_key="k")
 
     assert (first.status, second.status) == (201, 200)
+
+
+# ------------------------------------------------------------------------------------------------ priority
+def order(world: World, *names: str) -> list[str]:
+    """Return in which order these tasks are offered, one slot at a time."""
+    holder = world.join("one", concurrency=1)
+    found: list[str] = []
+    for _ in names:
+        offered = next(name for name in names if world.row(name).state == "OFFERED")
+        found.append(offered)
+        lease = world.lease(holder, offered)
+        world.report(holder, lease, offered, outcome=done())
+    return found
+
+
+@pytest.fixture
+def idle() -> Iterator[World]:
+    """Be a hub with one agent that nobody runs yet."""
+    with World() as made:
+        made.add_agent()
+        yield made
+
+
+def test_the_urgent_ones_go_first(idle: World) -> None:
+    """Of what came at the same time the higher priority is offered first, the usual one between."""
+    for name, priority in (("t1", {}), ("t2", {"priority": 9}), ("t3", {"priority": 0}), ("t4", {"priority": 9})):
+        idle.add(name, **priority)
+
+    assert order(idle, "t1", "t2", "t3", "t4") == ["t2", "t4", "t1", "t3"]
+
+
+def test_nothing_waits_for_ever(idle: World) -> None:
+    """[J23] A level is a head start of a minute: nine minutes later the lowest is before the highest that comes."""
+    idle.add("t1", priority=0)
+    idle.clock.advance(539)
+    idle.add("t2", priority=9)
+    idle.clock.advance(2)
+    idle.add("t3", priority=9)
+
+    assert order(idle, "t1", "t2", "t3") == ["t2", "t1", "t3"]
+
+
+def test_a_delay_counts_from_when_it_is_over(idle: World) -> None:
+    """What was asked for early and begins late has waited for nothing: it goes behind what waits since before."""
+    idle.add("t1", delay=100.0)
+    idle.clock.advance(50)
+    idle.add("t2")
+    idle.sweep(60)
+
+    assert order(idle, "t1", "t2") == ["t2", "t1"]
+
+
+def test_a_retry_goes_behind_what_waits(idle: World) -> None:
+    """The rank of a task that failed is that of its next run, with the head start of its priority."""
+    holder = idle.join("first", concurrency=1)
+    lease = idle.run(holder, retry_policy=RetryPolicy(max_attempts=2, initial_delay_sec=5.0), priority=6)
+    idle.report(holder, lease, outcome=done(state="failed"))
+    row = idle.row()
+
+    assert (row.priority, row.rank) == (6, (row.ready_at or 0) - 6 * 60_000)
