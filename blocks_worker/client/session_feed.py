@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _WAITS: dict[WaitsFor | None, str] = {
     "instance": "no instance of the agent is running",
     "room": "all instances of the agent are busy",
+    "limit": "the agent has as many tasks as it may",
     "delay": "it is not to begin yet",
     "retry": "its last run failed, and the next one is to come",
     None: "no instance of the agent has room",
@@ -93,7 +94,8 @@ class SessionFeed:
     def waits_for(self) -> WaitsFor | None:
         """While it is queued, by the hub's last word: ``instance``, none runs; ``room``, all that run are busy.
 
-        Also ``delay``, it is not to begin yet; ``retry``, a run failed, and the next one is to come.
+        Also ``limit``, the agent has as many tasks as it may; ``delay``, it is not to begin yet; ``retry``, a run
+        failed, and the next one is to come.
         """
         return self._waits_for if self.queued else None
 

@@ -74,6 +74,9 @@ def waits_for(ledger: Ledger, row: TaskRecord) -> WaitsFor | None:
         return None
     if row.ready_at is not None:
         return "retry" if row.attempt else "delay"
+    facts = ledger.agent(row.agent)
+    if facts is not None and ledger.below_limit(facts) == 0:
+        return "limit"
     # Most of what waits has somebody who is busy: that is cheap to see.
     return "room" if ledger.candidates(row.agent) or agents.runs(ledger.connection, row.agent) else "instance"
 

@@ -97,7 +97,7 @@ class SubmitTask(Wire):
 #: As whom a task is looked at: who sent it, or the owner of its agent.
 TaskRole = Literal["consumer", "provider"]
 #: What a queued task waits for.
-WaitsFor = Literal["instance", "room", "delay", "retry"]
+WaitsFor = Literal["instance", "room", "limit", "delay", "retry"]
 
 
 class SubmitAnswer(Wire, omit_defaults=False):
@@ -112,8 +112,8 @@ class SubmitAnswer(Wire, omit_defaults=False):
     idempotent: bool = False
     #: No instance has room for it now: it waits.
     queued: bool = False
-    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `delay`: it is not to begin yet;
-    #: `retry`: a run failed, and the pause before the next one is not over.
+    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `limit`: the agent has as many as
+    #: it may; `delay`: it is not to begin yet; `retry`: a run failed, and the pause before the next one is not over.
     waits_for: WaitsFor | None = None
 
 
@@ -130,8 +130,8 @@ class TaskRow(Wire, omit_defaults=False):
     epoch: int
     last_n: int
     queued: bool = False
-    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `delay`: it is not to begin yet;
-    #: `retry`: a run failed, and the pause before the next one is not over.
+    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `limit`: the agent has as many as
+    #: it may; `delay`: it is not to begin yet; `retry`: a run failed, and the pause before the next one is not over.
     waits_for: WaitsFor | None = None
     ended_time: int | None = None
     cancel_requested: bool = False

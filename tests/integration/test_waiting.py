@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -178,3 +179,38 @@ def test_urgent_tasks_go_first(hub: Caller, client: TaskClient) -> None:
 
     assert handler.texts == ["priority 9", "typed", "priority 5", "priority 2", "priority 0"]
     assert client.get_task(sessions[2].task_id).extra["priority"] == 9
+
+
+# ------------------------------------------------------------------------------------------------ limits of an agent
+def test_a_limit_holds_over_all_instances(hub: Caller, client: TaskClient) -> None:
+    """[J24] Two instances with room for six run two at once, as the card says; the others say what they wait for."""
+    lock, running, most = threading.Lock(), [0], [0]
+
+    def handler(_task: StartTaskMessage, ctx: TaskContext) -> None:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        ctx.wait(0.2)
+        with lock:
+            running[0] -= 1
+
+    card = {
+        "identity": {"agentName": "noting", "displayName": "Noting", "description": "Notes.", "version": "1.0.0"},
+        "capabilities": {"taskKinds": ["request"]},
+        "runtime": {"handler": "handler", "concurrencyLimit": 2},
+        "io": {"inputs": [], "outputs": []},
+    }
+    with (
+        serve(handler, concurrency=3, instance_id="one", card=card),
+        serve(handler, concurrency=3, instance_id="two", card=card),
+    ):
+        sessions = client.send_many([{"agent_name": "noting"}] * 6)
+        waiting = {session.waits_for for session in sessions}
+        for session in sessions:
+            assert session.wait_for_terminal(30).state == "completed"
+
+    assert waiting == {None, "limit"}
+    assert most == [2]
+    token = hub.consumer()["accessToken"]
+    row = hub.ask("GET", "/api/v1/registry/agents?agentName=noting", bearer=token).json["agent"]
+    assert row["scaling"]["concurrencyLimit"] == 2

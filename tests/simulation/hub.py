@@ -42,7 +42,7 @@ class Hub:
         self._world = world
         self.database = open_database(None)
         self._driver = driver_of(self.database.writer)
-        watch.set_up(self._driver)
+        watch.set_up(self._driver, world.story.limit)
         for plan in world.story.tasks:
             self.plans(plan.name, plan.delay, plan.priority)
         self._life = Owner()

@@ -174,6 +174,11 @@ def _priority_ignored() -> list[Patch]:
     return [(sql, "WAITING", sql.WAITING.replace("ORDER BY task.rank", "ORDER BY task.created"))]
 
 
+def _limit_ignored() -> list[Patch]:
+    """However many tasks an agent has, it may have more."""
+    return [(sql, "COUNT_TAKEN", "SELECT 0 WHERE :a IS NOT NULL")]
+
+
 def _redriven_each_time() -> list[Patch]:
     """Each call sends a task again, whatever was answered before."""
     shipped = submits.resubmission
@@ -227,6 +232,7 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "paused and offered": (_paused_offered, {"I12"}, 0, 60),
     "retried at once": (_retry_at_once, {"I12", "I14"}, 0, 60),
     "priority ignored": (_priority_ignored, {"I16"}, 0, 60),
+    "limit ignored": (_limit_ignored, {"I12"}, 0, 60),
     "delay ignored": (_delay_ignored, {"I12"}, 0, 60),
     "retry never ready": (_retry_never_ready, {"I1"}, 0, 60),
     "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),

@@ -14,6 +14,8 @@ HOSTILE = 150.0
 HEALING = 400.0
 #: Share of the histories in which the agent is a broadcast one.
 BROADCAST = 0.3
+#: Share of those in which the agent has a limit over all workers.
+LIMITED = 0.3
 
 CRASHES = ("now", "before commit", "torn commit", "after commit", "after publish")
 
@@ -74,6 +76,8 @@ class Story:
     quiet: frozenset[str] = field(default_factory=frozenset)
     #: Each task is offered to all workers at once.
     is_broadcast: bool = False
+    #: Tasks that all workers together may have.
+    limit: int | None = None
 
     def draw(self, *key: Any) -> float:
         """Return a number from 0 to 1 that belongs to this name."""
@@ -101,7 +105,10 @@ def story_of(seed: int) -> Story:
     blows = [*_kills(story), *_several(story, "drain", 2, 1, 20), *_several(story, "pause", 3, 1, 60)]
     blows += [*_several(story, "crash", 3, 0.5, 25), *_several(story, "bus", 2, 2, 30)]
     is_broadcast = story.draw("broadcast") < BROADCAST
-    return replace(story, is_broadcast=is_broadcast, tasks=tasks, blows=tuple(sorted(blows, key=lambda blow: blow.at)))
+    limit = 1 + int(story.draw("limit") * 5) if story.draw("limited") < LIMITED else None
+    return replace(
+        story, is_broadcast=is_broadcast, limit=limit, tasks=tasks, blows=tuple(sorted(blows, key=lambda blow: blow.at))
+    )
 
 
 def _task(story: Story, number: int) -> TaskPlan:

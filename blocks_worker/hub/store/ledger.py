@@ -154,6 +154,13 @@ class Ledger(TaskTurns):
         """Count what waits for the agent: dear when it is much."""
         return int(self._driver.execute(sql.COUNT_WAITING, {"a": agent}).fetchone()[0])
 
+    def below_limit(self, facts: AgentFacts) -> int | None:
+        """Return how many tasks of the agent may be offered besides those that are, by its limit; None without one."""
+        if facts.concurrency_limit is None:
+            return None
+        taken = int(self._driver.execute(sql.COUNT_TAKEN, {"a": facts.name}).fetchone()[0])
+        return max(0, facts.concurrency_limit - taken)
+
     def has_tasks(self, agent: str) -> bool:
         """Tell whether a task of the agent has not ended."""
         return bool(self._driver.execute(sql.HAS_TASKS, {"a": agent}).fetchone()[0])

@@ -123,6 +123,8 @@ class AgentFacts(NamedTuple):
     #: The agent's card as JSON, for what it declares.
     card: str | None = None
     expected_instances: int = 1
+    #: Tasks that all its instances together may be offered or hold at once.
+    concurrency_limit: int | None = None
 
     @property
     def is_broadcast(self) -> bool:

@@ -182,6 +182,7 @@ agent = Table(
     _number("registered_at"),
     _number("updated"),
     Column("offline", Boolean, nullable=False, server_default="0"),
+    _number("concurrency_limit", nullable=True),
 )
 
 api_key = Table(

@@ -255,6 +255,15 @@ CANDIDATES = _hot(
     )
     .order_by(instance.c.connected_at, instance.c.agent_id)
 )
+#: What is offered or held of an agent and takes a slot: by its instances, and by all of them at once.
+_LIVING = select(instance.c.incarnation).where(instance.c.agent == _p("a"), instance.c.ended.is_(_NULL))
+_TAKEN = select(func.count()).select_from(task).where(task.c.agent == _p("a"), task.c.parked == _NONE)
+COUNT_TAKEN = _hot(
+    select(
+        _TAKEN.where(task.c.inc.in_(_LIVING)).scalar_subquery()
+        + _TAKEN.where(task.c.inc == _word(_EVERYBODY)).scalar_subquery()
+    )
+)
 INSTANCE = _hot(select(instance).where(instance.c.incarnation == _p("by")))
 AGENT = _hot(
     select(
@@ -267,6 +276,7 @@ AGENT = _hot(
         agent.c.delivery,
         agent.c.card,
         agent.c.expected_instances,
+        agent.c.concurrency_limit,
     ).where(agent.c.name == _p("a"))
 )
 
