@@ -187,6 +187,10 @@ class World:
         asked = TaskFilter(**wanted)
         return self.store.read(lambda ledger: self.tasks.page(ledger, consumer, asked, cursor=cursor, limit=limit))
 
+    def purge(self, task_id: str = "t1", *, consumer: Consumer = ANN) -> Reply:
+        """Purge a task."""
+        return self.do(lambda ledger: self.tasks.purge(ledger, consumer, task_id))
+
     def events(
         self, task_id: str = "t1", consumer: Consumer = ANN, after: int = 0, limit: int = 256
     ) -> list[dict[str, Any]]:

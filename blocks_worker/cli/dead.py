@@ -11,9 +11,10 @@ import msgspec
 
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told, open_hub
+from blocks_worker.cli.asking import confirmed
 from blocks_worker.cli.display import why
 from blocks_worker.cli.exits import Exit
-from blocks_worker.cli.output import as_typed_here, counted, end_with, sentence, table
+from blocks_worker.cli.output import as_typed_here, counted, sentence, table
 from blocks_worker.cli.spans import span
 from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.client.client import TaskClient
@@ -119,20 +120,12 @@ def redrive(*, tasks: tuple[str, ...], everything: bool, yes: bool, key: str, as
         if not wanted:
             click.echo("no task was given up", err=True)
         if is_selected and len(wanted) > _FEW and not yes:
-            _ask(len(wanted))
+            confirmed(
+                f"send {counted(len(wanted), 'task')} again?", "nothing was sent; --yes sends them without asking"
+            )
         refused = [task for task in wanted if not _redriven(client, task, key, as_json=as_json)]
     if refused:
         raise SystemExit(int(Exit.FAILED))
-
-
-def _ask(number: int) -> None:
-    """Go on only where a person at a terminal says yes."""
-    try:
-        if click.confirm(f"send {counted(number, 'task')} again?", err=True):
-            return
-    except click.Abort:
-        click.echo(err=True)
-    end_with(Exit.FAILED, "nothing was sent; --yes sends them without asking")
 
 
 def _redriven(client: TaskClient, task: str, key: str, *, as_json: bool) -> bool:

@@ -21,6 +21,7 @@ _COMMANDS = {
     "dev": "blocks_worker.cli.dev:dev",
     "keys": "blocks_worker.cli.keys:keys",
     "pause": "blocks_worker.cli.pause:pause",
+    "purge": "blocks_worker.cli.purge:purge",
     "resume": "blocks_worker.cli.pause:resume",
     "retry": "blocks_worker.cli.retry:retry",
     "run": "blocks_worker.cli.run:run",

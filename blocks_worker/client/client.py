@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from blocks_worker import config
 from blocks_worker.client.opening import (
+    check_key,
     check_offered,
     chosen_source,
     connected,
@@ -309,6 +310,15 @@ class TaskClient:
         """
         return self._core.retry_task(checked_id(task_id), idempotency_key)
 
+    def purge_task(self, task_id: str) -> None:
+        """Have the hub delete a task that is over, with its input, events and files; nothing brings it back.
+
+        Raises:
+            RpcError: there is no such task, or, with the code ``InvalidState``, it goes on.
+            HubUnavailableError: the hub did not answer in time.
+        """
+        self._core.purge_task(checked_id(task_id))
+
     def get_agent_card(self, name: str) -> dict[str, Any] | None:
         """Return an agent's card; None where there is no such agent, or it has none.
 
@@ -381,16 +391,7 @@ def create_task_client(
     config.load_dotenv(Path.cwd())
     mode = "free" if billing_mode is None and env is None else billing_mode
     if api_key is None and token_endpoint is None and token_provider is None:
-        _check_key(more)
+        check_key(more)
     return TaskClient.create(
         mode, env=env, api_key=api_key, token_endpoint=token_endpoint, token_provider=token_provider, **more
     )
-
-
-def _check_key(given: Mapping[str, Any]) -> None:
-    """Refuse to go without credentials to a hub that is elsewhere."""
-    settings = config.client_config()
-    places = [given.get("base_url") or settings.base_url, given.get("cdm_url") or settings.connection.cdm_url]
-    is_local = all(config.is_loopback_url(place) for place in places if place is not None)
-    if settings.connection.api_key is None and not is_local:
-        raise KeyError("BLOCKS_API_KEY is not set, and the hub is not on this machine")

@@ -261,6 +261,11 @@ class ClientCore:
             lambda: self.api.retry_task(task_id, new_id, key, timeout=one_try(deadline)), deadline
         ).task_id
 
+    def purge_task(self, task_id: str) -> None:
+        """Ask the hub to delete a task that has ended."""
+        deadline = Deadline(self.timeout, self.clock)
+        self._patiently(lambda: self.api.purge_task(task_id, timeout=one_try(deadline)), deadline)
+
     def forget(self, session: SessionFeed) -> None:
         """Route nothing to this session any more."""
         self._subscriptions.forget(session)

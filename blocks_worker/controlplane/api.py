@@ -36,6 +36,7 @@ from blocks_worker.protocol.tasks import (
     ItemAnswer,
     PauseTask,
     Problem,
+    PurgedTask,
     ReadToken,
     ReadTokenRequest,
     RetryTask,
@@ -208,6 +209,10 @@ class HubApi:
         """Send a task that failed or was canceled again; may be repeated with the same id of the new one, or key."""
         path = f"tasks/{quote(task_id, safe='')}/retry"
         return self._post(path, RetryTask(task_id=new_id, idempotency_key=key), SubmitAnswer, timeout)
+
+    def purge_task(self, task_id: str, *, timeout: float | None = None) -> PurgedTask:
+        """Delete a task that has ended; may be repeated."""
+        return _content(self._call("DELETE", f"tasks/{quote(task_id, safe='')}", None, timeout), PurgedTask)
 
     def pause_task(self, task_id: str, pause_seq: int, *, on: bool, timeout: float | None = None) -> TaskRow:
         """Ask that a task wait, or go on; may be repeated with the same number, which its row has."""

@@ -14,6 +14,7 @@ from blocks_worker.hub.answers import Consumer, RefusedError, Reply, problem, wa
 from blocks_worker.hub.cards import card_of
 from blocks_worker.hub.due import due_queued
 from blocks_worker.hub.file_service import file_ids, without_file_ids
+from blocks_worker.hub.purges import check_not_purged
 from blocks_worker.hub.queueing import queue_until, rank, ready_at
 from blocks_worker.hub.resubmits import REPEATABLE, resubmission, sent_again
 from blocks_worker.hub.retries import check_policy, retries_of
@@ -72,6 +73,7 @@ class Submits:
         known = self._known(ledger, consumer, request, digest)
         if known is not None:
             return _accepted(200, known, waits_for(ledger, known))
+        check_not_purged(ledger, consumer, request, self._steady.now_ms())
         if not self._admits():
             raise RefusedError(problem(507, "NoRoom", "the hub's disk is nearly full: free some room, then try again"))
         agent = self._agent(ledger, consumer, request)

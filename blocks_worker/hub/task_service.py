@@ -19,6 +19,7 @@ from blocks_worker.hub.answers import (
 )
 from blocks_worker.hub.bell import Bell
 from blocks_worker.hub.dispatch import Dispatch
+from blocks_worker.hub.purges import missing, purged
 from blocks_worker.hub.reports import Reports
 from blocks_worker.hub.store.filters import ANY
 from blocks_worker.hub.store.shown import NAMES, shown
@@ -86,7 +87,11 @@ class TaskService:
     def get(self, ledger: Ledger, consumer: Consumer, task_id: str, role: TaskRole = "consumer") -> Reply:
         """Return a task that the consumer sent, or that an agent of his was sent."""
         row = _seen(ledger, consumer, task_id, role)
-        return no_such_task() if row is None else Reply(200, task_row(row, waits_for(ledger, row)))
+        return missing(ledger, consumer, task_id) if row is None else Reply(200, task_row(row, waits_for(ledger, row)))
+
+    def purge(self, ledger: Ledger, consumer: Consumer, task_id: str) -> Reply:
+        """Purge a task that has ended: 200 with what stays of it, 409 while it goes on."""
+        return purged(ledger, consumer, _own(ledger, consumer, task_id), task_id, self.turns.now_ms())
 
     def page(
         self,
@@ -123,7 +128,7 @@ class TaskService:
         """
         row = _seen(ledger, consumer, query.task_id, query.role)
         if row is None:
-            return no_such_task()
+            return missing(ledger, consumer, query.task_id)
         most = max(1, min(limit, MAX_PAGE)) if room > 0 else 0
         found = ledger.events(row.id, query.after, most + 1)
         kept = _within(found[:most], min(room, MAX_EVENT_BYTES))
@@ -136,7 +141,7 @@ class TaskService:
         """Have a task that goes on speak on the consumer's session channel too; one that is over says no more."""
         row = _seen(ledger, consumer, query.task_id, query.role)
         if row is None:
-            return no_such_task()
+            return missing(ledger, consumer, query.task_id)
         if query.listen is not None and consumer.session_channel is not None and not row.is_ended:
             ledger.watch(row, query.listen, consumer.session_channel)
         return Reply(200, task_row(row))
@@ -157,7 +162,7 @@ class TaskService:
         """Send a task that failed or was canceled again as a new one: 201, 200 for the same again."""
         row = _own(ledger, consumer, task_id)
         if row is None:
-            return no_such_task()
+            return missing(ledger, consumer, task_id)
         try:
             return self._submits.again(ledger, consumer, row, request)
         except RefusedError as refused:

@@ -194,6 +194,20 @@ class RetryTask(Wire):
     idempotency_key: _Key | None = None
 
 
+class PurgedTask(Wire, omit_defaults=False):
+    """What stays of a task that was purged. Times are unix milliseconds."""
+
+    task_id: str
+    agent_name: str
+    state: str
+    ended_time: int
+    purged_time: int
+    #: `owner`, or `retention` when its time was over.
+    purged_by: str
+    #: Of its outcome, as its worker reported it.
+    digest: str | None = None
+
+
 class PauseTask(Wire):
     """Set or clear the pause flag, as long as it was turned no more often than the caller knows."""
 

@@ -38,7 +38,8 @@ def _of_ledger(world: World) -> Iterator[str]:
     events: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for task, body in driver.execute("SELECT task, body FROM event ORDER BY seq"):
         events[task].append(json.loads(body))
-    yield from _of_submits(world, [row[0] for row in rows])
+    purged = [row[0] for row in driver.execute("SELECT id FROM stub")]
+    yield from _of_submits(world, [*purged, *(row[0] for row in rows)])
     for row in rows:
         yield from _of_end(world, row, events[row[0]])
         yield from _of_order(world, row, events[row[0]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -137,13 +138,16 @@ class Consumer:
 
         world = self._world
         look = [lambda ledger: world.hub.tasks.get(ledger, OWNER, task_id)]
-        self._until_answered(f"row {task_id}", look, lambda reply: turn(reply.body))
+        # One that was purged meanwhile is not there to be turned.
+        self._until_answered(
+            f"row {task_id}", look, lambda reply: turn(reply.body) if reply.status == HTTPStatus.OK else then()
+        )
 
     def _redrive(self, task_id: str, priority: int) -> None:
         """Send a task again under a key, which is all that tells a repeat."""
 
         def then(reply: Reply) -> None:
-            history.redriving.discard(task_id)
+            history.awaited.discard(task_id)
             if not isinstance(reply.body, SubmitAnswer):
                 history.wrong(world.heap.now, f"I8: {task_id} could not be sent again: {reply}")
                 return
@@ -160,6 +164,25 @@ class Consumer:
         if world.happens("request again", 0.5, name):
             delay = world.story.between(0, 20, "again", name)
             world.heap.after(delay, lambda: world.network.call(f"{name} again", work, lambda _answers: None))
+
+    def _purge(self, task_id: str, plan: TaskPlan) -> None:
+        """Purge a task, then ask for it once more, as a repeat does that was long on its way."""
+
+        def purged(reply: Reply) -> None:
+            history.awaited.discard(task_id)
+            if reply.status != HTTPStatus.OK:
+                history.wrong(world.heap.now, f"{task_id} could not be purged: {reply}")
+            world.network.call(f"submit {plan.name} late", submit, asked)
+
+        def asked(answers: Answers) -> None:
+            if answers and answers[0].status != HTTPStatus.GONE:
+                history.wrong(world.heap.now, f"I8: {task_id} was purged and is asked for again: {answers[0]}")
+
+        world, history = self._world, self._world.history
+        request = self._request(plan)
+        submit = [lambda ledger: world.hub.tasks.submit(ledger, OWNER, request)]
+        purge = [lambda ledger: world.hub.tasks.purge(ledger, OWNER, task_id)]
+        self._until_answered(f"purge {task_id}", purge, purged)
 
     def _until_answered(self, name: str, works: list[Callable[[Ledger], Any]], then: Callable[[Any], object]) -> None:
         def answered(answers: Answers) -> None:
@@ -224,11 +247,14 @@ class Consumer:
             self._after_end(task_id, events[-1].state)
 
     def _after_end(self, task_id: str, state: str | None) -> None:
-        """Have a task that did not complete sent again, where that is planned and it was accepted."""
+        """Have a task purged, or sent again when it did not complete, where that is planned and it was accepted."""
         plan = self._plans.get(task_id)
         if plan is not None and plan.redrives and state in {"failed", "canceled"}:
-            self._world.history.redriving.add(task_id)
+            self._world.history.awaited.add(task_id)
             self._redrive(task_id, plan.priority)
+        elif plan is not None and plan.purges:
+            self._world.history.awaited.add(task_id)
+            self._purge(task_id, plan)
 
 
 def _policy(plan: TaskPlan) -> RetryPolicy | None:

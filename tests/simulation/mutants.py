@@ -179,6 +179,11 @@ def _limit_ignored() -> list[Patch]:
     return [(sql, "COUNT_TAKEN", "SELECT 0 WHERE :a IS NOT NULL")]
 
 
+def _purged_forgotten() -> list[Patch]:
+    """Nobody looks whether a task that is asked for was purged."""
+    return [(submits, "check_not_purged", lambda _ledger, _consumer, _request, _now: None)]
+
+
 def _redriven_each_time() -> list[Patch]:
     """Each call sends a task again, whatever was answered before."""
     shipped = submits.resubmission
@@ -235,6 +240,7 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "limit ignored": (_limit_ignored, {"I12"}, 0, 60),
     "delay ignored": (_delay_ignored, {"I12"}, 0, 60),
     "retry never ready": (_retry_never_ready, {"I1"}, 0, 60),
+    "purged and made anew": (_purged_forgotten, {"I8"}, 0, 60),
     "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),
     "never given up": (_never_given_up, {"I15"}, 0, 60),
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),

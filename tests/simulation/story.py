@@ -45,6 +45,8 @@ class TaskPlan:
     priority: int = 5
     #: Sent again under a key when it failed or was canceled.
     redrives: bool = False
+    #: Purged when it has ended.
+    purges: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def _task(story: Story, number: int) -> TaskPlan:
         delay=some(0.2, "delay", 0, 30) if deadline is None else None,
         priority=int(story.draw(name, "priority") * 10) if story.draw(name, "urgent") < 0.5 else 5,
         redrives=story.draw(name, "redrives") < 0.3,
+        purges=story.draw(name, "redrives") > 0.9,
     )
 
 

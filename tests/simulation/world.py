@@ -84,7 +84,7 @@ class World:
 
     def _is_over(self) -> bool:
         history = self.history
-        all_asked = len(history.accepted) >= len(self.story.tasks) and not history.redriving
+        all_asked = len(history.accepted) >= len(self.story.tasks) and not history.awaited
         return all_asked and history.finished >= set(history.accepted.values())
 
     # ------------------------------------------------------------------ what the recorder sees at the hub's door

@@ -46,6 +46,7 @@ class TaskDoors:
             Door("POST", "/api/v1/events", self.events_of_many, hot=True),
             Door("GET", "/api/v1/tasks", self.page),
             Door("GET", "/api/v1/tasks/{task_id}", self.get),
+            Door("DELETE", "/api/v1/tasks/{task_id}", self.purge),
             Door("GET", "/api/v1/tasks/{task_id}/events", self.events),
             Door("POST", "/api/v1/tasks/{task_id}/cancel", self.cancel),
             Door("POST", "/api/v1/tasks/{task_id}/retry", self.retry),
@@ -58,8 +59,8 @@ class TaskDoors:
 
         Who: consumer
         Answers: one or many: 201 new · 200 the same again · 400, a part that the card lacks · 404 no such agent
-            · 409 id in use, other billing mode · 413 the start body would be over the limit · 422 key used with another
-            body · 429 backlog · 507 disk nearly full
+            · 409 id in use, other billing mode · 410 `TaskPurged`: it was there before · 413 the start body would be
+            over the limit · 422 key used with another body · 429 backlog · 507 disk nearly full
         """
         consumer = self._guard.consumer(call.bearer)
         many, items = items_of(SubmitTask, call.body)
@@ -71,10 +72,19 @@ class TaskDoors:
         """Show one task.
 
         Who: consumer
-        Answers: 200 · 404
+        Answers: 200 · 404 · 410 `TaskPurged`, with what stays of it
         """
         consumer = self._guard.consumer(call.bearer)
         return answered(self._store.read(lambda ledger: self._tasks.get(ledger, consumer, call.path["task_id"])))
+
+    async def purge(self, call: Call) -> Answer:
+        """Delete a task that has ended, with its input, events and files; what stays is told for 30 days.
+
+        Who: consumer
+        Answers: 200, also when it was purged before · 404 · 409 `InvalidState`: it goes on
+        """
+        consumer, task_id = self._guard.consumer(call.bearer), call.path["task_id"]
+        return answered(await written(self._store, lambda ledger: self._tasks.purge(ledger, consumer, task_id)))
 
     async def page(self, call: Call) -> Answer:
         """Show one page of the caller's tasks.
@@ -98,7 +108,7 @@ class TaskDoors:
 
         Query: after
         Who: consumer
-        Answers: 200 events behind `seq`, with the row of the same moment · 404
+        Answers: 200 events behind `seq`, with the row of the same moment · 404 · 410 `TaskPurged`
         """
         consumer = self._guard.consumer(call.bearer)
         query = EventsQuery(task_id=call.path["task_id"], after=call.number("after", 0))

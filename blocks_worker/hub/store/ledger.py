@@ -14,9 +14,9 @@ from sqlalchemy import func, insert, select, update
 
 from blocks_worker.hub.store import files
 from blocks_worker.hub.store import statements as sql
-from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, TaskRecord
+from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, StubRecord, TaskRecord
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
-from blocks_worker.hub.store.survey import PURGED, with_purged
+from blocks_worker.hub.store.survey import PURGED, stub_of, with_purged
 from blocks_worker.hub.store.task_turns import TaskTurns
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
@@ -303,18 +303,36 @@ class Ledger(TaskTurns):
 
     # -------------------------------------------------------------------------------------------- purge
     def purge_tasks(self, now: int, most: int, rule: str) -> int:
-        """Delete ended tasks whose time is over, and record that; return how many."""
-        found = self._driver.execute(sql.PURGE_DUE, {"now": now, "most": most}).fetchall()
-        if not found:
+        """Delete ended tasks whose time is over, as `purge` does; return how many."""
+        return self.purge(self._tasks(sql.PURGE_DUE, now=now, most=most), now, rule)
+
+    def purge(self, rows: Sequence[TaskRecord], now: int, rule: str) -> int:
+        """Delete ended tasks and what belongs to them, leave a stub of each, and record that; return how many."""
+        if not rows:
             return 0
-        keys = [{"key": row[0]} for row in found]
-        files.release(self.connection, [row[0] for row in found], now)
+        keys = [{"key": row.id} for row in rows]
+        files.release(self.connection, [row.id for row in rows], now)
         for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_TASK):
             self._driver.executemany(text, keys)
-        self.set_meta(PURGED, with_purged(self.meta(PURGED), [row[2:] for row in found]))
-        oldest = min(row[1] for row in found)
+        self._driver.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])
+        self.set_meta(PURGED, with_purged(self.meta(PURGED), [(row.agent, row.state, row.reason) for row in rows]))
+        oldest = min(row.ended or now for row in rows)
         self.connection.execute(insert(purge).values(at=now, what="task", count=len(keys), oldest=oldest, rule=rule))
         return len(keys)
+
+    def stub(self, task_id: str) -> StubRecord | None:
+        """Return what stays of a purged task."""
+        row = self._driver.execute(sql.STUB, {"key": task_id}).fetchone()
+        return None if row is None else StubRecord._make(row)
+
+    def stub_by_key(self, owner: str, agent: str, key: str, since: int) -> StubRecord | None:
+        """Return what stays of the purged task that was asked for under a key, and ended after that."""
+        row = self._driver.execute(sql.STUB_BY_KEY, {"o": owner, "a": agent, "k": key, "since": since}).fetchone()
+        return None if row is None else StubRecord._make(row)
+
+    def drop_stubs(self, purged_before: int) -> None:
+        """Forget what was purged before then."""
+        self._driver.execute(sql.DELETE_STUBS, {"before": purged_before})
 
     def purge_instances(self, ended_before: int) -> int:
         """Delete instances that ended before then; return how many."""

@@ -83,6 +83,21 @@ class TaskRecord(NamedTuple):
         return self.kind == "pipe"
 
 
+class StubRecord(NamedTuple):
+    """What stays of a purged task; the fields are the columns of the table, in their order."""
+
+    id: str
+    owner: str
+    agent: str
+    idem: str | None
+    #: As consumers saw it.
+    state: str
+    digest: str | None
+    ended: int
+    purged_at: int
+    purged_by: str
+
+
 class InstanceRecord(NamedTuple):
     """One process life of an instance; the fields are the columns of the table, in their order."""
 

@@ -243,6 +243,24 @@ Index("file_use_file", file_use.c.file)
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), _text("value"))
 
+#: What stays of a purged task for a while, so that whoever asks is told, and nobody makes it anew.
+stub = Table(
+    "stub",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("owner"),
+    _text("agent"),
+    _text("idem", nullable=True),
+    _text("state"),
+    _text("digest", nullable=True),
+    _number("ended"),
+    _number("purged_at"),
+    _text("purged_by"),
+    sqlite_with_rowid=False,
+)
+Index("stub_key", stub.c.owner, stub.c.agent, stub.c.idem, sqlite_where=text("idem IS NOT NULL"))
+Index("stub_purged", stub.c.purged_at)
+
 #: What was purged: one row a sweep that purged something.
 purge = Table(
     "purge",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, delete, exists, func, insert, literal_column, null, or_, select, update
 from sqlalchemy.dialects import sqlite
 
-from blocks_worker.hub.store.schema import agent, event, instance, offer, task, task_input
+from blocks_worker.hub.store.schema import agent, event, instance, offer, stub, task, task_input
 from blocks_worker.protocol.lifecycle import EVERYBODY as _EVERYBODY
 from blocks_worker.protocol.lifecycle import InstanceState, State
 from blocks_worker.protocol.tasks import LEVEL_MS
@@ -221,11 +221,7 @@ HAS_TASKS = _hot(
 COUNT_WAITING = _hot(select(func.count()).select_from(task).where(_in(_Q), task.c.agent == _p("a")))
 DUE = _hot(select(task).where(task.c.due_at <= _p("now")).order_by(task.c.due_at).limit(_p("most")).offset(_NONE))
 PURGE_DUE = _hot(
-    select(task.c.id, task.c.ended, task.c.agent, task.c.state, task.c.reason)
-    .where(task.c.purge_at <= _p("now"))
-    .order_by(task.c.purge_at)
-    .limit(_p("most"))
-    .offset(_NONE)
+    select(task).where(task.c.purge_at <= _p("now")).order_by(task.c.purge_at).limit(_p("most")).offset(_NONE)
 )
 EVENTS = _hot(
     select(event.c.seq, event.c.body)
@@ -284,6 +280,15 @@ AGENT = _hot(
 DELETE_EVENTS = _hot(delete(event).where(event.c.task == _p("key")))
 DELETE_INPUT = _hot(delete(task_input).where(task_input.c.task == _p("key")))
 DELETE_TASK = _hot(delete(task).where(task.c.id == _p("key")))
+INSERT_STUB = _hot(insert(stub))
+STUB = _hot(select(stub).where(stub.c.id == _p("key")))
+#: A key counts as long after the end as that of a task which was not purged.
+STUB_BY_KEY = _hot(
+    select(stub).where(
+        stub.c.owner == _p("o"), stub.c.agent == _p("a"), stub.c.idem == _p("k"), stub.c.ended > _p("since")
+    )
+)
+DELETE_STUBS = _hot(delete(stub).where(stub.c.purged_at < _p("before")))
 
 #: Every statement that stands in the path of a task or of a sweep, for the test of their plans.
 HOT = {

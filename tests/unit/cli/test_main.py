@@ -24,6 +24,7 @@ def test_the_commands_are_listed() -> None:
         "instances",
         "keys",
         "pause",
+        "purge",
         "resume",
         "retry",
         "run",
