@@ -76,6 +76,7 @@ def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     metavar="RUNS",
     help="Have the hub run a task whose handler fails again, at most RUNS times in all (maxAttempts).",
 )
+@click.option("--at-most-once", "once", is_flag=True, help="Never run it again once it was begun, whatever happens.")
 @click.option(
     "--priority", type=click.IntRange(0, MAX_PRIORITY), help="0 to 9: a minute's head start a level.  [default: 5]"
 )
@@ -96,6 +97,7 @@ def send(  # noqa: PLR0913 - a flag each
     files: tuple[Path, ...],
     streams: bool,
     retry: int | None,
+    once: bool,
     priority: int | None,
     delay: float | None,
     queue_ttl: float | None,
@@ -114,6 +116,8 @@ def send(  # noqa: PLR0913 - a flag each
     as JSON.
     """
     wanted: dict[str, Any] = {"not_before": delay, "queue_ttl": queue_ttl, "stream": True if streams else None}
+    if once:
+        wanted["delivery"] = "at_most_once"
     if priority is not None:
         wanted["priority"] = priority
     if deadline is not None:

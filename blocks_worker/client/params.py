@@ -47,6 +47,7 @@ class SendMessageParams:
     Attributes:
         request_parts: parts, or one text.
         idempotency_key: the same user, key and body give the existing task.
+        delivery: ``at_most_once``: never run again once it was begun, whatever happens; None: as the card says.
         duration: whole minutes of a pipe.
         timeout: seconds for the submit; None: the client's.
         metadata: at most 8 KiB as JSON; the handler sees it.
@@ -197,6 +198,8 @@ def _check(params: SendMessageParams) -> None:
     if params.task_kind not in {"request", "pipe"}:
         raise ValueError(f"task_kind is 'request' or 'pipe', not {params.task_kind!r}")
     _check_duration(params)
+    if params.delivery not in {None, *get_args(Delivery)}:
+        raise ValueError(f"delivery is {' or '.join(map(repr, get_args(Delivery)))}, not {params.delivery!r}")
     if params.retry_policy is not None and params.task_kind == "pipe":
         raise ValueError("retry_policy is for requests: a pipe is not run again, for its streams cannot go on")
     if params.metadata is not None and len(_json(params.metadata, "metadata")) > MAX_METADATA:

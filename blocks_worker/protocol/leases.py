@@ -187,6 +187,8 @@ class ClaimAnswer(Wire, omit_defaults=False):
     deadline: int | None = None
     #: The same for the duration of a pipe.
     expires_at: int | None = None
+    #: `at_most_once`: the outcome is written to disk before it is sent, for there is no other run.
+    delivery: Delivery = "at_least_once"
     cancel: bool = False
     expire: bool = False
     reason: str | None = None

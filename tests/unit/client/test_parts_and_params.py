@@ -134,6 +134,7 @@ def test_wrong_calls(positional: tuple[object, ...], keywords: dict[str, Any]) -
         {"not_before": -1},
         {"priority": 10},
         {"priority": True},
+        {"delivery": "once"},
         {"timeout": -1},
         {"request_parts": ["\ud800"]},
         {"request_parts": "x" * 1_048_576},
