@@ -222,7 +222,7 @@ def _no_reconcile() -> list[Patch]:
 MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "outcome without compare-and-set": (_outcome_unguarded, {"I2", "I3", "I5"}, 0, 20),
     # Two in five hundred histories notice it: from shortly before the first.
-    "epoch ignored": (_epoch_ignored, {"I5", "I14"}, 280, 100),
+    "epoch ignored": (_epoch_ignored, {"I5", "I14"}, 90, 60),
     "lost race is leased": (_lost_race_leased, {"I6"}, 0, 60),
     "no idempotency key": (_no_key, {"I8"}, 0, 20),
     "said before the commit": (_said_before_commit, {"I3", "I4"}, 0, 100),
