@@ -11,6 +11,7 @@ from support import FakeClock, SeededEntropy
 
 from blocks_worker.concurrency import Deadline, SteadyClock
 from blocks_worker.hub.instance_service import InstanceService, Registration
+from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.hub.store.schema import agent
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
@@ -176,10 +177,19 @@ class World:
         request = PauseTask(pause_seq=self.row(task_id).pause_seq if seq is None else seq)
         return self.do(lambda ledger: self.tasks.pause(ledger, consumer, task_id, request, on=on))
 
-    def retry(self, task_id: str, new_id: str, *, consumer: Consumer = ANN) -> Reply:
+    def retry(self, task_id: str, new_id: str | None, key: str | None = None, *, consumer: Consumer = ANN) -> Reply:
         """Send a task again."""
-        request = RetryTask(task_id=new_id)
+        request = RetryTask(task_id=new_id, idempotency_key=key)
         return self.do(lambda ledger: self.tasks.retry(ledger, consumer, task_id, request))
+
+    def page(self, consumer: Consumer = ANN, *, cursor: str | None = None, limit: int = 9, **wanted: Any) -> Reply:
+        """Return a page of the consumer's tasks."""
+        asked = TaskFilter(**wanted)
+        return self.store.read(lambda ledger: self.tasks.page(ledger, consumer, asked, cursor=cursor, limit=limit))
+
+    def purge(self, task_id: str = "t1", *, consumer: Consumer = ANN) -> Reply:
+        """Purge a task."""
+        return self.do(lambda ledger: self.tasks.purge(ledger, consumer, task_id))
 
     def events(
         self, task_id: str = "t1", consumer: Consumer = ANN, after: int = 0, limit: int = 256

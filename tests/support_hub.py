@@ -134,6 +134,10 @@ class BareRun:
         """End the task."""
         self._report([], outcome={"state": state, "lastN": self._n, "digest": "d" * 64, **fields})
 
+    def release(self) -> None:
+        """Give the task back."""
+        self._report([], release=True)
+
     def _report(self, events: list[dict[str, Any]], **more: Any) -> None:
         self._n += len(events)
         report = {**self._turn, "events": events, **more}

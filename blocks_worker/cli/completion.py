@@ -51,9 +51,9 @@ def _agents() -> list[tuple[str, str | None]]:
         return [(row.agent_name, row.description) for row in hub.agents().agents]
 
 
-def _tasks(wanted: Callable[[TaskRow], bool]) -> list[tuple[str, str | None]]:
+def _tasks(wanted: Callable[[TaskRow], bool], dead: str | None = None) -> list[tuple[str, str | None]]:
     with quick_hub(_PATIENCE) as hub:
-        rows = hub.list_tasks(limit=_TASKS).tasks
+        rows = hub.list_tasks(limit=_TASKS, dead=dead).tasks
     return [(row.task_id, f"{row.agent_name} {row.state}") for row in rows if wanted(row)]
 
 
@@ -67,4 +67,6 @@ agents = _offer(_agents)
 tasks = _offer(lambda: _tasks(lambda _row: True))
 tasks_under_way = _offer(lambda: _tasks(lambda row: row.state not in SHOWN_TERMINAL))
 tasks_to_retry = _offer(lambda: _tasks(lambda row: row.state in _AGAIN))
+tasks_that_ended = _offer(lambda: _tasks(lambda row: row.state in SHOWN_TERMINAL))
+dead_tasks = _offer(lambda: _tasks(lambda _row: True, dead="any"))
 handlers = _offer(_handlers)

@@ -99,3 +99,16 @@ def event_line(event: TaskEvent) -> str:
         told = (event.state, event.status, event.message, event.error or event.reason or event.completion_reason)
         text = " ".join(word for word in told if word)
     return one_line(f"{event.type} {text}".rstrip())
+
+
+def why(error: str | None, code: str | None, reason: str | None) -> str | None:
+    """Return why a task ended as it did; of a limit of time, which it was."""
+    if code == "timeout" and reason is not None:
+        return f"{error} ({reason})"
+    return error or reason
+
+
+def ended_badly(event: TaskEvent) -> str:
+    """Return the sentence for a task that did not complete."""
+    told = why(event.error, event.error_code, event.reason) or "no reason given"
+    return f"task {event.task_id} {event.state}: {told}"

@@ -14,17 +14,19 @@ import msgspec
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, DownloadedArtifact
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
-from blocks_worker.cli.display import outcome, print_artifacts, progress_shown, warning_of
+from blocks_worker.cli.display import ended_badly, outcome, print_artifacts, progress_shown, warning_of
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, end_with
+from blocks_worker.cli.spans import span
 from blocks_worker.cli.streamed import Streamed
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.parts import file_part, text_part
 from blocks_worker.client.results import save_all
+from blocks_worker.concurrency import Clock
 from blocks_worker.errors import ConfigurationError, MessageTooLargeError
 from blocks_worker.observability.redact import one_line
 from blocks_worker.protocol.codec import MAX_BODY
-from blocks_worker.protocol.tasks import MAX_ATTEMPTS
+from blocks_worker.protocol.tasks import MAX_ATTEMPTS, MAX_PRIORITY
 
 if TYPE_CHECKING:
     from blocks_worker.client.events import TaskEvent
@@ -74,6 +76,13 @@ def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     metavar="RUNS",
     help="Have the hub run a task whose handler fails again, at most RUNS times in all (maxAttempts).",
 )
+@click.option("--at-most-once", "once", is_flag=True, help="Never run it again once it was begun, whatever happens.")
+@click.option(
+    "--priority", type=click.IntRange(0, MAX_PRIORITY), help="0 to 9: a minute's head start a level.  [default: 5]"
+)
+@click.option("--delay", type=span, metavar="TIME", help="Have the task begin after that, such as 30m or 2h.")
+@click.option("--queue-ttl", type=span, metavar="TIME", help="Give up when no worker has begun it by then.")
+@click.option("--deadline", type=span, metavar="TIME", help="End it then, whatever its state.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as one JSON object; of a stream, each piece as a line."
 )
@@ -88,6 +97,11 @@ def send(  # noqa: PLR0913 - a flag each
     files: tuple[Path, ...],
     streams: bool,
     retry: int | None,
+    once: bool,
+    priority: int | None,
+    delay: float | None,
+    queue_ttl: float | None,
+    deadline: float | None,
     as_json: bool,
     timeout: float,
     save: Path | None,
@@ -95,17 +109,27 @@ def send(  # noqa: PLR0913 - a flag each
 ) -> None:
     """Send TEXT to AGENT and wait for the result; "-" as TEXT is standard input.
 
-    Ctrl-C asks the task to stop. When the wait is over before the task is, the task goes on.
+    Ctrl-C asks the task to stop. When the wait is over before the task is, the task goes on. A --delay that is longer
+    than the wait is not waited for.
 
     With --stream, a stream of bytes is printed as it is, of a stream of events each as a line: a text bare, the rest
     as JSON.
     """
-    wanted: dict[str, Any] = {"stream": True} if streams else {}
+    wanted: dict[str, Any] = {"not_before": delay, "queue_ttl": queue_ttl, "stream": True if streams else None}
+    if once:
+        wanted["delivery"] = "at_most_once"
+    if priority is not None:
+        wanted["priority"] = priority
+    if deadline is not None:
+        wanted["deadline"] = Clock().wall_ms() + int(deadline * 1000)
     if retry is not None:
         wanted["retry_policy"] = {"maxAttempts": retry}
     with errors_told():
         request = _parts(text, parts, files)
         with TaskClient.create(billing_mode) as client, _sent(client, agent, request, wanted) as session:
+            if delay is not None and delay >= timeout:
+                _tell_delay(session, delay, as_json=as_json)
+                return
             shown = Streamed(session, as_json=as_json) if streams else None
             _tell_who_is_missing(session, agent)
             event = _wait(session, timeout, shown)
@@ -120,7 +144,7 @@ def send(  # noqa: PLR0913 - a flag each
     for path in saved:
         click.echo(f"saved {one_line(str(path))}", err=True)
     if event.state != _COMPLETED:
-        end_with(Exit.FAILED, f"task {event.task_id} {event.state}: {event.error or event.reason or 'no reason given'}")
+        end_with(Exit.FAILED, ended_badly(event))
 
 
 def _fetched(session: TaskSession) -> list[DownloadedArtifact]:
@@ -194,6 +218,15 @@ def _tell_who_is_missing(session: TaskSession, agent: str) -> None:
         ),
         err=True,
     )
+
+
+def _tell_delay(session: TaskSession, delay: float, *, as_json: bool) -> None:
+    """Say that a task begins later than anybody waits here."""
+    if as_json:
+        click.echo(json.dumps({"taskId": session.task_id, "state": session.state}))
+    else:
+        follow = as_typed_here(f"'blocks watch {session.task_id}'")
+        click.echo(f"task {session.task_id} begins in {delay:g} s; {follow} shows how it goes")
 
 
 def _wait(session: TaskSession, timeout: float, shown: Streamed | None) -> TaskEvent:

@@ -12,6 +12,7 @@ import msgspec
 
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
+from blocks_worker.cli.display import why
 from blocks_worker.cli.output import table
 from blocks_worker.concurrency import Clock
 from blocks_worker.observability.redact import one_line
@@ -64,14 +65,7 @@ def _newest(hub: HubApi, state: str | None, agent: str | None, limit: int) -> It
 def _line(row: TaskRow) -> tuple[object, ...]:
     created = datetime.fromtimestamp(row.created_time / 1000, tz=timezone.utc).isoformat(timespec="seconds")
     state = f"{row.state} (queued)" if row.queued else row.state
-    return row.task_id, row.agent_name, state, created, row.attempt, _why(row)
-
-
-def _why(row: TaskRow) -> str | None:
-    """Return why a task ended as it did; of a limit of time, which it was."""
-    if row.error_code == "timeout" and row.reason is not None:
-        return f"{row.error} ({row.reason})"
-    return row.error or row.reason
+    return row.task_id, row.agent_name, state, created, row.attempt, why(row.error, row.error_code, row.reason)
 
 
 def _line_for_people(row: TaskRow) -> tuple[object, ...]:
@@ -84,5 +78,5 @@ def _line_for_people(row: TaskRow) -> tuple[object, ...]:
         "queued" if row.queued else row.state,
         moment,
         row.attempt,
-        _why(row),
+        why(row.error, row.error_code, row.reason),
     )

@@ -9,7 +9,7 @@ import click
 
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
-from blocks_worker.cli.display import event_line, warning_of
+from blocks_worker.cli.display import ended_badly, event_line, warning_of
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import end_with
 from blocks_worker.cli.task_ids import chosen_task
@@ -39,7 +39,7 @@ def watch(*, task: str, as_json: bool) -> None:
     if last is None or last.type != "terminal":
         end_with(Exit.FAILED, f"watching task {task_id} ended before the task did")
     if last.state != _COMPLETED:
-        end_with(Exit.FAILED, f"task {task_id} {last.state}: {last.error or last.reason or 'no reason given'}")
+        end_with(Exit.FAILED, ended_badly(last))
 
 
 def _show(event: TaskEvent, *, as_json: bool) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from blocks_worker import config
 from blocks_worker.client.opening import (
+    check_key,
     check_offered,
     chosen_source,
     connected,
@@ -255,15 +257,17 @@ class TaskClient:
         self._core.ready()
         return TaskInfo.of(self._core.api.get_task(checked_id(task_id)))
 
-    def list_tasks(self, params: ListTasksParams | None = None) -> ListTasksResult:
-        """Return this user's tasks, newest first: one page, or as many as `limit` says."""
+    def list_tasks(self, params: ListTasksParams | None = None, *, dead: bool | str | None = None) -> ListTasksResult:
+        """Return this user's tasks, newest first: one page, or as many as `limit` says.
+
+        `dead` in short for that of the params: only those that the hub gave up, for any reason or for this one.
+        """
         self._core.ready()
         wanted = params or ListTasksParams()
+        wanted = wanted if dead is None else replace(wanted, dead=dead)
         self._check_owner(wanted.owner_id)
-        ask = self._core.api.list_tasks
-        return listed(
-            lambda limit, cursor: ask(state=wanted.state, agent=wanted.agent_name, cursor=cursor, limit=limit), wanted
-        )
+        query, ask = wanted.query(), self._core.api.list_tasks
+        return listed(lambda limit, cursor: ask(**query, cursor=cursor, limit=limit), wanted)
 
     def _check_owner(self, owner_id: str | None) -> None:
         if owner_id not in {None, self.get_user_id(), self._core.login.user_id}:
@@ -294,17 +298,26 @@ class TaskClient:
     def _pause(self, task_id: str, *, on: bool) -> str:
         return self._core.pause_task(checked_id(task_id), on=on).state
 
-    def retry_task(self, task_id: str) -> str:
+    def retry_task(self, task_id: str, idempotency_key: str | None = None) -> str:
         """Send a task that failed or was canceled again, with the same input; return the id of the new task.
 
         The new one says in its row which it was (``get_task(new).extra["retryOf"]``); the old one stays as it is. Its
-        limits of a run go along, a deadline does not.
+        limits of a run go along, a deadline does not. The same key again gives the same new task.
 
         Raises:
             RpcError: there is no such task, or, with the code ``InvalidState``, it goes on or is completed.
             HubUnavailableError: the hub did not answer in time.
         """
-        return self._core.retry_task(checked_id(task_id))
+        return self._core.retry_task(checked_id(task_id), idempotency_key)
+
+    def purge_task(self, task_id: str) -> None:
+        """Have the hub delete a task that is over, with its input, events and files; nothing brings it back.
+
+        Raises:
+            RpcError: there is no such task, or, with the code ``InvalidState``, it goes on.
+            HubUnavailableError: the hub did not answer in time.
+        """
+        self._core.purge_task(checked_id(task_id))
 
     def get_agent_card(self, name: str) -> dict[str, Any] | None:
         """Return an agent's card; None where there is no such agent, or it has none.
@@ -378,16 +391,7 @@ def create_task_client(
     config.load_dotenv(Path.cwd())
     mode = "free" if billing_mode is None and env is None else billing_mode
     if api_key is None and token_endpoint is None and token_provider is None:
-        _check_key(more)
+        check_key(more)
     return TaskClient.create(
         mode, env=env, api_key=api_key, token_endpoint=token_endpoint, token_provider=token_provider, **more
     )
-
-
-def _check_key(given: Mapping[str, Any]) -> None:
-    """Refuse to go without credentials to a hub that is elsewhere."""
-    settings = config.client_config()
-    places = [given.get("base_url") or settings.base_url, given.get("cdm_url") or settings.connection.cdm_url]
-    is_local = all(config.is_loopback_url(place) for place in places if place is not None)
-    if settings.connection.api_key is None and not is_local:
-        raise KeyError("BLOCKS_API_KEY is not set, and the hub is not on this machine")

@@ -259,13 +259,18 @@ class ClientCore:
         """Ask the hub that a task wait, or go on; return its row as it is then."""
         return paused(self.api, task_id, on=on, deadline=Deadline(self.timeout, self.clock), patiently=self._patiently)
 
-    def retry_task(self, task_id: str) -> str:
+    def retry_task(self, task_id: str, key: str | None = None) -> str:
         """Ask the hub that a task be sent again; return the id of the new one, which repeats do not change."""
         new_id = self._entropy.uuid7(self.clock.wall_ms())
         deadline = Deadline(self.timeout, self.clock)
         return self._patiently(
-            lambda: self.api.retry_task(task_id, new_id, timeout=one_try(deadline)), deadline
+            lambda: self.api.retry_task(task_id, new_id, key, timeout=one_try(deadline)), deadline
         ).task_id
+
+    def purge_task(self, task_id: str) -> None:
+        """Ask the hub to delete a task that has ended."""
+        deadline = Deadline(self.timeout, self.clock)
+        self._patiently(lambda: self.api.purge_task(task_id, timeout=one_try(deadline)), deadline)
 
     def forget(self, session: SessionFeed) -> None:
         """Route nothing to this session any more."""

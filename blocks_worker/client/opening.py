@@ -187,3 +187,12 @@ def _by_source(source: TokenSource, door: HubApi) -> Entrance:
 
 def _by_provider(provider: AuthProvider, door: HubApi) -> Entrance:
     return ProviderEntrance(door, provider)
+
+
+def check_key(given: Mapping[str, Any]) -> None:
+    """Refuse to go without credentials to a hub that is elsewhere."""
+    settings = config.client_config()
+    places = [given.get("base_url") or settings.base_url, given.get("cdm_url") or settings.connection.cdm_url]
+    is_local = all(config.is_loopback_url(place) for place in places if place is not None)
+    if settings.connection.api_key is None and not is_local:
+        raise KeyError("BLOCKS_API_KEY is not set, and the hub is not on this machine")

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import msgspec
 
+from blocks_worker.client.moments import delay_of, unix_ms
 from blocks_worker.client.parts import travelling_parts
 from blocks_worker.client.policies import policy_of
 from blocks_worker.errors import ConfigurationError, InvalidMessageError, MessageTooLargeError
 from blocks_worker.protocol.codec import MAX_BODY, encode, inspect
-from blocks_worker.protocol.tasks import BillingMode, Delivery, SubmitTask, TaskKind, TaskRole
+from blocks_worker.protocol.tasks import (
+    MAX_PRIORITY,
+    MAX_SECONDS,
+    USUAL_PRIORITY,
+    BillingMode,
+    Delivery,
+    SubmitTask,
+    TaskKind,
+    TaskRole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from blocks_worker.client.parts import FileKeeper
 
@@ -35,12 +47,15 @@ class SendMessageParams:
     Attributes:
         request_parts: parts, or one text.
         idempotency_key: the same user, key and body give the existing task.
+        delivery: ``at_most_once``: never run again once it was begun, whatever happens; None: as the card says.
         duration: whole minutes of a pipe.
         timeout: seconds for the submit; None: the client's.
         metadata: at most 8 KiB as JSON; the handler sees it.
         max_runtime: seconds that one run may take.
-        deadline: unix milliseconds at which the task ends whatever its state.
-        queue_ttl: seconds that the task may wait for its first run.
+        deadline: when the task ends whatever its state: a datetime with a zone, or unix milliseconds.
+        queue_ttl: seconds that the task may wait for its first run, once it may begin.
+        priority: 0 to 9: each level is a head start of a minute in the queue of the agent.
+        not_before: the task begins then at the earliest: seconds from now, or a datetime with a zone.
         retry_policy: a dict with ``maxAttempts`` (1: runs in all), ``initialDelaySec`` (1), ``maxDelaySec`` (60) and
             ``retryOn`` (``["handler_error"]``): when the handler failed, the hub has the task run again.
         auto_drain: streams that are open when the task ends may end by themselves first; else they are cut.
@@ -59,8 +74,10 @@ class SendMessageParams:
     timeout: float | None = None
     metadata: dict[str, Any] | None = None
     delivery: Delivery | None = None
-    deadline: int | None = None
+    deadline: datetime | int | None = None
     queue_ttl: float | None = None
+    not_before: float | datetime | None = None
+    priority: int = USUAL_PRIORITY
     max_runtime: float | None = None
     auto_drain: bool = True
     drain_window_s: float | None = None
@@ -79,8 +96,10 @@ class RunOptions(TypedDict, total=False):
     consumer_public_key: str | None
     metadata: dict[str, Any] | None
     delivery: Delivery | None
-    deadline: int | None
+    deadline: datetime | int | None
     queue_ttl: float | None
+    not_before: float | datetime | None
+    priority: int
     max_runtime: float | None
     auto_drain: bool
     drain_window_s: float | None
@@ -134,6 +153,7 @@ def submission(
         ValueError: a parameter does not fit; `MessageTooLargeError` when it is all too much.
     """
     _check(params)
+    delay, not_before = delay_of(params.not_before)
     parts = _json(travelling_parts(params.request_parts, inline_limit=inline_limit, keep=keep), "request_parts")
     body = SubmitTask(
         agent_name=params.agent_name,
@@ -149,9 +169,12 @@ def submission(
         metadata=params.metadata,
         delivery=params.delivery,
         max_runtime=params.max_runtime,
-        deadline=params.deadline,
+        deadline=None if params.deadline is None else unix_ms("deadline", params.deadline),
         parent_task_id=params.parent_task_id,
         queue_ttl=params.queue_ttl,
+        delay=delay,
+        not_before=not_before,
+        priority=params.priority,
         retry_policy=None if params.retry_policy is None else policy_of(params.retry_policy),
     )
     encoded = encode(body)
@@ -175,15 +198,24 @@ def _check(params: SendMessageParams) -> None:
     if params.task_kind not in {"request", "pipe"}:
         raise ValueError(f"task_kind is 'request' or 'pipe', not {params.task_kind!r}")
     _check_duration(params)
+    if params.delivery not in {None, *get_args(Delivery)}:
+        raise ValueError(f"delivery is {' or '.join(map(repr, get_args(Delivery)))}, not {params.delivery!r}")
     if params.retry_policy is not None and params.task_kind == "pipe":
         raise ValueError("retry_policy is for requests: a pipe is not run again, for its streams cannot go on")
     if params.metadata is not None and len(_json(params.metadata, "metadata")) > MAX_METADATA:
         raise InvalidMessageError("too_large", f"metadata may be {MAX_METADATA} bytes as JSON")
     check_drain_window(params.drain_window_s)
-    for name in ("timeout", "queue_ttl", "max_runtime"):
+    _check_priority(params.priority)
+    for name, most in (("timeout", math.inf), ("queue_ttl", MAX_SECONDS), ("max_runtime", MAX_SECONDS)):
         value = getattr(params, name)
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} is a number of seconds above 0, not {value!r}")
+        if value is not None and not 0 < value <= most:
+            told = "" if math.isinf(most) else f" and at most {most}"
+            raise ValueError(f"{name} is a number of seconds above 0{told}, not {value!r}")
+
+
+def _check_priority(priority: object) -> None:
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:
+        raise ValueError(f"priority is a whole number, 0 to {MAX_PRIORITY} for the most urgent, not {priority!r}")
 
 
 def check_drain_window(seconds: float | None) -> None:

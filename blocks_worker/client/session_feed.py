@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _WAITS: dict[WaitsFor | None, str] = {
     "instance": "no instance of the agent is running",
     "room": "all instances of the agent are busy",
+    "limit": "the agent has as many tasks as it may",
+    "delay": "it is not to begin yet",
     "retry": "its last run failed, and the next one is to come",
     None: "no instance of the agent has room",
 }
@@ -90,7 +92,11 @@ class SessionFeed:
 
     @property
     def waits_for(self) -> WaitsFor | None:
-        """While it is queued, by the hub's last word: ``instance``, none runs; ``room``, all that run are busy."""
+        """While it is queued, by the hub's last word: ``instance``, none runs; ``room``, all that run are busy.
+
+        Also ``limit``, the agent has as many tasks as it may; ``delay``, it is not to begin yet; ``retry``, a run
+        failed, and the next one is to come.
+        """
         return self._waits_for if self.queued else None
 
     def close(self) -> None:

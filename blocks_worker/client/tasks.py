@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
+from blocks_worker.client.moments import unix_ms
 from blocks_worker.errors import ConfigurationError
+from blocks_worker.protocol.tasks import DeadReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from blocks_worker.protocol.tasks import TaskPage, TaskRow
 
@@ -45,6 +48,10 @@ class ListTasksParams:
 
     Attributes:
         owner_id: None, or `get_user_id()` of the client: a hub shows nobody else's tasks.
+        dead: only tasks that the hub gave up; True for all of them, else the reason: ``attempts``, ``poison``,
+            ``lease_lost`` or ``queue_ttl``.
+        ended_since: only tasks that ended then or later: a datetime with a zone, or unix milliseconds.
+        ended_until: the same, for those that ended before.
         limit: most tasks to return; None: one page, as long as the hub likes it.
         cursor: the `next` of the result before.
     """
@@ -54,6 +61,23 @@ class ListTasksParams:
     state: str | None = None
     limit: int | None = None
     cursor: str | None = None
+    dead: bool | str | None = None
+    ended_since: datetime | int | None = None
+    ended_until: datetime | int | None = None
+
+    def query(self) -> dict[str, Any]:
+        """Return what the hub is asked besides limit and cursor.
+
+        Raises:
+            TypeError, ValueError: a moment is none, or the reason no reason.
+        """
+        moments = {"since": ("ended_since", self.ended_since), "until": ("ended_until", self.ended_until)}
+        return {
+            "state": self.state,
+            "agent": self.agent_name,
+            "dead": _dead(self.dead),
+            **{key: None if value is None else unix_ms(name, value) for key, (name, value) in moments.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -88,6 +112,15 @@ def listed(ask: Callable[[int | None, str | None], TaskPage], params: ListTasksP
             pages.append(ask(_page(limit), pages[-1].next))
             limit -= len(pages[-1].tasks)
     return ListTasksResult.of(pages)
+
+
+def _dead(given: Any) -> str | None:
+    known = get_args(DeadReason)
+    if given is None or given is False:
+        return None
+    if given is not True and given not in known:
+        raise ConfigurationError(f"dead is True or the reason of a dead letter ({', '.join(known)}), not {given!r}")
+    return "any" if given is True else str(given)
 
 
 def _limit(given: Any) -> int | None:

@@ -36,6 +36,7 @@ from blocks_worker.protocol.tasks import (
     ItemAnswer,
     PauseTask,
     Problem,
+    PurgedTask,
     ReadToken,
     ReadTokenRequest,
     RetryTask,
@@ -184,11 +185,15 @@ class HubApi:
         *,
         state: str | None = None,
         agent: str | None = None,
+        dead: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> TaskPage:
-        """Return one page of the caller's tasks, newest first."""
-        return self._get("tasks", {"state": state, "agent": agent, "cursor": cursor, "limit": limit}, TaskPage)
+        """Return one page of the caller's tasks, newest first; `dead`: only dead letters, by their reason or `any`."""
+        query = {"state": state, "agent": agent, "dead": dead, "since": since, "until": until}
+        return self._get("tasks", {**query, "cursor": cursor, "limit": limit}, TaskPage)
 
     def events(self, queries: Sequence[EventsQuery], *, timeout: float | None = None) -> list[ItemResult[EventsAnswer]]:
         """Return the stored events of tasks, each after its sequence number."""
@@ -198,10 +203,16 @@ class HubApi:
         """Ask that a task stop; may be repeated."""
         return self._post(f"tasks/{quote(task_id, safe='')}/cancel", request, CancelAnswer, timeout)
 
-    def retry_task(self, task_id: str, new_id: str, *, timeout: float | None = None) -> SubmitAnswer:
-        """Send a task that failed or was canceled again; may be repeated with the same id of the new one."""
+    def retry_task(
+        self, task_id: str, new_id: str, key: str | None = None, *, timeout: float | None = None
+    ) -> SubmitAnswer:
+        """Send a task that failed or was canceled again; may be repeated with the same id of the new one, or key."""
         path = f"tasks/{quote(task_id, safe='')}/retry"
-        return self._post(path, RetryTask(task_id=new_id), SubmitAnswer, timeout)
+        return self._post(path, RetryTask(task_id=new_id, idempotency_key=key), SubmitAnswer, timeout)
+
+    def purge_task(self, task_id: str, *, timeout: float | None = None) -> PurgedTask:
+        """Delete a task that has ended; may be repeated."""
+        return _content(self._call("DELETE", f"tasks/{quote(task_id, safe='')}", None, timeout), PurgedTask)
 
     def pause_task(self, task_id: str, pause_seq: int, *, on: bool, timeout: float | None = None) -> TaskRow:
         """Ask that a task wait, or go on; may be repeated with the same number, which its row has."""

@@ -73,7 +73,10 @@ def waits_for(ledger: Ledger, row: TaskRecord) -> WaitsFor | None:
     if row.state != State.QUEUED.value or row.pause:
         return None
     if row.ready_at is not None:
-        return "retry"
+        return "retry" if row.attempt else "delay"
+    facts = ledger.agent(row.agent)
+    if facts is not None and ledger.below_limit(facts) == 0:
+        return "limit"
     # Most of what waits has somebody who is busy: that is cheap to see.
     return "room" if ledger.candidates(row.agent) or agents.runs(ledger.connection, row.agent) else "instance"
 
@@ -105,6 +108,10 @@ def task_row(row: TaskRecord, waiting: WaitsFor | None = None) -> TaskRow:
         parent_task_id=row.parent,
         retry_of=row.retry_of,
         ready_at=row.ready_at,
+        priority=row.priority,
+        deadline=row.deadline,
+        queue_until=row.queue_until,
+        dead_reason=row.dead_reason,  # type: ignore[arg-type]  # the hub writes no other word
     )
 
 

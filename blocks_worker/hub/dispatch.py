@@ -1,4 +1,4 @@
-"""Hand what waits to who has room, in the order it came, inside the transaction that made room or work."""
+"""Hand what waits to who has room, in the order of its rank, inside the transaction that made room or work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from blocks_worker.hub.routing import choose, choose_all
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
     from blocks_worker.hub.store.ledger import Ledger
-    from blocks_worker.hub.store.records import Candidate, TaskRecord
+    from blocks_worker.hub.store.records import AgentFacts, Candidate, TaskRecord
     from blocks_worker.hub.turns import Turns
 
 #: No offer to an incarnation that has just refused one.
@@ -41,10 +41,10 @@ class Dispatch:
 
     def has_room(self, ledger: Ledger, agent: str) -> bool:
         """Tell whether somebody could take a task of the agent now."""
-        return bool(self._choose(ledger.candidates(agent), to_all=False))
+        return _allowed(ledger, ledger.agent(agent)) > 0 and bool(self._choose(ledger.candidates(agent), to_all=False))
 
     def route(self, ledger: Ledger, agent: str) -> None:
-        """Offer what waits for the agent, oldest first, as far as there is room; of a broadcast one to all at once."""
+        """Offer what waits for the agent, lowest rank first, while there is room; of a broadcast one to all at once."""
         candidates = ledger.candidates(agent)
         room = sum(one.free for one in candidates if one.free > 0)
         if not self._choose(candidates, to_all=False):
@@ -52,7 +52,7 @@ class Dispatch:
         facts = ledger.agent(agent)
         to_all = facts is not None and facts.is_broadcast
         left = MOST_OFFERS
-        for row in ledger.waiting(agent, self._steady.now_ms(), min(room, MOST_OFFERS)):
+        for row in ledger.waiting(agent, self._steady.now_ms(), min(room, _allowed(ledger, facts))):
             to = self._choose(candidates, to_all=to_all)
             if not to or left <= 0:
                 return
@@ -81,6 +81,12 @@ class Dispatch:
         self._last_offered[to.incarnation] = self._offers
         if len(self._last_offered) > _REMEMBERED:
             self._last_offered.pop(next(iter(self._last_offered)))
+
+
+def _allowed(ledger: Ledger, facts: AgentFacts | None) -> int:
+    """Return how many tasks of an agent may be offered in one pass."""
+    limit = None if facts is None else ledger.below_limit(facts)
+    return MOST_OFFERS if limit is None else min(limit, MOST_OFFERS)
 
 
 def _less(one: Candidate) -> Candidate:

@@ -28,6 +28,7 @@ REUSED = 20
 #: What the store counts.
 _COUNTED = (
     "retries",
+    "dead_letters",
     "lease_lost",
     "leases_taken_back",
     "leases_released",

@@ -91,6 +91,7 @@ class Reports:
             max_runtime=row.max_runtime,
             deadline=row.deadline,
             expires_at=row.expires_at,
+            delivery=row.delivery,  # type: ignore[arg-type]  # checked when the task was taken in
             **flags(row),
         )
 

@@ -47,11 +47,24 @@ def pause_before_next(row: TaskRecord, outcome: Outcome) -> int | None:
     if row.state not in {State.RUNNING.value, State.QUEUED.value}:
         return None
     policy = decode_trusted(RetryPolicy, row.retry.encode())
-    code = outcome.error_code or USUAL
-    if code == NEVER_AGAIN or code not in (policy.retry_on or [USUAL]):
+    if not _is_worth_another(policy, outcome):
         return None
     failed_before = retries_of(policy) - row.retries
     return int(min(policy.max_delay_sec, policy.initial_delay_sec * 2.0**failed_before) * 1000)
+
+
+def is_used_up(row: TaskRecord, outcome: Outcome) -> bool:
+    """Tell whether this failure would be followed by another run if the policy had any left."""
+    if outcome.state != "failed" or row.retry is None or row.retries > 0 or not row.may_run_again:
+        return False
+    policy = decode_trusted(RetryPolicy, row.retry.encode())
+    was_stopped = row.state not in {State.RUNNING.value, State.QUEUED.value}
+    return policy.max_attempts > 1 and not was_stopped and _is_worth_another(policy, outcome)
+
+
+def _is_worth_another(policy: RetryPolicy, outcome: Outcome) -> bool:
+    code = outcome.error_code or USUAL
+    return code != NEVER_AGAIN and code in (policy.retry_on or [USUAL])
 
 
 def told(row: TaskRecord, outcome: Outcome, pause: int) -> str:

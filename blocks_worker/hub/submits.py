@@ -14,7 +14,9 @@ from blocks_worker.hub.answers import Consumer, RefusedError, Reply, problem, wa
 from blocks_worker.hub.cards import card_of
 from blocks_worker.hub.due import due_queued
 from blocks_worker.hub.file_service import file_ids, without_file_ids
-from blocks_worker.hub.resubmits import REPEATABLE, resubmission
+from blocks_worker.hub.purges import check_not_purged
+from blocks_worker.hub.queueing import queue_until, rank, ready_at
+from blocks_worker.hub.resubmits import REPEATABLE, resubmission, sent_again
 from blocks_worker.hub.retries import check_policy, retries_of
 from blocks_worker.hub.store import agents, files
 from blocks_worker.hub.store.records import AgentFacts, TaskRecord
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Entropy, SteadyClock
     from blocks_worker.hub.dispatch import Dispatch
     from blocks_worker.hub.store.ledger import Ledger
-    from blocks_worker.protocol.tasks import WaitsFor
+    from blocks_worker.protocol.tasks import RetryTask, WaitsFor
 
 #: Names with which a wrong one is compared, at most.
 _MOST_COMPARED = 500
@@ -53,18 +55,17 @@ class Submits:
         #: What waits for an agent, at most: grows with each submit, counted anew when it seems too much.
         self._waiting: dict[str, int] = {}
 
-    def again(self, ledger: Ledger, consumer: Consumer, row: TaskRecord, task_id: str | None) -> Reply:
-        """Send a task that ended without a result again: 201, 200 when this was done under the id before."""
-        known = None if task_id is None else ledger.task(task_id)
-        if known is not None and (known.owner != consumer.owner or known.retry_of != row.id):
-            raise RefusedError(problem(409, "TaskIdInUse", "another task has this id: choose a new one"))
+    def again(self, ledger: Ledger, consumer: Consumer, row: TaskRecord, wish: RetryTask) -> Reply:
+        """Send a task that ended without a result again: 201, 200 when this was done under the id or key before."""
+        known = sent_again(ledger, row, wish)
         if known is not None:
             return _accepted(200, known, waits_for(ledger, known))
         if shown(row) not in REPEATABLE:
             text = f"the task is {shown(row)}: only one that failed or was canceled can be sent again"
             raise RefusedError(problem(409, "InvalidState", text, {"state": shown(row)}))
-        new_id = task_id or self._entropy.uuid7(self._steady.now_ms())
-        return self.submit(ledger, consumer, resubmission(ledger, row, new_id), retry_of=row.id)
+        new_id = wish.task_id or self._entropy.uuid7(self._steady.now_ms())
+        again = resubmission(ledger, row, new_id, wish.idempotency_key)
+        return self.submit(ledger, consumer, again, retry_of=row.id)
 
     def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask, *, retry_of: str | None = None) -> Reply:
         """Return 201 for a new task, 200 for the one that is there under the same key."""
@@ -72,6 +73,7 @@ class Submits:
         known = self._known(ledger, consumer, request, digest)
         if known is not None:
             return _accepted(200, known, waits_for(ledger, known))
+        check_not_purged(ledger, consumer, request, self._steady.now_ms())
         if not self._admits():
             raise RefusedError(problem(507, "NoRoom", "the hub's disk is nearly full: free some room, then try again"))
         agent = self._agent(ledger, consumer, request)
@@ -141,6 +143,7 @@ class Submits:
         if len(start) > MAX_BODY:
             text = f"the input is {len(start)} bytes with its head: a worker takes {MAX_BODY}; send a file instead"
             raise RefusedError(problem(413, "InvalidInput", text, {"reason": "too_large"}))
+        ready = ready_at(request, now, above.deadline)
         row = TaskRecord(
             id=request.task_id or self._entropy.uuid7(now),
             owner=consumer.owner,
@@ -162,7 +165,7 @@ class Submits:
             outcome_digest=None,
             max_runtime=request.max_runtime or float(min(agent.max_running_time_sec, MAX_SECONDS)),
             deadline=above.deadline,
-            queue_until=None if request.queue_ttl is None else now + int(request.queue_ttl * 1000),
+            queue_until=queue_until(request, now, ready),
             offer_until=None,
             leased_at=None,
             cancel_at=None,
@@ -180,6 +183,9 @@ class Submits:
             retry_of=above.retry_of,
             retry=None if request.retry_policy is None else encode(request.retry_policy).decode(),
             retries=retries_of(request.retry_policy),
+            ready_at=ready,
+            priority=request.priority,
+            rank=rank(request, now, ready),
         )
         row = row._replace(due_at=due_queued(row))
         ledger.insert_task(row, start)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from blocks_worker.hub.due import RETENTION_MS, expired_by
+from blocks_worker.hub.purges import STUB_LIFE_MS
 from blocks_worker.protocol.lifecycle import State
 
 if TYPE_CHECKING:
@@ -93,3 +94,4 @@ class Sweeper:
             return
         self._next_instance_purge = now + INSTANCE_PURGE_MS
         ledger.purge_instances(now - RETENTION_MS)
+        ledger.drop_stubs(now - STUB_LIFE_MS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
@@ -19,17 +19,20 @@ from blocks_worker.hub.answers import (
 )
 from blocks_worker.hub.bell import Bell
 from blocks_worker.hub.dispatch import Dispatch
+from blocks_worker.hub.purges import missing, purged
 from blocks_worker.hub.reports import Reports
+from blocks_worker.hub.store.filters import ANY
 from blocks_worker.hub.store.shown import NAMES, shown
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.turns import Turns
 from blocks_worker.protocol.lifecycle import State
-from blocks_worker.protocol.tasks import CancelAnswer, EventsAnswer, TaskPage
+from blocks_worker.protocol.tasks import CancelAnswer, DeadReason, EventsAnswer, TaskPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blocks_worker.concurrency import Entropy, SteadyClock
+    from blocks_worker.hub.store.filters import TaskFilter
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.protocol.leases import Claim, LateReport, Numbers, Report
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Consumer", "Holder", "Reply", "TaskService"]
 
+#: Reasons by which dead letters are listed.
+DEAD = frozenset({ANY, *get_args(DeadReason)})
 #: Most rows of one page, and most bytes of events in one answer.
 MAX_PAGE = 256
 #: Tasks of one owner that are counted for the total of a page.
@@ -82,26 +87,34 @@ class TaskService:
     def get(self, ledger: Ledger, consumer: Consumer, task_id: str, role: TaskRole = "consumer") -> Reply:
         """Return a task that the consumer sent, or that an agent of his was sent."""
         row = _seen(ledger, consumer, task_id, role)
-        return no_such_task() if row is None else Reply(200, task_row(row, waits_for(ledger, row)))
+        return missing(ledger, consumer, task_id) if row is None else Reply(200, task_row(row, waits_for(ledger, row)))
+
+    def purge(self, ledger: Ledger, consumer: Consumer, task_id: str) -> Reply:
+        """Purge a task that has ended: 200 with what stays of it, 409 while it goes on."""
+        row = _own(ledger, consumer, task_id)
+        reply = purged(ledger, consumer, row, task_id, self.turns.now_ms())
+        if row is not None and row.is_ended:
+            ledger.noted("task_purged", task=row.id, **_who(consumer))
+        return reply
 
     def page(
         self,
         ledger: Ledger,
         consumer: Consumer,
+        wanted: TaskFilter,
         *,
-        state: str | None,
-        agent: str | None,
         cursor: str | None,
         limit: int,
     ) -> Reply:
-        """Return the consumer's tasks, newest first; `state` is a state as consumers see it."""
-        if state is not None and state not in NAMES:
-            known = ", ".join(sorted(NAMES))
-            return problem(400, "InvalidInput", f"no state is called {state!r}; there are: {known}")
+        """Return the consumer's tasks, newest first."""
+        for kind, word, known in (("state", wanted.state, NAMES), ("reason", wanted.dead, DEAD)):
+            if word is not None and word not in known:
+                text = f"no {kind} is called {word!r}; there are: {', '.join(sorted(known))}"
+                return problem(400, "InvalidInput", text)
         most = max(1, min(limit, MAX_PAGE))
-        rows = ledger.page(consumer.owner, state=state, agent=agent, before=cursor, most=most + 1)
+        rows = ledger.page(consumer.owner, wanted, before=cursor, most=most + 1)
         following = rows[most - 1].id if len(rows) > most else None
-        total = ledger.count(consumer.owner, state=state, agent=agent, most=MOST_COUNTED)
+        total = ledger.count(consumer.owner, wanted, most=MOST_COUNTED)
         return Reply(200, TaskPage(tasks=_rows(ledger, rows[:most]), next=following, total_count=total))
 
     def events(
@@ -119,7 +132,7 @@ class TaskService:
         """
         row = _seen(ledger, consumer, query.task_id, query.role)
         if row is None:
-            return no_such_task()
+            return missing(ledger, consumer, query.task_id)
         most = max(1, min(limit, MAX_PAGE)) if room > 0 else 0
         found = ledger.events(row.id, query.after, most + 1)
         kept = _within(found[:most], min(room, MAX_EVENT_BYTES))
@@ -132,7 +145,7 @@ class TaskService:
         """Have a task that goes on speak on the consumer's session channel too; one that is over says no more."""
         row = _seen(ledger, consumer, query.task_id, query.role)
         if row is None:
-            return no_such_task()
+            return missing(ledger, consumer, query.task_id)
         if query.listen is not None and consumer.session_channel is not None and not row.is_ended:
             ledger.watch(row, query.listen, consumer.session_channel)
         return Reply(200, task_row(row))
@@ -154,9 +167,9 @@ class TaskService:
         """Send a task that failed or was canceled again as a new one: 201, 200 for the same again."""
         row = _own(ledger, consumer, task_id)
         if row is None:
-            return no_such_task()
+            return missing(ledger, consumer, task_id)
         try:
-            reply = self._submits.again(ledger, consumer, row, request.task_id)
+            reply = self._submits.again(ledger, consumer, row, request)
         except RefusedError as refused:
             return refused.reply
         ledger.noted("task_sent_again", task=row.id, **_who(consumer))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from blocks_worker.hub.dead_letters import dead_by_limit, dead_by_loss, dead_by_outcome, kept_for
 from blocks_worker.hub.due import RETENTION_MS, due_offered, due_queued, due_running, expiry
 from blocks_worker.hub.retries import USUAL, pause_before_next, told
 from blocks_worker.hub.store.shown import shown
@@ -97,7 +98,8 @@ class Turns:
             return self.force(ledger, row, by)
         if ledger.lose(row, by, now=now, due=due_queued(row), max_lost=limit):
             return True
-        ended = ledger.lose_for_good(row, by, now=now, purge=now + RETENTION_MS, max_lost=limit)
+        dead = dead_by_loss(row)
+        ended = ledger.lose_for_good(row, by, now=now, purge=now + kept_for(dead), max_lost=limit, dead=dead)
         return ended and self._said_end(ledger, row.id)
 
     def take_back(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
@@ -110,7 +112,8 @@ class Turns:
             return self.force(ledger, row, by)
         if ledger.take_back(row, by, now=now, due=due_queued(row)):
             return True
-        ended = ledger.take_for_good(row, by, now=now, purge=now + RETENTION_MS)
+        dead = dead_by_loss(row)
+        ended = ledger.take_for_good(row, by, now=now, purge=now + kept_for(dead), dead=dead)
         return ended and self._said_end(ledger, row.id)
 
     def release(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
@@ -138,11 +141,12 @@ class Turns:
             return self._retry(ledger, row, by, outcome, pause)
         now = self._steady.now_ms()
         values = _recorded(row, outcome) | {"said": outcome.digest, "n": outcome.last_n}
-        values |= {"now": now, "purge": now + RETENTION_MS}
+        dead = dead_by_outcome(row, outcome)
+        values |= {"now": now, "purge": now + kept_for(dead), "dead": dead}
         return ledger.outcome(row, by, values) and self._said_end(ledger, row.id)
 
     def ready(self, ledger: Ledger, row: TaskRecord) -> bool:
-        """Have a task offered whose pause between two runs is over."""
+        """Have a task offered whose delay, or pause between two runs, is over."""
         return ledger.ready(row, now=self._steady.now_ms(), due=due_queued(row._replace(ready_at=None)))
 
     def expire(self, ledger: Ledger, row: TaskRecord, why: str) -> bool:
@@ -152,7 +156,8 @@ class Turns:
             due = now + int(self._numbers.expire_grace * 1000)
             self._bell.expire(ledger, row, why)
             return ledger.expire_held(row, now=now, due=due, why=why)
-        if not ledger.expire(row, now=now, purge=now + RETENTION_MS, why=why):
+        dead = dead_by_limit(why)
+        if not ledger.expire(row, now=now, purge=now + kept_for(dead), why=why, dead=dead):
             return False
         self._bell.expire(ledger, row, why)
         return self._called_off(ledger, row) and self._said_end(ledger, row.id)
@@ -232,6 +237,7 @@ class Turns:
         told = {"error": row.error, "errorCode": row.error_code, why: row.reason}
         ledger.say(row, row.epoch, head | {key: value for key, value in told.items() if value is not None}, ends=True)
         self._end_children(ledger, task_id)
+        ledger.counted("dead_letters", happened=row.dead_reason is not None)
         return True
 
     def _end_children(self, ledger: Ledger, task_id: str) -> None:

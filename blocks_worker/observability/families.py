@@ -150,6 +150,7 @@ HUB = (
     _gauge("blocks_hub_slots", "slots of the ready instances", "agent", origin="ledger"),
     _gauge("blocks_hub_streams_open", "streams, as the instances told with their last heartbeats", "agent"),
     _count("blocks_hub_retries_total", "runs that failed and are followed by another"),
+    _count("blocks_hub_dead_letters_total", "tasks that the hub gave up"),
     _count("blocks_hub_lease_lost_total", "leases ended because their holder was gone"),
     _count("blocks_hub_leases_taken_back_total", "leases ended because their holder knew nothing of them"),
     _count("blocks_hub_leases_released_total", "leases that their holders gave back"),

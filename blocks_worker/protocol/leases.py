@@ -66,6 +66,8 @@ class ConnectRequest(Wire):
     max_pending_backlog: _Count = 10_000
     max_running_time_sec: Annotated[int, msgspec.Meta(ge=1, le=MAX_SECONDS)] = 3600
     delivery: Delivery = "at_least_once"
+    #: Tasks of the agent that all its instances together may have at once.
+    concurrency_limit: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
     started_at: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
     protocol_versions: list[str] = msgspec.field(default_factory=lambda: [PROTOCOL_VERSION])
     preferred_protocol_version: str = PROTOCOL_VERSION
@@ -185,6 +187,8 @@ class ClaimAnswer(Wire, omit_defaults=False):
     deadline: int | None = None
     #: The same for the duration of a pipe.
     expires_at: int | None = None
+    #: `at_most_once`: the outcome is written to disk before it is sent, for there is no other run.
+    delivery: Delivery = "at_least_once"
     cancel: bool = False
     expire: bool = False
     reason: str | None = None

@@ -101,7 +101,7 @@ class TaskFacts:
         pipe: it has a duration.
         paused: its pause flag is set.
         retries: how many of its runs may still fail before it does.
-        waits: a run failed, and the pause before the next one is not over.
+        waits: it was sent with a delay, or a run failed, and the pause before the next run is not over.
     """
 
     state: State
@@ -146,7 +146,7 @@ _LATE = "late: from the last holder, who lost it, while it was offered to nobody
 TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
     (_Q, TaskTurn.OFFER): _Rule(
         _O,
-        "somebody has room, it is not paused and waits for no retry; events are numbered from 1 again",
+        "somebody has room, it is not paused, and waits for no delay and no retry; events are numbered from 1 again",
         epoch=1,
         takes=True,
     ),
@@ -198,7 +198,7 @@ TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
         _Q, "failed, and its policy allows another run: not before `readyAt`", leaves=True, retries=-1, waits=True
     ),
     (_Q, TaskTurn.RETRY): _Rule(_Q, "late, as above", leaves=True, retries=-1, waits=True),
-    (_Q, TaskTurn.READY): _Rule(_Q, "the pause before the next run is over", waits=False),
+    (_Q, TaskTurn.READY): _Rule(_Q, "its delay, or the pause before the next run, is over", waits=False),
     (_Q, TaskTurn.RESUME): _Rule(_Q, "told as `resumed`; it is offered again", pauses=False),
     (_O, TaskTurn.RESUME): _Rule(_O, "nothing was set", pauses=False),
     **{(state, TaskTurn.RESUME): _Rule(state, "the flag; its worker is told", pauses=False) for state in (_R, _C, _E)},

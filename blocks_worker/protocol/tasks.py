@@ -36,9 +36,18 @@ NEVER_AGAIN: Literal["invalid_input"] = "invalid_input"
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
 
 _Pause = Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)]
+_Moment = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+#: How urgent a task is, 0 to 9; and the head start that each level has in the queue, so that nothing waits for ever.
+MAX_PRIORITY, USUAL_PRIORITY, LEVEL_MS = 9, 5, 60_000
 
 #: Most items of one batch.
 MAX_BATCH = 256
+
+
+#: Why the hub gave a task up: all runs of its policy failed; it lost `max_lost` leases, so it may kill its workers; its
+#: lease was lost, and it may not be run again; it waited too long for its first run.
+DeadReason = Literal["attempts", "poison", "lease_lost", "queue_ttl"]
 
 
 class RetryPolicy(Wire, omit_defaults=False):
@@ -74,15 +83,21 @@ class SubmitTask(Wire):
     max_runtime: _Seconds | None = None
     #: Unix milliseconds at which the whole task ends, whatever its state.
     deadline: int | None = None
-    #: Seconds that the task may wait for its first lease.
+    #: Seconds that the task may wait for its first lease, once it may begin.
     queue_ttl: _Seconds | None = None
+    #: Seconds before which the task is offered to nobody, from the moment that the hub takes it in.
+    delay: _Pause | None = None
+    #: The same as a moment, in unix milliseconds.
+    not_before: _Moment | None = None
+    #: 0 waits longest, 9 shortest: each level is a head start of a minute.
+    priority: Annotated[int, msgspec.Meta(ge=0, le=MAX_PRIORITY)] = USUAL_PRIORITY
     retry_policy: RetryPolicy | None = None
 
 
 #: As whom a task is looked at: who sent it, or the owner of its agent.
 TaskRole = Literal["consumer", "provider"]
 #: What a queued task waits for.
-WaitsFor = Literal["instance", "room", "retry"]
+WaitsFor = Literal["instance", "room", "limit", "delay", "retry"]
 
 
 class SubmitAnswer(Wire, omit_defaults=False):
@@ -97,8 +112,8 @@ class SubmitAnswer(Wire, omit_defaults=False):
     idempotent: bool = False
     #: No instance has room for it now: it waits.
     queued: bool = False
-    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `retry`: a run failed, and the
-    #: pause before the next one is not over.
+    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `limit`: the agent has as many as
+    #: it may; `delay`: it is not to begin yet; `retry`: a run failed, and the pause before the next one is not over.
     waits_for: WaitsFor | None = None
 
 
@@ -115,8 +130,8 @@ class TaskRow(Wire, omit_defaults=False):
     epoch: int
     last_n: int
     queued: bool = False
-    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `retry`: a run failed, and the
-    #: pause before the next one is not over.
+    #: `instance`: none of the agent runs; `room`: all that run have their slots full; `limit`: the agent has as many as
+    #: it may; `delay`: it is not to begin yet; `retry`: a run failed, and the pause before the next one is not over.
     waits_for: WaitsFor | None = None
     ended_time: int | None = None
     cancel_requested: bool = False
@@ -134,8 +149,15 @@ class TaskRow(Wire, omit_defaults=False):
     parent_task_id: str | None = None
     #: The task that was sent again as this one.
     retry_of: str | None = None
-    #: When a run that failed is followed by the next one, while that is to come.
+    #: When the task may begin that was sent with a delay, or the next run after one that failed; while that is to come.
     ready_at: int | None = None
+    priority: int = USUAL_PRIORITY
+    #: When the whole task ends, whatever its state.
+    deadline: int | None = None
+    #: When it ends that has not begun; cleared with the first lease.
+    queue_until: int | None = None
+    #: Why the hub gave the task up: it is a dead letter.
+    dead_reason: DeadReason | None = None
 
 
 class TaskPage(Wire, omit_defaults=False):
@@ -164,10 +186,26 @@ class CancelAnswer(Wire, omit_defaults=False):
 
 
 class RetryTask(Wire):
-    """Send a task that failed or was canceled again; the same `task_id` again makes one new task."""
+    """Send a task that failed or was canceled again; the same `task_id`, or the same key, again makes one new task."""
 
     #: Of the new task; the hub draws one when none is given.
     task_id: str | None = None
+    #: The new task's: under one key a task is sent again once.
+    idempotency_key: _Key | None = None
+
+
+class PurgedTask(Wire, omit_defaults=False):
+    """What stays of a task that was purged. Times are unix milliseconds."""
+
+    task_id: str
+    agent_name: str
+    state: str
+    ended_time: int
+    purged_time: int
+    #: `owner`, or `retention` when its time was over.
+    purged_by: str
+    #: Of its outcome, as its worker reported it.
+    digest: str | None = None
 
 
 class PauseTask(Wire):

@@ -194,6 +194,7 @@ def _connect_request(about: Surroundings) -> ConnectRequest:
         expected_instances=plan.expected_instances,
         max_pending_backlog=plan.max_pending_backlog,
         max_running_time_sec=plan.max_running_time_sec,
+        concurrency_limit=plan.concurrency_limit,
         delivery=plan.delivery,  # type: ignore[arg-type]  # checked with the card
         started_at=about.clock.wall_ms(),
         sdk_version=__version__,

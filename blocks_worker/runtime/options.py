@@ -46,6 +46,7 @@ class AgentInstanceOptions:
         concurrency: tasks at the same time; 0: no limit asked for, which is 64.
         expected_instances: how many are to be there, for the registry; 0: each task is offered to all that
             have room at once, and runs where it is taken first.
+        concurrency_limit: tasks that all instances of the agent together may have at once; None: the card's, else none.
         max_pending_backlog: tasks that may wait in the hub; more are refused.
         max_running_time_sec: limit of one run, in seconds, at most a year; wins over the card's.
         heartbeat_ms: heartbeat interval in milliseconds, brought into 1000..60000.
@@ -84,6 +85,7 @@ class AgentInstanceOptions:
     skills: list[Any] | None = None
     concurrency: int | None = None
     expected_instances: int | None = None
+    concurrency_limit: int | None = None
     max_pending_backlog: int | None = None
     max_running_time_sec: int | None = None
     heartbeat_ms: int = 5000
@@ -131,6 +133,7 @@ class InstancePlan:
     concurrency: int
     expected_instances: int
     max_pending_backlog: int
+    concurrency_limit: int | None
     max_running_time_sec: int
     delivery: str
     heartbeat_interval: float
@@ -181,6 +184,7 @@ def plan(options: AgentInstanceOptions, entropy: Entropy) -> InstancePlan:
         concurrency=min(concurrency or UNLIMITED_SLOTS, _MOST_SLOTS),
         expected_instances=runtime.number("expected_instances", 1),
         max_pending_backlog=runtime.number("max_pending_backlog", 10_000),
+        concurrency_limit=runtime.limit("concurrency_limit"),
         max_running_time_sec=max(1, runtime.number("max_running_time_sec", 3600, most=MAX_SECONDS)),
         delivery=_read(card, "runtime.delivery", str, "at_least_once"),
         heartbeat_interval=min(max(_whole("heartbeat_ms", options.heartbeat_ms), _SHORTEST_BEAT), _LONGEST_BEAT) / 1000,
@@ -207,6 +211,13 @@ class _Limits:
         key = re.sub(r"_(\w)", lambda match: match[1].upper(), name)
         read = _read(self._card, f"runtime.{key}", int, None)
         return default if read is None else _whole(f"card runtime.{key}", read, most)
+
+    def limit(self, name: str) -> int | None:
+        """Return a number that is 1 at least; None where neither gives it."""
+        number = self.number(name, 0)
+        if number == 0 and getattr(self._options, name) is not None:
+            raise ConfigurationError(f"{name} must be 1 or more, or None for no limit")
+        return number or None
 
 
 def _card(card: object) -> tuple[dict[str, Any], CardFindings]:

@@ -150,7 +150,8 @@ class Publisher:
             if first and ending.state != "fenced":
                 self._speaks(run.outbox)
                 if ending.state != "released":
-                    self._spool.ended(run.key)
+                    once = run.answer is not None and run.answer.delivery == "at_most_once"
+                    self._spool.ended(run.key, once=once)
             self._room.notify_all()
         return first
 

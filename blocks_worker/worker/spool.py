@@ -105,6 +105,8 @@ class Spool:
         #: What is to be written, and when; what is written and waits for its answer.
         self._due: dict[RunKey, float] = {}
         self._kept: set[RunKey] = set()
+        #: What is written before it is sent.
+        self._first_written: set[RunKey] = set()
         self._looks_at = _NEVER
         self._stopping = False
         self._thread = ServiceThread("spool", self._serve)
@@ -133,11 +135,13 @@ class Spool:
             self._changed.notify()
         return self._thread.join(deadline.remaining())
 
-    def ended(self, key: RunKey) -> None:
-        """Take note of a run that has an outcome now."""
+    def ended(self, key: RunKey, *, once: bool = False) -> None:
+        """Take note of a run that has an outcome now; `once`: of a task that runs at most once."""
         if self._place is None:
             return
         with self._lock:
+            if once or self._place.always:
+                self._first_written.add(key)
             due = self._due[key] = self._clock.monotonic() + self._after
             if due < self._looks_at:
                 self._changed.notify()
@@ -148,17 +152,16 @@ class Spool:
             return
         with self._lock:
             self._due.pop(key, None)
+            self._first_written.discard(key)
             if key in self._kept:
                 self._kept.discard(key)
                 if not self._kept:
                     self._changed.notify()
 
     def before_sending(self, keys: Iterable[RunKey]) -> None:
-        """Write these outcomes first, where each has to be on disk before anybody hears of it."""
-        if self._place is None or not self._place.always:
-            return
+        """Write those of these outcomes first that have to be on disk before anybody hears of them."""
         with self._lock:
-            new = [key for key in keys if key in self._due]
+            new = [key for key in keys if key in self._due and key in self._first_written]
         if new:
             self._keep(new)
 

@@ -8,10 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from support import wait_until
-from support_hub import Caller, running_hub
+from support_hub import BareRun, Caller, running_hub
 
 from blocks_worker import TaskClient, start_agent_instance
+from blocks_worker.cli.main import blocks
+from blocks_worker.client.tasks import ListTasksParams
 from blocks_worker.config import state_dir
 
 if TYPE_CHECKING:
@@ -110,6 +113,25 @@ def test_at_most_once_by_card(client: TaskClient) -> None:
 
     assert states == {"once": "canceled", "again": "pending"}
     assert gate.runs == ["once", "again", "after", "again", "after"]
+
+
+def test_at_most_once_by_its_sender(client: TaskClient, hub: Caller) -> None:
+    """Whoever asks may want one run at most, at the command line too: what is lost then is given up. [D-2]"""
+    gate = Gate()
+    with start_agent_instance({"agent_name": "asked", "handler": gate}) as instance:
+        instance.wait_ready(30)
+        session = client.send_message("asked", "once", delivery="at_most_once")
+        wait_until(lambda: gate.runs == ["once"], what="the run")
+        instance.stop(0)
+    ended = session.wait_for_terminal(20)
+    hub.connect("idle")
+    CliRunner().invoke(blocks, ["send", "idle", "x", "--at-most-once", "--timeout", "0"])
+    (typed,) = client.list_tasks(ListTasksParams(agent_name="idle")).tasks
+    idle = hub.connect("idle", incarnation="x")["accessToken"]
+    BareRun(hub, idle, typed.task_id).release()
+
+    assert (ended.state, ended.reason) == ("canceled", "drained")
+    assert client.get_task(typed.task_id).extra["reason"] == "drained"
 
 
 def test_stop_lets_running_tasks_finish_unless_told_otherwise(

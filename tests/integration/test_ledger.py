@@ -77,7 +77,7 @@ STATEMENTS: dict[TaskTurn, list[Statement]] = {
         lambda ledger, row: ledger.cancel_held(row.id, now=NOW, due=NOW + 30, why=None),
     ],
     TaskTurn.EXPIRE: [
-        lambda ledger, row: ledger.expire(row, **END, why="deadline"),
+        lambda ledger, row: ledger.expire(row, **END, why="deadline", dead=None),
         lambda ledger, row: ledger.expire_held(row, now=NOW, due=NOW + 30, why="deadline"),
     ],
     TaskTurn.COMPLETE: [_outcome(TaskTurn.COMPLETE)],
@@ -92,12 +92,12 @@ STATEMENTS: dict[TaskTurn, list[Statement]] = {
     ],
     TaskTurn.TAKE_BACK: [
         lambda ledger, row: ledger.take_back(row, str(row.inc), **TURN),
-        lambda ledger, row: ledger.take_for_good(row, str(row.inc), **END),
+        lambda ledger, row: ledger.take_for_good(row, str(row.inc), **END, dead="lease_lost"),
         _force(None),
     ],
     TaskTurn.LOSE: [
         lambda ledger, row: ledger.lose(row, str(row.inc), max_lost=MAX_LOST, **TURN),
-        lambda ledger, row: ledger.lose_for_good(row, str(row.inc), **END, max_lost=MAX_LOST),
+        lambda ledger, row: ledger.lose_for_good(row, str(row.inc), **END, max_lost=MAX_LOST, dead="poison"),
         _force(None),
     ],
     TaskTurn.FORCE: [_force(None)],
@@ -129,7 +129,7 @@ def _told(row: TaskRecord, turn: TaskTurn) -> dict[str, object]:
     to = _OUTCOMES[turn]
     if turn is not TaskTurn.COMPLETE:
         to = _STOPPED.get(row.state, to)
-    told = {"why": None, "fault": None, "fault_code": None}
+    told = {"why": None, "fault": None, "fault_code": None, "dead": None}
     return {"to": to, "now": NOW, "purge": PURGE, "n": row.last_n, "said": "s", **told}
 
 

@@ -27,6 +27,7 @@ from ledger_world import World, done
 from sqlalchemy import update
 
 from blocks_worker.hub.instance_service import Registration
+from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.hub.store.schema import agent
 from blocks_worker.protocol.leases import ClaimAnswer, HeartbeatAnswer
 from blocks_worker.protocol.lifecycle import EVERYBODY
@@ -98,11 +99,26 @@ class LedgerMachine(RuleBasedStateMachine):
         limit=st.sampled_from([None, None, 10.0]),
         pipe=st.booleans(),
         attempts=st.integers(1, 3),
+        delay=st.sampled_from([None, None, 5.0]),
     )
-    def submit(self, key: str, limit: float | None, *, once: bool, pipe: bool = False, attempts: int = 1) -> None:
-        """Ask for a task, a request or a pipe, with or without a key, which may have several runs that fail."""
+    def submit(
+        self,
+        key: str,
+        limit: float | None,
+        *,
+        once: bool,
+        pipe: bool = False,
+        attempts: int = 1,
+        delay: float | None = None,
+    ) -> None:
+        """Ask for a task, a request or a pipe, with or without a key or a delay, of which several runs may fail."""
         delivery = "at_most_once" if once else "at_least_once"
-        fields: dict[str, Any] = {"delivery": delivery, "queue_ttl": limit, "idempotency_key": key or None}
+        fields: dict[str, Any] = {
+            "delivery": delivery,
+            "queue_ttl": limit,
+            "idempotency_key": key or None,
+            "delay": delay,
+        }
         if pipe:
             fields |= {"task_kind": "pipe", "duration": 1}
         elif not once and attempts > 1:
@@ -306,7 +322,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def rows(self) -> list[Any]:
         """Return every row."""
-        return self.world.store.read(lambda ledger: ledger.page("ann", state=None, agent=None, before=None, most=999))
+        return self.world.store.read(lambda ledger: ledger.page("ann", TaskFilter(), before=None, most=999))
 
     @invariant()
     def ended_rows_stay(self) -> None:

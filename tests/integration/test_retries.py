@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -117,6 +118,20 @@ def test_a_task_that_was_canceled_before_its_run(client: TaskClient, hub: Caller
 
     assert len({waiting.task_id, first, second}) == 3
     assert {client.get_task(each).extra["retryOf"] for each in (first, second)} == {waiting.task_id}
+
+
+def test_many_that_send_a_task_again_at_once_make_one(client: TaskClient, hub: Caller) -> None:
+    """[J22] Twenty callers under one key get the same new task, whatever id each of them drew; the old row stays."""
+    hub.connect("idle", billingMode="free")
+    old = client.send_message("idle", "x", queue_ttl=0.001)
+    assert old.wait_for_terminal(20).reason == "queue_ttl"
+    before = client.get_task(old.task_id)
+    with ThreadPoolExecutor(20) as pool:
+        made = set(pool.map(lambda _: client.retry_task(old.task_id, "mended"), range(20)))
+
+    assert len(made) == 1
+    assert {task.task_id for task in client.list_tasks().tasks} == {old.task_id, *made}
+    assert client.get_task(old.task_id) == before
 
 
 @pytest.mark.parametrize("fault", [Fault.DROP_REQUEST, Fault.DROP_REPLY])

@@ -163,6 +163,20 @@ def test_what_may_not_run_twice_is_written_before_it_is_sent(
     assert len(kept(always)) == 1
 
 
+def test_one_task_that_may_not_run_twice_is_written_first(
+    place: SpoolPlace, spool_at: Callable[[SpoolPlace], Spool]
+) -> None:
+    """Where its sender wants a task run at most once, its record is there first; that of others is not. [R-12]"""
+    spool = spool_at(place)
+    spool.ended(KEY)
+    spool.before_sending([KEY])
+    others = kept(place) if place.files() else []
+    spool.ended(KEY, once=True)
+    spool.before_sending([KEY])
+
+    assert (len(others), len(kept(place))) == (0, 1)
+
+
 def test_a_full_disk_is_asked_again(
     place: SpoolPlace, spool_at: Callable[[SpoolPlace], Spool], disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -147,6 +147,43 @@ def test_a_ledger_from_before_the_numbering_is_taken_over(path: Path) -> None:
     assert {name: {**after[name], **row} for name, row in before.items()} == {name: after[name] for name in before}
 
 
+def test_what_was_given_up_before_is_found(path: Path) -> None:
+    """[M2] Tasks that an older release gave up become dead letters, each by its reason; all others do not."""
+    given_up = {"poison": "t1", "lease_lost": "t2", "queue_ttl": "t3"}
+    copied = "INSERT INTO task SELECT {0}, {1} FROM task WHERE id = 'id'"
+    make_first(path)
+    driver = sqlite3.connect(path)
+    columns = [name for (name,) in driver.execute("SELECT name FROM pragma_table_info('task')")]
+    changes = {
+        "t1": {"state": "FAILED", "error_code": "lease_lost", "delivery": "at_least_once"},
+        "t2": {"state": "FAILED", "error_code": "lease_lost", "delivery": "at_most_once"},
+        "t3": {"state": "EXPIRED", "reason": "queue_ttl"},
+        "t4": {"state": "EXPIRED", "reason": "deadline"},
+        "t5": {"state": "FAILED", "error_code": "handler_error"},
+    }
+    for name, change in changes.items():
+        row = {"id": name, "idem": name, **change}
+        values = [f"'{row[column]}'" if column in row else column for column in columns]
+        driver.execute(copied.format(values[0], ", ".join(values[1:])))
+    driver.commit()
+    driver.close()
+    open_database(path).close()
+    driver = sqlite3.connect(path)
+    found = driver.execute("SELECT dead_reason, id FROM task WHERE dead_reason IS NOT NULL").fetchall()
+    driver.close()
+
+    assert dict(found) == given_up
+
+
+def test_what_waited_before_keeps_its_place(path: Path) -> None:
+    """[M2] Tasks of an older release have the usual priority and the rank that this has, so that their order stays."""
+    make_first(path, "UPDATE task SET created = 1700000000000, state = 'QUEUED'")
+    open_database(path).close()
+    row = rows(path)["task"]
+
+    assert (row["priority"], row["rank"]) == (5, 1_699_999_700_000)
+
+
 def test_an_older_ledger_is_brought_up_and_a_copy_is_kept(path: Path, scripts: Scripts) -> None:
     """[M2] The copy is what was before, is named after its version, and is for its owner alone."""
     before = make(path)

@@ -6,6 +6,9 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from simulation import watch
+from simulation.consumer import AGAIN
+
 from blocks_worker.hub.store.database import driver_of
 from blocks_worker.protocol.leases import Numbers
 from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, SHOWN, SHOWN_TERMINAL, State
@@ -13,10 +16,11 @@ from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, SHOWN, SHOWN_TERM
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from simulation.story import TaskPlan
     from simulation.world import World
 
 _ROWS = "SELECT id, state, epoch, last_n, cancel_at, ended, delivery, leased_at, kind, reason, expires_at"
-_ROWS += ", error_code, retries FROM task"
+_ROWS += ", error_code, retries, dead_reason, json_extract(retry, '$.maxAttempts') > 1 FROM task"
 #: Seconds between the grace of a cancel and the sweep that ends it.
 SWEEP = 2.0
 #: Milliseconds by which a worker may see a moment of the hub's too early: its connect was that long on its way.
@@ -34,7 +38,8 @@ def _of_ledger(world: World) -> Iterator[str]:
     events: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for task, body in driver.execute("SELECT task, body FROM event ORDER BY seq"):
         events[task].append(json.loads(body))
-    yield from _of_submits(world, [row[0] for row in rows])
+    purged = [row[0] for row in driver.execute("SELECT id FROM stub")]
+    yield from _of_submits(world, [*purged, *(row[0] for row in rows)])
     for row in rows:
         yield from _of_end(world, row, events[row[0]])
         yield from _of_order(world, row, events[row[0]])
@@ -42,6 +47,8 @@ def _of_ledger(world: World) -> Iterator[str]:
         yield from _of_starts(world, row)
         yield from _of_pipe(world, row)
         yield from _of_retries(world, row)
+        yield from _of_dead(row)
+    yield from watch.wrongs(driver)
     for key, holders in world.history.leases.items():
         if len(holders) > 1:
             yield f"I6: {key} was leased to {sorted(holders)}"
@@ -129,12 +136,34 @@ def _of_pipe(world: World, row: Any) -> Iterator[str]:
         yield f"I13: the pipe {task} was started more than once"
 
 
+def _plan_of(world: World, task: str) -> TaskPlan | None:
+    """Return how a task was asked for; one that was sent again has the plan of the old one."""
+    names = {task_id: name for name, task_id in world.history.accepted.items()}
+    name = names.get(task, "")
+    if name.endswith(AGAIN):
+        name = names.get(name.removesuffix(AGAIN), "")
+    return next((plan for plan in world.story.tasks if plan.name == name), None)
+
+
+def _of_dead(row: Any) -> Iterator[str]:
+    """I15: what the hub gave up says why, and nothing else is a dead letter."""
+    task, state, delivery, kind, reason, error_code, left, dead = (row[at] for at in (0, 1, 6, 8, 9, 11, 12, 13))
+    expected = None
+    if state == State.FAILED.value and error_code == "lease_lost":
+        expected = "poison" if (delivery, kind) == ("at_least_once", "request") else "lease_lost"
+    elif state == State.FAILED.value and error_code == "handler_error" and row[14] and left == 0:
+        expected = "attempts"
+    elif state == State.EXPIRED.value and reason == "queue_ttl":
+        expected = "queue_ttl"
+    if dead != expected:
+        yield f"I15: {task} ended as {state} ({error_code or reason}), given up for {dead}, not {expected}"
+
+
 def _of_retries(world: World, row: Any) -> Iterator[str]:
     """I14: a failure is the last one when the policy says so; each is counted once, and no run comes too soon."""
     task, state, error_code, left = row[0], row[1], row[11], row[12]
     failed = world.history.failed[task]
-    names = {task_id: name for name, task_id in world.history.accepted.items()}
-    plan = next((plan for plan in world.story.tasks if plan.name == names.get(task)), None)
+    plan = _plan_of(world, task)
     if plan is None:  # one too many, of which I8 tells
         return
     most = 0 if plan.pipe or plan.once else plan.attempts - 1

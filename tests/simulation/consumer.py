@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,7 @@ from blocks_worker.protocol.tasks import (
     EventsQuery,
     PauseTask,
     RetryPolicy,
+    RetryTask,
     SubmitAnswer,
     SubmitTask,
 )
@@ -31,9 +33,12 @@ if TYPE_CHECKING:
     from simulation.world import World
 
     from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.task_service import Reply
     from blocks_worker.protocol.tasks import TaskRow
 
 OWNER = Caller(owner="me", session_channel="session.me")
+#: Behind the id of a task that was sent again, among the names of those that were accepted.
+AGAIN = " again"
 #: Seconds between two looks of a session at its clock.
 LOOK = 0.5
 
@@ -46,6 +51,8 @@ class Consumer:
         self._sessions: dict[str, SessionOrder] = {}
         #: When each session last asked the ledger.
         self._asked: dict[str, float] = {}
+        #: What was planned of the tasks that were accepted.
+        self._plans: dict[str, TaskPlan] = {}
         assert OWNER.session_channel is not None
         world.network.listen(OWNER.session_channel, self._hear)
         for plan in world.story.tasks:
@@ -63,6 +70,8 @@ class Consumer:
             delivery="at_most_once" if plan.once else None,
             deadline=deadline,
             queue_ttl=plan.queue_ttl,
+            delay=plan.delay,
+            priority=plan.priority,
             max_runtime=plan.max_runtime,
             task_kind="pipe" if plan.pipe else "request",
             duration=1 if plan.pipe else None,
@@ -91,6 +100,7 @@ class Consumer:
             # What was said before nobody could listen is in the ledger only.
             self._listen(task_id)
             self._sessions[task_id].ask_now(world.heap.now)
+        self._plans[task_id] = plan
         if plan.cancels_after is not None:
             world.heap.after(plan.cancels_after, lambda: self._cancel(task_id, terminated=plan.terminates))
         if plan.pauses_after is not None:
@@ -128,7 +138,51 @@ class Consumer:
 
         world = self._world
         look = [lambda ledger: world.hub.tasks.get(ledger, OWNER, task_id)]
-        self._until_answered(f"row {task_id}", look, lambda reply: turn(reply.body))
+        # One that was purged meanwhile is not there to be turned.
+        self._until_answered(
+            f"row {task_id}", look, lambda reply: turn(reply.body) if reply.status == HTTPStatus.OK else then()
+        )
+
+    def _redrive(self, task_id: str, priority: int) -> None:
+        """Send a task again under a key, which is all that tells a repeat."""
+
+        def then(reply: Reply) -> None:
+            history.awaited.discard(task_id)
+            if not isinstance(reply.body, SubmitAnswer):
+                history.wrong(world.heap.now, f"I8: {task_id} could not be sent again: {reply}")
+                return
+            new_id = reply.body.task_id
+            history.accepted[f"{task_id}{AGAIN}"] = new_id
+            self._listen(new_id)
+            self._sessions[new_id].ask_now(world.heap.now)
+
+        world, history, name = self._world, self._world.history, f"redrive {task_id}"
+        request = RetryTask(idempotency_key=name)
+        world.hub.plans(name, None, priority)
+        work = [lambda ledger: world.hub.tasks.retry(ledger, OWNER, task_id, request)]
+        self._until_answered(name, work, then)
+        if world.happens("request again", 0.5, name):
+            delay = world.story.between(0, 20, "again", name)
+            world.heap.after(delay, lambda: world.network.call(f"{name} again", work, lambda _answers: None))
+
+    def _purge(self, task_id: str, plan: TaskPlan) -> None:
+        """Purge a task, then ask for it once more, as a repeat does that was long on its way."""
+
+        def purged(reply: Reply) -> None:
+            history.awaited.discard(task_id)
+            if reply.status != HTTPStatus.OK:
+                history.wrong(world.heap.now, f"{task_id} could not be purged: {reply}")
+            world.network.call(f"submit {plan.name} late", submit, asked)
+
+        def asked(answers: Answers) -> None:
+            if answers and answers[0].status != HTTPStatus.GONE:
+                history.wrong(world.heap.now, f"I8: {task_id} was purged and is asked for again: {answers[0]}")
+
+        world, history = self._world, self._world.history
+        request = self._request(plan)
+        submit = [lambda ledger: world.hub.tasks.submit(ledger, OWNER, request)]
+        purge = [lambda ledger: world.hub.tasks.purge(ledger, OWNER, task_id)]
+        self._until_answered(f"purge {task_id}", purge, purged)
 
     def _until_answered(self, name: str, works: list[Callable[[Ledger], Any]], then: Callable[[Any], object]) -> None:
         def answered(answers: Answers) -> None:
@@ -190,6 +244,17 @@ class Consumer:
         if session.finished and task_id not in history.finished:
             history.finished.add(task_id)
             history.say(self._world.heap.now, f"{task_id}: its session has ended, {events[-1].state}")
+            self._after_end(task_id, events[-1].state)
+
+    def _after_end(self, task_id: str, state: str | None) -> None:
+        """Have a task purged, or sent again when it did not complete, where that is planned and it was accepted."""
+        plan = self._plans.get(task_id)
+        if plan is not None and plan.redrives and state in {"failed", "canceled"}:
+            self._world.history.awaited.add(task_id)
+            self._redrive(task_id, plan.priority)
+        elif plan is not None and plan.purges:
+            self._world.history.awaited.add(task_id)
+            self._purge(task_id, plan)
 
 
 def _policy(plan: TaskPlan) -> RetryPolicy | None:

@@ -31,6 +31,8 @@ class History:
         #: What each session showed.
         self.shown: dict[str, list[TaskEvent]] = defaultdict(list)
         self.finished: set[str] = set()
+        #: Tasks that are to be sent again, or purged, until that was answered.
+        self.awaited: set[str] = set()
         #: Failures that were followed by another run: epoch, moment, and milliseconds until the next run at the least.
         self.failed: dict[str, list[tuple[int, float, int]]] = defaultdict(list)
         #: The same, of a commit that is under way: it may be torn.

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from simulation import watch
 from simulation.heap import Owner
 
 from blocks_worker.concurrency import SteadyClock
@@ -41,6 +42,9 @@ class Hub:
         self._world = world
         self.database = open_database(None)
         self._driver = driver_of(self.database.writer)
+        watch.set_up(self._driver, world.story.limit)
+        for plan in world.story.tasks:
+            self.plans(plan.name, plan.delay, plan.priority)
         self._life = Owner()
         self._waiting: list[tuple[list[Future[Any]], Callable[[Answers], None]]] = []
         self._is_flushing = self._has_reports = False
@@ -81,6 +85,10 @@ class Hub:
         world.heap.after(0.05, lambda: self._hand_over(missed), self._life)
         world.heap.after(SWEEP, self._sweep, self._life)
         world.heap.after(SAVE, self._save, self._life)
+
+    def plans(self, key: str, delay: float | None, priority: int) -> None:
+        """Be told how a task with this key is asked for, which is not the hub's affair but the watcher's."""
+        watch.planned(self._driver, key, delay, priority)
 
     def take(self, name: str, works: Sequence[Callable[[Ledger], Any]], answer: Callable[[Answers], None]) -> None:
         """Take the items of one request; they are answered after the commit."""

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import msgspec
 
 from blocks_worker.client.ordering import SessionOrder
-from blocks_worker.hub import reports
+from blocks_worker.hub import reports, submits, turns
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.store import Store
@@ -72,8 +72,8 @@ def _no_key() -> list[Patch]:
     """X3: the idempotency key is not looked at."""
     shipped = Submits.submit
 
-    def submit(self: Submits, ledger: Ledger, consumer: Any, request: Any) -> Any:
-        return shipped(self, ledger, consumer, msgspec.structs.replace(request, idempotency_key=None))
+    def submit(self: Submits, ledger: Ledger, consumer: Any, request: Any, **more: Any) -> Any:
+        return shipped(self, ledger, consumer, msgspec.structs.replace(request, idempotency_key=None), **more)
 
     return [(Submits, "submit", submit)]
 
@@ -164,6 +164,40 @@ def _retry_never_ready() -> list[Patch]:
     return [(Turns, "ready", lambda _self, _ledger, _row: False)]
 
 
+def _delay_ignored() -> list[Patch]:
+    """A task that is to begin later is offered at once."""
+    return [(submits, "ready_at", lambda _request, _now, _deadline: None)]
+
+
+def _priority_ignored() -> list[Patch]:
+    """Whoever came first is offered first."""
+    return [(sql, "WAITING", sql.WAITING.replace("ORDER BY task.rank", "ORDER BY task.created"))]
+
+
+def _limit_ignored() -> list[Patch]:
+    """However many tasks an agent has, it may have more."""
+    return [(sql, "COUNT_TAKEN", "SELECT 0 WHERE :a IS NOT NULL")]
+
+
+def _purged_forgotten() -> list[Patch]:
+    """Nobody looks whether a task that is asked for was purged."""
+    return [(submits, "check_not_purged", lambda _ledger, _consumer, _request, _now: None)]
+
+
+def _redriven_each_time() -> list[Patch]:
+    """Each call sends a task again, whatever was answered before."""
+    shipped = submits.resubmission
+    return [
+        (submits, "sent_again", lambda _ledger, _row, _wish: None),
+        (submits, "resubmission", lambda ledger, row, task_id, _key: shipped(ledger, row, task_id, None)),
+    ]
+
+
+def _never_given_up() -> list[Patch]:
+    """What waited too long is no dead letter."""
+    return [(turns, "dead_by_limit", lambda _why: None)]
+
+
 def _return_ends_pipe() -> list[Patch]:
     """The return of its handler ends a pipe like a request."""
 
@@ -188,7 +222,7 @@ def _no_reconcile() -> list[Patch]:
 MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "outcome without compare-and-set": (_outcome_unguarded, {"I2", "I3", "I5"}, 0, 20),
     # Two in five hundred histories notice it: from shortly before the first.
-    "epoch ignored": (_epoch_ignored, {"I5", "I14"}, 280, 100),
+    "epoch ignored": (_epoch_ignored, {"I5", "I14"}, 90, 60),
     "lost race is leased": (_lost_race_leased, {"I6"}, 0, 60),
     "no idempotency key": (_no_key, {"I8"}, 0, 20),
     "said before the commit": (_said_before_commit, {"I3", "I4"}, 0, 100),
@@ -201,8 +235,14 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
     "pause without its number": (_pause_unnumbered, {"I1"}, 0, 200),
     "paused and offered": (_paused_offered, {"I12"}, 0, 60),
-    "retried at once": (_retry_at_once, {"I14"}, 0, 60),
+    "retried at once": (_retry_at_once, {"I12", "I14"}, 0, 60),
+    "priority ignored": (_priority_ignored, {"I16"}, 0, 60),
+    "limit ignored": (_limit_ignored, {"I12"}, 0, 60),
+    "delay ignored": (_delay_ignored, {"I12"}, 0, 60),
     "retry never ready": (_retry_never_ready, {"I1"}, 0, 60),
+    "purged and made anew": (_purged_forgotten, {"I8"}, 0, 60),
+    "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),
+    "never given up": (_never_given_up, {"I15"}, 0, 60),
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }

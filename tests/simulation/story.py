@@ -14,6 +14,8 @@ HOSTILE = 150.0
 HEALING = 400.0
 #: Share of the histories in which the agent is a broadcast one.
 BROADCAST = 0.3
+#: Share of those in which the agent has a limit over all workers.
+LIMITED = 0.3
 
 CRASHES = ("now", "before commit", "torn commit", "after commit", "after publish")
 
@@ -38,6 +40,13 @@ class TaskPlan:
     #: Runs in all that may fail, and seconds before the second.
     attempts: int = 1
     retry_delay: float = 0.0
+    #: Seconds before which it is offered to nobody.
+    delay: float | None = None
+    priority: int = 5
+    #: Sent again under a key when it failed or was canceled.
+    redrives: bool = False
+    #: Purged when it has ended.
+    purges: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,8 @@ class Story:
     quiet: frozenset[str] = field(default_factory=frozenset)
     #: Each task is offered to all workers at once.
     is_broadcast: bool = False
+    #: Tasks that all workers together may have.
+    limit: int | None = None
 
     def draw(self, *key: Any) -> float:
         """Return a number from 0 to 1 that belongs to this name."""
@@ -96,7 +107,10 @@ def story_of(seed: int) -> Story:
     blows = [*_kills(story), *_several(story, "drain", 2, 1, 20), *_several(story, "pause", 3, 1, 60)]
     blows += [*_several(story, "crash", 3, 0.5, 25), *_several(story, "bus", 2, 2, 30)]
     is_broadcast = story.draw("broadcast") < BROADCAST
-    return replace(story, is_broadcast=is_broadcast, tasks=tasks, blows=tuple(sorted(blows, key=lambda blow: blow.at)))
+    limit = 1 + int(story.draw("limit") * 5) if story.draw("limited") < LIMITED else None
+    return replace(
+        story, is_broadcast=is_broadcast, limit=limit, tasks=tasks, blows=tuple(sorted(blows, key=lambda blow: blow.at))
+    )
 
 
 def _task(story: Story, number: int) -> TaskPlan:
@@ -105,6 +119,7 @@ def _task(story: Story, number: int) -> TaskPlan:
     def some(share: float, what: str, low: float, high: float) -> float | None:
         return story.between(low, high, name, what) if story.draw(name, what, "is") < share else None
 
+    deadline = some(0.12, "deadline", 5, 60)
     return TaskPlan(
         name=name,
         at=story.between(0, 120, name, "at") if number % 2 else story.between(30, 50, name, "at"),
@@ -112,7 +127,7 @@ def _task(story: Story, number: int) -> TaskPlan:
         once=number % 5 == 0,
         cancels_after=some(0.25, "cancel", 0, 20),
         terminates=story.draw(name, "terminates") < 0.3,
-        deadline=some(0.12, "deadline", 5, 60),
+        deadline=deadline,
         queue_ttl=some(0.12, "queue ttl", 2, 30),
         max_runtime=some(0.1, "max runtime", 2, 8),
         pipe=story.draw(name, "pipe") < 0.25,
@@ -120,6 +135,11 @@ def _task(story: Story, number: int) -> TaskPlan:
         resumes_after=_resume(story, name),
         attempts=1 + int(story.draw(name, "attempts") * 3),
         retry_delay=story.between(0, 8, name, "retry delay"),
+        # One that would begin after its deadline is refused.
+        delay=some(0.2, "delay", 0, 30) if deadline is None else None,
+        priority=int(story.draw(name, "priority") * 10) if story.draw(name, "urgent") < 0.5 else 5,
+        redrives=story.draw(name, "redrives") < 0.3,
+        purges=story.draw(name, "redrives") > 0.9,
     )
 
 

@@ -37,7 +37,7 @@ def _quiet() -> Iterator[None]:
 
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_no_history_breaks_an_invariant(block: int) -> None:
-    """[E1] [B12] [B21] Kills, drains, zombies, dying hubs, torn commits, lost calls, a lying bus: I1-I8, I11-I14."""
+    """[E1] [B12] [B21] Kills, drains, zombies, dying hubs, torn commits, lost calls, a lying bus: I1-I8, I11-I16."""
     begun, played, faults, kinds = time.monotonic(), 0, set(), set()
     for seed in range(block * 1000, block * 1000 + MOST // BLOCKS):
         if played >= LEAST // BLOCKS and time.monotonic() - begun > SECONDS / BLOCKS:

@@ -198,6 +198,7 @@ class Life(Owner):
             incarnation=self.incarnation,
             concurrency=SLOTS,
             expected_instances=0 if self.world.story.is_broadcast else WORKERS,
+            concurrency_limit=self.world.story.limit,
             process=Process(host="here", pid=self.pid, started="1"),
         )
         begun, hub = self.now, self.world.hub

@@ -17,6 +17,7 @@ from blocks_worker.protocol.lifecycle import State
 
 if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.hub.task_service import Holder, Reply
     from blocks_worker.protocol.leases import Claim, Report
 
@@ -82,8 +83,9 @@ class World:
         return pid in self._alive if self._host_knows else None
 
     def _is_over(self) -> bool:
-        accepted = self.history.accepted
-        return len(accepted) == len(self.story.tasks) and self.history.finished >= set(accepted.values())
+        history = self.history
+        all_asked = len(history.accepted) >= len(self.story.tasks) and not history.awaited
+        return all_asked and history.finished >= set(history.accepted.values())
 
     # ------------------------------------------------------------------ what the recorder sees at the hub's door
     def claimed(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
@@ -93,9 +95,18 @@ class World:
         if reply.status == 200:
             if before is not None and before.state == State.OFFERED.value and before.pause:
                 self.history.wrong(self.heap.now, f"I12: {item.task_id} was leased while it was paused")
+            if before is not None:
+                self._check_delay(before)
             self.history.leases[(item.task_id, item.epoch)].add(holder.incarnation)
             self.history.say(self.heap.now, f"{item.task_id}: epoch {item.epoch} is leased to {holder.incarnation}")
         return reply
+
+    def _check_delay(self, row: TaskRecord) -> None:
+        """Notice a lease of a task that was not to begin yet."""
+        plan = next((plan for plan in self.story.tasks if plan.name == row.idem), None)
+        early = row.created + int((0.0 if plan is None else plan.delay or 0.0) * 1000) - self.hub.tasks.turns.now_ms()
+        if early > 0:
+            self.history.wrong(self.heap.now, f"I12: {row.id} was leased {early} ms before it was to begin")
 
     def reported(self, ledger: Ledger, holder: Holder, item: Report) -> Reply:
         """Report, and record what was taken from whom."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker import (
@@ -128,6 +129,9 @@ def sent(client: TaskClient, more: dict[str, Any]) -> list[TaskSession]:
     assert_type(client.send_message("greet", "Ada"), TaskSession)
     assert_type(client.send_message(agent_name="greet", request_parts=parts, timeout=3, max_runtime=60), TaskSession)
     assert_type(client.send_message("greet", parts, retry_policy={"maxAttempts": 3}, stream=True), TaskSession)
+    assert_type(client.send_message("greet", not_before=30, priority=9, delivery="at_most_once"), TaskSession)
+    tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
+    assert_type(client.send_message("greet", not_before=tomorrow, deadline=tomorrow), TaskSession)
     assert_type(client.send_message(**more), TaskSession)
     assert_type(client.connect("id", role="provider"), TaskSession)
     return client.send_many([params, {"agent_name": "greet"}])
@@ -149,7 +153,9 @@ def ask(client: TaskClient, folder: Path) -> str:
     assert_type(client.list_tasks(ListTasksParams(limit=5)).tasks, list[TaskInfo])
     assert_type(client.get_task("id").state, str)
     assert_type(client.cancel_task("id"), str)
-    assert_type(client.retry_task("id"), str)
+    assert_type(client.retry_task("id", idempotency_key="once"), str)
+    assert_type(client.list_tasks(dead=True).tasks, list[TaskInfo])
+    client.purge_task("id")
     return client.run("greet", [file_part(b"x")], timeout=3, metadata={"a": 1}).text
 
 

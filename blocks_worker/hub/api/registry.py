@@ -198,6 +198,7 @@ class RegistryDoors:
                 "concurrency": row.concurrency,
                 "expectedInstances": row.expected_instances,
                 "maxPendingBacklog": row.max_pending_backlog,
+                **({} if row.concurrency_limit is None else {"concurrencyLimit": row.concurrency_limit}),
             },
             billing_mode=row.billing_mode,
             listing=row.listing,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.api.batches import Work, answer_items, items_of, refused_item, write_items, written
 from blocks_worker.hub.api.calls import Answer, Door, answered
+from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.hub.task_service import MAX_BATCH_BYTES, MAX_EVENT_BYTES, MAX_PAGE, Reply
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, RetryTask, SubmitTask
@@ -45,6 +46,7 @@ class TaskDoors:
             Door("POST", "/api/v1/events", self.events_of_many, hot=True),
             Door("GET", "/api/v1/tasks", self.page),
             Door("GET", "/api/v1/tasks/{task_id}", self.get),
+            Door("DELETE", "/api/v1/tasks/{task_id}", self.purge),
             Door("GET", "/api/v1/tasks/{task_id}/events", self.events),
             Door("POST", "/api/v1/tasks/{task_id}/cancel", self.cancel),
             Door("POST", "/api/v1/tasks/{task_id}/retry", self.retry),
@@ -57,8 +59,8 @@ class TaskDoors:
 
         Who: consumer
         Answers: one or many: 201 new · 200 the same again · 400, a part that the card lacks · 404 no such agent
-            · 409 id in use, other billing mode · 413 the start body would be over the limit · 422 key used with another
-            body · 429 backlog · 507 disk nearly full
+            · 409 id in use, other billing mode · 410 `TaskPurged`: it was there before · 413 the start body would be
+            over the limit · 422 key used with another body · 429 backlog · 507 disk nearly full
         """
         consumer = self._guard.consumer(call.bearer)
         many, items = items_of(SubmitTask, call.body)
@@ -70,25 +72,35 @@ class TaskDoors:
         """Show one task.
 
         Who: consumer
-        Answers: 200 · 404
+        Answers: 200 · 404 · 410 `TaskPurged`, with what stays of it
         """
         consumer = self._guard.consumer(call.bearer)
         return answered(self._store.read(lambda ledger: self._tasks.get(ledger, consumer, call.path["task_id"])))
 
+    async def purge(self, call: Call) -> Answer:
+        """Delete a task that has ended, with its input, events and files; what stays is told for 30 days.
+
+        Who: consumer
+        Answers: 200, also when it was purged before · 404 · 409 `InvalidState`: it goes on
+        """
+        consumer, task_id = self._guard.consumer(call.bearer), call.path["task_id"]
+        return answered(await written(self._store, lambda ledger: self._tasks.purge(ledger, consumer, task_id)))
+
     async def page(self, call: Call) -> Answer:
         """Show one page of the caller's tasks.
 
-        Query: state, agent, cursor, limit
+        Query: state, agent, dead, since, until, cursor, limit
         Who: consumer
-        Answers: 200, at most 256 rows, newest first · 400 no such state
+        Answers: 200, at most 256 rows, newest first; `dead`: why the hub gave them up, or `any`; `since`, `until`: when
+            they ended, in unix milliseconds · 400 no such state or reason
         """
         consumer = self._guard.consumer(call.bearer)
         query, limit = call.query, call.number("limit", PAGE, low=1, high=MAX_PAGE)
-        state, agent, cursor = (query.get(name) or None for name in ("state", "agent", "cursor"))
+        state, agent, dead, cursor = (query.get(name) or None for name in ("state", "agent", "dead", "cursor"))
+        since, until = (call.number(name, 0) if query.get(name) else None for name in ("since", "until"))
+        wanted = TaskFilter(state, agent, dead, since, until)
         return answered(
-            self._store.read(
-                lambda ledger: self._tasks.page(ledger, consumer, state=state, agent=agent, cursor=cursor, limit=limit)
-            )
+            self._store.read(lambda ledger: self._tasks.page(ledger, consumer, wanted, cursor=cursor, limit=limit))
         )
 
     async def events(self, call: Call) -> Answer:
@@ -96,7 +108,7 @@ class TaskDoors:
 
         Query: after
         Who: consumer
-        Answers: 200 events behind `seq`, with the row of the same moment · 404
+        Answers: 200 events behind `seq`, with the row of the same moment · 404 · 410 `TaskPurged`
         """
         consumer = self._guard.consumer(call.bearer)
         query = EventsQuery(task_id=call.path["task_id"], after=call.number("after", 0))
@@ -143,8 +155,8 @@ class TaskDoors:
         """Send a task that failed or was canceled again, as a new one with the same input.
 
         Who: consumer
-        Answers: 201 the new task, under the id that was given · 200 the same again · 404 · 409 `InvalidState`: it goes
-            on or is completed · else as `POST tasks`
+        Answers: 201 the new task, under the id that was given · 200 the same again, by id or key · 404
+            · 409 `InvalidState`: it goes on or is completed · else as `POST tasks`
         """
         consumer = self._guard.consumer(call.bearer)
         task_id, request = call.path["task_id"], codec.decode(RetryTask, call.body or b"{}")

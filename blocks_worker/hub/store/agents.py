@@ -54,6 +54,7 @@ def connect(connection: Connection, owner: str, request: ConnectRequest, *, list
         "max_pending_backlog": request.max_pending_backlog,
         "max_running_time_sec": request.max_running_time_sec,
         "delivery": request.delivery,
+        "concurrency_limit": request.concurrency_limit,
         **_of_card(request.card),
     }
     if request.description is not None:

@@ -14,10 +14,9 @@ from sqlalchemy import func, insert, select, update
 
 from blocks_worker.hub.store import files
 from blocks_worker.hub.store import statements as sql
-from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, TaskRecord
+from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, StubRecord, TaskRecord
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
-from blocks_worker.hub.store.shown import is_shown_as
-from blocks_worker.hub.store.survey import PURGED, with_purged
+from blocks_worker.hub.store.survey import PURGED, stub_of, with_purged
 from blocks_worker.hub.store.task_turns import TaskTurns
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
+    from blocks_worker.hub.store.filters import TaskFilter
     from blocks_worker.hub.store.numbering import Numbering
     from blocks_worker.protocol.leases import ReportEvent
 
@@ -154,12 +154,19 @@ class Ledger(TaskTurns):
         return self._tasks(sql.CHILDREN, key=task_id)
 
     def waiting(self, agent: str, now: int, most: int) -> list[TaskRecord]:
-        """Return the oldest tasks that wait for an instance of the agent."""
+        """Return the tasks that wait for an instance of the agent, those of the lowest rank first."""
         return self._tasks(sql.WAITING, a=agent, now=now, most=most)
 
     def count_waiting(self, agent: str) -> int:
         """Count what waits for the agent: dear when it is much."""
         return int(self._driver.execute(sql.COUNT_WAITING, {"a": agent}).fetchone()[0])
+
+    def below_limit(self, facts: AgentFacts) -> int | None:
+        """Return how many tasks of the agent may be offered besides those that are, by its limit; None without one."""
+        if facts.concurrency_limit is None:
+            return None
+        taken = int(self._driver.execute(sql.COUNT_TAKEN, {"a": facts.name}).fetchone()[0])
+        return max(0, facts.concurrency_limit - taken)
 
     def has_tasks(self, agent: str) -> bool:
         """Tell whether a task of the agent has not ended."""
@@ -173,21 +180,19 @@ class Ledger(TaskTurns):
         """Let the sweeper look at the task again only then."""
         self._driver.execute(sql.PUT_OFF, {"key": task_id, "due": until})
 
-    def page(
-        self, owner: str, *, state: str | None, agent: str | None, before: str | None, most: int
-    ) -> list[TaskRecord]:
-        """Return tasks of an owner, newest id first; `state` is one that consumers see."""
-        query = select(task).where(*_wanted(owner, state, agent)).order_by(task.c.id.desc()).limit(most)
+    def page(self, owner: str, wanted: TaskFilter, *, before: str | None, most: int) -> list[TaskRecord]:
+        """Return tasks of an owner, newest id first."""
+        query = select(task).where(*wanted.conditions(owner)).order_by(task.c.id.desc()).limit(most)
         if before is not None:
             query = query.where(task.c.id < before)
         return [TaskRecord._make(row) for row in self.connection.execute(query)]
 
-    def count(self, owner: str, *, state: str | None, agent: str | None, most: int) -> int | None:
+    def count(self, owner: str, wanted: TaskFilter, *, most: int) -> int | None:
         """Count the tasks that `page` would show; None where the owner has more than `most` tasks of any kind."""
         mine = select(task.c.id).where(task.c.owner == owner).order_by(task.c.id.desc())
         if self.connection.execute(mine.offset(most).limit(1)).first() is not None:
             return None
-        query = select(func.count()).select_from(task).where(*_wanted(owner, state, agent))
+        query = select(func.count()).select_from(task).where(*wanted.conditions(owner))
         return int(self.connection.execute(query).scalar_one())
 
     def watch(self, row: TaskRecord, billing_mode: str, channel: str) -> bool:
@@ -305,19 +310,37 @@ class Ledger(TaskTurns):
 
     # -------------------------------------------------------------------------------------------- purge
     def purge_tasks(self, now: int, most: int, rule: str) -> int:
-        """Delete ended tasks whose time is over, and record that; return how many."""
-        found = self._driver.execute(sql.PURGE_DUE, {"now": now, "most": most}).fetchall()
-        if not found:
+        """Delete ended tasks whose time is over, as `purge` does; return how many."""
+        return self.purge(self._tasks(sql.PURGE_DUE, now=now, most=most), now, rule)
+
+    def purge(self, rows: Sequence[TaskRecord], now: int, rule: str) -> int:
+        """Delete ended tasks and what belongs to them, leave a stub of each, and record that; return how many."""
+        if not rows:
             return 0
-        keys = [{"key": row[0]} for row in found]
-        files.release(self.connection, [row[0] for row in found], now)
+        keys = [{"key": row.id} for row in rows]
+        files.release(self.connection, [row.id for row in rows], now)
         for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_TASK):
             self._driver.executemany(text, keys)
-        self.set_meta(PURGED, with_purged(self.meta(PURGED), [row[2:] for row in found]))
-        oldest = min(row[1] for row in found)
+        self._driver.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])
+        self.set_meta(PURGED, with_purged(self.meta(PURGED), [(row.agent, row.state, row.reason) for row in rows]))
+        oldest = min(row.ended or now for row in rows)
         self.connection.execute(insert(purge).values(at=now, what="task", count=len(keys), oldest=oldest, rule=rule))
         self.noted("purged", what="task", count=len(keys), rule=rule)
         return len(keys)
+
+    def stub(self, task_id: str) -> StubRecord | None:
+        """Return what stays of a purged task."""
+        row = self._driver.execute(sql.STUB, {"key": task_id}).fetchone()
+        return None if row is None else StubRecord._make(row)
+
+    def stub_by_key(self, owner: str, agent: str, key: str, since: int) -> StubRecord | None:
+        """Return what stays of the purged task that was asked for under a key, and ended after that."""
+        row = self._driver.execute(sql.STUB_BY_KEY, {"o": owner, "a": agent, "k": key, "since": since}).fetchone()
+        return None if row is None else StubRecord._make(row)
+
+    def drop_stubs(self, purged_before: int) -> None:
+        """Forget what was purged before then."""
+        self._driver.execute(sql.DELETE_STUBS, {"before": purged_before})
 
     def purge_instances(self, ended_before: int) -> int:
         """Delete instances that ended before then; return how many."""
@@ -335,15 +358,6 @@ class Ledger(TaskTurns):
         seq = self._numbering.next()
         self._driver.execute(sql.INSERT_EVENT, {"seq": seq, "task": row.id, "epoch": epoch, "n": n, "body": body})
         self.outbox += _publications(row, seq, body, ends=ends)
-
-
-def _wanted(owner: str, state: str | None, agent: str | None) -> list[ColumnElement[bool]]:
-    wanted = [task.c.owner == owner]
-    if state is not None:
-        wanted.append(is_shown_as(state))
-    if agent is not None:
-        wanted.append(task.c.agent == agent)
-    return wanted
 
 
 def _publications(row: Any, seq: int, body: bytes, *, ends: bool) -> Iterable[Publication]:

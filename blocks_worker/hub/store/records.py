@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from blocks_worker.protocol.leases import Process
 from blocks_worker.protocol.lifecycle import HELD, TERMINAL, State
+from blocks_worker.protocol.tasks import USUAL_PRIORITY
 
 
 class TaskRecord(NamedTuple):
@@ -57,6 +58,9 @@ class TaskRecord(NamedTuple):
     retry: str | None = None
     retries: int = 0
     ready_at: int | None = None
+    dead_reason: str | None = None
+    priority: int = USUAL_PRIORITY
+    rank: int = 0
 
     @property
     def is_ended(self) -> bool:
@@ -77,6 +81,21 @@ class TaskRecord(NamedTuple):
     def is_pipe(self) -> bool:
         """Whether it lives on after its handler has returned."""
         return self.kind == "pipe"
+
+
+class StubRecord(NamedTuple):
+    """What stays of a purged task; the fields are the columns of the table, in their order."""
+
+    id: str
+    owner: str
+    agent: str
+    idem: str | None
+    #: As consumers saw it.
+    state: str
+    digest: str | None
+    ended: int
+    purged_at: int
+    purged_by: str
 
 
 class InstanceRecord(NamedTuple):
@@ -119,6 +138,8 @@ class AgentFacts(NamedTuple):
     #: The agent's card as JSON, for what it declares.
     card: str | None = None
     expected_instances: int = 1
+    #: Tasks that all its instances together may be offered or hold at once.
+    concurrency_limit: int | None = None
 
     @property
     def is_broadcast(self) -> bool:

@@ -9,9 +9,10 @@ task is offered or held, so one partial index counts the slots in use; while it 
 besides its own channels: a line a session, its billing mode and its channel.
 `task.duration` is a pipe's, in minutes, and `expires_at` when it is over: fixed with its first lease. `task.pause`
 is what the consumer wants and `pause_seq` how often he turned it; `paused` that the handler waits for the resume,
-`parked` that the run takes no slot. `retry_of` is the task that was sent again as this one. `retry` is a retry policy
-as JSON, `retries` how many runs may still fail, `ready_at` the end of the pause after one that did: it is cleared then,
-so that what waits in the queue is found by its absence.
+`parked` that the run takes no slot. `retry_of` is the task that was sent again as this one, `dead_reason` why the
+hub gave a task up. `retry` is a retry policy as JSON, `retries` how many runs may still fail, `ready_at` the end of
+its delay, or of the pause after one that did: it is cleared then, so that what waits is found by its absence.
+`rank` is its place in the queue, the lowest first: when it may be offered, less a minute for each level of `priority`.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ task = Table(
     _text("retry", nullable=True),
     _flag("retries"),
     _number("ready_at", nullable=True),
+    _text("dead_reason", nullable=True),
+    Column("priority", Integer, nullable=False, server_default="5"),
+    _flag("rank"),
     sqlite_with_rowid=False,
 )
 Index("task_owner", task.c.owner, task.c.id)
@@ -95,13 +99,14 @@ Index(
     task.c.agent,
     task.c.pause,
     task.c.ready_at,
-    task.c.created,
+    task.c.rank,
     task.c.id,
     sqlite_where=text("state = 'QUEUED'"),
 )
 Index("task_held", task.c.inc, sqlite_where=text("inc IS NOT NULL"))
 Index("task_due", task.c.due_at, sqlite_where=text("due_at IS NOT NULL"))
 Index("task_purge", task.c.purge_at, sqlite_where=text("purge_at IS NOT NULL"))
+Index("task_dead", task.c.owner, task.c.id, sqlite_where=text("dead_reason IS NOT NULL"))
 Index("task_parent", task.c.parent, sqlite_where=text("parent IS NOT NULL AND ended IS NULL"))
 
 offer = Table(
@@ -177,6 +182,7 @@ agent = Table(
     _number("registered_at"),
     _number("updated"),
     Column("offline", Boolean, nullable=False, server_default="0"),
+    _number("concurrency_limit", nullable=True),
 )
 
 api_key = Table(
@@ -236,6 +242,24 @@ file_use = Table(
 Index("file_use_file", file_use.c.file)
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), _text("value"))
+
+#: What stays of a purged task for a while, so that whoever asks is told, and nobody makes it anew.
+stub = Table(
+    "stub",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("owner"),
+    _text("agent"),
+    _text("idem", nullable=True),
+    _text("state"),
+    _text("digest", nullable=True),
+    _number("ended"),
+    _number("purged_at"),
+    _text("purged_by"),
+    sqlite_with_rowid=False,
+)
+Index("stub_key", stub.c.owner, stub.c.agent, stub.c.idem, sqlite_where=text("idem IS NOT NULL"))
+Index("stub_purged", stub.c.purged_at)
 
 #: What was purged: one row a sweep that purged something.
 purge = Table(

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, delete, exists, func, insert, literal_column, null, or_, select, update
 from sqlalchemy.dialects import sqlite
 
-from blocks_worker.hub.store.schema import agent, event, instance, offer, task, task_input
+from blocks_worker.hub.store.schema import agent, event, instance, offer, stub, task, task_input
 from blocks_worker.protocol.lifecycle import EVERYBODY as _EVERYBODY
 from blocks_worker.protocol.lifecycle import InstanceState, State
+from blocks_worker.protocol.tasks import LEVEL_MS
 
 if TYPE_CHECKING:
     from sqlalchemy import BindParameter, ColumnElement
@@ -78,6 +79,8 @@ def _end(where: ColumnElement[bool], to: State | None = None, **values: Any) -> 
 
 
 _FAULT: dict[str, Any] = {"error": _p("fault"), "error_code": _p("fault_code")}
+#: An end at which the hub may give the task up.
+_GIVES_UP: dict[str, Any] = {**_FAULT, "dead_reason": _p("dead")}
 
 # ------------------------------------------------------------------------------------------------ turns
 OFFER = _turn(
@@ -134,6 +137,7 @@ RETRY = _turn(
     _Q,
     retries=task.c.retries - _ONE,
     ready_at=_p("ready"),
+    rank=_p("ready") - literal_column(str(LEVEL_MS)) * task.c.priority,
     outcome_digest=_p("said"),
     inc=_NULL,
     lost_inc=_NULL,
@@ -165,15 +169,15 @@ PARK = _hot(update(task).where(_HIS, _in(_R, _C, _E)).values(parked=_p("flag")))
 CANCEL_UNHELD = _end(
     and_(task.c.id == _p("key"), _in(_Q, _O)), State.CANCELLED, epoch=task.c.epoch + _ONE, last_n=_NONE
 )
-EXPIRE = _end(and_(_ROW, or_(_in(_Q, _O), and_(_in(_R), ~_PIPE))), State.EXPIRED, **_FAULT)
+EXPIRE = _end(and_(_ROW, or_(_in(_Q, _O), and_(_in(_R), ~_PIPE))), State.EXPIRED, **_GIVES_UP)
 OUTCOME = _end(
     and_(_ROW, task.c.state == _p("was"), task.c.last_n == _p("n"), _SPEAKS),
     outcome_digest=_p("said"),
-    **_FAULT,
+    **_GIVES_UP,
 )
 #: Instead of a turn back to the queue, for a task that may not be run again.
-LOSE_FOR_GOOD = _end(and_(_HIS, _in(_R), or_(~_AGAIN, _GIVEN_UP)), State.FAILED, **_FAULT)
-TAKE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.FAILED, **_FAULT)
+LOSE_FOR_GOOD = _end(and_(_HIS, _in(_R), or_(~_AGAIN, _GIVEN_UP)), State.FAILED, **_GIVES_UP)
+TAKE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.FAILED, **_GIVES_UP)
 RELEASE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.CANCELLED)
 FORCE = _end(and_(_HIS, _in(_C)), State.CANCELLED)
 FORCE_EXPIRED = _end(and_(_HIS, _in(_E)), State.EXPIRED, **_FAULT)
@@ -201,7 +205,7 @@ WAITING = _hot(
     select(task)
     .where(_in(_Q), task.c.agent == _p("a"), task.c.pause == _NONE, _READY)
     .where(or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")))
-    .order_by(task.c.created, task.c.id)
+    .order_by(task.c.rank, task.c.id)
     .limit(_p("most"))
     .offset(_NONE)
 )
@@ -217,11 +221,7 @@ HAS_TASKS = _hot(
 COUNT_WAITING = _hot(select(func.count()).select_from(task).where(_in(_Q), task.c.agent == _p("a")))
 DUE = _hot(select(task).where(task.c.due_at <= _p("now")).order_by(task.c.due_at).limit(_p("most")).offset(_NONE))
 PURGE_DUE = _hot(
-    select(task.c.id, task.c.ended, task.c.agent, task.c.state, task.c.reason)
-    .where(task.c.purge_at <= _p("now"))
-    .order_by(task.c.purge_at)
-    .limit(_p("most"))
-    .offset(_NONE)
+    select(task).where(task.c.purge_at <= _p("now")).order_by(task.c.purge_at).limit(_p("most")).offset(_NONE)
 )
 EVENTS = _hot(
     select(event.c.seq, event.c.body)
@@ -251,6 +251,15 @@ CANDIDATES = _hot(
     )
     .order_by(instance.c.connected_at, instance.c.agent_id)
 )
+#: What is offered or held of an agent and takes a slot: by its instances, and by all of them at once.
+_LIVING = select(instance.c.incarnation).where(instance.c.agent == _p("a"), instance.c.ended.is_(_NULL))
+_TAKEN = select(func.count()).select_from(task).where(task.c.agent == _p("a"), task.c.parked == _NONE)
+COUNT_TAKEN = _hot(
+    select(
+        _TAKEN.where(task.c.inc.in_(_LIVING)).scalar_subquery()
+        + _TAKEN.where(task.c.inc == _word(_EVERYBODY)).scalar_subquery()
+    )
+)
 INSTANCE = _hot(select(instance).where(instance.c.incarnation == _p("by")))
 AGENT = _hot(
     select(
@@ -263,6 +272,7 @@ AGENT = _hot(
         agent.c.delivery,
         agent.c.card,
         agent.c.expected_instances,
+        agent.c.concurrency_limit,
     ).where(agent.c.name == _p("a"))
 )
 
@@ -270,6 +280,15 @@ AGENT = _hot(
 DELETE_EVENTS = _hot(delete(event).where(event.c.task == _p("key")))
 DELETE_INPUT = _hot(delete(task_input).where(task_input.c.task == _p("key")))
 DELETE_TASK = _hot(delete(task).where(task.c.id == _p("key")))
+INSERT_STUB = _hot(insert(stub))
+STUB = _hot(select(stub).where(stub.c.id == _p("key")))
+#: A key counts as long after the end as that of a task which was not purged.
+STUB_BY_KEY = _hot(
+    select(stub).where(
+        stub.c.owner == _p("o"), stub.c.agent == _p("a"), stub.c.idem == _p("k"), stub.c.ended > _p("since")
+    )
+)
+DELETE_STUBS = _hot(delete(stub).where(stub.c.purged_at < _p("before")))
 
 #: Every statement that stands in the path of a task or of a sweep, for the test of their plans.
 HOT = {

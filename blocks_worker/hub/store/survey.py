@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import case, func, select
 
+from blocks_worker.hub.store.records import StubRecord
 from blocks_worker.hub.store.schema import event, purge, task
 from blocks_worker.hub.store.shown import ended_as
 from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, HELD, TERMINAL
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.records import TaskRecord
 
 #: Key of what is kept of purged tasks: how many of each agent ended how, as JSON.
 PURGED = "purged_tasks"
@@ -66,6 +68,12 @@ def purged(text: str | None) -> Counter[tuple[str, str]]:
     """Return what is kept of purged tasks, by agent and state."""
     kept = json.loads(text) if text else {}
     return Counter({(agent, state): count for agent, states in kept.items() for state, count in states.items()})
+
+
+def stub_of(row: TaskRecord, now: int, rule: str) -> StubRecord:
+    """Return what stays of a task that is purged; `rule`: by which, or by whom."""
+    state, ended = ended_as(row.state, row.reason), row.ended or now
+    return StubRecord(row.id, row.owner, row.agent, row.idem, state, row.outcome_digest, ended, now, rule)
 
 
 def with_purged(text: str | None, rows: Sequence[tuple[str, str, str | None]]) -> str:

@@ -48,7 +48,7 @@ class TaskTurns:
         return self._turn(sql.RETRY, row, by=by, was=row.state, now=now, ready=ready, due=due, said=said, n=n)
 
     def ready(self, row: TaskRecord, *, now: int, due: int | None) -> bool:
-        """Have a task offered whose pause between two runs is over."""
+        """Have a task offered whose delay, or pause between two runs, is over."""
         return self._turn(sql.READY, row, now=now, due=due)
 
     def cancel_held(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
@@ -80,21 +80,22 @@ class TaskTurns:
         """End a task that nobody holds; a claim in flight is fenced."""
         return self._run(sql.CANCEL_UNHELD, key=task_id, now=now, purge=purge, why=why)
 
-    def expire(self, row: TaskRecord, *, now: int, purge: int, why: str) -> bool:
-        """End a task whose time is over."""
-        return self._turn(sql.EXPIRE, row, now=now, purge=purge, why=why, fault="timeout", fault_code="timeout")
+    def expire(self, row: TaskRecord, *, now: int, purge: int, why: str, dead: str | None) -> bool:
+        """End a task whose time is over; `dead`: why it is given up, where it is."""
+        return self._turn(sql.EXPIRE, row, now=now, purge=purge, why=why, dead=dead, **_TIMEOUT)
 
     def outcome(self, row: TaskRecord, by: str, outcome: dict[str, Any]) -> bool:
-        """Record how a run ended; `outcome` holds now, purge, to, n, said, why, fault and fault_code."""
+        """Record how a run ended; `outcome` holds now, purge, to, n, said, why, fault, fault_code and dead."""
         return self._turn(sql.OUTCOME, row, by=by, was=row.state, **outcome)
 
-    def lose_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int, max_lost: int) -> bool:
-        """Fail a task whose lease was lost and that may not be run again."""
-        return self._turn(sql.LOSE_FOR_GOOD, row, by=by, now=now, purge=purge, max_lost=max_lost, **_LEASE_LOST)
+    def lose_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int, max_lost: int, dead: str) -> bool:
+        """Fail a task whose lease was lost and that may not be run again; `dead`: why it is given up."""
+        values = {"now": now, "purge": purge, "max_lost": max_lost, "dead": dead}
+        return self._turn(sql.LOSE_FOR_GOOD, row, by=by, **values, **_LEASE_LOST)
 
-    def take_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
-        """Fail a task that would be taken back and may not be run again."""
-        return self._turn(sql.TAKE_FOR_GOOD, row, by=by, now=now, purge=purge, **_LEASE_LOST)
+    def take_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int, dead: str) -> bool:
+        """Fail a task that would be taken back and may not be run again; `dead`: why it is given up."""
+        return self._turn(sql.TAKE_FOR_GOOD, row, by=by, now=now, purge=purge, dead=dead, **_LEASE_LOST)
 
     def release_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int) -> bool:
         """Cancel a task that was given back and may not be run again."""
@@ -121,4 +122,5 @@ def fault_of(limit: str | None) -> dict[str, str | None]:
     return {"fault": fault, "fault_code": fault}
 
 
+_TIMEOUT = {"fault": "timeout", "fault_code": "timeout"}
 _LEASE_LOST = {"why": None, "fault": "lease_lost", "fault_code": "lease_lost"}

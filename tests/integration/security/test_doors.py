@@ -49,6 +49,7 @@ DOORS = [
     Asked("POST", "/api/v1/tasks/{failed}/retry", CONSUMER, lambda _: {}, 201),
     Asked("POST", "/api/v1/tasks/{task}/pause", CONSUMER, lambda _: {"pauseSeq": 0}, 202),
     Asked("POST", "/api/v1/tasks/{task}/resume", CONSUMER, lambda _: {"pauseSeq": 0}, 202),
+    Asked("DELETE", "/api/v1/tasks/{failed}", CONSUMER),
     Asked("POST", "/api/v1/claims", INSTANCE, lambda w: {"taskId": w.task, "epoch": w.turn["epoch"]}),
     Asked("POST", "/api/v1/reports", INSTANCE, _ending),
     Asked("POST", "/api/v1/heartbeats", INSTANCE, lambda _: {"free": 0}),

@@ -30,6 +30,7 @@ ADDRESSES: list[tuple[str, str, str, dict[str, Any] | None, int]] = [
     ("POST", "/api/v1/tasks/{}/retry", "failed", {}, 201),
     ("POST", "/api/v1/tasks/{}/pause", "task", {"pauseSeq": 0}, 202),
     ("POST", "/api/v1/tasks/{}/resume", "task", {"pauseSeq": 0}, 202),
+    ("DELETE", "/api/v1/tasks/{}", "failed", None, 200),
     ("GET", "/api/v1/files/{}", "file", None, 200),
     ("POST", "/api/v1/registry/agents/{}/offline", "agent", {}, 200),
     ("POST", "/api/v1/registry/agents/{}/online", "agent", {}, 200),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,6 +127,14 @@ def test_wrong_calls(positional: tuple[object, ...], keywords: dict[str, Any]) -
         {"metadata": {"x": "y" * 9000}},
         {"metadata": {"x": float("nan")}},
         {"queue_ttl": 0},
+        {"queue_ttl": float("nan")},
+        {"max_runtime": 31_536_001},
+        {"deadline": -1},
+        {"deadline": datetime(2030, 1, 1)},  # noqa: DTZ001 - this is what is refused
+        {"not_before": -1},
+        {"priority": 10},
+        {"priority": True},
+        {"delivery": "once"},
         {"timeout": -1},
         {"request_parts": ["\ud800"]},
         {"request_parts": "x" * 1_048_576},

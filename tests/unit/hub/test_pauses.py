@@ -213,9 +213,7 @@ def test_paused_tasks_are_listed_as_such(world: World) -> None:
     reports(world, holder, lease, "paused", 1)
 
     def listed(state: str) -> list[str]:
-        reply = world.store.read(
-            lambda ledger: world.tasks.page(ledger, ANN, state=state, agent=None, cursor=None, limit=9)
-        )
+        reply = world.page(state=state)
         assert isinstance(reply.body, TaskPage)
         return sorted(row.task_id for row in reply.body.tasks)
 

@@ -250,9 +250,7 @@ def test_pages_show_each_task_under_the_state_that_its_row_shows(world: World) -
 
 def listed(world: World, state: str) -> list[str]:
     """Return the tasks that are listed in a state."""
-    reply = world.store.read(
-        lambda ledger: world.tasks.page(ledger, ANN, state=state, agent=None, cursor=None, limit=9)
-    )
+    reply = world.page(state=state)
     assert isinstance(reply.body, TaskPage)
     assert all(row.state == state for row in reply.body.tasks)
     return [row.task_id for row in reply.body.tasks]

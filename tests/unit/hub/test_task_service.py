@@ -11,6 +11,7 @@ from ledger_world import ANN, BOB, World, done
 
 from blocks_worker.hub.leases import message_key
 from blocks_worker.hub.publications import ENVELOPE_BYTES
+from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.protocol.codec import MAX_BODY, encode
 from blocks_worker.protocol.control import CancelRun, StartBody, StartTask, open_signed
 from blocks_worker.protocol.leases import ClaimAnswer, LateReport, Report, ReportAnswer, ReportEvent
@@ -83,9 +84,7 @@ def test_a_queued_task_says_what_it_waits_for(world: World) -> None:
         query = EventsQuery(task_id=task_id)
         row = world.store.read(lambda ledger: world.tasks.get(ledger, ANN, task_id)).body
         events = world.store.read(lambda ledger: world.tasks.events(ledger, ANN, query)).body
-        page = world.store.read(
-            lambda ledger: world.tasks.page(ledger, ANN, state=None, agent=None, cursor=None, limit=9)
-        ).body
+        page = world.page().body
         assert isinstance(row, TaskRow)
         assert isinstance(events, EventsAnswer)
         assert isinstance(page, TaskPage)
@@ -188,7 +187,7 @@ def test_parallel_submits_make_one_row(world: World) -> None:
     futures = [world.store.write(lambda ledger: world.tasks.submit(ledger, ANN, request)) for _ in range(100)]
     wait(futures, 10)
     statuses = [future.result().status for future in futures]
-    page = world.store.read(lambda ledger: world.tasks.page(ledger, ANN, state=None, agent=None, cursor=None, limit=50))
+    page = world.page(limit=50)
 
     assert sorted(statuses) == [200] * 99 + [201]
     assert isinstance(page.body, TaskPage)
@@ -214,7 +213,7 @@ def test_submits_that_are_refused(world: World, fields: dict[str, Any], status: 
     reply = world.submit(**fields)
 
     assert (reply.status, code(reply)) == (status, word)
-    assert world.store.read(lambda ledger: ledger.page("ann", state=None, agent=None, before=None, most=9)) == []
+    assert world.store.read(lambda ledger: ledger.page("ann", TaskFilter(), before=None, most=9)) == []
 
 
 def test_billing_mismatch_tells_both(world: World) -> None:
@@ -298,8 +297,8 @@ def test_page_by_page(world: World) -> None:
     world.lease(holder, "t0")
 
     def page(**asked: object) -> TaskPage:
-        wanted = {"state": None, "agent": None, "cursor": None, "limit": 2} | asked
-        reply = world.store.read(lambda ledger: world.tasks.page(ledger, ANN, **wanted))  # type: ignore[arg-type]  # by name
+        wanted: dict[str, Any] = {"limit": 2} | asked
+        reply = world.page(**wanted)
         assert isinstance(reply.body, TaskPage), reply
         return reply.body
 
@@ -314,11 +313,7 @@ def test_page_by_page(world: World) -> None:
 
 def test_an_unknown_state_is_refused(world: World) -> None:
     """A page of a state that does not exist is a mistake, not an empty page."""
-    reply = world.store.read(
-        lambda ledger: world.tasks.page(ledger, ANN, state="odd", agent=None, cursor=None, limit=1)
-    )
-
-    assert code(reply) == "InvalidInput"
+    assert code(world.page(state="odd")) == code(world.page(dead="odd")) == "InvalidInput"
 
 
 def test_events_in_portions(world: World) -> None:
