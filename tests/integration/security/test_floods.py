@@ -86,6 +86,7 @@ class Site:
 
         async def closed() -> None:
             self._server.close()
+            await asyncio.sleep(0.02)  # who was let in before that is there now
             for each in list(self.state.connections):
                 each.transport.abort()
             await self._server.wait_closed()
