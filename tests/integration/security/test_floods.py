@@ -31,6 +31,10 @@ from blocks_worker.state import StateFolder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# The loop of a test's own server may stop before a connection that it has cut is closed, which is the test's alone.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 HEAD = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 #: Descriptors of the process that is flooded: the network may have half of them, the hub's door a quarter.
 DESCRIPTORS = 256
