@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -155,16 +158,85 @@ def test_others_names_and_addresses_are_refused(stand: Stand, path: str, host: s
 
 
 def test_callers_who_say_nothing_hold_up_nobody(stand: Stand) -> None:
-    """Silent connections take threads of their own; one more than there are is closed, and those that end make room."""
+    """Slow callers, however many, shut the port for nobody: the oldest makes room for who comes next. [R-54]"""
     port = int(stand.url.rpartition(":")[2])
     with ExitStack() as opened:
-        silent = [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(MOST_REQUESTS - 1)]
-        assert page(f"{stand.url}/livez").status == 200
-        silent += [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(2)]
+        silent = [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(MOST_REQUESTS + 2)]
+        for _ in range(2):
+            assert page(f"{stand.url}/livez").status == 200
         for each in silent:
-            each.settimeout(0.5)
-        wait_until(lambda: any(closed(each) for each in silent[-2:]), 10, "one is closed")
+            each.settimeout(0.1)
+        assert [closed(each) for each in silent[:4]] == [True] * 3 + [False], "one place serves both callers"
     wait_until(lambda: answers(stand.url), 10, "room again")
+
+
+def test_a_request_that_drips_is_over_by_its_time() -> None:
+    """A byte now and then is no new time: the whole request has one deadline. [R-54]"""
+    with HealthPort(0, HealthPages([]), patience=0.3) as port:
+        address = ("127.0.0.1", int(port.url.rpartition(":")[2]))
+        with socket.create_connection(address, timeout=0.02) as slow:
+            slow.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ")
+            wait_until(lambda: dripped(slow), 5, "the end of the connection")
+        assert page(f"{port.url}/livez").status == 200
+
+
+def dripped(connection: socket.socket) -> bool:
+    """Send one byte more; tell whether the other side ended the connection."""
+    try:
+        connection.sendall(b"a")
+    except OSError:
+        return True
+    return closed(connection)
+
+
+def test_many_callers_at_once_are_all_answered(stand: Stand) -> None:
+    """More than there are places for wait their turn. [R-54]"""
+    with ThreadPoolExecutor(40) as callers:
+        told = list(callers.map(lambda _: page(f"{stand.url}/livez").status, range(80)))
+
+    assert told == [200] * 80
+
+
+#: A process that has no descriptor left while a caller waits; it prints the seconds of processor time of one second.
+NO_DESCRIPTORS = """
+import os, resource, socket, threading, time
+from blocks_worker.cli.health_pages import HealthPages
+from blocks_worker.cli.health_port import HealthPort
+
+with HealthPort(0, HealthPages([])) as port:
+    address = ("127.0.0.1", int(port.url.rpartition(":")[2]))
+    ask = b"GET /livez HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n"
+    with socket.create_connection(address) as first:
+        first.sendall(ask)
+        first.recv(12)
+    caller, files = socket.socket(), []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    try:
+        while True:
+            files.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        pass
+    caller.connect(address)
+    caller.sendall(ask)
+    begun = time.process_time()
+    threading.Event().wait(1)
+    used = time.process_time() - begun
+    for each in files:
+        os.close(each)
+    caller.settimeout(10)
+    print(used, caller.recv(12).decode())
+"""
+
+
+def test_who_cannot_be_taken_costs_nothing() -> None:
+    """Without a free descriptor the port tries again now and then, and answers when there is one. [R-54]"""
+    done = subprocess.run(
+        [sys.executable, "-c", NO_DESCRIPTORS], capture_output=True, text=True, timeout=60, check=True
+    )
+    used, _, answer = done.stdout.strip().partition(" ")
+
+    assert float(used) < 0.4
+    assert answer == "HTTP/1.0 200"
 
 
 def closed(connection: socket.socket) -> bool:
