@@ -52,7 +52,7 @@ def _gauge(name: str, says: str, *labels: str, origin: Origin = "now") -> Family
 WORKER = (
     _gauge("blocks_worker_ready", "1 when every condition of `/readyz` holds for this instance", *_WHO),
     _gauge("blocks_worker_condition", "1 when this condition of `/readyz` holds", *_WHO, "condition"),
-    _gauge("blocks_worker_slots", "tasks that it runs at the same time at most", *_WHO),
+    _gauge("blocks_worker_slots", "tasks that it runs at the same time at most; 0 once it has ended", *_WHO),
     _gauge("blocks_worker_slots_free", "slots that an offer may have now", *_WHO),
     _gauge("blocks_worker_runs_active", "tasks at work here, those that wait for a resume too", *_WHO),
     _gauge("blocks_worker_waiting_runs", "runs that wait for their resume without a slot", *_WHO),
@@ -98,7 +98,11 @@ WORKER = (
         *_WHO,
         "link",
     ),
-    _gauge("blocks_worker_hub_heard_seconds", "seconds since the last heartbeat that the hub answered began", *_WHO),
+    _gauge(
+        "blocks_worker_hub_heard_seconds",
+        "seconds since the last heartbeat that the hub answered began; none once it has ended",
+        *_WHO,
+    ),
     _count(
         "blocks_worker_heartbeats_starved_total",
         "heartbeats that came late by two seconds or more: the process was stopped, or a handler let no thread run",

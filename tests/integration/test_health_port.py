@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import wait_until
+from support_hub import Caller
 from support_metrics import page, scrape
 
 from blocks_worker.cli.health_pages import HealthPages
 from blocks_worker.cli.health_port import MOST_REQUESTS, HealthPort
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import ConfigurationError
+from blocks_worker.state import LocalHub
 from blocks_worker.testing import LocalStack
 
 if TYPE_CHECKING:
@@ -273,3 +275,34 @@ def test_an_instance_that_ended_is_not_ready(stand: Stand) -> None:
     assert [one["says"] for one in told["brief"]["conditions"] if one["name"] == "serving"] == ["stopped"]
     assert told["never"]["conditions"] == [{"name": "registered", "ok": False, "says": "no hub was reached yet"}]
     assert numbers.sum("blocks_worker_ready", agent="brief") == 0
+
+
+def test_an_agent_that_was_asked_to_drain_is_left_out(stand: Stand) -> None:
+    """The others of the process make the verdict, as long as there are any; what has ended has no slots. [R-54]"""
+    with LocalStack({"leaves": stand.greet, "stays": stand.greet}) as stack:
+        watched = [Watched(name, agent) for name, agent in stack.agents.items()]
+        with HealthPort(0, HealthPages(watched)) as port:
+            drained(stack, "leaves")
+            left = page(f"{port.url}/readyz")
+            numbers = scrape(port.url)
+            slots = {each["agent"]: each["slots"] for each in page(f"{port.url}/worker").json["agents"]}
+            drained(stack, "stays")
+            gone = page(f"{port.url}/readyz")
+
+    told = {each["agent"]: (each["ready"], each["askedToDrain"]) for each in left.json["agents"]}
+    assert (left.status, told) == (200, {"leaves": (False, True), "stays": (True, False)})
+    assert (gone.status, gone.json["status"]) == (503, "not ready")
+    for name in ("slots", "slots_free"):
+        assert numbers.by("agent", f"blocks_worker_{name}") == {"leaves": 0, "stays": 1}
+    assert slots == {"leaves": 0, "stays": 1}
+    assert set(numbers.by("agent", "blocks_worker_hub_heard_seconds")) == {"stays"}
+
+
+def drained(stack: LocalStack, agent: str) -> None:
+    """Ask an instance to drain, as `blocks drain` does, and wait for its end."""
+    instance = stack.agents[agent]
+    caller = Caller(LocalHub(stack.url, "", "", 0, "", ""), stack.api_key)
+    path = f"/api/v1/registry/instances/{instance.instance_id}/drain"
+    assert caller.ask("POST", path, bearer=caller.consumer()["accessToken"]).status == 202
+    caller.pool.clear()
+    wait_until(lambda: instance.state == "stopped", 10, "the end")
