@@ -71,13 +71,14 @@ class HealthPages:
         return Page.of(_OK, {"status": "ok"})
 
     def _ready(self) -> Page:
-        """Tell whether every agent serves, with one entry a condition."""
+        """Tell whether every agent serves that is wanted, with one entry a condition."""
         told = []
         for watched in self._agents:
             conditions = _conditions(watched)
-            is_ready = all(one.is_met for one in conditions)
-            told.append({**_named(watched), "ready": is_ready, "conditions": as_json(conditions)})
-        is_ready = all(each["ready"] for each in told)
+            state = {"ready": all(one.is_met for one in conditions), "askedToDrain": _was_asked_to_drain(watched)}
+            told.append({**_named(watched), **state, "conditions": as_json(conditions)})
+        wanted = [each for each in told if not each["askedToDrain"]]
+        is_ready = bool(wanted) and all(each["ready"] for each in wanted)
         word = "ready" if is_ready else "not ready"
         return Page.of(_OK if is_ready else _UNAVAILABLE, {"status": word, "agents": told})
 
@@ -101,6 +102,10 @@ def _conditions(watched: Watched) -> list[Condition]:
     return [_UNMET] if watched.instance is None else watched.instance.insight.conditions()
 
 
+def _was_asked_to_drain(watched: Watched) -> bool:
+    return watched.instance is not None and watched.instance.insight.was_asked_to_drain
+
+
 def _named(watched: Watched) -> dict[str, Any]:
     instance = watched.instance
     return {"agent": watched.agent_name, "instance": None if instance is None else instance.instance_id}
@@ -115,7 +120,7 @@ def _shown(watched: Watched) -> dict[str, Any]:
         **_named(watched),
         "state": instance.state,
         "running": len(instance.active_tasks),
-        "slots": instance.concurrency,
+        "slots": instance.insight.slots,
         "hub": instance.hub_url,
         "runsHub": instance.runs_hub,
     }

@@ -34,6 +34,7 @@ _COUNTED = (
     "leases_released",
     "offers_taken_back",
     "fenced_writes",
+    "claims_outrun",
     "instances_lost",
 )
 _ENDS = ("completed", "failed", "canceled")

@@ -36,6 +36,15 @@ def gone(row: InstanceRecord | None) -> Reply | None:
     return incarnation_unknown() if state in INSTANCE_GONE else None
 
 
+def was_outrun(ledger: Ledger, holder: Holder, item: Claim) -> bool:
+    """Tell whether an offer to all instances was claimed by another one before: so it goes with all but one of them."""
+    row = ledger.task(item.task_id)
+    if row is None or row.agent != holder.agent_name or row.epoch != item.epoch or row.inc == holder.incarnation:
+        return False
+    facts = ledger.agent(row.agent)
+    return facts is not None and facts.is_broadcast and (row.is_held or row.is_ended)
+
+
 class Reports:
     """Answer claims and reports."""
 

@@ -20,7 +20,7 @@ from blocks_worker.hub.answers import (
 from blocks_worker.hub.bell import Bell
 from blocks_worker.hub.dispatch import Dispatch
 from blocks_worker.hub.purges import missing, purged
-from blocks_worker.hub.reports import Reports
+from blocks_worker.hub.reports import Reports, was_outrun
 from blocks_worker.hub.store.filters import ANY
 from blocks_worker.hub.store.shown import NAMES, shown
 from blocks_worker.hub.submits import Submits
@@ -193,7 +193,11 @@ class TaskService:
 
     def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
         """Give the lease of an offer, or take the refusal: 200, 409 fenced, 410 over."""
-        return _unless_fenced(ledger, self._reports.claim(ledger, holder, item))
+        reply = self._reports.claim(ledger, holder, item)
+        if reply.status == HTTPStatus.CONFLICT and was_outrun(ledger, holder, item):
+            ledger.counted("claims_outrun")
+            return reply
+        return _unless_fenced(ledger, reply)
 
     def report(self, ledger: Ledger, holder: Holder, item: Report) -> Reply:
         """Store what a run says: 200, 409 fenced, 422 with the number expected next."""

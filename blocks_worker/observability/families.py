@@ -52,7 +52,7 @@ def _gauge(name: str, says: str, *labels: str, origin: Origin = "now") -> Family
 WORKER = (
     _gauge("blocks_worker_ready", "1 when every condition of `/readyz` holds for this instance", *_WHO),
     _gauge("blocks_worker_condition", "1 when this condition of `/readyz` holds", *_WHO, "condition"),
-    _gauge("blocks_worker_slots", "tasks that it runs at the same time at most", *_WHO),
+    _gauge("blocks_worker_slots", "tasks that it runs at the same time at most; 0 once it has ended", *_WHO),
     _gauge("blocks_worker_slots_free", "slots that an offer may have now", *_WHO),
     _gauge("blocks_worker_runs_active", "tasks at work here, those that wait for a resume too", *_WHO),
     _gauge("blocks_worker_waiting_runs", "runs that wait for their resume without a slot", *_WHO),
@@ -98,7 +98,11 @@ WORKER = (
         *_WHO,
         "link",
     ),
-    _gauge("blocks_worker_hub_heard_seconds", "seconds since the last heartbeat that the hub answered began", *_WHO),
+    _gauge(
+        "blocks_worker_hub_heard_seconds",
+        "seconds since the last heartbeat that the hub answered began; none once it has ended",
+        *_WHO,
+    ),
     _count(
         "blocks_worker_heartbeats_starved_total",
         "heartbeats that came late by two seconds or more: the process was stopped, or a handler let no thread run",
@@ -106,13 +110,21 @@ WORKER = (
     ),
     _count(
         "blocks_worker_claims_lost_total",
-        "claims that brought no lease: `refused` by the hub, `no_answer` in time, `too_late` to be asked for, or "
-        "`withdrawn` meanwhile",
+        "claims that brought no lease: `refused` by the hub, `no_answer` in time to any try, `too_late` to be asked "
+        "for, or `withdrawn` meanwhile",
         *_WHO,
         "reason",
     ),
-    _count("blocks_worker_reports_repeated_total", "reports sent once more because no answer came", *_WHO),
-    _count("blocks_worker_reports_failed_total", "reports that the hub refused for good", *_WHO),
+    _count(
+        "blocks_worker_reports_repeated_total",
+        "times that a report had to be sent once more: no answer came, or the hub could not take it then",
+        *_WHO,
+    ),
+    _count(
+        "blocks_worker_reports_failed_total",
+        "reports that the hub refused for good, each the end of its run; that a lease is lost is no such refusal",
+        *_WHO,
+    ),
     _count("blocks_worker_nacks_lost_total", "refusals of offers that never reached the hub", *_WHO),
     _gauge("blocks_worker_outcomes_unheard", "outcomes that the hub has not answered yet", *_WHO),
     _gauge("blocks_worker_outcomes_spooled", "those of them that are written to disk: the depth of the spool", *_WHO),
@@ -155,7 +167,14 @@ HUB = (
     _count("blocks_hub_leases_taken_back_total", "leases ended because their holder knew nothing of them"),
     _count("blocks_hub_leases_released_total", "leases that their holders gave back"),
     _count("blocks_hub_offers_taken_back_total", "offers refused, not claimed in time, or made to one who went"),
-    _count("blocks_hub_fenced_writes_total", "claims and reports refused with 409: whoever sent them holds no lease"),
+    _count(
+        "blocks_hub_fenced_writes_total",
+        "claims and reports refused with 409: whoever sent them holds no lease, or not any more",
+    ),
+    _count(
+        "blocks_hub_claims_outrun_total",
+        "claims of what was offered to all instances and another one had first: 409 too, but nothing is amiss",
+    ),
     _count("blocks_hub_instances_lost_total", "instances that ended by their silence, or with their process"),
     _count("blocks_hub_sweep_failures_total", "rows that a sweep failed at"),
     _gauge("blocks_hub_admits_tasks", "0 while the disk is too full for new tasks"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,15 @@ from typing import TYPE_CHECKING
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.opening import connected
 from blocks_worker.client.settings import Wishes
-from blocks_worker.concurrency import Deadline
 from blocks_worker.config import ClientConfig, Connection, HubConfig, WorkerConfig
 from blocks_worker.controlplane.whereabouts import CDM_PATH
 from blocks_worker.handlers.base import Handler
-from blocks_worker.hub.hub import Hub
 from blocks_worker.protocol.channels import AGENT
 from blocks_worker.runtime.instance import started_in
 from blocks_worker.runtime.options import AgentInstanceOptions, options_of
 from blocks_worker.state import StateFolder
 from blocks_worker.testing.faults import StackFaults
+from blocks_worker.testing.ground import NOT_RUNNING, Ground
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from blocks_worker.client.params import RunOptions
     from blocks_worker.client.results import TaskResult
     from blocks_worker.runtime.instance import AgentInstance
-    from blocks_worker.state import LocalHub
 
-#: Seconds for a worker to be ready, and for the hub to close.
+#: Seconds for a worker to be ready.
 _READY = 20.0
-_CLOSING = 10.0
 #: Bytes that have to stay free on the disk: what a test leaves behind is small.
 _RESERVE = 1 << 20
 #: What a handler is called whose own name is none for an agent, a lambda's for one.
@@ -61,29 +59,25 @@ class LocalStack:
         self.agents: dict[str, AgentInstance] = {}
         self.url = ""
         self.api_key = ""
-        self.faults = StackFaults(
-            hub=self._running_hub,
-            cut=self.cut_network,
-            restore=self.restore_network,
-            stop_hub=self._stop_running_hub,
-            start_hub=self._start_hub_again,
-            replace_worker=self._replace_worker,
-        )
+        self._ground = Ground(reached=self._start_dead)
+        self.faults = StackFaults(self._ground, self._replace_worker)
         self._wanted = _wanted(handlers)
         self._options: dict[str, AgentInstanceOptions] = {}
         self._drain_timeout = drain_timeout
         self._opened = ExitStack()
         self._client: TaskClient | None = None
-        self._hub: Hub | None = None
         self._folder = Path()
+        #: Agents whose worker was killed, and is not replaced yet.
+        self._dead: list[str] = []
+        self._replacing = threading.Lock()
         self._is_cut = False
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
             folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="blocks-", ignore_cleanup_errors=True))
             self._folder = Path(folder)
-            opened.callback(self._stop_hub)
-            address = self._start_hub(port=0)
+            opened.callback(self._ground.close)
+            address = self._ground.open(self._hub_config)
             self.url, self.api_key = address.url, StateFolder(self._folder).local_key()
             for options in self._wanted:
                 agent = self._started(options)
@@ -94,7 +88,7 @@ class LocalStack:
                 agent.wait_ready(_READY)
             client = self._client = self._connected()
             opened.callback(client.destroy)
-            opened.callback(self._heal)
+            opened.callback(self._ground.heal)
             self._opened = opened.pop_all()
         return self
 
@@ -110,7 +104,7 @@ class LocalStack:
             RuntimeError: the block has not begun, or is over.
         """
         if self._client is None:
-            raise RuntimeError("the stack does not run: use it as 'with LocalStack(handler) as stack:'")
+            raise RuntimeError(NOT_RUNNING)
         return self._client
 
     def run(
@@ -127,14 +121,14 @@ class LocalStack:
     def cut_network(self) -> None:
         """Take the local network away: it refuses every connection until `restore_network`. The hub stays."""
         if not self._is_cut:
-            self._running_hub().play(lambda faults: faults.refuse())
+            self._ground.hold("cut")
             self._is_cut = True
 
     def restore_network(self) -> None:
         """Have the network back, with all that was published before."""
         if self._is_cut:
-            self._running_hub().play(lambda faults: faults.accept())
             self._is_cut = False
+            self._ground.let_go("cut")
 
     def restart_hub(self) -> None:
         """End the hub, its network with it, and start it again at the same address, with the same ledger."""
@@ -143,24 +137,8 @@ class LocalStack:
 
     # ------------------------------------------------------------ steps
 
-    def _start_hub(self, port: int) -> LocalHub:
-        hub = Hub(HubConfig(state_dir=self._folder, port=port, reserve_bytes=_RESERVE))
-        address = hub.start()
-        self._hub, self._is_cut = hub, False
-        return address
-
-    def _stop_hub(self) -> None:
-        hub, self._hub = self._hub, None
-        if hub is not None:
-            hub.stop(Deadline(_CLOSING))
-
-    def _stop_running_hub(self) -> None:
-        self._running_hub()
-        self._stop_hub()
-
-    def _start_hub_again(self) -> None:
-        if self._hub is None:
-            self._start_hub(int(self.url.rpartition(":")[2]))
+    def _hub_config(self, port: int) -> HubConfig:
+        return HubConfig(state_dir=self._folder, port=port, reserve_bytes=_RESERVE)
 
     def _stop_agent(self, name: str) -> None:
         self.agents[name].stop(self._drain_timeout)
@@ -169,21 +147,23 @@ class LocalStack:
         """Kill a worker; the one that registers under its name ends its leases, as after a crash."""
         if name not in self.agents:
             raise KeyError(f"no agent {name!r} in this stack; it has {', '.join(self.agents)}")
-        old = self.agents[name]
-        old.kill()
-        new = self._started(replace(self._options[name], instance_id=old.instance_id))
-        self.agents[name] = new
-        new.wait_ready(_READY)
+        if self._client is None:
+            raise RuntimeError(NOT_RUNNING)
+        self.agents[name].kill()
+        with self._replacing:
+            self._dead.append(name)
+        self._start_dead()
 
-    def _heal(self) -> None:
-        """Let workers and client take their leave over a network that is there."""
-        if self._hub is not None and self._hub.is_alive():
-            self.restore_network()
-
-    def _running_hub(self) -> Hub:
-        if self._hub is None:
-            raise RuntimeError("the stack does not run: use it as 'with LocalStack(handler) as stack:'")
-        return self._hub
+    def _start_dead(self) -> None:
+        """Start the workers that are missing, if there is a hub that lets them in."""
+        with self._replacing:
+            while self._dead and self._ground.answers:
+                name = self._dead[-1]
+                new = self._started(replace(self._options[name], instance_id=self.agents[name].instance_id))
+                self.agents[name] = new
+                self._dead = [each for each in self._dead if each != name]
+                if self._ground.delivers:  # else nothing proves that it listens before the network is back
+                    new.wait_ready(_READY)
 
     def _started(self, options: AgentInstanceOptions) -> AgentInstance:
         config = WorkerConfig(connection=self._connection(), embedded_hub=False)

@@ -45,13 +45,15 @@ class Claims:
     def claim(self, claim: Claim, until: float, is_over: Callable[[], bool]) -> ClaimAnswer | None:
         """Return the lease, or None when the hub refused, or the offer grew too old or was withdrawn meanwhile."""
         backoff = Backoff(self._entropy, cap=2.0)
+        was_asked = False
         while True:
             now = self._clock.monotonic()
             if is_over():
                 return None
             if now >= until:
-                self._counters.count("claims_too_late")
+                self._counters.count("claims_failed" if was_asked else "claims_too_late")
                 return None
+            was_asked = True
             result = self._try(claim)
             if result is not None and self._clock.monotonic() < until:
                 return self._lease(claim, result)
@@ -66,7 +68,6 @@ class Claims:
         try:
             result = self._batcher.call(claim)
         except BlocksError as error:
-            self._counters.count("claims_failed")
             _logger.debug("claim_retry", extra={"task": claim.task_id, "error": str(error)})
             return None
         not_now = result.status >= HTTPStatus.INTERNAL_SERVER_ERROR or result.status == HTTPStatus.TOO_MANY_REQUESTS

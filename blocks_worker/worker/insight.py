@@ -28,9 +28,16 @@ if TYPE_CHECKING:
         def error(self) -> BaseException | None:
             """What ended it for good."""
 
+        @property
+        def was_asked_to_drain(self) -> bool:
+            """Whether its hub wants it to end."""
+
 
 #: Intervals without an answer to a heartbeat after which the hub counts as away.
 HEARD_LATELY = 3
+
+_SERVING = frozenset({"starting", "ready", "full"})
+_ENDED = frozenset({"stopped", "failed"})
 
 #: Counters of the worker by name: their family, and the value of its last label.
 _COUNTED: dict[str, tuple[str, ...]] = {
@@ -90,6 +97,16 @@ class Insight:
         self._clock = clock
         self._network_counters = network_counters
 
+    @property
+    def was_asked_to_drain(self) -> bool:
+        """Whether its hub wants it to end: what it misses then is nobody's worry."""
+        return self._stands.was_asked_to_drain
+
+    @property
+    def slots(self) -> int:
+        """How many tasks it runs at the same time at most; none once it has ended."""
+        return 0 if self._stands.state in _ENDED else self._settings.concurrency
+
     def counters(self) -> dict[str, int]:
         """Return what happened how often, by name."""
         engine = self._engine
@@ -112,7 +129,7 @@ class Insight:
             Condition("registered", is_in, "the hub knows it" if is_in else "the hub does not know it (any more)"),
             Condition("listening", hears, "probes come" if hears else "nothing comes by the network"),
             Condition("hub_heard", lately, f"the hub answered {since}; {limit:g} s are allowed"),
-            Condition("serving", state in {"starting", "ready", "full"}, state),
+            Condition("serving", state in _SERVING, state),
             Condition("accepted", error is None, "not refused" if error is None else _why(error)),
         ]
 
@@ -136,8 +153,8 @@ class Insight:
         engine, counters = self._engine, self.counters()
         heard = self._heard()
         found: dict[str, float] = {
-            "slots": self._settings.concurrency,
-            "slots_free": engine.running.free(),
+            "slots": self.slots,
+            "slots_free": engine.running.free() if self._stands.state in _SERVING else 0,
             "runs_active": len(engine.running.active_tasks()),
             "waiting_runs": len(engine.running.waiting()),
             "abandoned_threads": counters["abandoned_threads"],
@@ -146,7 +163,9 @@ class Insight:
             "drain_seconds": self._drain.seconds,
             "streams_open": engine.streams.active,
         }
-        return found if heard is None else {**found, "hub_heard_seconds": heard}
+        if heard is None or self._stands.state in _ENDED:
+            return found
+        return {**found, "hub_heard_seconds": heard}
 
     def _counts(self) -> dict[tuple[str, ...], int]:
         found = dict.fromkeys(_COUNTED.values(), 0) | {("runs", state): 0 for state in _ENDS}

@@ -274,23 +274,23 @@ class Publisher:
                 [report for _, report in batch], lambda reports: self._api.reports(reports, timeout=timeout)
             )
         except BlocksError as error:
-            self._failed(error)
+            self._failed(error, len(batch))
             return
         except Exception as error:  # one broken answer must not end the only thread that reports
             _logger.exception("report_broken")
-            self._failed(error)
+            self._failed(error, len(batch))
             return
         self._recovered()
         for (outbox, report), answer in zip(batch, answers, strict=False):
             self._apply(outbox, report, answer)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, reports: int) -> None:
         pause = self._backoff.next()
         trouble = (type(error).__name__, getattr(error, "status", None))
         if trouble != self._trouble:
             _logger.warning("report_retry", extra={"error": str(error)})
         self._trouble = trouble
-        self._counters.count("reports_failed")
+        self._counters.count("reports_repeated", reports)
         with self._lock:
             self._not_before = self._clock.monotonic() + pause
 
@@ -323,9 +323,11 @@ class Publisher:
             self._counters.count("reports_repeated")
             return None
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._counters.count("reports_repeated")
             outbox.later(now + self._backoff.next(0.2))
             return None
         if answer.status not in _FENCED:
+            self._counters.count("reports_failed")
             why = answer.problem.message if answer.problem else f"the hub answered {answer.status}"
             _logger.error("report_refused", extra={"task": outbox.key[0], "status": answer.status, "error": why})
             ending = Ending("failed", error=f"the hub refused a report: {why}", error_code="bad_result")

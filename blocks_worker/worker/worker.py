@@ -67,6 +67,7 @@ class Worker:
     ) -> None:
         self.settings = settings
         self.error: BlocksError | None = None
+        self.was_asked_to_drain = False
         self._login = login
         self._open_transport = open_transport
         self._clock = clock
@@ -329,6 +330,7 @@ class Worker:
         with self._lock:
             if self._phase not in {"starting", "ready"} or self._ender is not None:
                 return
+            self.was_asked_to_drain = True
             self._ender = ServiceThread("drain", lambda: self._end_itself(self.stop))
         self._ender.start()
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import wait_until
+from support_hub import Caller
 from support_metrics import page, scrape
 
 from blocks_worker.cli.health_pages import HealthPages
 from blocks_worker.cli.health_port import MOST_REQUESTS, HealthPort
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import ConfigurationError
+from blocks_worker.state import LocalHub
 from blocks_worker.testing import LocalStack
 
 if TYPE_CHECKING:
@@ -155,16 +160,85 @@ def test_others_names_and_addresses_are_refused(stand: Stand, path: str, host: s
 
 
 def test_callers_who_say_nothing_hold_up_nobody(stand: Stand) -> None:
-    """Silent connections take threads of their own; one more than there are is closed, and those that end make room."""
+    """Slow callers, however many, shut the port for nobody: the oldest makes room for who comes next. [R-54]"""
     port = int(stand.url.rpartition(":")[2])
     with ExitStack() as opened:
-        silent = [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(MOST_REQUESTS - 1)]
-        assert page(f"{stand.url}/livez").status == 200
-        silent += [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(2)]
+        silent = [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(MOST_REQUESTS + 2)]
+        for _ in range(2):
+            assert page(f"{stand.url}/livez").status == 200
         for each in silent:
-            each.settimeout(0.5)
-        wait_until(lambda: any(closed(each) for each in silent[-2:]), 10, "one is closed")
+            each.settimeout(0.1)
+        assert [closed(each) for each in silent[:4]] == [True] * 3 + [False], "one place serves both callers"
     wait_until(lambda: answers(stand.url), 10, "room again")
+
+
+def test_a_request_that_drips_is_over_by_its_time() -> None:
+    """A byte now and then is no new time: the whole request has one deadline. [R-54]"""
+    with HealthPort(0, HealthPages([]), patience=0.3) as port:
+        address = ("127.0.0.1", int(port.url.rpartition(":")[2]))
+        with socket.create_connection(address, timeout=0.02) as slow:
+            slow.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ")
+            wait_until(lambda: dripped(slow), 5, "the end of the connection")
+        assert page(f"{port.url}/livez").status == 200
+
+
+def dripped(connection: socket.socket) -> bool:
+    """Send one byte more; tell whether the other side ended the connection."""
+    try:
+        connection.sendall(b"a")
+    except OSError:
+        return True
+    return closed(connection)
+
+
+def test_many_callers_at_once_are_all_answered(stand: Stand) -> None:
+    """More than there are places for wait their turn. [R-54]"""
+    with ThreadPoolExecutor(40) as callers:
+        told = list(callers.map(lambda _: page(f"{stand.url}/livez").status, range(80)))
+
+    assert told == [200] * 80
+
+
+#: A process that has no descriptor left while a caller waits; it prints the seconds of processor time of one second.
+NO_DESCRIPTORS = """
+import os, resource, socket, threading, time
+from blocks_worker.cli.health_pages import HealthPages
+from blocks_worker.cli.health_port import HealthPort
+
+with HealthPort(0, HealthPages([])) as port:
+    address = ("127.0.0.1", int(port.url.rpartition(":")[2]))
+    ask = b"GET /livez HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n"
+    with socket.create_connection(address) as first:
+        first.sendall(ask)
+        first.recv(12)
+    caller, files = socket.socket(), []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    try:
+        while True:
+            files.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        pass
+    caller.connect(address)
+    caller.sendall(ask)
+    begun = time.process_time()
+    threading.Event().wait(1)
+    used = time.process_time() - begun
+    for each in files:
+        os.close(each)
+    caller.settimeout(10)
+    print(used, caller.recv(12).decode())
+"""
+
+
+def test_who_cannot_be_taken_costs_nothing() -> None:
+    """Without a free descriptor the port tries again now and then, and answers when there is one. [R-54]"""
+    done = subprocess.run(
+        [sys.executable, "-c", NO_DESCRIPTORS], capture_output=True, text=True, timeout=60, check=True
+    )
+    used, _, answer = done.stdout.strip().partition(" ")
+
+    assert float(used) < 0.4
+    assert answer == "HTTP/1.0 200"
 
 
 def closed(connection: socket.socket) -> bool:
@@ -201,3 +275,34 @@ def test_an_instance_that_ended_is_not_ready(stand: Stand) -> None:
     assert [one["says"] for one in told["brief"]["conditions"] if one["name"] == "serving"] == ["stopped"]
     assert told["never"]["conditions"] == [{"name": "registered", "ok": False, "says": "no hub was reached yet"}]
     assert numbers.sum("blocks_worker_ready", agent="brief") == 0
+
+
+def test_an_agent_that_was_asked_to_drain_is_left_out(stand: Stand) -> None:
+    """The others of the process make the verdict, as long as there are any; what has ended has no slots. [R-54]"""
+    with LocalStack({"leaves": stand.greet, "stays": stand.greet}) as stack:
+        watched = [Watched(name, agent) for name, agent in stack.agents.items()]
+        with HealthPort(0, HealthPages(watched)) as port:
+            drained(stack, "leaves")
+            left = page(f"{port.url}/readyz")
+            numbers = scrape(port.url)
+            slots = {each["agent"]: each["slots"] for each in page(f"{port.url}/worker").json["agents"]}
+            drained(stack, "stays")
+            gone = page(f"{port.url}/readyz")
+
+    told = {each["agent"]: (each["ready"], each["askedToDrain"]) for each in left.json["agents"]}
+    assert (left.status, told) == (200, {"leaves": (False, True), "stays": (True, False)})
+    assert (gone.status, gone.json["status"]) == (503, "not ready")
+    for name in ("slots", "slots_free"):
+        assert numbers.by("agent", f"blocks_worker_{name}") == {"leaves": 0, "stays": 1}
+    assert slots == {"leaves": 0, "stays": 1}
+    assert set(numbers.by("agent", "blocks_worker_hub_heard_seconds")) == {"stays"}
+
+
+def drained(stack: LocalStack, agent: str) -> None:
+    """Ask an instance to drain, as `blocks drain` does, and wait for its end."""
+    instance = stack.agents[agent]
+    caller = Caller(LocalHub(stack.url, "", "", 0, "", ""), stack.api_key)
+    path = f"/api/v1/registry/instances/{instance.instance_id}/drain"
+    assert caller.ask("POST", path, bearer=caller.consumer()["accessToken"]).status == 202
+    caller.pool.clear()
+    wait_until(lambda: instance.state == "stopped", 10, "the end")

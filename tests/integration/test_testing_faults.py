@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from support import wait_until
+from support_metrics import page
 
 from blocks_worker import HubUnavailableError, RpcError, StartTaskMessage, TaskContext
 from blocks_worker.testing import LocalStack
@@ -105,8 +106,6 @@ def test_a_hub_that_was_stopped_comes_back_with_its_ledger() -> None:
                 gate.set()
                 with pytest.raises(HubUnavailableError):
                     stack.client.list_tasks()
-                with pytest.raises(RuntimeError, match="does not run"), stack.faults.messages_lost():
-                    pass
             assert session.result(30).text == "done"
         assert stack.url == url
         assert runs == [1]
@@ -155,3 +154,64 @@ def test_a_cut_network_is_back_when_its_block_raised() -> None:
         with pytest.raises(ZeroDivisionError):
             fail()
         assert stack.run("echo", "one").text == "Echo: one"
+
+
+def test_a_fault_that_outlives_its_stack_changes_nothing() -> None:
+    """No hub is started that nobody would end, and nothing can go wrong any more. [R-65]"""
+    with ExitStack() as later, LocalStack(echo) as stack:
+        for fault in (stack.faults.hub_unavailable, stack.faults.messages_lost, stack.faults.hub_stopped):
+            later.enter_context(fault())
+    assert "hub" not in {thread.name for thread in threading.enumerate()}
+    for fault in (stack.faults.network_cut, stack.faults.hub_stopped, stack.faults.messages_lost):
+        with pytest.raises(RuntimeError, match="the stack does not run"), fault():
+            pass
+    with pytest.raises(RuntimeError, match="the stack does not run"):
+        stack.faults.kill_worker("echo")
+
+
+def test_a_worker_that_is_killed_while_no_hub_answers_is_replaced_afterwards() -> None:
+    """It is dead until the fault is over, however often it is killed; then its agent is served again. [R-65]"""
+    with LocalStack(echo) as stack:
+        for fault in (stack.faults.hub_stopped, stack.faults.hub_unavailable):
+            before = stack.agents["echo"]
+            with fault():
+                stack.faults.kill_worker("echo")
+                stack.faults.kill_worker("echo")
+                assert stack.agents["echo"].state == "stopped"
+            assert stack.agents["echo"].state == "ready"
+            assert stack.agents["echo"].instance_id == before.instance_id
+            assert stack.run("echo", "one").text == "Echo: one"
+
+
+def test_a_worker_that_is_killed_while_the_network_is_cut_is_replaced_at_once() -> None:
+    """The new one is let in; that it hears its hub shows only afterwards. An inner cut ends no outer one. [R-65]"""
+    with LocalStack({"echo": {"handler": echo, "heartbeat_ms": 1000}}) as stack:
+        before = stack.agents["echo"]
+        with stack.faults.network_cut():
+            with stack.faults.network_cut():
+                stack.cut_network()
+            stack.restore_network()
+            assert page(f"{stack.url}/readyz").status == 503, "still cut"
+            stack.faults.kill_worker("echo")
+            assert stack.agents["echo"] is not before
+        assert stack.run("echo", "one").text == "Echo: one"
+
+
+def test_a_hub_that_is_started_again_has_the_faults_that_hold() -> None:
+    """Neither a restart nor an inner block of the same kind ends an outer one. [R-65]"""
+    with LocalStack(echo) as stack:
+        with stack.faults.hub_unavailable():
+            with stack.faults.hub_unavailable():
+                stack.restart_hub()
+            with pytest.raises(RpcError) as refused:
+                stack.client.list_tasks()
+            assert refused.value.status == 503
+        with ExitStack() as late:
+            with stack.faults.hub_stopped():
+                stack.restart_hub()
+                with pytest.raises(HubUnavailableError):
+                    stack.client.list_tasks()
+                late.enter_context(stack.faults.messages_late(0.3))
+            begun = time.monotonic()
+            assert stack.run("echo", "one").text == "Echo: one"
+            assert time.monotonic() - begun >= 0.3

@@ -238,7 +238,7 @@ def test_an_outcome_waits_for_a_hub_that_is_away(hub: LedgerInProcess) -> None:
         gate.started.wait(5)
         at.login.cut.set()
         gate.go.set()
-        wait_until(lambda: at.worker.counters.get("reports_failed", 0) >= 2, what="failed reports")
+        wait_until(lambda: at.worker.counters.get("reports_repeated", 0) >= 2, what="failed reports")
         at.login.cut.clear()
 
         assert hub.ended(task).state == "completed"
@@ -282,6 +282,7 @@ def test_a_report_that_the_hub_refuses_whole_harms_no_other(hub: LedgerInProcess
 
         assert hub.ended(large).error_code == "bad_result"
         assert {hub.ended(task).state for task in small} == {"completed"}
+        assert at.worker.counters["reports_failed"] == 1
 
 
 def test_a_stop_without_the_hub_leaves_time_for_all_parts(

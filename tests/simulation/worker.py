@@ -320,7 +320,7 @@ class Life(Owner):
     def _reported(self, batch: list[Any], answers: Answers) -> None:
         self._is_sending = False
         if answers is None:
-            self.publisher._failed(_UNANSWERED)
+            self.publisher._failed(_UNANSWERED, len(batch))
         else:
             self.publisher._recovered()
             for (outbox, report), reply in zip(batch, answers, strict=True):

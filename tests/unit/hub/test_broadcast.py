@@ -70,6 +70,18 @@ def test_only_the_winner_speaks(world: World, three: list[Holder]) -> None:
     assert [event["type"] for event in world.events()] == ["progress", "terminal"]
 
 
+def test_who_is_outrun_is_no_fenced_writer(world: World, three: list[Holder]) -> None:
+    """The claims that come second count apart, during the run and behind it; one of an old epoch is fenced. [R-54]"""
+    world.add()
+    lease = world.lease(three[0])
+    assert world.claim(three[1], epoch=1).status == 409
+    assert (world.store.counts["claims_outrun"], world.store.counts["fenced_writes"]) == (1, 0)
+
+    world.report(three[0], lease, outcome=done())
+    assert [world.claim(each, epoch=epoch).status for each, epoch in ((three[2], 1), (three[2], 0))] == [409, 409]
+    assert (world.store.counts["claims_outrun"], world.store.counts["fenced_writes"]) == (2, 1)
+
+
 def test_who_was_not_asked_gets_nothing(world: World, three: list[Holder]) -> None:
     """Who came after the offer, or refused it, does not get the lease."""
     world.add()

@@ -404,6 +404,7 @@ def test_a_claim_of_an_old_epoch_is_fenced(world: World) -> None:
 
     assert world.row().epoch == 2
     assert reply.status == 409
+    assert (world.store.counts["fenced_writes"], world.store.counts["claims_outrun"]) == (1, 0)
 
 
 def test_a_claim_after_cancel_is_over(world: World) -> None:

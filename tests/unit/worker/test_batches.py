@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import wait_until
+from support import FakeClock, wait_until
 
 from blocks_worker.concurrency import Clock, Entropy
 from blocks_worker.controlplane.api import ItemResult
@@ -91,6 +91,47 @@ def test_the_inputs_of_one_answer_are_bounded(have: str | None, most: int) -> No
 
         assert all(future.result(5) is not None for future in waiting)
     assert max(api.sizes) == most
+
+
+class Hasty(Entropy):
+    """Draw the shortest of all pauses."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return the lower number."""
+        return min(low, high)
+
+
+class Away(Api):
+    """The claims of a hub that gives no answer for so many times, while time goes on."""
+
+    def __init__(self, clock: FakeClock, times: int) -> None:
+        super().__init__()
+        self._clock = clock
+        self._times = times
+        self.go.set()
+
+    def claims(self, items: Sequence[Claim], *, timeout: float) -> list[ItemResult[ClaimAnswer]]:
+        """Give no answer, or a lease."""
+        self._clock.advance(1)
+        if len(self.sizes) < self._times:
+            self.sizes.append(len(items))
+            raise HubUnavailableError("h", "away")
+        return super().claims(items, timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds", "expected"),
+    [(2, 60.0, {}), (99, 5.0, {"claims_failed": 1}), (0, 0.5, {"claims_failed": 1}), (0, 0.0, {"claims_too_late": 1})],
+)
+def test_a_lost_claim_is_counted_once(times: int, seconds: float, expected: dict[str, int]) -> None:
+    """Tries that a later one makes good lose nothing; else the claim is lost once, whatever its tries. [R-54]"""
+    clock, counters = FakeClock(), Counters()
+    api: Any = Away(clock, times)
+    claims = Claims(api, clock=clock, entropy=Hasty(), counters=counters)
+
+    got = claims.claim(Claim(task_id="t", epoch=1), clock.monotonic() + seconds, lambda: False)
+
+    assert (got is not None, counters.snapshot()) == (not expected, expected)
 
 
 def test_a_refusal_that_finds_no_room_is_counted() -> None:

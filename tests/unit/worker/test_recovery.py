@@ -32,7 +32,7 @@ def test_a_heartbeat_that_is_answered_again_sends_what_waits() -> None:
         at.login.cut.set()
         go.set()
         # The sixth repeat waits for 6.4 s.
-        wait_until(lambda: at.worker.counters.get("reports_failed", 0) >= 6, what="failed reports")
+        wait_until(lambda: at.worker.counters.get("reports_repeated", 0) >= 6, what="failed reports")
         at.login.cut.clear()
 
         assert hub.ended(first, timeout=3).state == "completed"
