@@ -187,17 +187,26 @@ class HubUnavailableError(BlocksError, RuntimeError, ConnectionError):
     """Say that nothing answers at `url`, and how to start a hub.
 
     `sent`: the request may have been carried out all the same. `is_named` is false where the host's name is unknown.
+    `hangs`: something listens there, and gave no answer in time.
     """
 
-    def __init__(self, url: str, why: str = "", *, sent: bool = False, is_named: bool = True) -> None:
+    def __init__(
+        self, url: str, why: str = "", *, sent: bool = False, is_named: bool = True, hangs: bool = False
+    ) -> None:
         super().__init__(url, why)
         self.url = url
         self.why = why
         self.sent = sent
         self.is_named = is_named
+        self.hangs = hangs
 
     def __str__(self) -> str:
         because = f" ({self.why})" if self.why else ""
+        if self.hangs:
+            return (
+                f"no hub answers at {self.url}{because}, though something listens there: "
+                "it hangs or has too much to do. Try again, or look at it and start it anew"
+            )
         return (
             f"no hub answers at {self.url}{because}. "
             "Start one with 'blocks-run --handler echo' or 'blocks-hub', or set BLOCKS_CDM_URL to a running one"

@@ -78,7 +78,8 @@ INNER = {
     *("of", "start", "check_first_word", "hurry", "kill", "pulse", "api"),
     *("interrupt", "detach", "close_within", "report", "end_at", "troubled", "finished"),
     *("accepted", "found", "was_over", "feed", "feed_ledger", "tick", "doubt", "due", "question"),
-    *("with_gap", "weight", "not_told", "register", "hand_out", "cut"),
+    *("with_gap", "weight", "not_told", "register", "hand_out", "cut", "follow"),
+    *("not_over", "held_up"),
 }
 _ATTRIBUTES = re.compile(r"^Attributes:\n((?:[ \t]+.*\n?|\n)+)", re.MULTILINE)
 _ATTRIBUTE = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n {6,}.*)*)", re.MULTILINE)

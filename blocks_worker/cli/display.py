@@ -19,17 +19,53 @@ if TYPE_CHECKING:
     from blocks_worker.client.events import TaskEvent
 
 
+class Shown:
+    """Show how a task goes: its progress, or why it does not get on; `moves`: each in the place of the one before."""
+
+    def __init__(self, progress: Callable[[TaskEvent], None], say: Callable[[str], None], *, moves: bool) -> None:
+        self._progress = progress
+        self._say = say
+        self._moves = moves
+        self._last: TaskEvent | None = None
+        self._held_up: str | None = None
+
+    def progress(self, event: TaskEvent) -> None:
+        """Show a progress event."""
+        self._last, self._held_up = event, None
+        self._progress(event)
+
+    def held_up(self, why: str | None) -> None:
+        """Show why the task does not get on, once; None: it does again, as it was."""
+        if why == self._held_up:
+            return
+        self._held_up = why
+        if why is not None:
+            self._say(why)
+        elif not self._moves:
+            self._say("goes on")
+        elif self._last is not None:
+            self._progress(self._last)
+
+
 @contextlib.contextmanager
-def progress_shown(title: str, *, moves: bool = True) -> Iterator[Callable[[TaskEvent], None]]:
-    """Yield what shows a progress event: a moving line on a terminal, plain lines elsewhere and where it is not to."""
+def progress_shown(title: str, *, moves: bool = True) -> Iterator[Shown]:
+    """Yield what shows how a task goes: a moving line on a terminal, plain lines elsewhere and where it is not to."""
     if not moves or not sys.stderr.isatty():
-        yield lambda event: click.echo(said(event), err=True) if event.message else None
+        yield Shown(
+            lambda event: click.echo(said(event), err=True) if event.message else None,
+            lambda why: click.echo(one_line(f"{title}: {why}"), err=True),
+            moves=False,
+        )
         return
     from rich.console import Console
     from rich.markup import escape
 
     with Console(stderr=True).status(title) as status:
-        yield lambda event: status.update(escape(f"{title}: {said(event)}"))
+        yield Shown(
+            lambda event: status.update(escape(f"{title}: {said(event)}")),
+            lambda why: status.update(escape(one_line(f"{title}: {why}"))),
+            moves=True,
+        )
 
 
 def said(event: TaskEvent) -> str:

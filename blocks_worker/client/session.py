@@ -185,7 +185,7 @@ class TaskSession(SessionFeed):
             while self._history.terminal is None:
                 self._check_waitable()
                 if deadline.expired():
-                    raise TimeoutError(self._standing(timeout))
+                    raise self.not_over(timeout)
                 self._wait(deadline.remaining())
             self._streams.end_is_known()
             return self._history.terminal
@@ -222,6 +222,10 @@ class TaskSession(SessionFeed):
         ``system`` event with status ``warning``.
         """
         return iter(self._reading())
+
+    def follow(self, interval: float) -> Iterator[TaskEvent | None]:
+        """Yield the events as iteration does, and None whenever none came for so many seconds."""
+        return self._reading().paced(interval)
 
     def sse(self, keep_alive: float = 15.0) -> Iterator[str]:
         """Yield the events as server-sent events for a browser, each text a whole block, up to the terminal one.

@@ -243,11 +243,24 @@ class SessionFeed:
         if isinstance(self._untold, AgentAuthFatalError):
             raise AgentAuthFatalError(str(self._untold), code=self._untold.code) from self._untold
 
-    def _standing(self, timeout: float | None) -> str:
+    def not_over(self, timeout: float | None) -> TimeoutError:
+        """Return what says that the task goes on, and how it stands."""
         waits = f", queued: {_WAITS[self.waits_for]}" if self.queued else ""
         if self._untold is not None:
-            return f"task {self.task_id} was {self._state} when it was last heard of; since then: {self._untold}"
-        return f"task {self.task_id} is not over after {timeout} s: it is {self._state}{waits}"
+            said = f"was {self._state} when it was last heard of; since then: {self._untold}"
+        else:
+            said = f"is not over after {timeout} s: it is {self._state}{waits}"
+        return TimeoutError(f"task {self.task_id} {said}")
+
+    def held_up(self) -> str | None:
+        """Return in words why the task does not get on, as far as is known; None when it may."""
+        if self._untold is not None:
+            return f"the hub does not answer; it was {self._state} when it was last heard of"
+        if self._state == PAUSED:
+            return "paused"
+        if self._state == "pending":
+            return f"queued: {_WAITS[self.waits_for]}" if self._queued else "queued"
+        return None
 
     # ------------------------------------------------------------ steps, without the lock
 
