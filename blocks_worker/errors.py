@@ -301,6 +301,14 @@ class TaskCancelledError(BlocksError, CancelledError):
         return f"task {self.task_id} was cancelled"
 
 
+def ended_because(end: Any) -> str | None:
+    """Return in words why a task ended as it did, by its row or terminal event; of a limit of time, which it was."""
+    error, reason = getattr(end, "error", None), getattr(end, "reason", None)
+    if getattr(end, "error_code", None) == "timeout" and reason:
+        return f"{error}: over its {reason}"
+    return error or reason
+
+
 class TaskFailedError(BlocksError, RuntimeError):
     """Carry the terminal event of a task that did not complete."""
 
@@ -310,7 +318,7 @@ class TaskFailedError(BlocksError, RuntimeError):
         self.event = event
 
     def __str__(self) -> str:
-        said = getattr(self.event, "error", None) or getattr(self.event, "reason", None) or "no reason given"
+        said = ended_because(self.event) or "no reason given"
         state = getattr(self.event, "state", None) or "failed"
         return f"task {self.task_id} {'was canceled' if state == 'canceled' else state}: {said}"
 

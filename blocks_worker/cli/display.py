@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blocks_worker.cli.output import printable
+from blocks_worker.errors import ended_because
 from blocks_worker.observability.redact import one_line
 
 if TYPE_CHECKING:
@@ -81,6 +82,13 @@ def warning_of(event: TaskEvent) -> str | None:
     return one_line(f"warning: {event.message or 'no more was said'}")
 
 
+def why_ended(event: TaskEvent, asked: TaskEvent | None) -> str:
+    """Return why a task did not complete, and why it was `asked` to stop where its end does not say so."""
+    why = ended_because(event) or "no reason given"
+    reason = None if asked is None or event.state != "canceled" else asked.reason
+    return why if reason is None or reason == why else f"{why} (asked to stop: {reason})"
+
+
 def print_artifacts(artifacts: list[DownloadedArtifact]) -> None:
     """Print what is text; other bytes only where no person would read them."""
     for number, artifact in enumerate(artifacts, 1):
@@ -132,6 +140,6 @@ def event_line(event: TaskEvent) -> str:
     elif event.type == "progress":
         text = said(event)
     else:
-        told = (event.state, event.status, event.message, event.error or event.reason or event.completion_reason)
+        told = (event.state, event.status, event.message, ended_because(event) or event.completion_reason)
         text = " ".join(word for word in told if word)
     return one_line(f"{event.type} {text}".rstrip())

@@ -14,7 +14,7 @@ import msgspec
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, DownloadedArtifact
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
-from blocks_worker.cli.display import Shown, outcome, print_artifacts, progress_shown, warning_of
+from blocks_worker.cli.display import Shown, outcome, print_artifacts, progress_shown, warning_of, why_ended
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, end_with
 from blocks_worker.cli.streamed import Streamed
@@ -134,7 +134,8 @@ def send(  # noqa: PLR0913 - a flag each
     for path in saved:
         click.echo(f"saved {one_line(str(path))}", err=True)
     if event.state != _COMPLETED:
-        why = event.error or event.reason or "no reason given"
+        asked = next((one for one in session.list_events() if one.type == "cancel_requested"), None)
+        why = why_ended(event, asked)
         cure = "; send it with --stream" if not streams and NO_STREAM in why else ""
         end_with(Exit.FAILED, f"task {event.task_id} {event.state}: {why}{cure}")
 

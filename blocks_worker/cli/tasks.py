@@ -14,7 +14,9 @@ from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.output import table
 from blocks_worker.concurrency import Clock
+from blocks_worker.errors import ended_because
 from blocks_worker.observability.redact import one_line
+from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,10 +70,8 @@ def _line(row: TaskRow) -> tuple[object, ...]:
 
 
 def _why(row: TaskRow) -> str | None:
-    """Return why a task ended as it did; of a limit of time, which it was."""
-    if row.error_code == "timeout" and row.reason is not None:
-        return f"{row.error} ({row.reason})"
-    return row.error or row.reason
+    """Return why a task ended as it did; one that goes on has failed at nothing, and says how its last run did."""
+    return ended_because(row) if row.state in SHOWN_TERMINAL else row.error
 
 
 def _line_for_people(row: TaskRow) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ import click
 
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
-from blocks_worker.cli.display import event_line, warning_of
+from blocks_worker.cli.display import event_line, warning_of, why_ended
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import end_with
 from blocks_worker.cli.task_ids import chosen_task
@@ -30,16 +30,18 @@ def watch(*, task: str, as_json: bool) -> None:
     TASK is an id, or its beginning or end as far as no other task of yours has the same. Warnings go to standard error.
     """
     last: TaskEvent | None = None
+    asked: TaskEvent | None = None
     with errors_told(), TaskClient.create("free") as client:
         with chosen_task(client.api, task) as task_id:
             session = client.connect(task_id)
         with session:
             for last in session:
+                asked = last if last.type == "cancel_requested" else asked
                 _show(last, as_json=as_json)
     if last is None or last.type != "terminal":
         end_with(Exit.FAILED, f"watching task {task_id} ended before the task did")
     if last.state != _COMPLETED:
-        end_with(Exit.FAILED, f"task {task_id} {last.state}: {last.error or last.reason or 'no reason given'}")
+        end_with(Exit.FAILED, f"task {task_id} {last.state}: {why_ended(last, asked)}")
 
 
 def _show(event: TaskEvent, *, as_json: bool) -> None:

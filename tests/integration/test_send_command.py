@@ -13,7 +13,7 @@ from support import wait_until
 from support_hub import BareRun, Caller, running_hub
 from support_streams import in_background
 
-from blocks_worker import TaskClient
+from blocks_worker import TaskClient, TaskFailedError
 from blocks_worker.cli.main import blocks
 from blocks_worker.config import state_dir
 
@@ -90,6 +90,41 @@ def test_who_wants_a_stream_is_told_how(hub: Caller, instance: str) -> None:
     assert done(10) is None
     assert result.exit_code == 1
     assert result.stderr.endswith(f"{error}; send it with --stream\n")
+
+
+def test_the_end_says_why_it_was_asked_for(hub: Caller, instance: str) -> None:
+    """A task that was forced to end still says why it was asked to stop; one over its time, which time that was."""
+
+    def play(run: BareRun) -> None:
+        run.say(RUNNING)
+        with TaskClient.create("free") as client:
+            client.cancel_task(client.list_tasks().tasks[0].task_id, "bored")
+        run.end("canceled", reason="forced")
+
+    done = serve(hub, instance, play)
+    forced = sent("echo", "x")
+    assert done(10) is None
+    with TaskClient.create("free") as client:
+        task_id = client.list_tasks().tasks[0].task_id
+    watched = CliRunner().invoke(blocks, ["watch", task_id])
+
+    assert forced.stderr.endswith("canceled: forced (asked to stop: bored)\n")
+    assert watched.stderr.endswith("canceled: forced (asked to stop: bored)\n")
+
+
+def test_the_end_says_which_time_was_over(hub: Caller, instance: str) -> None:
+    """A task over a limit says which, on the command line and in the exception."""
+    done = serve(
+        hub, instance, lambda run: run.end("failed", error="timeout", errorCode="timeout", reason="max_runtime")
+    )
+    result = sent("echo", "x")
+    assert done(10) is None
+    with TaskClient.create("free") as client:
+        session = client.connect(client.list_tasks().tasks[0].task_id)
+        with pytest.raises(TaskFailedError, match="failed: timeout: over its max_runtime"):
+            session.result(5)
+
+    assert result.stderr.endswith("failed: timeout: over its max_runtime\n")
 
 
 def test_a_hub_that_hangs_is_bounded_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
