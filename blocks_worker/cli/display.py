@@ -12,9 +12,10 @@ import click
 from blocks_worker.cli.output import printable
 from blocks_worker.errors import ended_because
 from blocks_worker.observability.redact import one_line
+from blocks_worker.protocol.lifecycle import QUEUED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from blocks_worker.artifacts import DownloadedArtifact
     from blocks_worker.client.events import TaskEvent
@@ -82,11 +83,14 @@ def warning_of(event: TaskEvent) -> str | None:
     return one_line(f"warning: {event.message or 'no more was said'}")
 
 
-def why_ended(event: TaskEvent, asked: TaskEvent | None) -> str:
-    """Return why a task did not complete, and why it was `asked` to stop where its end does not say so."""
+def why_ended(event: TaskEvent, before: Sequence[TaskEvent]) -> str:
+    """Return why a task did not complete, with what the events before say: why it was to stop, how many runs failed."""
     why = ended_because(event) or "no reason given"
-    reason = None if asked is None or event.state != "canceled" else asked.reason
-    return why if reason is None or reason == why else f"{why} (asked to stop: {reason})"
+    if event.state == "canceled":
+        asked = next((one.reason for one in before if one.type == "cancel_requested"), None)
+        return why if asked is None or asked == why else f"{why} (asked to stop: {asked})"
+    failed = sum(one.type == "system" and one.status == QUEUED for one in before)
+    return f"{why} (after {failed + 1} runs)" if failed else why
 
 
 def print_artifacts(artifacts: list[DownloadedArtifact]) -> None:

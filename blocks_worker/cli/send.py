@@ -134,8 +134,7 @@ def send(  # noqa: PLR0913 - a flag each
     for path in saved:
         click.echo(f"saved {one_line(str(path))}", err=True)
     if event.state != _COMPLETED:
-        asked = next((one for one in session.list_events() if one.type == "cancel_requested"), None)
-        why = why_ended(event, asked)
+        why = why_ended(event, session.list_events())
         cure = "; send it with --stream" if not streams and NO_STREAM in why else ""
         end_with(Exit.FAILED, f"task {event.task_id} {event.state}: {why}{cure}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import click
@@ -27,21 +28,21 @@ _COMPLETED = "completed"
 def watch(*, task: str, as_json: bool) -> None:
     """Print the events of TASK, past and coming, until it is over. Ctrl-C ends the watching, not the task.
 
-    TASK is an id, or its beginning or end as far as no other task of yours has the same. Warnings go to standard error.
+    Each has its time of day; warnings go to standard error.
+
+    TASK is an id, or its beginning or end as far as no other task of yours has the same.
     """
     last: TaskEvent | None = None
-    asked: TaskEvent | None = None
     with errors_told(), TaskClient.create("free") as client:
         with chosen_task(client.api, task) as task_id:
             session = client.connect(task_id)
         with session:
             for last in session:
-                asked = last if last.type == "cancel_requested" else asked
                 _show(last, as_json=as_json)
     if last is None or last.type != "terminal":
         end_with(Exit.FAILED, f"watching task {task_id} ended before the task did")
     if last.state != _COMPLETED:
-        end_with(Exit.FAILED, f"task {task_id} {last.state}: {why_ended(last, asked)}")
+        end_with(Exit.FAILED, f"task {task_id} {last.state}: {why_ended(last, session.list_events())}")
 
 
 def _show(event: TaskEvent, *, as_json: bool) -> None:
@@ -52,4 +53,10 @@ def _show(event: TaskEvent, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(event.raw))
     elif warning is None:
-        click.echo(event_line(event))
+        click.echo(f"{_moment(event)}{event_line(event)}")
+
+
+def _moment(event: TaskEvent) -> str:
+    if event.ts is None:
+        return ""
+    return f"{datetime.fromtimestamp(event.ts / 1000, tz=timezone.utc).astimezone():%H:%M:%S} "

@@ -91,7 +91,8 @@ class TaskSession(SessionFeed):
             TimeoutError: it was not.
             RuntimeError: it will not be: the task is over or the session closed; or there are several and no name.
         """
-        return self._wait_stream(lambda refs: find_stream(refs, stream_id), stream_id or "any", timeout)
+        what = "no stream" if stream_id is None else f"no stream {stream_id}"
+        return self._wait_stream(lambda refs: find_stream(refs, stream_id), what, timeout)
 
     def wait_for_stream_where(self, predicate: Callable[[StreamRef], bool], timeout: float | None = None) -> StreamRef:
         """Return the first stream for which the predicate holds, once it was announced.
@@ -106,7 +107,7 @@ class TaskSession(SessionFeed):
         def first(refs: Sequence[StreamRef]) -> StreamRef | None:
             return next((ref for ref in refs if self._holds(predicate, ref)), None)
 
-        return self._wait_stream(first, "such a", timeout)
+        return self._wait_stream(first, "no such stream", timeout)
 
     def open_all_streams(self, *, reorder_timeout_ms: int | None = None) -> list[StreamClient]:
         """Open all streams that can be read, in the order of their announcement; a second call returns the same."""

@@ -336,10 +336,10 @@ class SessionFeed:
                 if self._streams.refs() != known:
                     continue
                 if is_over:
-                    raise RuntimeError(f"the task {self.task_id} is over and announced no stream {what}")
+                    raise RuntimeError(f"the task {self.task_id} is over and announced {what}")
                 self._check_waitable()
                 if deadline.expired():
-                    raise TimeoutError(f"task {self.task_id} announced no stream {what} within {timeout} s")
+                    raise TimeoutError(f"task {self.task_id} announced {what} within {timeout} s")
                 if self._history.terminal is None:
                     self._wait(deadline.remaining())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,7 @@ def test_the_end_says_why_it_was_asked_for(hub: Caller, instance: str) -> None:
 
     assert forced.stderr.endswith("canceled: forced (asked to stop: bored)\n")
     assert watched.stderr.endswith("canceled: forced (asked to stop: bored)\n")
+    assert re.search(r"^\d\d:\d\d:\d\d terminal canceled forced$", watched.stdout, re.MULTILINE)
 
 
 def test_the_end_says_which_time_was_over(hub: Caller, instance: str) -> None:
@@ -125,6 +127,31 @@ def test_the_end_says_which_time_was_over(hub: Caller, instance: str) -> None:
             session.result(5)
 
     assert result.stderr.endswith("failed: timeout: over its max_runtime\n")
+
+
+def test_the_last_failure_says_how_many_runs_there_were(hub: Caller, instance: str) -> None:
+    """With `--retry` the end of a task that failed again and again counts the runs."""
+
+    def play(run: BareRun) -> None:
+        run.say(RUNNING)
+        run.end("failed", error="no luck", errorCode="handler_error")
+        with TaskClient.create("free") as client:
+            task_id = client.list_tasks().tasks[0].task_id
+        again: list[BareRun] = []
+
+        def is_offered() -> bool:
+            offers = hub.ask("POST", "/api/v1/heartbeats", {"free": 1}, bearer=instance).json["offers"]
+            again.extend(BareRun(hub, instance, task_id) for _ in offers)
+            return bool(again)
+
+        wait_until(is_offered, 20, "the second run")
+        again[0].end("failed", error="no luck", errorCode="handler_error")
+
+    done = serve(hub, instance, play)
+    result = sent("echo", "x", "--retry", "2")
+
+    assert done(30) is None
+    assert result.stderr.endswith("failed: no luck (after 2 runs)\n")
 
 
 def test_a_hub_that_hangs_is_bounded_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
