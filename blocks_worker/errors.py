@@ -187,17 +187,26 @@ class HubUnavailableError(BlocksError, RuntimeError, ConnectionError):
     """Say that nothing answers at `url`, and how to start a hub.
 
     `sent`: the request may have been carried out all the same. `is_named` is false where the host's name is unknown.
+    `hangs`: something listens there, and gave no answer in time.
     """
 
-    def __init__(self, url: str, why: str = "", *, sent: bool = False, is_named: bool = True) -> None:
+    def __init__(
+        self, url: str, why: str = "", *, sent: bool = False, is_named: bool = True, hangs: bool = False
+    ) -> None:
         super().__init__(url, why)
         self.url = url
         self.why = why
         self.sent = sent
         self.is_named = is_named
+        self.hangs = hangs
 
     def __str__(self) -> str:
         because = f" ({self.why})" if self.why else ""
+        if self.hangs:
+            return (
+                f"no hub answers at {self.url}{because}, though something listens there: "
+                "it hangs or has too much to do. Try again, or look at it and start it anew"
+            )
         return (
             f"no hub answers at {self.url}{because}. "
             "Start one with 'blocks-run --handler echo' or 'blocks-hub', or set BLOCKS_CDM_URL to a running one"
@@ -292,6 +301,14 @@ class TaskCancelledError(BlocksError, CancelledError):
         return f"task {self.task_id} was cancelled"
 
 
+def ended_because(end: Any) -> str | None:
+    """Return in words why a task ended as it did, by its row or terminal event; of a limit of time, which it was."""
+    error, reason = getattr(end, "error", None), getattr(end, "reason", None)
+    if getattr(end, "error_code", None) == "timeout" and reason:
+        return f"{error}: over its {reason}"
+    return error or reason
+
+
 class TaskFailedError(BlocksError, RuntimeError):
     """Carry the terminal event of a task that did not complete."""
 
@@ -301,7 +318,7 @@ class TaskFailedError(BlocksError, RuntimeError):
         self.event = event
 
     def __str__(self) -> str:
-        said = getattr(self.event, "error", None) or getattr(self.event, "reason", None) or "no reason given"
+        said = ended_because(self.event) or "no reason given"
         state = getattr(self.event, "state", None) or "failed"
         return f"task {self.task_id} {'was canceled' if state == 'canceled' else state}: {said}"
 

@@ -78,8 +78,11 @@ INNER = {
     *("of", "start", "check_first_word", "hurry", "kill", "pulse", "api"),
     *("interrupt", "detach", "close_within", "report", "end_at", "troubled", "finished"),
     *("accepted", "found", "was_over", "feed", "feed_ledger", "tick", "doubt", "due", "question"),
-    *("with_gap", "weight", "not_told", "register"),
+    *("with_gap", "weight", "not_told", "register", "hand_out", "cut", "follow"),
+    *("not_over", "held_up"),
 }
+#: Members that take the fields of a class in several forms: that class.
+TAKES_FIELDS = {("TaskClient", "send_message"): "SendMessageParams"}
 _ATTRIBUTES = re.compile(r"^Attributes:\n((?:[ \t]+.*\n?|\n)+)", re.MULTILINE)
 _ATTRIBUTE = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n {6,}.*)*)", re.MULTILINE)
 _PLAIN = (str, int, float, bool, bytes, type(None), tuple)
@@ -136,10 +139,12 @@ class Entry:
         yield from described.items()
         for name in _public(self.value):
             member = inspect.getattr_static(self.value, name)
-            if isinstance(member, property) or hasattr(member, "attrname"):
-                yield name, summary(inspect.getdoc(member))
+            if (self.name, name) in TAKES_FIELDS:
+                yield signature_of(getattr(blocks_worker, TAKES_FIELDS[self.name, name]), name), _said(member)
+            elif isinstance(member, property) or hasattr(member, "attrname"):
+                yield name, _said(member)
             elif isinstance(member, (classmethod, staticmethod)) or inspect.isfunction(member):
-                yield signature_of(getattr(self.value, name), name), summary(inspect.getdoc(member))
+                yield signature_of(getattr(self.value, name), name), _said(member)
 
 
 @cache
@@ -199,6 +204,10 @@ def _bound(name: str) -> Any:
     module, where = BOUND[name]
     owner, _, method = where.partition(".")
     return getattr(getattr(import_module(f"blocks_worker.{module}"), owner), method or name)
+
+
+def _said(member: object) -> str:
+    return summary(inspect.getdoc(member))
 
 
 def _has_fields(kind: type) -> bool:

@@ -12,14 +12,13 @@ import msgspec
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told, open_hub
 from blocks_worker.cli.asking import confirmed
-from blocks_worker.cli.display import why
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, counted, sentence, table
 from blocks_worker.cli.spans import span
 from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.client.client import TaskClient
 from blocks_worker.concurrency import Clock
-from blocks_worker.errors import ConfigurationError, RpcError
+from blocks_worker.errors import ConfigurationError, RpcError, ended_because
 from blocks_worker.observability.redact import one_line
 from blocks_worker.protocol.tasks import DeadReason
 
@@ -166,7 +165,7 @@ def _line(row: TaskRow) -> tuple[object, ...]:
         row.dead_reason,
         _moment(row.ended_time),
         row.attempt,
-        why(row.error, row.error_code, row.reason),
+        ended_because(row),
     )
 
 

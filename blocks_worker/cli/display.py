@@ -10,26 +10,64 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blocks_worker.cli.output import printable
+from blocks_worker.errors import ended_because
 from blocks_worker.observability.redact import one_line
+from blocks_worker.protocol.lifecycle import QUEUED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from blocks_worker.artifacts import DownloadedArtifact
     from blocks_worker.client.events import TaskEvent
 
 
+class Shown:
+    """Show how a task goes: its progress, or why it does not get on; `moves`: each in the place of the one before."""
+
+    def __init__(self, progress: Callable[[TaskEvent], None], say: Callable[[str], None], *, moves: bool) -> None:
+        self._progress = progress
+        self._say = say
+        self._moves = moves
+        self._last: TaskEvent | None = None
+        self._held_up: str | None = None
+
+    def progress(self, event: TaskEvent) -> None:
+        """Show a progress event."""
+        self._last, self._held_up = event, None
+        self._progress(event)
+
+    def held_up(self, why: str | None) -> None:
+        """Show why the task does not get on, once; None: it does again, as it was."""
+        if why == self._held_up:
+            return
+        self._held_up = why
+        if why is not None:
+            self._say(why)
+        elif not self._moves:
+            self._say("goes on")
+        elif self._last is not None:
+            self._progress(self._last)
+
+
 @contextlib.contextmanager
-def progress_shown(title: str, *, moves: bool = True) -> Iterator[Callable[[TaskEvent], None]]:
-    """Yield what shows a progress event: a moving line on a terminal, plain lines elsewhere and where it is not to."""
+def progress_shown(title: str, *, moves: bool = True) -> Iterator[Shown]:
+    """Yield what shows how a task goes: a moving line on a terminal, plain lines elsewhere and where it is not to."""
     if not moves or not sys.stderr.isatty():
-        yield lambda event: click.echo(said(event), err=True) if event.message else None
+        yield Shown(
+            lambda event: click.echo(said(event), err=True) if event.message else None,
+            lambda why: click.echo(one_line(f"{title}: {why}"), err=True),
+            moves=False,
+        )
         return
     from rich.console import Console
     from rich.markup import escape
 
     with Console(stderr=True).status(title) as status:
-        yield lambda event: status.update(escape(f"{title}: {said(event)}"))
+        yield Shown(
+            lambda event: status.update(escape(f"{title}: {said(event)}")),
+            lambda why: status.update(escape(one_line(f"{title}: {why}"))),
+            moves=True,
+        )
 
 
 def said(event: TaskEvent) -> str:
@@ -43,6 +81,16 @@ def warning_of(event: TaskEvent) -> str | None:
     if event.type != "system" or event.status != "warning":
         return None
     return one_line(f"warning: {event.message or 'no more was said'}")
+
+
+def why_ended(event: TaskEvent, before: Sequence[TaskEvent]) -> str:
+    """Return why a task did not complete, with what the events before say: why it was to stop, how many runs failed."""
+    why = ended_because(event) or "no reason given"
+    if event.state == "canceled":
+        asked = next((one.reason for one in before if one.type == "cancel_requested"), None)
+        return why if asked is None or asked == why else f"{why} (asked to stop: {asked})"
+    failed = sum(one.type == "system" and one.status == QUEUED for one in before)
+    return f"{why} (after {failed + 1} runs)" if failed else why
 
 
 def print_artifacts(artifacts: list[DownloadedArtifact]) -> None:
@@ -96,19 +144,6 @@ def event_line(event: TaskEvent) -> str:
     elif event.type == "progress":
         text = said(event)
     else:
-        told = (event.state, event.status, event.message, event.error or event.reason or event.completion_reason)
+        told = (event.state, event.status, event.message, ended_because(event) or event.completion_reason)
         text = " ".join(word for word in told if word)
     return one_line(f"{event.type} {text}".rstrip())
-
-
-def why(error: str | None, code: str | None, reason: str | None) -> str | None:
-    """Return why a task ended as it did; of a limit of time, which it was."""
-    if code == "timeout" and reason is not None:
-        return f"{error} ({reason})"
-    return error or reason
-
-
-def ended_badly(event: TaskEvent) -> str:
-    """Return the sentence for a task that did not complete."""
-    told = why(event.error, event.error_code, event.reason) or "no reason given"
-    return f"task {event.task_id} {event.state}: {told}"

@@ -17,12 +17,17 @@ from blocks_worker.protocol.lifecycle import PAUSED, SHOWN_TERMINAL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_RUNNING = "running"
+
 
 @click.command()
 @click.argument("task", shell_complete=completion.tasks_under_way)
 @click.option("--json", "as_json", is_flag=True, help="Print id and state as one JSON object.")
 def pause(*, task: str, as_json: bool) -> None:
     """Ask TASK to wait until it is resumed. Limits of time go on; one that is over stays as it is.
+
+    One that nobody runs is given to nobody. The handler of one that runs waits where it calls
+    ctx.wait_while_paused(), and only there: one that never does goes on.
 
     TASK is an id, or its beginning or end as far as no other task of yours has the same.
     """
@@ -44,6 +49,9 @@ def _asked_to_wait(task_id: str, state: str) -> str:
     if state == PAUSED:
         return f"task {task_id} is paused"
     follow = as_typed_here(f"'blocks watch {task_id}'")
+    if state == _RUNNING:
+        looks = "its handler does so when it calls ctx.wait_while_paused(), and goes on if it never does"
+        return f"task {task_id} was asked to wait: {looks}; {follow} shows when it waits"
     return f"task {task_id} was asked to wait; {follow} shows when it does"
 
 

@@ -14,7 +14,7 @@ import msgspec
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, DownloadedArtifact
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
-from blocks_worker.cli.display import ended_badly, outcome, print_artifacts, progress_shown, warning_of
+from blocks_worker.cli.display import Shown, outcome, print_artifacts, progress_shown, warning_of, why_ended
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, end_with
 from blocks_worker.cli.spans import span
@@ -22,10 +22,11 @@ from blocks_worker.cli.streamed import Streamed
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.parts import file_part, text_part
 from blocks_worker.client.results import save_all
-from blocks_worker.concurrency import Clock
+from blocks_worker.concurrency import Clock, Deadline
 from blocks_worker.errors import ConfigurationError, MessageTooLargeError
 from blocks_worker.observability.redact import one_line
 from blocks_worker.protocol.codec import MAX_BODY
+from blocks_worker.protocol.streams import NO_STREAM
 from blocks_worker.protocol.tasks import MAX_ATTEMPTS, MAX_PRIORITY
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ _MOST_TEXT = MAX_BODY - 16 * 1024
 _MOST_SHOWN = 64 * 1024
 _TEXTS = ("text/", "application/json")
 _BYTES = "application/octet-stream"
+#: Seconds after which it is looked again how a task stands that says nothing, and the least of them.
+_LOOK = 0.5
+_LEAST_LOOK = 0.01
+#: Seconds that a hub has to take a task in: as many as the task has, but no more and no fewer than these.
+_PATIENCE = 30.0
+_LEAST_PATIENCE = 2.0
 
 
 def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -126,13 +133,19 @@ def send(  # noqa: PLR0913 - a flag each
         wanted["retry_policy"] = {"maxAttempts": retry}
     with errors_told():
         request = _parts(text, parts, files)
-        with TaskClient.create(billing_mode) as client, _sent(client, agent, request, wanted) as session:
+        patience = Deadline(max(_LEAST_PATIENCE, timeout))
+        with (
+            TaskClient.create(billing_mode, timeout=patience.within(_PATIENCE)) as client,
+            _sent(
+                client, agent, request, {**wanted, "timeout": max(_LEAST_LOOK, patience.within(_PATIENCE))}
+            ) as session,
+        ):
             if delay is not None and delay >= timeout:
                 _tell_delay(session, delay, as_json=as_json)
                 return
             shown = Streamed(session, as_json=as_json) if streams else None
             _tell_who_is_missing(session, agent)
-            event = _wait(session, timeout, shown)
+            event = _waited(session, timeout, shown, as_json=as_json)
             saved = [] if save is None else save_all(_named(session.list_artifacts()), save, session)
             # What is saved may be larger than memory, and nothing is fetched twice.
             artifacts = _fetched(session) if save is None else _read_again(session, saved, all_of_them=as_json)
@@ -144,7 +157,9 @@ def send(  # noqa: PLR0913 - a flag each
     for path in saved:
         click.echo(f"saved {one_line(str(path))}", err=True)
     if event.state != _COMPLETED:
-        end_with(Exit.FAILED, ended_badly(event))
+        why = why_ended(event, session.list_events())
+        cure = "; send it with --stream" if not streams and NO_STREAM in why else ""
+        end_with(Exit.FAILED, f"task {event.task_id} {event.state}: {why}{cure}")
 
 
 def _fetched(session: TaskSession) -> list[DownloadedArtifact]:
@@ -229,12 +244,40 @@ def _tell_delay(session: TaskSession, delay: float, *, as_json: bool) -> None:
         click.echo(f"task {session.task_id} begins in {delay:g} s; {follow} shows how it goes")
 
 
+def _waited(session: TaskSession, timeout: float, shown: Streamed | None, *, as_json: bool) -> TaskEvent:
+    """Wait for the end; of a task that goes on, a script gets the id and how it stands."""
+    try:
+        return _wait(session, timeout, shown)
+    except TimeoutError:
+        if as_json:
+            stands = {"taskId": session.task_id, "state": session.state}
+            waits = {} if session.waits_for is None else {"waitsFor": session.waits_for}
+            click.echo(json.dumps({**stands, **waits}, indent=None if shown is not None else 2))
+        raise
+
+
+def _followed(session: TaskSession, timeout: float, show: Shown) -> TaskEvent:
+    """Return the terminal event; show what comes before it, and what holds the task up once it had begun."""
+    deadline = Deadline(timeout)
+    has_begun = False
+    for event in session.follow(max(_LEAST_LOOK, min(_LOOK, timeout))):
+        if event is not None and event.type == "progress":
+            has_begun = True
+            show.progress(event)
+        elif event is not None and event.type == "terminal":
+            return event
+        if has_begun:
+            show.held_up(session.held_up())
+        if deadline.expired():
+            break
+    raise session.not_over(timeout)
+
+
 def _wait(session: TaskSession, timeout: float, shown: Streamed | None) -> TaskEvent:
     """Wait for the end and show what comes meanwhile; Ctrl-C asks the task to stop."""
     try:
         with progress_shown(f"task {session.task_id}", moves=shown is None) as show:
-            session.on_progress(show)
-            event = session.wait_for_terminal(timeout)
+            event = _followed(session, timeout, show)
             if shown is not None:
                 shown.finish()
             return event

@@ -12,10 +12,11 @@ import msgspec
 
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
-from blocks_worker.cli.display import why
 from blocks_worker.cli.output import table
 from blocks_worker.concurrency import Clock
+from blocks_worker.errors import ended_because
 from blocks_worker.observability.redact import one_line
+from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,12 @@ def _newest(hub: HubApi, state: str | None, agent: str | None, limit: int) -> It
 def _line(row: TaskRow) -> tuple[object, ...]:
     created = datetime.fromtimestamp(row.created_time / 1000, tz=timezone.utc).isoformat(timespec="seconds")
     state = f"{row.state} (queued)" if row.queued else row.state
-    return row.task_id, row.agent_name, state, created, row.attempt, why(row.error, row.error_code, row.reason)
+    return row.task_id, row.agent_name, state, created, row.attempt, _why(row)
+
+
+def _why(row: TaskRow) -> str | None:
+    """Return why a task ended as it did; one that goes on has failed at nothing, and says how its last run did."""
+    return ended_because(row) if row.state in SHOWN_TERMINAL else row.error
 
 
 def _line_for_people(row: TaskRow) -> tuple[object, ...]:
@@ -78,5 +84,5 @@ def _line_for_people(row: TaskRow) -> tuple[object, ...]:
         "queued" if row.queued else row.state,
         moment,
         row.attempt,
-        why(row.error, row.error_code, row.reason),
+        _why(row),
     )

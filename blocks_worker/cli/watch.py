@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import click
 
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told
-from blocks_worker.cli.display import ended_badly, event_line, warning_of
+from blocks_worker.cli.display import event_line, warning_of, why_ended
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import end_with
 from blocks_worker.cli.task_ids import chosen_task
@@ -27,7 +28,9 @@ _COMPLETED = "completed"
 def watch(*, task: str, as_json: bool) -> None:
     """Print the events of TASK, past and coming, until it is over. Ctrl-C ends the watching, not the task.
 
-    TASK is an id, or its beginning or end as far as no other task of yours has the same. Warnings go to standard error.
+    Each has its time of day; warnings go to standard error.
+
+    TASK is an id, or its beginning or end as far as no other task of yours has the same.
     """
     last: TaskEvent | None = None
     with errors_told(), TaskClient.create("free") as client:
@@ -39,7 +42,7 @@ def watch(*, task: str, as_json: bool) -> None:
     if last is None or last.type != "terminal":
         end_with(Exit.FAILED, f"watching task {task_id} ended before the task did")
     if last.state != _COMPLETED:
-        end_with(Exit.FAILED, ended_badly(last))
+        end_with(Exit.FAILED, f"task {task_id} {last.state}: {why_ended(last, session.list_events())}")
 
 
 def _show(event: TaskEvent, *, as_json: bool) -> None:
@@ -50,4 +53,10 @@ def _show(event: TaskEvent, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(event.raw))
     elif warning is None:
-        click.echo(event_line(event))
+        click.echo(f"{_moment(event)}{event_line(event)}")
+
+
+def _moment(event: TaskEvent) -> str:
+    if event.ts is None:
+        return ""
+    return f"{datetime.fromtimestamp(event.ts / 1000, tz=timezone.utc).astimezone():%H:%M:%S} "

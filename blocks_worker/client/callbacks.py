@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import OrderedDict, deque
@@ -13,7 +14,7 @@ from blocks_worker.client.events import TaskEvent
 from blocks_worker.concurrency import ServiceThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _logger = logging.getLogger(__name__)
 
@@ -106,6 +107,19 @@ class CallbackPool:
         """Tell whether the caller is a callback of this client."""
         return getattr(self._here, "inside", False)
 
+    def is_at_work(self) -> bool:
+        """Tell whether the caller is a callback of this client, or one of a stream on its own thread."""
+        return self.is_current() or getattr(self._here, "beside", False)
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        """Run a callback on the caller's own thread: it may wait for events, but not for callbacks."""
+        self._here.beside = True
+        try:
+            yield
+        finally:
+            self._here.beside = False
+
     def stop(self) -> None:
         """Let the threads end after the callback that each runs."""
         with self._lock:
@@ -174,9 +188,11 @@ class CallbackQueue:
         """Tell this callback of exceptions in the others; the lock is held."""
         self._error_callbacks = [*self._error_callbacks, callback]
 
-    def drop(self) -> None:
-        """Forget what was not called yet; the lock is held."""
+    def drop(self) -> int:
+        """Forget what was not called yet and tell how many calls that were; the lock is held."""
+        dropped = len(self._calls)
         self._calls.clear()
+        return dropped
 
     def is_idle(self) -> bool:
         """Tell whether nothing is called and nothing waits; the lock is held."""
@@ -202,10 +218,11 @@ class CallbackQueue:
         """Call one callback now, on the caller's thread, beside the others."""
         if not callback.active:
             return
-        try:
-            callback.function(item)
-        except BaseException as error:  # noqa: BLE001 - a user's
-            self.report(error, callback.kind, item)
+        with self._pool.beside():
+            try:
+                callback.function(item)
+            except BaseException as error:  # noqa: BLE001 - a user's
+                self.report(error, callback.kind, item)
 
     def _bound(self, callback: Callback) -> None:
         """Give up the oldest passing events of a callback that is behind."""

@@ -226,7 +226,7 @@ class TaskClient:
             raise TypeError(f"callbacks are TaskEventCallbacks, not {type(callbacks).__name__}")
         self._check_owner(owner_id)
         session = self._core.attach(checked_id(task_id), prepare=callbacks.give_to)
-        return TaskSubscription(task_id, session.close)
+        return TaskSubscription(task_id, session.cut)
 
     def send_many(self, many: Iterable[SendMessageParams | Mapping[str, Any]]) -> list[TaskSession]:
         """Ask for many tasks in as few requests as they fit in; return a session for each, in order.
@@ -357,14 +357,20 @@ class TaskClient:
         return self._core.api
 
     def destroy(self) -> None:
-        """Close all sessions, whose waiters are woken, and every connection. Tasks go on."""
+        """Close all sessions, whose waiters are woken, and every connection. Tasks go on.
+
+        Sessions whose task is over call their callbacks first, as their `close` does.
+        """
+        self._core.hand_out()
         self._core.destroy()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exc: object) -> None:
-        self.destroy()
+    def __exit__(self, error: object, *_exc: object) -> None:
+        if error is None:
+            self._core.hand_out()
+        self._core.destroy()
 
 
 def create_task_client(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +15,7 @@ from blocks_worker.client.pausing import paused
 from blocks_worker.client.repeating import one_try, repeated
 from blocks_worker.client.sending import Sender
 from blocks_worker.client.session import TaskSession
+from blocks_worker.client.session_feed import TELLING
 from blocks_worker.client.settings import KeysTold
 from blocks_worker.client.stream_access import ClientStreams
 from blocks_worker.client.subscriptions import Subscriptions, decoded
@@ -78,6 +80,9 @@ class ClientCore:
         self.timeout = timeout
         self.closed = False
         self.pool = CallbackPool()
+        #: Sessions that nothing is routed to any more, as long as somebody holds them.
+        self._over: weakref.WeakSet[SessionFeed] = weakref.WeakSet()
+        self._over_lock = threading.Lock()
         self._entropy = Entropy()
         self._poll = SESSION_POLL * self._entropy.uniform(1 - _JITTER, 1 + _JITTER)
         #: Who the client is for its maker, whatever its login says.
@@ -217,7 +222,7 @@ class ClientCore:
         try:
             self._patiently(lambda: self._subscriptions.read(session), deadline)
         except BaseException:
-            session.close()
+            session.cut()
             raise
         self._subscriptions.watch(session)
         return session
@@ -274,7 +279,21 @@ class ClientCore:
 
     def forget(self, session: SessionFeed) -> None:
         """Route nothing to this session any more."""
+        with self._over_lock:
+            self._over.add(session)
         self._subscriptions.forget(session)
+
+    def hand_out(self) -> None:
+        """Have the callbacks of sessions whose task is over hear the rest of it."""
+        if self.closed:
+            return
+        deadline = Deadline(TELLING, self.clock)
+        # In this order: none is on its way from the one to the other unseen.
+        sessions = self._subscriptions.sessions()
+        with self._over_lock:
+            sessions += self._over
+        for session in sessions:
+            session.hand_out(deadline)
 
     def destroy(self) -> None:
         """Close all sessions, then the transport, the callback threads, the login and the connections."""
@@ -285,7 +304,7 @@ class ClientCore:
         deadline = Deadline(_CLOSING, self.clock)
         # Sessions first: whoever waits is woken before anything else takes time.
         for session in self._subscriptions.sessions():
-            session.close()
+            session.cut()
         self._where.stop()
         self._streams.close(deadline)
         self._subscriptions.close(deadline)

@@ -75,7 +75,7 @@ class Sender:
         try:
             answer = self._submitter.submit(wanted.body, wanted.size, params.timeout or self._timeout)
         except BaseException:
-            session.close()
+            session.cut()
             raise
         return self._watched(wanted, session, answer, channel, asker)
 
@@ -94,12 +94,12 @@ class Sender:
             answers = self._submitter.submit_many([(each.body, each.size) for each in wanted], timeout)
         except BaseException:
             for session in sessions:
-                session.close()
+                session.cut()
             raise
         results: list[TaskSession | RpcError] = []
         for each, session, answer in zip(wanted, sessions, answers, strict=True):
             if isinstance(answer, RpcError):
-                session.close()
+                session.cut()
                 results.append(answer)
             else:
                 results.append(self._watched(each, session, answer, channel, asker))
@@ -133,7 +133,7 @@ class Sender:
         if is_own:
             session.heard_on = channel
         else:
-            session.close()
+            session.cut()
             session = asker.new_session(answer.task_id, wanted.params)
         session.accepted(answer, is_own=is_own)
         # A task that was there before has a past that the network does not tell again.

@@ -10,7 +10,7 @@ from blocks_worker.client.callbacks import EVERY, Callback
 from blocks_worker.client.reading import Reading
 from blocks_worker.client.results import TaskResult, save_all
 from blocks_worker.client.session_feed import SessionFeed
-from blocks_worker.client.session_streams import find_stream
+from blocks_worker.client.session_streams import find_stream, readable
 from blocks_worker.client.sse import blocks_of, check_keep_alive
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import StreamUnavailableError, TaskFailedError
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class TaskSession(SessionFeed):
     """Show one task: wait for its end, read its events and streams, take its artifacts, stop it.
 
-    A session keeps its client alive.
+    A session keeps its client alive. The end of ``with session:`` is a `close`; an exception that leaves the block
+    does not wait for callbacks.
 
     Attributes:
         task_id: the task's id.
@@ -50,7 +51,7 @@ class TaskSession(SessionFeed):
 
     @property
     def state(self) -> str:
-        """``pending``, ``running``, ``completed``, ``failed`` or ``canceled``."""
+        """``pending``, ``running``, ``paused``, ``completed``, ``failed`` or ``canceled``."""
         return self._state
 
     @property
@@ -90,7 +91,8 @@ class TaskSession(SessionFeed):
             TimeoutError: it was not.
             RuntimeError: it will not be: the task is over or the session closed; or there are several and no name.
         """
-        return self._wait_stream(lambda refs: find_stream(refs, stream_id), stream_id or "any", timeout)
+        what = "no stream" if stream_id is None else f"no stream {stream_id}"
+        return self._wait_stream(lambda refs: find_stream(refs, stream_id), what, timeout)
 
     def wait_for_stream_where(self, predicate: Callable[[StreamRef], bool], timeout: float | None = None) -> StreamRef:
         """Return the first stream for which the predicate holds, once it was announced.
@@ -105,7 +107,7 @@ class TaskSession(SessionFeed):
         def first(refs: Sequence[StreamRef]) -> StreamRef | None:
             return next((ref for ref in refs if self._holds(predicate, ref)), None)
 
-        return self._wait_stream(first, "such a", timeout)
+        return self._wait_stream(first, "no such stream", timeout)
 
     def open_all_streams(self, *, reorder_timeout_ms: int | None = None) -> list[StreamClient]:
         """Open all streams that can be read, in the order of their announcement; a second call returns the same."""
@@ -129,6 +131,7 @@ class TaskSession(SessionFeed):
             self._stream_callbacks = [*self._stream_callbacks, registered]
             # The newest are told to all that are registered now.
             known = [ref for ref in self._streams.refs() if ref not in self._new_streams]
+            self._readers += readable(known)
         self._streams.tell(known, partial(self._tell_stream, registered), are_new=False)
         return lambda: setattr(registered, "active", False)
 
@@ -146,7 +149,7 @@ class TaskSession(SessionFeed):
         return self.register("onArtifact", callback)
 
     def on_terminal(self, callback: EventCallback) -> Callable[[], None]:
-        """Call once, with the terminal event."""
+        """Call once, with the terminal event: also when the session is closed right after `wait_for_terminal`."""
         return self.register("onTerminal", callback)
 
     def on_cancel_requested(self, callback: EventCallback) -> Callable[[], None]:
@@ -183,7 +186,7 @@ class TaskSession(SessionFeed):
             while self._history.terminal is None:
                 self._check_waitable()
                 if deadline.expired():
-                    raise TimeoutError(self._standing(timeout))
+                    raise self.not_over(timeout)
                 self._wait(deadline.remaining())
             self._streams.end_is_known()
             return self._history.terminal
@@ -220,6 +223,10 @@ class TaskSession(SessionFeed):
         ``system`` event with status ``warning``.
         """
         return iter(self._reading())
+
+    def follow(self, interval: float) -> Iterator[TaskEvent | None]:
+        """Yield the events as iteration does, and None whenever none came for so many seconds."""
+        return self._reading().paced(interval)
 
     def sse(self, keep_alive: float = 15.0) -> Iterator[str]:
         """Yield the events as server-sent events for a browser, each text a whole block, up to the terminal one.
@@ -273,8 +280,11 @@ class TaskSession(SessionFeed):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
+    def __exit__(self, error: object, *_exc: object) -> None:
+        if error is None:
+            self.close()
+        else:  # what went wrong is told at once
+            self.cut()
 
     def __repr__(self) -> str:
         return f"<TaskSession {self.task_id} {self._state}>"

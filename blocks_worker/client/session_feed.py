@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from blocks_worker.client.callbacks import EVERY, Callback, CallbackQueue, kinds_of
 from blocks_worker.client.history import History
 from blocks_worker.client.ordering import SessionOrder
-from blocks_worker.client.session_streams import SessionStreams
+from blocks_worker.client.session_streams import SessionStreams, readable
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import AgentAuthFatalError
 from blocks_worker.protocol.channels import task_channel
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
     EventCallback = Callable[[TaskEvent], Any]
     FindStream = Callable[[Sequence[StreamRef]], StreamRef | None]
+
+_logger = logging.getLogger(__name__)
+
+#: Seconds that an orderly end has for callbacks which were not called yet, or have not returned.
+TELLING = 5.0
 
 #: What a queued task waits for, in words.
 _WAITS: dict[WaitsFor | None, str] = {
@@ -79,6 +85,8 @@ class SessionFeed:
         self._callbacks: dict[str, list[Callback]] = {}
         self._stream_callbacks: list[Callback] = []
         self._new_streams: list[StreamRef] = []
+        #: Calls of callbacks with streams which can be read, that have not returned.
+        self._readers = 0
         self._queue = CallbackQueue(owner.pool, self._lock, self._after_callbacks, entry_point=entry_point)
         self._closed = False
         self._ended = False
@@ -100,7 +108,16 @@ class SessionFeed:
         return self._waits_for if self.queued else None
 
     def close(self) -> None:
-        """Stop watching: whoever waits is woken with RuntimeError. The task goes on."""
+        """Stop watching: whoever waits is woken with RuntimeError. The task goes on.
+
+        When the end of the task is known, callbacks are first called with what they were not called with yet, and
+        those of streams that can be read may return: 5 seconds at most, and not when a callback of this client asks.
+        """
+        self.hand_out(Deadline(TELLING, self._owner.clock))
+        self.cut()
+
+    def cut(self) -> None:
+        """Stop watching now: no callback is called any more."""
         with self._lock:
             if self._closed:
                 return
@@ -109,6 +126,19 @@ class SessionFeed:
             self._wake()
         self._streams.close()
         self._owner.forget(self)
+
+    def hand_out(self, deadline: Deadline) -> None:
+        """Have callbacks hear what is there of a task that is over; who never returns is left at the deadline."""
+        if self._owner.pool.is_at_work():
+            return  # it would wait for itself
+        with self._lock:
+            while self._history.terminal is not None and not self._closed and not self._is_told():
+                if deadline.expired():
+                    _logger.warning(
+                        "callbacks_too_slow", extra={"task": self.task_id, "not_called": self._queue.drop()}
+                    )
+                    return
+                self._wait(deadline.remaining())
 
     # ------------------------------------------------------------ what the client feeds in
 
@@ -199,6 +229,9 @@ class SessionFeed:
     def _calls(self, event: TaskEvent) -> list[tuple[Callback, TaskEvent]]:
         return [(callback, event) for kind in kinds_of(event) for callback in self._callbacks.get(kind, ())]
 
+    def _is_told(self) -> bool:
+        return self._queue.is_idle() and not self._new_streams and not self._readers
+
     def _wake(self) -> None:
         if self._changed is not None:
             self._changed.notify_all()
@@ -216,11 +249,24 @@ class SessionFeed:
         if isinstance(self._untold, AgentAuthFatalError):
             raise AgentAuthFatalError(str(self._untold), code=self._untold.code) from self._untold
 
-    def _standing(self, timeout: float | None) -> str:
+    def not_over(self, timeout: float | None) -> TimeoutError:
+        """Return what says that the task goes on, and how it stands."""
         waits = f", queued: {_WAITS[self.waits_for]}" if self.queued else ""
         if self._untold is not None:
-            return f"task {self.task_id} was {self._state} when it was last heard of; since then: {self._untold}"
-        return f"task {self.task_id} is not over after {timeout} s: it is {self._state}{waits}"
+            said = f"was {self._state} when it was last heard of; since then: {self._untold}"
+        else:
+            said = f"is not over after {timeout} s: it is {self._state}{waits}"
+        return TimeoutError(f"task {self.task_id} {said}")
+
+    def held_up(self) -> str | None:
+        """Return in words why the task does not get on, as far as is known; None when it may."""
+        if self._untold is not None:
+            return f"the hub does not answer; it was {self._state} when it was last heard of"
+        if self._state == PAUSED:
+            return "paused"
+        if self._state == "pending":
+            return f"queued: {_WAITS[self.waits_for]}" if self._queued else "queued"
+        return None
 
     # ------------------------------------------------------------ steps, without the lock
 
@@ -261,18 +307,26 @@ class SessionFeed:
             self._streams.settle()
         with self._lock:
             self._ended = is_over
+            self._wake()
 
     def _tell_streams(self) -> None:
         """Tell of new streams, and open ones where they end."""
         with self._lock:
             new, self._new_streams = self._new_streams, []
             callbacks = list(self._stream_callbacks)
+            self._readers += len(callbacks) * readable(new)
+            self._wake()
         for callback in callbacks:
             self._streams.tell(new, partial(self._tell_stream, callback), are_new=True)
         self._streams.settle_ends()
 
     def _tell_stream(self, callback: Callback, ref: StreamRef) -> None:
-        self._queue.call_beside(callback, ref)
+        try:
+            self._queue.call_beside(callback, ref)
+        finally:
+            with self._lock:
+                self._readers -= readable([ref])
+                self._wake()
 
     def _wait_stream(self, find: FindStream, what: str, timeout: float | None) -> StreamRef:
         """Look at the streams until one is found; `find` is called without the lock: it may be the user's."""
@@ -288,10 +342,10 @@ class SessionFeed:
                 if self._streams.refs() != known:
                     continue
                 if is_over:
-                    raise RuntimeError(f"the task {self.task_id} is over and announced no stream {what}")
+                    raise RuntimeError(f"the task {self.task_id} is over and announced {what}")
                 self._check_waitable()
                 if deadline.expired():
-                    raise TimeoutError(f"task {self.task_id} announced no stream {what} within {timeout} s")
+                    raise TimeoutError(f"task {self.task_id} announced {what} within {timeout} s")
                 if self._history.terminal is None:
                     self._wait(deadline.remaining())
 

@@ -176,6 +176,11 @@ class SessionStreams:
             client.close()
 
 
+def readable(refs: Sequence[StreamRef]) -> int:
+    """Return how many of these can be read here: who only writes to one does so for as long as he likes."""
+    return sum(ref.descriptor.local_direction != "outbound" for ref in refs)
+
+
 def find_stream(refs: Sequence[StreamRef], name: str | None) -> StreamRef | None:
     """Return the stream of this declared name or id; without a name the only one.
 

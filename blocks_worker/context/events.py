@@ -85,7 +85,10 @@ class TaskEvents:
             ArtifactError: they cannot be stored.
         """
         if not isinstance(data, (str, bytes, bytearray, memoryview)):
-            raise TypeError(f"an artifact is str or bytes, not {type(data).__name__}")
+            raise TypeError(
+                f"an artifact is str or bytes, not {type(data).__name__}: json.dumps() makes a text of data, with "
+                "mime_type='application/json', and Path.read_bytes() the bytes of a file"
+            )
         default = "text/plain" if isinstance(data, str) else "application/octet-stream"
         content = data.encode("utf-8", errors="strict") if isinstance(data, str) else bytes(data)
         ref = self._store(content, mime_type=mime_type or default, file_name=file_name, output_id=output_id)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from blocks_worker.client.params import RunOptions
     from blocks_worker.client.results import TaskResult
     from blocks_worker.protocol.events import ArtifactRef
 
@@ -32,8 +35,10 @@ class PublishArtifact(Protocol):
 
 
 class CallAgent(Protocol):
-    """Ask another agent."""
+    """Ask another agent; the options are those of ``TaskClient.run``."""
 
-    def __call__(self, agent: str, parts: object = None, timeout: float | None = 60.0) -> TaskResult:
+    def __call__(
+        self, agent: str, parts: object = None, timeout: float | None = 60.0, **options: Unpack[RunOptions]
+    ) -> TaskResult:
         """Return its result."""
         ...

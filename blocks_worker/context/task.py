@@ -69,7 +69,8 @@ class TaskContext:
         publish_artifact: hand over an output during the run; returns its `ArtifactRef`.
         download_input_artifact: return the bytes of an input part's artifact.
         create_stream: open a negotiated stream.
-        call: ``call(agent, text_or_parts, timeout=60)``: ask another agent, return its result; the slot is given back
+        call: ``call(agent, text_or_parts, timeout=60, **options)``: ask another agent, with the options of
+            ``client.run``, return its result; the slot is given back
             meanwhile, and the sub-task ends with this one. Raises `TaskFailedError`, or `TimeoutError` when it is not
             over in time; it is cancelled then. Not for coroutines: it would hold up the others.
         task_client: asks for sub-tasks of this task without waiting for them.

@@ -192,7 +192,7 @@ class Http:
             answer = self._carrier(method, path, body, bearer, limit)
         except TimeoutError as error:
             self._doubt()
-            raise HubUnavailableError(self.base_url, "no answer in time", sent=True) from error
+            raise HubUnavailableError(self.base_url, "no answer in time", sent=True, hangs=True) from error
         if answer is None:
             return None
         if answer.status == _UNAUTHORIZED:
@@ -341,7 +341,7 @@ class Http:
         except ClosedPoolError as error:
             raise HubUnavailableError(self.base_url, "this connection was closed here") from error
         except ReadTimeoutError as error:
-            raise HubUnavailableError(self.base_url, "no answer in time", sent=True) from error
+            raise HubUnavailableError(self.base_url, "no answer in time", sent=True, hangs=True) from error
         except (HTTPError, OSError) as error:
             raise HubUnavailableError(self.base_url, _why(error), sent=True) from error
 

@@ -26,6 +26,8 @@ STREAM = re.compile(r"[A-Za-z0-9_-]{1,92}\Z")
 MAX_MISSING = 32
 #: A number of a frame must stay exact in every JSON reader.
 MAX_SEQ = 2**53 - 1
+#: What a handler is told that opens a stream nobody asked for; a task may end with it.
+NO_STREAM = "no stream is negotiated for this task"
 
 _Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]

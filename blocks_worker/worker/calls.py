@@ -14,6 +14,9 @@ from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Unpack
+
+    from blocks_worker.client.params import RunOptions
     from blocks_worker.client.results import TaskResult
     from blocks_worker.client.session import TaskSession
     from blocks_worker.concurrency import Clock
@@ -50,10 +53,18 @@ class Calls:
             return client
         return SubTaskClient(client, parent=run.task_id, deadline=lambda: self._deadline(run))
 
-    def call(self, run: Run, agent: str, parts: object, timeout: float | None) -> TaskResult:
-        """Ask an agent and return its result.
+    def call(
+        self,
+        run: Run,
+        agent: str,
+        parts: object = None,
+        timeout: float | None = 60.0,
+        **options: Unpack[RunOptions],
+    ) -> TaskResult:
+        """Ask an agent and return its result; the options are those of `TaskClient.run`.
 
         Raises:
+            TypeError: there is no such option.
             TaskFailedError: the sub-task failed or was canceled.
             TimeoutError: it is not over in time; it is cancelled.
             TaskCancelledError: this task is to stop; the sub-task is cancelled.
@@ -63,7 +74,7 @@ class Calls:
         client = self.client(run)
         if run.cancel_event.is_set():
             raise TaskCancelledError(run.task_id)
-        session: TaskSession = client.send_message(agent, parts)
+        session: TaskSession = client.send_message(agent, parts, **options)
         with session:
             run.on_cancel(session.close)
             try:

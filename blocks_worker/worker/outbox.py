@@ -73,7 +73,7 @@ class Outbox:
         self._hold_until = now + HOLD
 
     def append(self, body: bytes, *, at_once: bool = False) -> None:
-        """Add an event; `at_once`: it does not wait whether the run ends soon.
+        """Add an event, behind the status that waits; `at_once`: it does not wait whether the run ends soon.
 
         Raises:
             TaskFinishedError: the run has ended.
@@ -85,6 +85,7 @@ class Outbox:
             raise MessageTooLargeError(len(body), MAX_EVENT)
         if at_once:
             self._hold_until = 0.0
+        self._add_status()
         self._add(body)
 
     def latest(self, event: EventBody, now: float) -> None:
@@ -202,9 +203,13 @@ class Outbox:
     def _flush_status(self, now: float) -> None:
         if self._waiting is None or (self._is_open and now < self._status_at + STATUS_INTERVAL):
             return
-        self._add(encode(self._waiting))
-        self._waiting = None
+        self._add_status()
         self._status_at = now
+
+    def _add_status(self) -> None:
+        if self._waiting is not None:
+            self._add(encode(self._waiting))
+            self._waiting = None
 
     def _close(self, now: float) -> bool:
         if self.has_ended or not self.lease:

@@ -84,7 +84,7 @@ def context_of(
         attempt=task.attempt,
         wait_while_paused=wait_while_paused,
         paused=lambda: run.is_paused,
-        call=lambda agent, parts=None, timeout=60.0: calls.call(run, agent, parts, timeout),
+        call=partial(calls.call, run),
         expired=lambda: run.is_expired,
         clock=clock,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from blocks_worker.protocol.streams import Affinity, Direction, Format
+from blocks_worker.protocol.streams import NO_STREAM, Affinity, Direction, Format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ def choose(
         RuntimeError: the task, the card or a rule does not allow it; the text names stream and rule.
     """
     if not has_stream:
-        raise RuntimeError("no stream is negotiated for this task: test ctx.has_stream first")
+        raise RuntimeError(f"{NO_STREAM}: test ctx.has_stream first")
     name = _name(asked.declared_stream, declared)
     found = declared.get(name)
     chosen = ChosenStream(

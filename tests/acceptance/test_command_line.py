@@ -83,7 +83,7 @@ def test_what_was_left_out_is_told_to_whoever_sent(odd: World) -> None:
     expected = "warning: the handler returned a set, which no artifact can be made of: left out\n"
     assert (sent.returncode, sent.stderr) == (0, expected)
     assert (watched.returncode, watched.stderr) == (0, expected)
-    assert watched.stdout.splitlines()[-1] == "terminal completed"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d terminal completed", watched.stdout.splitlines()[-1])
 
 
 def test_saved_artifacts_have_names_that_say_what_they_are(odd: World) -> None:

@@ -33,6 +33,8 @@ BOUND = {
     "create_stream": RunStreams.create,
     "stream_or_none": RunStreams.create,
 }
+#: What takes the fields of a class in several forms.
+FIELDS_OF = {("TaskClient", "send_message"): blocks_worker.SendMessageParams}
 #: What is called how in all examples.
 CALLED: dict[str, type] = {
     "client": blocks_worker.TaskClient,
@@ -116,6 +118,7 @@ def test_every_signature_is_that_of_the_code(one: Said) -> None:
     """[R-9] Names, order, kinds and defaults of the parameters on the page are those of the code."""
     name = one.text.partition("(")[0]
     bound = BOUND.get(name) if one.title == "TaskContext" and name != "stream_or_none" else None
+    bound = FIELDS_OF.get((one.title, name), bound)
     function = bound or (one.owner if name == one.title else getattr(one.owner, name))
 
     there, here = parameters(one.text), real(function)

@@ -102,6 +102,8 @@ def test_each_task_is_offered_to_all_and_runs_once(crew: Crew, caplog: pytest.Lo
     wait_until(lambda: crew.sum("claims_refused") + crew.sum("offers_lost") >= 24, what="the offers that were lost")
     assert crew.sum("offers_refused_agent_at_capacity") == 0
     assert not [record for record in caplog.records if record.getMessage() in {"lease_lost", "claim_refused"}]
+    ends = [vars(record)["state"] for record in caplog.records if record.getMessage() == "task_finished"]
+    assert ends == ["completed"] * 12
     assert all(one.state == "ready" for one in crew.instances.values())
 
 

@@ -261,6 +261,8 @@ def test_every_wait_ends(place: Place) -> None:
     stream = session.wait_for_stream(timeout=20).open()
     with pytest.raises(TimeoutError, match="announced no stream raw within"):
         session.wait_for_stream("raw", timeout=0.1)
+    with pytest.raises(TimeoutError, match="announced no such stream within"):
+        session.wait_for_stream_where(lambda _ref: False, timeout=0.1)
     waits = [
         in_background(lambda: session.wait_for_stream("raw")),
         in_background(lambda: list(stream.events())),

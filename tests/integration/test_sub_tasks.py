@@ -66,6 +66,30 @@ def row(client: TaskClient, session: TaskSession) -> TaskInfo:
     return client.get_task(session.task_id)
 
 
+def test_a_call_takes_the_options_of_a_send(client: TaskClient) -> None:
+    """A retry policy has the sub-task run again that failed; an option that is none is refused by its name. [R-58]"""
+    runs: list[int] = []
+
+    def child(_task: Any, ctx: Any) -> str:
+        runs.append(ctx.attempt)
+        if len(runs) == 1:
+            raise LookupError("at first")
+        return "at last"
+
+    def parent(_task: Any, ctx: Any) -> str:
+        try:
+            ctx.call("child", "x", colour="red")
+        except TypeError as error:
+            refused = str(error).partition(";")[0]
+        policy = {"maxAttempts": 2, "initialDelaySec": 0}
+        return f"{refused}; {ctx.call('child', 'x', 20, retry_policy=policy).text}"
+
+    with serving(parent=parent, child=child):
+        session = client.send_message("parent", "hi")
+        assert session.text(20) == "send_message does not know colour; at last"
+    assert runs == [1, 2]
+
+
 def test_a_call_in_one_line_knows_its_parent(client: TaskClient) -> None:
     """The answer comes back, and the sub-task's handler and row name the task that it is done for. [R-58]"""
     asked: list[Any] = []

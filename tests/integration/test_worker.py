@@ -489,6 +489,23 @@ def test_status_is_throttled_and_the_last_text_is_sent(hub: LedgerInProcess) -> 
         assert [event["message"] for event in hub.events(task) if "message" in event] == ["step 0", "step 99"]
 
 
+def test_progress_is_told_before_what_followed_it(hub: LedgerInProcess) -> None:
+    """A progress that waits for its second goes ahead of the artifact that was published after it. [R-15]"""
+
+    def handler(_task: Any, ctx: Any) -> None:
+        for number in range(1, 5):
+            ctx.report_progress(number / 4, f"part {number}")
+            ctx.publish_artifact(f"a{number}", output_id=f"a{number}")
+
+    with WorkerAtHub(hub, handler) as at:
+        at.ready()
+        task = hub.submit()
+        hub.ended(task)
+
+        told = [event.get("message") or event.get("outputId") for event in hub.events(task)]
+        assert [one for one in told if one] == ["part 1", "a1", "part 2", "a2", "part 3", "a3", "part 4", "a4"]
+
+
 def test_the_context_is_closed_after_the_end(hub: LedgerInProcess) -> None:
     """Sending through a context of an ended run raises. [C19]"""
     kept: list[Any] = []

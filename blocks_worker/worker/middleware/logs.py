@@ -21,8 +21,8 @@ class TaskLog(Middleware):
         self._clock = clock
 
     def after_run(self, run: Run, ending: Ending) -> None:
-        """Log the line."""
-        if not _logger.isEnabledFor(logging.INFO):
+        """Log the line; that somebody else was faster to claim a task is no end of one, and told as a lost offer."""
+        if run.answer is None or not _logger.isEnabledFor(logging.INFO):
             return
         fields: dict[str, object] = {
             "task": run.task_id,

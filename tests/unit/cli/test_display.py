@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from blocks_worker.cli.display import event_line, warning_of
+from blocks_worker.cli.display import event_line, progress_shown, warning_of
 from blocks_worker.client.events import TaskEvent
 
 REF = {"kind": "inline", "mimeType": "text/plain", "size": 2, "data": "aGk="}
@@ -28,6 +28,17 @@ REF = {"kind": "inline", "mimeType": "text/plain", "size": 2, "data": "aGk="}
 def test_every_type_has_its_line(fields: dict[str, Any], line: str) -> None:
     """A line says the type first, then what matters of it."""
     assert event_line(TaskEvent.of({"taskId": "t", "epoch": 1, **fields})) == line
+
+
+def test_what_holds_a_task_up_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where lines do not move, each change is one: why it does not get on, and that it does again."""
+    with progress_shown("task t", moves=False) as shown:
+        shown.held_up(None)
+        shown.progress(TaskEvent.of({"taskId": "t", "epoch": 1, "type": "progress", "message": "step"}))
+        for why in ("paused", "paused", None, None, "queued"):
+            shown.held_up(why)
+
+    assert capsys.readouterr().err.splitlines() == ["step", "task t: paused", "task t: goes on", "task t: queued"]
 
 
 def test_a_line_stays_one() -> None:

@@ -14,7 +14,7 @@ from blocks_worker.protocol.tasks import TaskRow
     ("fields", "said"),
     [
         ({"error": "boom", "error_code": "handler_error"}, "boom"),
-        ({"error": "timeout", "error_code": "timeout", "reason": "max_runtime"}, "timeout (max_runtime)"),
+        ({"error": "timeout", "error_code": "timeout", "reason": "max_runtime"}, "timeout: over its max_runtime"),
         ({"reason": "no longer needed"}, "no longer needed"),
         ({}, None),
     ],
@@ -27,3 +27,13 @@ def test_a_line_says_why_a_task_ended(fields: dict[str, Any], said: str | None) 
     )  # fmt: skip
 
     assert _line(row)[-1] == said
+
+
+def test_a_task_that_goes_on_has_no_error() -> None:
+    """Why it was asked to stop is no error of a task that still runs."""
+    row = TaskRow(
+        task_id="t", agent_name="echo", owner="ann", state="running", created_time=0, updated_time=0, attempt=1,
+        epoch=1, last_n=0, cancel_requested=True, reason="terminated",
+    )  # fmt: skip
+
+    assert _line(row)[-1] is None

@@ -111,6 +111,19 @@ def test_a_status_waits_its_second_and_the_newest_goes() -> None:
     assert (second.progress, second.message) == (0.5, "b")
 
 
+def test_a_status_that_waits_goes_ahead_of_what_follows_it() -> None:
+    """What is said for good comes behind the status before it, and the next status has its second to wait."""
+    box = outbox()
+    for number, now in enumerate((10.0, 10.1, 10.2)):
+        box.latest(EventBody(type="progress", message=f"s{number}"), now)
+    box.append(body("kept"))
+    box.latest(EventBody(type="progress", message="s3"), 10.3)
+    said = [decode_trusted(EventBody, bytes(event.body)).message for event in take(box, 10.4).events]
+
+    assert said == ["s0", "s2", "kept"]
+    assert box.due_at() == HOLD
+
+
 def test_the_buffer_says_when_it_is_full() -> None:
     """So many unanswered events, then who emits has to wait."""
     box = outbox()
