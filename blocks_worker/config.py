@@ -72,6 +72,7 @@ class HubConfig:
         refresh_life: seconds in which a refresh token can be used.
         grant_life: seconds that a grant for channels of the network lives.
         embedded: the hub lives inside a worker: a port in use is no error, the next free one is taken.
+        port_before: of an embedded hub that comes after another one: where that was, and others look; 0: after none.
         testing: let tests reach the fault hooks.
         transport: what its document tells others to speak by; it listens to both.
     """
@@ -91,6 +92,7 @@ class HubConfig:
     refresh_life: int = 7 * 86_400
     grant_life: int = 3600
     embedded: bool = False
+    port_before: int = 0
     testing: bool = False
     transport: str = "pubnub"
 

@@ -18,7 +18,7 @@ from blocks_worker.controlplane.cdm import (
     fetch_cdm_config,
 )
 from blocks_worker.controlplane.refusals import key_cure
-from blocks_worker.controlplane.whereabouts import CDM_PATH, LOOK_TIMEOUT, document_now
+from blocks_worker.controlplane.whereabouts import CDM_PATH, LOOK_TIMEOUT, document_now, port_of
 from blocks_worker.errors import BlocksError, HubUnavailableError, NotConfiguredError
 from blocks_worker.runtime.local import LocalHubKeeper
 from blocks_worker.state import StateFolder
@@ -116,6 +116,7 @@ def enter(where: Connection, *, local_allowed: bool, clock: Clock, entropy: Entr
 
     Raises:
         NotConfiguredError: the address or the key is missing; nothing was sent.
+        ConfigurationError: nothing answers at the address, and the local hub runs at another one.
         HubUnavailableError: no hub within 30 seconds.
     """
     url = where.cdm_url
@@ -130,7 +131,7 @@ def enter(where: Connection, *, local_allowed: bool, clock: Clock, entropy: Entr
             partial(document_now, told, where.state_dir),
             key_from_environment=where.api_key is not None,
         )
-    keeper = LocalHubKeeper(where.state_dir, port=urlsplit(url or "").port, clock=clock, entropy=entropy)
+    keeper = LocalHubKeeper(where.state_dir, told=url, clock=clock, entropy=entropy)
     try:
         found = keeper.find(FIND_TIMEOUT)
         cdm = _fetch(f"{found.url}{CDM_PATH}", clock, entropy)
@@ -149,7 +150,7 @@ def enter(where: Connection, *, local_allowed: bool, clock: Clock, entropy: Entr
 def _is_foreign(url: str, where: Connection) -> bool:
     """Tell whether a hub answers there that is not the local one of this user's state folder."""
     own = StateFolder(where.state_dir).discovered()
-    if own is not None and urlsplit(url).port == urlsplit(own.url).port:
+    if own is not None and port_of(url) == port_of(own.url):
         return False
     try:
         fetch_cdm_config(url, timeout=_PROBE_TIMEOUT)
