@@ -138,7 +138,7 @@ def test_no_worker_is_told_at_once_and_the_task_can_be_followed_and_cancelled(wo
 
     assert done.returncode == 3
     assert f"no worker of 'hold' is running; the task {task_id} waits in the hub" in done.stderr.splitlines()[0]
-    assert "'blocks-run --handler hold'" in done.stderr
+    assert "start the one that serves it" in done.stderr
     assert f"'blocks watch {task_id}'" in done.stderr
     assert done.stderr.endswith("it is pending, queued: no instance of the agent is running\n")
 
