@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blocks_worker.cli.checks.hub import elsewhere, no_hub
+from blocks_worker.cli.checks.variables import dotenv
 from blocks_worker.cli.choosing import CARD_FILE, configured
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.findings import ERRORS, Found, findings_of_start, of_error, placed
@@ -70,6 +71,7 @@ def check(*, handler: str | None, registry: Path | None, card: Path | None, no_l
 
 
 def _findings(flags: Flags) -> Iterator[Found]:
+    yield from dotenv()
     try:
         config = configured(flags)
     except ERRORS as error:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blocks_worker.cli.output import tell_unread
 from blocks_worker.config import WorkerConfig, load_dotenv, wants_colour, worker_config
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.handlers.loader import LoadedHandler, card_agent_name, resolve_card, resolve_handler
@@ -29,7 +30,9 @@ _USUAL_HANDLER = "echo"
 
 def configured(flags: Flags) -> WorkerConfig:
     """Return the configuration of the environment, of ``.env`` and of the flags, which win; logging is set up."""
-    load_dotenv(Path.cwd())
+    unread = load_dotenv(Path.cwd())
+    if not flags.check:  # who checks has findings
+        tell_unread(unread)
     config = worker_config()
     given: dict[str, Any] = {
         "registry": flags.registry,

@@ -125,10 +125,11 @@ def _act(flags: list[Flags], signals: Signals | None) -> Exit:
 
 def _check(flags: list[Flags], config: WorkerConfig) -> Exit:
     """Say what a start would find, without any network use; only errors make it fail."""
+    from blocks_worker.cli.checks.variables import dotenv
     from blocks_worker.cli.findings import findings_of_starts
 
     found, plans = findings_of_starts(flags, config)
-    for finding in found:
+    for finding in [*dotenv(), *found]:
         is_error = finding.level == "error"
         click.echo(f"{f'{_PROGRAM}:' if is_error else '[agent]'} {one_line(str(finding))}", err=is_error)
     if len(plans) < len(flags) or any(finding.level == "error" for finding in found):

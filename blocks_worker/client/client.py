@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from blocks_worker.controlplane.providers import AuthProvider
     from blocks_worker.controlplane.sources import TokenEndpointConfig, TokenProvider
     from blocks_worker.protocol.events import ArtifactRef
+
+_logger = logging.getLogger(__name__)
 
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
@@ -375,7 +378,8 @@ def create_task_client(
         said = {"env": env, "api_key": api_key, "token_endpoint": token_endpoint, "token_provider": token_provider}
         besides = {name: value for name, value in said.items() if value is not None}
         return create_task_client(**{**billing_mode, **besides, **more})
-    config.load_dotenv(Path.cwd())
+    for line in config.load_dotenv(Path.cwd()):
+        _logger.warning("env_line_unread", extra={"place": line})
     mode = "free" if billing_mode is None and env is None else billing_mode
     if api_key is None and token_endpoint is None and token_provider is None:
         _check_key(more)

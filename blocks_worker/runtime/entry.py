@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from blocks_worker.controlplane.cdm import (
 from blocks_worker.controlplane.refusals import key_cure
 from blocks_worker.controlplane.whereabouts import CDM_PATH, LOOK_TIMEOUT, document_now, port_of
 from blocks_worker.errors import BlocksError, HubUnavailableError, NotConfiguredError
+from blocks_worker.observability.redact import redact
 from blocks_worker.runtime.local import LocalHubKeeper
 from blocks_worker.state import StateFolder
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.config import Connection
+
+_logger = logging.getLogger(__name__)
 
 #: Seconds that a start looks for a hub before it gives up.
 FIND_TIMEOUT = 30.0
@@ -169,13 +173,17 @@ def _api_key(where: Connection, *, is_local: bool) -> str:
 
 
 def _fetch(url: str, clock: Clock, entropy: Entropy) -> CdmConfig:
-    """Return the document, trying again for 30 seconds while nothing answers."""
+    """Return the document, trying again for 30 seconds while nothing answers; that is said at the first time."""
     deadline = Deadline(FIND_TIMEOUT, clock)
     backoff = Backoff(entropy, cap=5.0)
+    told = False
     while True:
         try:
             return fetch_cdm_config(url)
-        except HubUnavailableError:
+        except HubUnavailableError as error:
             if deadline.expired():
                 raise
+            if not told:
+                told = True
+                _logger.warning("hub_away", extra={"url": redact(error.url), "reason": error.why})
             clock.pause(deadline.within(backoff.next()))

@@ -14,7 +14,7 @@ from support_hub import running_hub
 from support_squatter import NOT_FOUND, Squatter
 
 from blocks_worker.cli.main import blocks
-from blocks_worker.concurrency import Clock, Deadline
+from blocks_worker.concurrency import Clock, Deadline, ServiceThread
 from blocks_worker.config import DEFAULT_PORT, Connection
 from blocks_worker.controlplane.whereabouts import CDM_PATH, port_of
 from blocks_worker.errors import ConfigurationError
@@ -119,6 +119,24 @@ def test_a_hub_that_nobody_placed_keeps_the_port_it_found(tmp_path: Path) -> Non
     assert said(tmp_path, "tasks").startswith(f"blocks: no hub answers at http://127.0.0.1:{other}/")
     with kept_by(tmp_path) as (again, _):
         assert port_of(again.url) == other
+
+
+def test_a_hub_that_is_away_is_told_at_the_first_refusal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who waits for a hub that he may not start says so at once, and once."""
+    StateFolder(tmp_path).local_key()
+    port = free_port()
+    where = Connection(state_dir=tmp_path, cdm_url=at(port))
+    entered: list[Any] = []
+    thread = ServiceThread(
+        "enter", lambda: entered.append(enter(where, local_allowed=False, clock=Clock(), entropy=SeededEntropy()))
+    )
+    thread.start()
+    wait_until(lambda: "hub_away" in caplog.messages, 5, "the warning")
+    with running_hub(tmp_path, port=port):
+        assert thread.join(20)
+
+    assert len(entered) == 1
+    assert caplog.messages.count("hub_away") == 1
 
 
 def said(folder: Path, *arguments: str) -> Any:

@@ -47,7 +47,9 @@ def hub(config: WorkerConfig) -> Iterator[Found]:
         try:
             local = StateFolder(connection.state_dir).discovered()
         except ConfigurationError:
-            return  # told of the state folder
+            # What is wrong is told of the state folder.
+            yield Found("note", "hub", "not looked at: the state folder, which tells where it is, cannot be read")
+            return
         url = None if local is None else f"{local.url}{CDM_PATH}"
     if url is None:
         yield no_hub("no local hub runs", starts_own=config.embedded_hub)

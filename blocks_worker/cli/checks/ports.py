@@ -44,7 +44,9 @@ def ports(connection: Connection) -> Iterator[Found]:
         local = folder.discovered()
         wanted = list(_wanted(connection, folder))
     except ConfigurationError:
-        return  # told of the state folder
+        # What is wrong is told of the state folder.
+        yield Found("note", _WHERE, "not looked at: the state folder, which tells them, cannot be read")
+        return
     if local is not None:
         text = f"{urlsplit(local.url).port} and {urlsplit(local.origin).port} are those of the local hub"
         yield Found("note", _WHERE, f"{text}, process {local.pid}")
