@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.registry import AgentRow
 
 _HEADS = ("AGENT", "INSTANCE", "STATE", "TASKS", "SLOTS", "DESCRIPTION")
+#: What gives way on a narrow terminal; names and ids never do: they are there to be copied.
+_SPARE = ("DESCRIPTION", "TASKS", "SLOTS", "STATE")
 
 
 @click.group(invoke_without_command=True)
@@ -32,7 +34,7 @@ def agents(ctx: click.Context, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(rows), indent=2))
     else:
-        table(_HEADS, [line for row in rows for line in _lines(row)])
+        table(_HEADS, [line for row in rows for line in _lines(row)], spare=_SPARE)
 
 
 @agents.command()
