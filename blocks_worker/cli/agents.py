@@ -12,7 +12,7 @@ from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.fleet import all_agents
 from blocks_worker.cli.output import table
-from blocks_worker.cli.task_ids import unknown_told
+from blocks_worker.cli.task_ids import AGENTS_LISTED, unknown_told
 
 if TYPE_CHECKING:
     from blocks_worker.protocol.registry import AgentRow
@@ -52,7 +52,7 @@ def online(*, name: str) -> None:
 
 
 def _turn(name: str, *, offline: bool) -> None:
-    with open_hub() as hub, unknown_told("agent", name, cure="'blocks agents' lists them"):
+    with open_hub() as hub, unknown_told("agent", name, cure=AGENTS_LISTED):
         row = hub.set_offline(name, offline=offline)
     click.echo(f"{row.agent_name} is {'offline' if row.offline else 'online'}")
 

@@ -20,10 +20,10 @@ from blocks_worker.hub.answers import (
 from blocks_worker.hub.bell import Bell
 from blocks_worker.hub.dispatch import Dispatch
 from blocks_worker.hub.reports import Reports
-from blocks_worker.hub.store.shown import NAMES, shown
+from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.turns import Turns
-from blocks_worker.protocol.lifecycle import State
+from blocks_worker.protocol.lifecycle import NAMES, State
 from blocks_worker.protocol.tasks import CancelAnswer, EventsAnswer, TaskPage
 
 if TYPE_CHECKING:

@@ -64,3 +64,46 @@ def test_no_handler_is_guessed_from_the_name_of_an_agent(hub: Caller, agent: str
 
     assert cure in done.stderr
     assert ("blocks-run" in done.stderr) == (agent == "echo")
+
+
+@pytest.mark.parametrize(
+    "command", [["instances", "--agent"], ["agents", "offline"], ["agents", "online"], ["tasks", "--agent"]]
+)
+def test_an_agent_that_is_none_is_told_everywhere_alike(command: list[str]) -> None:
+    """One sentence and one exit code, whatever was wanted of it."""
+    done = run(*command, "nope")
+
+    assert done.exit_code == 1
+    assert done.stderr.count("\n") == 1
+    assert "there is no agent 'nope', or it is not yours; " in done.stderr
+    assert "blocks agents' lists them" in done.stderr
+
+
+def test_an_agent_without_tasks_is_no_error(hub: Caller) -> None:
+    """It is there, and there is nothing to list."""
+    register(hub, "quiet")
+
+    done = run("tasks", "--agent", "quiet")
+
+    assert (done.exit_code, done.stderr) == (0, "no task found of agent 'quiet'\n")
+
+
+def test_a_state_that_is_none_is_a_wrong_command_line() -> None:
+    """It is refused before anything is asked, with the states that there are."""
+    done = run("tasks", "--state", "faild")
+
+    assert done.exit_code == 2
+    for state in ("canceled", "completed", "failed", "paused", "pending", "running"):
+        assert state in done.stderr
+
+
+def test_a_key_that_was_revoked_is_told_as_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line says what became of it and where it stands, not that nobody knows it."""
+    made = run("keys", "create", "short-lived").stdout.strip()
+    assert run("keys", "revoke", "short-lived").exit_code == 0
+    monkeypatch.setenv("BLOCKS_API_KEY", made)
+
+    done = run("tasks")
+
+    assert done.exit_code == 1
+    assert "the API key was revoked; BLOCKS_API_KEY (in the environment or .env) holds it: unset it" in done.stderr
