@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _HEADS = ("ID", "NAME", "OWNER", "CREATED", "LAST USED", "STATE")
 #: What gives way on a narrow terminal; the id never does: it is there to be copied.
 _SPARE = ("CREATED", "LAST USED", "OWNER", "NAME")
-#: Characters of a part of an id, and how many candidates a sentence names.
+#: How every id begins: that alone tells no key from another.
+_BEGIN = "key_"
+#: Characters of a part of an id besides it, and how many candidates a sentence names.
 _LEAST, _NAMED = 4, 3
 
 
@@ -87,7 +89,7 @@ def found_key(rows: Sequence[KeyRow], text: str) -> KeyRow | None:
         ConfigurationError: several are.
     """
     named = [row for row in rows if row.name == text and not row.revoked]
-    ids = matching(text, [row.id for row in rows]) if len(text) >= _LEAST else []
+    ids = matching(text, [row.id for row in rows]) if len(text.removeprefix(_BEGIN)) >= _LEAST else []
     exact = [row for row in rows if row.id == text]
     found = exact or named or [row for row in rows if row.id in ids]
     if len(found) > 1:

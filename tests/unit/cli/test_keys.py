@@ -114,6 +114,8 @@ def test_a_key_is_revoked_by_its_name_or_a_part_of_its_id(hub: Caller) -> None:
     assert f"2 keys are called 'two': {two['id']}, {twin['id']}; write more of the id" in several.stderr
     assert run("keys", "revoke", two["id"][:-1]).stdout == f"{two['id']} revoked\n"
     assert run("keys", "revoke", "two").stdout == f"{twin['id']} revoked\n", "the other one is not in force"
+    short = run("keys", "revoke", one["id"][:7])
+    assert (short.exit_code, "there is no key" in short.stderr) == (1, True), "too short to be meant"
     row = json.loads(run("keys", "revoke", "one", "--json").stdout)
     assert (row["id"], row["name"], row["revoked"]) == (one["id"], "one", True)
     assert hub.ask("POST", "/api/v1/auth/agent/consumer-token", {"apiKey": one["key"]}).status == 401
