@@ -71,8 +71,8 @@ def check(*, handler: str | None, registry: Path | None, card: Path | None, no_l
 
 
 def _findings(flags: Flags) -> Iterator[Found]:
-    yield from dotenv()
     try:
+        yield from dotenv()
         config = configured(flags)
     except ERRORS as error:
         yield of_error("environment", error)

@@ -488,3 +488,14 @@ def test_a_line_of_dotenv_that_sets_nothing(folder: Path, command: str) -> None:
     assert (found["level"], found["text"], result.exit_code) == ("warning", ".env:2 sets nothing", 1)
     assert "write NAME=value" in found["cure"]
     assert "python-dotenv" not in result.output
+
+
+@pytest.mark.parametrize("command", ["doctor", "check"])
+def test_a_dotenv_that_is_no_text(folder: Path, command: str) -> None:
+    """A file that cannot be read at all is a finding as well."""
+    (folder / ".env").write_bytes(b"\xff\xfe\x00A=1")
+
+    result = CliRunner().invoke(blocks, [command, "--json"])
+
+    assert result.exit_code == 1
+    assert "environment" in {one["where"] for one in json.loads(result.stdout) if one["level"] == "error"}
