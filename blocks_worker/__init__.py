@@ -21,7 +21,8 @@ if TYPE_CHECKING:
         should_inline_artifact,
     )
     from blocks_worker.client.callbacks import CallbackErrorContext
-    from blocks_worker.client.client import TaskClient, create_task_client
+    from blocks_worker.client.client import TaskClient
+    from blocks_worker.client.creating import create_task_client
     from blocks_worker.client.events import TaskEvent
     from blocks_worker.client.params import SendMessageParams
     from blocks_worker.client.parts import SendMessageRequestPart, file_part, json_part, text_part
@@ -139,7 +140,7 @@ _HOMES = {
     "build_artifact_ref": "artifacts",
     "create_channel_manager": "transports.pubnub.channels",
     "create_pubnub_client": "transports.pubnub.client",
-    "create_task_client": "client.client",
+    "create_task_client": "client.creating",
     "decode_inline_artifact": "artifacts",
     "download_artifact": "artifacts",
     "fetch_cdm_config": "controlplane.cdm",

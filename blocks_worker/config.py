@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import re
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -56,6 +58,8 @@ LOG_LEVELS = ("error", "warn", "info", "debug")
 TRANSPORTS = ("pubnub", "hublink")
 LOG_FORMATS = ("auto", "text", "json")
 
+_HOST_ALONE = re.compile(r"https?://[^/?#]+/?\Z")
+
 _T = TypeVar("_T")
 
 
@@ -72,6 +76,7 @@ class HubConfig:
         refresh_life: seconds in which a refresh token can be used.
         grant_life: seconds that a grant for channels of the network lives.
         embedded: the hub lives inside a worker: a port in use is no error, the next free one is taken.
+        port_before: of an embedded hub that comes after another one: where that was, and others look; 0: after none.
         testing: let tests reach the fault hooks.
         transport: what its document tells others to speak by; it listens to both.
     """
@@ -91,6 +96,7 @@ class HubConfig:
     refresh_life: int = 7 * 86_400
     grant_life: int = 3600
     embedded: bool = False
+    port_before: int = 0
     testing: bool = False
     transport: str = "pubnub"
 
@@ -175,13 +181,18 @@ def wants_colour() -> bool:
     return not env.get("NO_COLOR") and env.get("TERM", "dumb") != "dumb"
 
 
-def load_dotenv(folder: Path) -> None:
-    """Take what ``.env`` in the folder sets and the environment does not."""
+def load_dotenv(folder: Path) -> list[str]:
+    """Take what ``.env`` in the folder sets and the environment does not; return its lines that set nothing."""
     path = folder / ".env"
-    if path.is_file():
-        import dotenv
+    if not path.is_file():
+        return []
+    import dotenv
+    from dotenv.parser import parse_stream
 
-        dotenv.load_dotenv(path, override=False)
+    lines = list(parse_stream(StringIO(path.read_text(encoding="utf-8"))))
+    sound = "".join(line.original.string for line in lines if not line.error)
+    dotenv.load_dotenv(stream=StringIO(sound), override=False)
+    return [f".env:{line.original.line}" for line in lines if line.error]
 
 
 def client_config(env: Mapping[str, str] | None = None) -> ClientConfig:
@@ -318,8 +329,13 @@ def _text(env: Mapping[str, str], name: str) -> str | None:
 
 
 def _document(env: Mapping[str, str], name: str) -> str | None:
-    """Return the address or path of a document; what can be neither is refused here, before anything is asked of it."""
+    """Return the address or path of a document; what can be neither is refused here, before anything is asked of it.
+
+    The bare address of a hub means the document of that hub.
+    """
     place = _text(env, name)
+    if place is not None and _HOST_ALONE.match(place):
+        return f"{place.rstrip('/')}/api/v1/cdm"
     if place is None or place.startswith(("http://", "https://")) or Path(place).expanduser().is_file():
         return place
     raise ConfigurationError(

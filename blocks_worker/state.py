@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DISCOVERY = "hub.json"
+#: What a hub keeps for the next one, ports among it.
+KEPT = "hub-kept.json"
 _LOCK = "hub.lock"
 _LOCAL_KEY = "local-key"
 #: Bytes of a secret; a shorter file is refused.
@@ -121,6 +123,11 @@ class StateFolder:
         except TypeError:
             return None
         return None if is_alive(hub.process) is False else hub
+
+    def kept_port(self, of: str) -> int:
+        """Return the port that a start here would take again for ``hub`` or ``network``; 0 when there is none."""
+        port = self.load_json(KEPT).get(f"{of}_port")
+        return port if isinstance(port, int) and 0 < port < 2**16 else 0
 
     def load_json(self, name: str) -> dict[str, Any]:
         """Return what `save_json` kept, or an empty dict."""

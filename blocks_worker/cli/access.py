@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks_worker.cli.exits import Exit, exit_of_consumer
-from blocks_worker.cli.output import end_with, sentence
+from blocks_worker.cli.output import end_with, sentence, tell_unread
 from blocks_worker.client.settings import Wishes, find_place
 from blocks_worker.config import bypass_proxy_on_loopback, client_config, environment, is_loopback_url, load_dotenv
 from blocks_worker.controlplane.api import HubApi
@@ -80,7 +80,7 @@ def quick_hub(timeout: float) -> Iterator[HubApi]:
 def errors_told() -> Iterator[None]:
     """Take what ``.env`` sets, and turn an error into one line and an exit code."""
     try:
-        load_dotenv(Path.cwd())
+        tell_unread(load_dotenv(Path.cwd()))
         # What a command has to say it says itself; the log is for whoever asks for it.
         level = environment().get("LOG_LEVEL", "").lower()
         setup_logging(level if level in LEVELS else "error", "text")

@@ -12,12 +12,14 @@ from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.fleet import all_agents
 from blocks_worker.cli.output import table
-from blocks_worker.cli.task_ids import unknown_told
+from blocks_worker.cli.task_ids import AGENTS_LISTED, unknown_told
 
 if TYPE_CHECKING:
     from blocks_worker.protocol.registry import AgentRow
 
 _HEADS = ("AGENT", "INSTANCE", "STATE", "TASKS", "SLOTS", "DESCRIPTION")
+#: What gives way on a narrow terminal; names and ids never do: they are there to be copied.
+_SPARE = ("DESCRIPTION", "TASKS", "SLOTS", "STATE")
 
 
 @click.group(invoke_without_command=True)
@@ -32,7 +34,7 @@ def agents(ctx: click.Context, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(rows), indent=2))
     else:
-        table(_HEADS, [line for row in rows for line in _lines(row)])
+        table(_HEADS, [line for row in rows for line in _lines(row)], spare=_SPARE)
 
 
 @agents.command()
@@ -50,7 +52,7 @@ def online(*, name: str) -> None:
 
 
 def _turn(name: str, *, offline: bool) -> None:
-    with open_hub() as hub, unknown_told("agent", name, cure="'blocks agents' lists them"):
+    with open_hub() as hub, unknown_told("agent", name, cure=AGENTS_LISTED):
         row = hub.set_offline(name, offline=offline)
     click.echo(f"{row.agent_name} is {'offline' if row.offline else 'online'}")
 

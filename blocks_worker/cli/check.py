@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blocks_worker.cli.checks.hub import no_hub
+from blocks_worker.cli.checks.hub import elsewhere, no_hub
+from blocks_worker.cli.checks.variables import dotenv
 from blocks_worker.cli.choosing import CARD_FILE, configured
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.findings import ERRORS, Found, findings_of_start, of_error, placed
@@ -71,6 +72,7 @@ def check(*, handler: str | None, registry: Path | None, card: Path | None, no_l
 
 def _findings(flags: Flags) -> Iterator[Found]:
     try:
+        yield from dotenv()
         config = configured(flags)
     except ERRORS as error:
         yield of_error("environment", error)
@@ -138,7 +140,8 @@ def _hub(config: WorkerConfig) -> Iterator[Found]:
         hub_url = fetch_cdm_config(url, timeout=_TIMEOUT).hub_url
         yield _answer(hub_url)
     except HubUnavailableError as error:
-        yield no_hub(str(error).partition(";")[0], starts_own=starts_own)
+        text = f"no hub answers at {error.url} ({error.why})"
+        yield elsewhere(connection) or no_hub(text, starts_own=starts_own)
     except (BlocksError, ValueError) as error:
         yield of_error("hub", error)
 

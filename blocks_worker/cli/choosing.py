@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blocks_worker.cli.output import tell_unread
 from blocks_worker.config import WorkerConfig, load_dotenv, wants_colour, worker_config
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.handlers.loader import LoadedHandler, card_agent_name, resolve_card, resolve_handler
@@ -17,7 +18,7 @@ from blocks_worker.protocol.cards import load_card
 from blocks_worker.runtime.options import AgentInstanceOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from blocks_worker.cli.flags import Flags
 
@@ -29,7 +30,9 @@ _USUAL_HANDLER = "echo"
 
 def configured(flags: Flags) -> WorkerConfig:
     """Return the configuration of the environment, of ``.env`` and of the flags, which win; logging is set up."""
-    load_dotenv(Path.cwd())
+    unread = load_dotenv(Path.cwd())
+    if not flags.check:  # who checks has findings
+        tell_unread(unread)
     config = worker_config()
     given: dict[str, Any] = {
         "registry": flags.registry,
@@ -87,13 +90,20 @@ def chosen(flags: Flags, config: WorkerConfig) -> AgentInstanceOptions:
         agent_name=loaded.agent_name,
         handler=loaded.handler,
         card=loaded.card,
-        description=loaded.description,
+        description=_described(loaded.card) or loaded.description,
         tags=list(loaded.tags),
         instance_id=flags.instance_id,
         drain_timeout=config.drain_timeout,
         embedded_hub=config.embedded_hub,
         **options,
     )
+
+
+def _described(card: Mapping[str, Any] | None) -> str | None:
+    """Return what the card says of the agent: it counts before registry and docstring."""
+    identity = (card or {}).get("identity")
+    said = identity.get("description") if isinstance(identity, dict) else None
+    return said if isinstance(said, str) else None
 
 
 def _loaded(flags: Flags, config: WorkerConfig, folder: Path) -> LoadedHandler:

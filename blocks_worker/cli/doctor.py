@@ -14,14 +14,14 @@ from blocks_worker.cli.checks.folder import state_folder
 from blocks_worker.cli.checks.hub import hub
 from blocks_worker.cli.checks.machine import machine
 from blocks_worker.cli.checks.ports import ports
-from blocks_worker.cli.checks.variables import variables
+from blocks_worker.cli.checks.variables import dotenv, variables
 from blocks_worker.cli.choosing import configured
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.findings import ERRORS, Found, of_error
 from blocks_worker.cli.flags import Flags
 from blocks_worker.cli.output import as_typed_here
 from blocks_worker.concurrency import Deadline, ServiceThread
-from blocks_worker.config import environment, load_dotenv
+from blocks_worker.config import environment, state_dir
 from blocks_worker.handlers.registry import find_registry, load_registry, search_places
 from blocks_worker.observability.redact import one_line, redact
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a look gets to be the only one.
 _ALONE = 3.0
+_FIRST = "mend the environment first, and look again with 'blocks doctor'"
 _USUAL_CURE = "mend it there, and look again with 'blocks doctor'"
 
 
@@ -70,6 +71,7 @@ def _findings(flags: Flags, timeout: float) -> Iterator[Found]:
         config = configured(flags)
     except ERRORS as error:
         yield of_error("environment", error)
+        running += _of_the_rest()
     else:
         running += _of_configuration(flags, config)
     deadline = Deadline(timeout)
@@ -91,9 +93,24 @@ def _of_configuration(flags: Flags, config: WorkerConfig) -> list[_Check]:
     ]
 
 
+def _of_the_rest() -> list[_Check]:
+    """Return the looks that there are without a configuration, and what says of the others that they were not taken."""
+    checks = [
+        _Check(
+            "not looked at",
+            lambda: [Found("note", "not looked at", "handlers, ports, hub, clock, key, network", _FIRST)],
+        )
+    ]
+    try:
+        folder = state_dir()
+    except ERRORS:
+        return checks
+    return [_Check("state folder", lambda: state_folder(folder)), *checks]
+
+
 def _variables() -> Iterator[Found]:
-    load_dotenv(Path.cwd())
-    return variables(environment(), also=_needed_by_handlers())
+    yield from dotenv()
+    yield from variables(environment(), also=_needed_by_handlers())
 
 
 def _needed_by_handlers() -> set[str]:

@@ -11,7 +11,7 @@ import click
 
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import end_with
-from blocks_worker.cli.scaffold import USUAL_AGENT, check_name, project_files, write_project
+from blocks_worker.cli.scaffold import USUAL_AGENT, check_name, package_source, project_files, write_project
 from blocks_worker.errors import ConfigurationError
 
 
@@ -27,7 +27,12 @@ def init(*, name: str, consumer: bool, force: bool) -> None:
     """
     folder = Path(name)
     try:
-        files = project_files(check_name(folder.absolute().resolve().name), consumer_only=consumer)
+        files = project_files(
+            check_name(folder.absolute().resolve().name),
+            consumer_only=consumer,
+            python=_typed("python"),
+            source=package_source(),
+        )
         written = write_project(folder, files, force=force)
     except ConfigurationError as error:
         end_with(Exit.FAILED, str(error))

@@ -11,6 +11,7 @@ import msgspec
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.fleet import all_instances
 from blocks_worker.cli.output import table
+from blocks_worker.cli.task_ids import AGENTS_LISTED, unknown_told
 from blocks_worker.concurrency import Clock
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _SPARE = ("VERSION", "HEARD", "AGENT")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as a JSON list.")
 def instances(*, agent: str | None, as_json: bool) -> None:
     """List instances: SLOTS in use of all, HEARD how many seconds ago, VERSION of blocks_worker."""
-    with open_hub() as hub:
+    with open_hub() as hub, unknown_told("agent", agent or "", cure=AGENTS_LISTED):
         rows = all_instances(hub, agent)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(rows), indent=2))

@@ -11,13 +11,22 @@ import msgspec
 
 from blocks_worker.cli.access import enter_hub
 from blocks_worker.cli.output import table
-from blocks_worker.cli.task_ids import unknown_told
+from blocks_worker.cli.task_ids import matching, unknown_told
+from blocks_worker.errors import ConfigurationError
 from blocks_worker.protocol.credentials import MAX_KEY_NAME, CreateKey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blocks_worker.protocol.credentials import KeyRow
 
 _HEADS = ("ID", "NAME", "OWNER", "CREATED", "LAST USED", "STATE")
+#: What gives way on a narrow terminal; the id never does: it is there to be copied.
+_SPARE = ("CREATED", "LAST USED", "OWNER", "NAME")
+#: How every id begins: that alone tells no key from another.
+_BEGIN = "key_"
+#: Characters of a part of an id besides it, and how many candidates a sentence names.
+_LEAST, _NAMED = 4, 3
 
 
 @click.group()
@@ -51,17 +60,42 @@ def list_keys(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(rows), indent=2))
     else:
-        table(_HEADS, [_line(row) for row in rows])
+        table(_HEADS, [_line(row) for row in rows], spare=_SPARE)
 
 
 @keys.command()
-@click.argument("key_id", metavar="ID")
-def revoke(*, key_id: str) -> None:
-    """Take the key ID back: its tokens count no more, its workers end with exit code 77."""
-    cure = "'blocks keys list' shows their ids"
-    with enter_hub() as (hub, api_key), unknown_told("key", key_id, cure=cure):
+@click.argument("key")
+@click.option("--json", "as_json", is_flag=True, help="Print the key's row as a JSON object.")
+def revoke(*, key: str, as_json: bool) -> None:
+    """Take KEY back: its tokens count no more, its workers end with exit code 77.
+
+    KEY is an id, or its beginning or end as far as no other key has the same, or the name of a key in force.
+    """
+    with enter_hub() as (hub, api_key), unknown_told("key", key, cure="'blocks keys list' shows their ids"):
+        row = found_key(hub.keys(api_key), key)
+        key_id = key if row is None else row.id
         hub.revoke_key(api_key, key_id)
-    click.echo(f"{key_id} revoked")
+    if as_json:
+        known = {"id": key_id} if row is None else msgspec.to_builtins(row)
+        click.echo(json.dumps({**known, "revoked": True}, indent=2))
+    else:
+        click.echo(f"{key_id} revoked")
+
+
+def found_key(rows: Sequence[KeyRow], text: str) -> KeyRow | None:
+    """Return the key that a person means; None where none is called so: the hub says that.
+
+    Raises:
+        ConfigurationError: several are.
+    """
+    named = [row for row in rows if row.name == text and not row.revoked]
+    ids = matching(text, [row.id for row in rows]) if len(text.removeprefix(_BEGIN)) >= _LEAST else []
+    exact = [row for row in rows if row.id == text]
+    found = exact or named or [row for row in rows if row.id in ids]
+    if len(found) > 1:
+        some = ", ".join(row.id for row in found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
+        raise ConfigurationError(f"{len(found)} keys are called {text!r}: {some}; write more of the id")
+    return found[0] if found else None
 
 
 def _line(row: KeyRow) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ from blocks_worker.observability.logs import recorded
 from blocks_worker.observability.redact import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _BETWEEN = 2
 #: A column that is cut shows so many characters more than its head is long.
 _LEAST_BEYOND_HEAD = 3
+#: What to do about a line of ``.env`` that sets nothing.
+UNREAD_CURE = "write NAME=value there, or put # before it"
 #: Our programs, and the scripts of a clone that start them without an environment that is activated.
 _SCRIPTS = {"blocks-run": "./scripts/run", "blocks-hub": "./scripts/hub", "blocks": "./scripts/blocks"}
 #: A command in quotes inside a sentence: its first word is the program.
@@ -41,6 +43,12 @@ def say(text: str) -> None:
     line = f"[agent] {one_line(text)}"
     if not recorded(line, sys.stdout):
         click.echo(line)
+
+
+def tell_unread(lines: Iterable[str]) -> None:
+    """Warn of each line of ``.env`` that sets nothing."""
+    for line in lines:
+        click.echo(f"warning: {line} sets nothing; {UNREAD_CURE}", err=True)
 
 
 def counted(number: int, noun: str) -> str:

@@ -23,6 +23,8 @@ from blocks_worker.observability.redact import one_line
 from blocks_worker.observability.stacks import stacks_on_signal
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from click.shell_completion import CompletionItem
 
     from blocks_worker.config import WorkerConfig
@@ -73,7 +75,9 @@ def run(ctx: click.Context, /, handlers: tuple[str, ...], **given: Any) -> None:
     try:
         code = _act(flags, signals)
     except (BlocksError, ImportError, AttributeError, TypeError, ValueError, OSError, RuntimeError) as error:
-        _logger.debug("start_failed", exc_info=True)
+        trace = _worth_showing(error)
+        if trace is not None:
+            _logger.debug("start_failed", exc_info=trace)
         end_with(exit_of_worker(error, started=False), sentence(error), _PROGRAM)
     raise SystemExit(int(code))
 
@@ -84,6 +88,23 @@ def main() -> None:
     signals.install()
     stacks_on_signal()
     run.main(prog_name=_PROGRAM, obj=signals)
+
+
+def _worth_showing(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType] | None:
+    """Return the traceback that helps: of a user's module its own frames; none where the sentence says it all."""
+    is_theirs = isinstance(error, ImportError) and error.__cause__ is not None
+    if isinstance(error, BlocksError) and not is_theirs:
+        return None
+    found = error.__cause__ if is_theirs and error.__cause__ is not None else error
+    trace = found.__traceback__
+    while is_theirs and trace is not None and _leads_there(trace.tb_frame.f_globals.get("__name__") or ""):
+        trace = trace.tb_next
+    return None if trace is None else (type(found), found, trace)
+
+
+def _leads_there(module: str) -> bool:
+    """Tell whether a module is of those that import a user's."""
+    return module.startswith(("blocks_worker.", "importlib"))
 
 
 def _each(handlers: tuple[str, ...], given: dict[str, Any]) -> list[Flags]:
@@ -125,10 +146,11 @@ def _act(flags: list[Flags], signals: Signals | None) -> Exit:
 
 def _check(flags: list[Flags], config: WorkerConfig) -> Exit:
     """Say what a start would find, without any network use; only errors make it fail."""
+    from blocks_worker.cli.checks.variables import dotenv
     from blocks_worker.cli.findings import findings_of_starts
 
     found, plans = findings_of_starts(flags, config)
-    for finding in found:
+    for finding in [*dotenv(), *found]:
         is_error = finding.level == "error"
         click.echo(f"{f'{_PROGRAM}:' if is_error else '[agent]'} {one_line(str(finding))}", err=is_error)
     if len(plans) < len(flags) or any(finding.level == "error" for finding in found):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
+import shlex
 from dataclasses import dataclass
 from importlib import resources
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from blocks_worker import __version__
 from blocks_worker.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 #: Each file of a project, and the template that it is made of.
 _SHARED = {
@@ -70,15 +74,36 @@ def check_name(name: str) -> str:
     return name
 
 
-def project_files(name: str, *, consumer_only: bool) -> dict[str, str]:
-    """Return the texts of a project's files by their paths below its folder, sorted."""
+def project_files(name: str, *, consumer_only: bool, python: str, source: str) -> dict[str, str]:
+    """Return the texts of a project's files by their paths below its folder, sorted.
+
+    `python` is how the Python of this environment is typed, `source` what pip installs this package from.
+    """
     filled = {
         "@project@": name,
         "@agent@": USUAL_AGENT if consumer_only else name.replace("-", "_"),
         "@version@": __version__,
+        "@python@": python,
+        "@source@": source,
     }
     wanted = _CONSUMER if consumer_only else _AGENT
     return {path: _filled(template, filled) for path, template in sorted(wanted.items())}
+
+
+def package_source() -> str:
+    """Return what pip installs this package from once more, as it is typed: a folder, a wheel, an address.
+
+    What came from an index is named with its release: the name alone may be somebody else's elsewhere.
+    """
+    try:
+        url = json.loads(distribution("blocks_worker").read_text("direct_url.json") or "{}").get("url", "")
+    except (PackageNotFoundError, ValueError):
+        url = ""
+    clone = Path(__file__).parents[2]
+    place = Path(unquote(urlsplit(url).path)) if url.startswith("file:") else clone
+    if (url.startswith("file:") or (clone / "pyproject.toml").is_file()) and place.exists():
+        return shlex.quote(str(place))
+    return shlex.quote(url if url and not url.startswith("file:") else f"blocks_worker=={__version__}")
 
 
 def write_project(folder: Path, files: Mapping[str, str], *, force: bool) -> Written:

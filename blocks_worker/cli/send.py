@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mimetypes
 import sys
@@ -13,7 +14,7 @@ import msgspec
 
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, DownloadedArtifact
 from blocks_worker.cli import completion
-from blocks_worker.cli.access import errors_told
+from blocks_worker.cli.access import errors_told, quick_hub
 from blocks_worker.cli.display import Shown, outcome, print_artifacts, progress_shown, warning_of, why_ended
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, end_with
@@ -23,7 +24,8 @@ from blocks_worker.client.client import TaskClient
 from blocks_worker.client.parts import file_part, text_part
 from blocks_worker.client.results import save_all
 from blocks_worker.concurrency import Clock, Deadline
-from blocks_worker.errors import ConfigurationError, MessageTooLargeError
+from blocks_worker.errors import BlocksError, ConfigurationError, MessageTooLargeError
+from blocks_worker.handlers.registry import built_in_registry
 from blocks_worker.observability.redact import one_line
 from blocks_worker.protocol.codec import MAX_BODY
 from blocks_worker.protocol.streams import NO_STREAM
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from blocks_worker.client.session import TaskSession
     from blocks_worker.protocol.events import ArtifactRef
 
+#: Seconds for the hub to say why nobody is there.
+_QUICK = 3.0
 _COMPLETED = "completed"
 #: Most characters of a text; what stands around it in a request has room beside it.
 _MOST_TEXT = MAX_BODY - 16 * 1024
@@ -225,14 +229,21 @@ def _sent(client: TaskClient, agent: str, request: list[Any], wanted: dict[str, 
 def _tell_who_is_missing(session: TaskSession, agent: str) -> None:
     if session.waits_for != "instance":
         return
-    start, follow = f"'blocks-run --handler {agent}'", f"'blocks watch {session.task_id}'"
-    click.echo(
-        as_typed_here(
-            f"no worker of {agent!r} is running; the task {session.task_id} waits in the hub; "
-            f"start one with {start}, follow the task with {follow}"
-        ),
-        err=True,
-    )
+    why, cure = _why_nobody(agent)
+    follow = f"'blocks watch {session.task_id}'"
+    text = f"{why}; the task {session.task_id} waits in the hub; {cure}, follow the task with {follow}"
+    click.echo(as_typed_here(text), err=True)
+
+
+def _why_nobody(agent: str) -> tuple[str, str]:
+    """Return why no worker of the agent is there, and what to do about it."""
+    with contextlib.suppress(BlocksError, OSError, ValueError), quick_hub(_QUICK) as hub:
+        if hub.agent(agent).offline:
+            return f"agent {agent!r} was taken offline", f"let it in again with 'blocks agents online {agent}'"
+    # What a handler is called says its agent's name only of those that come with the package.
+    if agent in {entry.name for entry in built_in_registry().entries}:
+        return f"no worker of {agent!r} is running", f"start one with 'blocks-run --handler {agent}'"
+    return f"no worker of {agent!r} is running", "start the one that serves it"
 
 
 def _tell_delay(session: TaskSession, delay: float, *, as_json: bool) -> None:

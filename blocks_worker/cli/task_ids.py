@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from blocks_worker.controlplane.api import HubApi
 
+#: What to do about an agent that the hub does not know.
+AGENTS_LISTED = "'blocks agents' lists them"
 #: Characters of a whole id.
 _WHOLE = 36
 #: Characters of a part: ids made in the same minute begin alike, ends differ.

@@ -13,10 +13,11 @@ import msgspec
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
 from blocks_worker.cli.output import table
+from blocks_worker.cli.task_ids import AGENTS_LISTED, unknown_told
 from blocks_worker.concurrency import Clock
 from blocks_worker.errors import ended_because
 from blocks_worker.observability.redact import one_line
-from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
+from blocks_worker.protocol.lifecycle import NAMES, SHOWN_TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 _HEADS = ("TASK", "AGENT", "STATE", "CREATED", "RUN", "ERROR")
 #: What gives way on a narrow terminal, the first one first; the id never does: it is there to be copied.
 _SPARE = ("ERROR", "RUN", "CREATED", "AGENT", "STATE")
+_STATES = ", ".join(sorted(NAMES))
 _DAY_MS = 86_400_000
 
 
 @click.command()
-@click.option("--state", help="Only tasks in this state.")
+@click.option("--state", type=click.Choice(sorted(NAMES)), metavar="STATE", help=f"Only tasks that are {_STATES}.")
 @click.option("--agent", shell_complete=completion.agents, help="Only tasks of this agent.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most tasks to list.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as a JSON list.")
@@ -42,6 +44,9 @@ def tasks(*, state: str | None, agent: str | None, limit: int, as_json: bool) ->
     """
     with open_hub() as hub:
         rows = list(_newest(hub, state, agent, limit))
+        if agent is not None and not rows:
+            with unknown_told("agent", agent, cure=AGENTS_LISTED):
+                hub.agent(agent)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(rows), indent=2))
     else:

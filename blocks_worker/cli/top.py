@@ -12,6 +12,7 @@ import msgspec
 
 from blocks_worker.cli.access import errors_told, open_hub
 from blocks_worker.cli.fleet import all_agents
+from blocks_worker.cli.output import counted, fitting
 from blocks_worker.concurrency import Clock
 from blocks_worker.observability.redact import one_line
 from blocks_worker.protocol.codec import Wire
@@ -32,6 +33,12 @@ _PAGES, _PAGE = 8, 256
 _ENTRY = 900.0
 _OPEN = ("pending", "running", "paused")
 _ENDED = ("completed", "failed", "canceled")
+#: The last six are counts of the tasks that were sent in the last minute.
+_HEADS = ("AGENT", "INSTANCES", "SLOTS", "PENDING", "RUNNING", "PAUSED", "DONE/MIN", "FAILED/MIN", "CANCELED/MIN")
+#: What gives way on a narrow terminal, the first one first; the agent's name never does.
+_SPARE = ("PAUSED", "CANCELED/MIN", "PENDING", "INSTANCES", "FAILED/MIN", "SLOTS")
+#: Lines of a screen that are no agent's: the summary, which may be wrapped, the heads, and the last one.
+_BESIDES = 4
 
 
 class AgentLook(Wire, omit_defaults=False):
@@ -122,11 +129,28 @@ def looked(hub: HubApi) -> Look:
 
 def lines(look: Look) -> Iterator[str]:
     """Yield what a look says, a line each, with tabs between columns."""
-    heads = ("AGENT", "INSTANCES", "SLOTS", *(state.upper() for state in (*_OPEN, *_ENDED)))
-    yield "\t".join(heads)
+    yield summary(look)
+    yield "\t".join(_HEADS)
     for agent in look.agents:
         yield "\t".join(_cells(agent))
-    yield summary(look)
+
+
+def within(look: Look, room: int) -> tuple[list[AgentLook], str]:
+    """Return the agents for so many lines, busy ones first, and what is said of the others; it is a line too."""
+    busy = [agent for agent in look.agents if _is_busy(agent)]
+    there = [agent for agent in look.agents if agent.instances and not _is_busy(agent)]
+    asleep = len(look.agents) - len(busy) - len(there)
+    shown = (busy + there)[: room if not asleep and len(busy) + len(there) <= room else max(1, room - 1)]
+    hidden = len(look.agents) - len(shown)
+    if not hidden:
+        return shown, ""
+    idle = hidden - sum(_is_busy(agent) for agent in busy[len(shown) :])
+    what = "idle" if idle == hidden else f"of them {idle} idle"
+    return shown, f"{counted(hidden, 'more agent')}, {what}: 'blocks agents' lists all"
+
+
+def _is_busy(agent: AgentLook) -> bool:
+    return bool(agent.busy or agent.recent)
 
 
 def summary(look: Look) -> str:
@@ -162,18 +186,25 @@ def _live(interval: float) -> None:
 
     with Live(auto_refresh=False, screen=True) as live:
         for look in _looks(interval):
-            live.update(_drawn(look), refresh=True)
+            live.update(drawn(look, *live.console.size), refresh=True)
 
 
-def _drawn(look: Look) -> RenderableType:
+def drawn(look: Look, width: int, height: int) -> RenderableType:
+    """Return the look as it fits on a screen: first what is yours, then the agents that do something."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    heads, *rows = [line.split("\t") for line in lines(look)][:-1]
-    drawn = Table(box=None, pad_edge=False)
-    for place, head in enumerate(heads):
-        drawn.add_column(head, justify="left" if place < 2 else "right")  # noqa: PLR2004 - words, then numbers
+    shown, rest = within(look, max(1, height - _BESIDES))
+    rows = [_cells(agent) for agent in shown]
+    widths = fitting(_HEADS, rows, _SPARE, width)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for place, head in enumerate(_HEADS):
+        if head in widths:
+            # Words, then numbers.
+            table.add_column(head, width=widths[head], no_wrap=True, justify="left" if place < 2 else "right")  # noqa: PLR2004
     for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))  # as text: a name in brackets is no markup
-    return Group(drawn, Text(summary(look)))
+        table.add_row(
+            *(Text(cell) for cell, head in zip(row, _HEADS, strict=True) if head in widths)
+        )  # names, no markup
+    return Group(Text(summary(look)), table, *([Text(rest)] if rest else []))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from blocks_worker import config
 from blocks_worker.client.opening import (
-    check_key,
     check_offered,
     chosen_source,
     connected,
@@ -25,7 +22,7 @@ from blocks_worker.controlplane.consumer_auth import one_mode
 from blocks_worker.errors import AgentAuthFatalError, AuthRefreshFailedError, ConfigurationError, RpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from typing_extensions import Self, Unpack
 
@@ -37,6 +34,8 @@ if TYPE_CHECKING:
     from blocks_worker.controlplane.providers import AuthProvider
     from blocks_worker.controlplane.sources import TokenEndpointConfig, TokenProvider
     from blocks_worker.protocol.events import ArtifactRef
+
+_logger = logging.getLogger(__name__)
 
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
@@ -371,33 +370,3 @@ class TaskClient:
         if error is None:
             self._core.hand_out()
         self._core.destroy()
-
-
-def create_task_client(
-    billing_mode: str | Mapping[str, Any] | None = None,
-    *,
-    env: str | None = None,
-    api_key: str | None = None,
-    token_endpoint: str | TokenEndpointConfig | None = None,
-    token_provider: TokenProvider | None = None,
-    **more: Any,
-) -> TaskClient:
-    """Return a client made from the surroundings: takes ``.env`` in, and the key from ``BLOCKS_API_KEY``.
-
-    The billing mode is ``free`` unless told. A dict in its place is taken as the keywords.
-
-    Raises:
-        KeyError: there are no credentials, and the hub is not on this machine.
-        TypeError: `TaskClient.create` knows no such keyword.
-    """
-    if isinstance(billing_mode, Mapping):
-        said = {"env": env, "api_key": api_key, "token_endpoint": token_endpoint, "token_provider": token_provider}
-        besides = {name: value for name, value in said.items() if value is not None}
-        return create_task_client(**{**billing_mode, **besides, **more})
-    config.load_dotenv(Path.cwd())
-    mode = "free" if billing_mode is None and env is None else billing_mode
-    if api_key is None and token_endpoint is None and token_provider is None:
-        check_key(more)
-    return TaskClient.create(
-        mode, env=env, api_key=api_key, token_endpoint=token_endpoint, token_provider=token_provider, **more
-    )

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from blocks_worker.config import DEFAULT_CDM_URL, ClientConfig, is_loopback_url
+from blocks_worker.config import DEFAULT_CDM_URL, DEFAULT_PORT, ClientConfig, is_loopback_url
 from blocks_worker.controlplane.cdm import HOSTED_ORIGIN, CdmKeyset, CdmPubNub, checked_transport, fetch_cdm_config
-from blocks_worker.controlplane.whereabouts import LOOK_TIMEOUT, document_now
+from blocks_worker.controlplane.whereabouts import CDM_PATH, LOOK_TIMEOUT, document_now
 from blocks_worker.errors import ConfigurationError, HubUnavailableError
 from blocks_worker.state import StateFolder
 
@@ -150,8 +150,14 @@ def _cdm(wishes: Wishes, config: ClientConfig) -> tuple[str, str]:
         url = f"{hub.url}/api/v1/cdm"
         return url, _key(wishes, config, url)
     if not (wishes.has_tokens or wishes.api_key or config.connection.api_key):
-        raise HubUnavailableError(DEFAULT_CDM_URL, "no local hub runs")
+        raise HubUnavailableError(_usual(config), "no local hub runs")
     return DEFAULT_CDM_URL, _key(wishes, config, DEFAULT_CDM_URL)
+
+
+def _usual(config: ClientConfig) -> str:
+    """Return where the document of a local hub would be that is started now."""
+    port = StateFolder(config.connection.state_dir).kept_port("hub") or DEFAULT_PORT
+    return f"http://127.0.0.1:{port}{CDM_PATH}"
 
 
 def _key(wishes: Wishes, config: ClientConfig, url: str) -> str:

@@ -39,7 +39,7 @@ def key_cure(*, given: bool, environment: bool, is_local: bool) -> str:
         return "pass another api_key"
     if environment and is_local:
         return (
-            "BLOCKS_API_KEY (in the environment or .env) is set to a key that the hub on this machine does not know: "
+            "BLOCKS_API_KEY (in the environment or .env) holds it: "
             "unset it to use this machine's own key; 'blocks keys create' then makes more of them"
         )
     if environment:

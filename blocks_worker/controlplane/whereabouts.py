@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from blocks_worker.concurrency import Periodic
 from blocks_worker.config import is_loopback_url
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
+    from blocks_worker.state import LocalHub
 
 _logger = logging.getLogger(__name__)
 
@@ -63,6 +65,25 @@ def document_now(told: str | None, state_dir: Path) -> str:
     if hub is None:
         raise HubUnavailableError(str(state_dir), "no local hub runs")
     return f"{hub.url}{CDM_PATH}"
+
+
+def port_of(url: str) -> int:
+    """Return the port of an address, written or not."""
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def not_there(told: str | None, hub: LocalHub | None) -> str:
+    """Say that the local hub is not where the user says that it is; empty where it is, or where nobody said.
+
+    Whoever then took the one that runs would have another hub than those who go by the address.
+    """
+    if told is None or hub is None or not is_loopback_url(told) or port_of(told) == port_of(hub.url):
+        return ""
+    return (
+        f"no hub answers at {told}, and the local hub runs at {hub.url}; "
+        f"unset BLOCKS_CDM_URL and BLOCKS_HUB_URL, or name port {port_of(hub.url)} there"
+    )
 
 
 class Whereabouts(Generic[Where]):

@@ -181,13 +181,14 @@ class Hub:
         self._served = None
 
     async def _listen(self, entry: Entry, kept: Kept) -> Server:
-        """Bind the wanted port; an embedded hub takes its last one, or a later one, when that is taken."""
+        """Bind the wanted port; an embedded hub takes the kept one, or a later one, when that is taken."""
         last: OSError | None = None
         for port in self._ports(kept):
             server = Server(server_config(self._config, entry, port))
             last = await server.bind()
             if last is None:
-                kept.keep_port("hub", server.port)
+                if self._is_plain or server.port == DEFAULT_PORT:
+                    kept.keep_port("hub", server.port)
                 return server
             if last.errno != errno.EADDRINUSE:
                 break
@@ -197,10 +198,15 @@ class Hub:
         wanted = self._config.port
         if not self._config.embedded or wanted == 0:
             return [wanted]
-        # A port that somebody chose is where others will look; else the last one is where they looked before.
-        first = kept.port("hub") if wanted == DEFAULT_PORT else None
+        # A port that somebody chose is where others will look; else the kept one is where they looked before.
+        first = self._config.port_before or (kept.port("hub") if self._is_plain else 0)
         candidates = [first or wanted, *range(wanted, min(wanted + PORTS_TRIED, 2**16))]
         return list(dict.fromkeys(candidates))
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether nobody chose the port: only where such a hub came to be instead is worth to be kept."""
+        return self._config.embedded and self._config.port == DEFAULT_PORT and not self._config.port_before
 
     def _address(self, port: int, kept: Kept) -> LocalHub:
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
@@ -233,7 +239,8 @@ def _not_bound(config: HubConfig, error: OSError | None) -> ConfigurationError:
     if error is not None and error.errno != errno.EADDRINUSE:
         return ConfigurationError(f"the hub cannot listen on {config.host}:{config.port}: {error.strerror or error}")
     return ConfigurationError(
-        f"port {config.port} on {config.host} is in use; stop the program that has it, or choose another with --port"
+        f"port {config.port} on {config.host} is in use; stop the program that has it, or choose another with --port "
+        "(where blocks-run was to start the hub: in BLOCKS_CDM_URL)"
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.api.cdm import KEYSET_OF_MODE
 from blocks_worker.hub.network.settings import Keyset
+from blocks_worker.state import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_FILE = "hub-kept.json"
 _SECRET = "hub-secret"  # noqa: S105 - the name of the file, not what is in it
 
 
@@ -25,13 +25,13 @@ class Kept:
 
     def __init__(self, folder: StateFolder, entropy: Entropy) -> None:
         self._folder = folder
-        self._content = folder.load_json(_FILE)
+        self._content = folder.load_json(KEPT)
         self.secret = folder.secret(_SECRET)
         self.keysets: Mapping[str, Keyset] = self._read_keysets() or self._new_keysets(entropy)
 
     def port(self, of: str) -> int:
-        """Return the port that was used last for ``hub`` or ``network``; 0 when there is none."""
-        return _port(self._content, of)
+        """Return the port that was kept for ``hub`` or ``network``; 0 when there is none."""
+        return self._folder.kept_port(of)
 
     def keep_port(self, of: str, port: int) -> None:
         """Keep a port for the next start."""
@@ -56,14 +56,4 @@ class Kept:
 
     def _save(self, changed: dict[str, Any]) -> None:
         self._content |= changed
-        self._folder.save_json(_FILE, self._content)
-
-
-def kept_port(folder: StateFolder, of: str) -> int:
-    """Return the port that a hub of this folder used last for ``hub`` or ``network``; 0 when there is none."""
-    return _port(folder.load_json(_FILE), of)
-
-
-def _port(content: Mapping[str, Any], of: str) -> int:
-    port = content.get(f"{of}_port")
-    return port if isinstance(port, int) and 0 < port < 2**16 else 0
+        self._folder.save_json(KEPT, self._content)

@@ -22,10 +22,10 @@ from blocks_worker.hub.dispatch import Dispatch
 from blocks_worker.hub.purges import missing, purged
 from blocks_worker.hub.reports import Reports, was_outrun
 from blocks_worker.hub.store.filters import ANY
-from blocks_worker.hub.store.shown import NAMES, shown
+from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.turns import Turns
-from blocks_worker.protocol.lifecycle import State
+from blocks_worker.protocol.lifecycle import NAMES, State
 from blocks_worker.protocol.tasks import CancelAnswer, DeadReason, EventsAnswer, TaskPage
 
 if TYPE_CHECKING:

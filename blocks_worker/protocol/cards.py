@@ -44,7 +44,7 @@ _USED_IDENTITY = frozenset({"agentName", "description"})
 #: What to do about a finding, by the rule of the schema; with all others the text itself says what has to be there.
 _CURES = {
     "required": "add it",
-    "additionalProperties": "take it out: nothing reads it",
+    "additionalProperties": "mend its name, or take it out: nothing reads it",
     "not": "take it out",
 }
 _USUAL_CURE = "change it"

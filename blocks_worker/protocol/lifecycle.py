@@ -75,6 +75,8 @@ SHOWN = {
 }
 #: A task that waits with its pause flag set, or whose handler said that it waits for the resume.
 PAUSED = "paused"
+#: Every state as consumers see it.
+NAMES = frozenset(SHOWN.values()) | {PAUSED}
 #: What a `system` event says of one that goes on.
 RESUMED = "resumed"
 #: What a `system` event says of one whose run failed and that waits for the next one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from itertools import islice
@@ -155,12 +156,18 @@ def _findings(error: ValidationError) -> Iterator[Finding]:
     elif rule == "additionalProperties" and "properties" in schema:
         for key in instance:  # type: ignore[union-attr]  # an object, as above
             if key not in schema["properties"]:
-                yield Finding((*path, key), rule, f"unknown key; known are {_names(schema['properties'])}", reason)
+                yield Finding((*path, key), rule, f"unknown key; {_near(key, schema['properties'])}", reason)
     else:
-        yield Finding(path, rule, _text(rule, wanted, instance), reason)
+        yield Finding(path, rule, _text(rule, wanted, instance, reason), reason)
 
 
-def _text(rule: str, wanted: Any, instance: Any) -> str:
+def _near(key: object, known: Iterable[str]) -> str:
+    """Return the known key that was meant, or all of them."""
+    near = difflib.get_close_matches(str(key)[:80], known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {_names(known)}"
+
+
+def _text(rule: str, wanted: Any, instance: Any, reason: str) -> str:
     """Return one short sentence; the value itself may be long and is not repeated."""
     if rule == "type":
         return f"must be {_names([wanted] if isinstance(wanted, str) else wanted)}, not {kind_of(instance)}"
@@ -170,7 +177,8 @@ def _text(rule: str, wanted: Any, instance: Any) -> str:
         text = str(instance)[:80]
         better = text.replace("-", "_")
         hint = f"; write {better!r}" if better != text and re.search(wanted, better) else ""
-        return f"{text!r} does not match {wanted}{hint}"
+        # Where the schema says in words what it wants, its expression is for machines only.
+        return f"{text!r} is not {reason}{hint}" if reason else f"{text!r} does not match {wanted}{hint}"
     if rule in {"minLength", "minItems", "minProperties"} and wanted == 1:
         return "must not be empty"
     return _SENTENCES.get(rule, "does not fit").format(_names([wanted]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,9 @@ from blocks_worker.controlplane.cdm import (
     fetch_cdm_config,
 )
 from blocks_worker.controlplane.refusals import key_cure
-from blocks_worker.controlplane.whereabouts import CDM_PATH, LOOK_TIMEOUT, document_now
+from blocks_worker.controlplane.whereabouts import CDM_PATH, LOOK_TIMEOUT, document_now, port_of
 from blocks_worker.errors import BlocksError, HubUnavailableError, NotConfiguredError
+from blocks_worker.observability.redact import redact
 from blocks_worker.runtime.local import LocalHubKeeper
 from blocks_worker.state import StateFolder
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.config import Connection
+
+_logger = logging.getLogger(__name__)
 
 #: Seconds that a start looks for a hub before it gives up.
 FIND_TIMEOUT = 30.0
@@ -116,6 +120,7 @@ def enter(where: Connection, *, local_allowed: bool, clock: Clock, entropy: Entr
 
     Raises:
         NotConfiguredError: the address or the key is missing; nothing was sent.
+        ConfigurationError: nothing answers at the address, and the local hub runs at another one.
         HubUnavailableError: no hub within 30 seconds.
     """
     url = where.cdm_url
@@ -130,7 +135,7 @@ def enter(where: Connection, *, local_allowed: bool, clock: Clock, entropy: Entr
             partial(document_now, told, where.state_dir),
             key_from_environment=where.api_key is not None,
         )
-    keeper = LocalHubKeeper(where.state_dir, port=urlsplit(url or "").port, clock=clock, entropy=entropy)
+    keeper = LocalHubKeeper(where.state_dir, told=url, clock=clock, entropy=entropy)
     try:
         found = keeper.find(FIND_TIMEOUT)
         cdm = _fetch(f"{found.url}{CDM_PATH}", clock, entropy)
@@ -149,7 +154,7 @@ def enter(where: Connection, *, local_allowed: bool, clock: Clock, entropy: Entr
 def _is_foreign(url: str, where: Connection) -> bool:
     """Tell whether a hub answers there that is not the local one of this user's state folder."""
     own = StateFolder(where.state_dir).discovered()
-    if own is not None and urlsplit(url).port == urlsplit(own.url).port:
+    if own is not None and port_of(url) == port_of(own.url):
         return False
     try:
         fetch_cdm_config(url, timeout=_PROBE_TIMEOUT)
@@ -168,13 +173,17 @@ def _api_key(where: Connection, *, is_local: bool) -> str:
 
 
 def _fetch(url: str, clock: Clock, entropy: Entropy) -> CdmConfig:
-    """Return the document, trying again for 30 seconds while nothing answers."""
+    """Return the document, trying again for 30 seconds while nothing answers; that is said at the first time."""
     deadline = Deadline(FIND_TIMEOUT, clock)
     backoff = Backoff(entropy, cap=5.0)
+    told = False
     while True:
         try:
             return fetch_cdm_config(url)
-        except HubUnavailableError:
+        except HubUnavailableError as error:
             if deadline.expired():
                 raise
+            if not told:
+                told = True
+                _logger.warning("hub_away", extra={"url": redact(error.url), "reason": error.why})
             clock.pause(deadline.within(backoff.next()))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy, Periodic
 from blocks_worker.config import DEFAULT_PORT, HubConfig
-from blocks_worker.errors import BlocksError, FolderInUseError, HubUnavailableError
+from blocks_worker.controlplane.whereabouts import not_there, port_of
+from blocks_worker.errors import BlocksError, ConfigurationError, FolderInUseError, HubUnavailableError
 from blocks_worker.state import LocalHub, StateFolder
 from blocks_worker.whose import working_for
 
@@ -31,16 +32,17 @@ _TRY_INTERVAL = 0.05
 class LocalHubKeeper:
     """See to it that this user has a local hub: whoever holds the folder's lock runs it.
 
-    1. `find` joins the hub that runs, or starts one here.
+    1. `find` joins the hub that runs, or starts one here: at `told`, where the user said an address, and nowhere else.
     2. A thread looks on: when the hub's process is gone, one of those who look on starts it anew, on the
-       same data and the same ports.
+       same data and, where they are free, the same ports.
     3. After `step_back` none is started here; one that runs here goes on.
     4. `stop` ends a hub that runs here; another process of this user may then take over.
     """
 
-    def __init__(self, state_dir: Path, *, port: int | None, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, state_dir: Path, *, told: str | None, clock: Clock, entropy: Entropy) -> None:
         self._folder = StateFolder(state_dir)
-        self._port = port
+        self._told = told
+        self._port_before = 0
         self._clock = clock
         self._entropy = entropy
         self._hub: Hub | None = None
@@ -57,7 +59,7 @@ class LocalHubKeeper:
 
         Raises:
             HubUnavailableError: another process holds the lock and announced nothing in time.
-            ConfigurationError: the folder or the port cannot be used.
+            ConfigurationError: the folder or the port cannot be used, or the hub runs elsewhere than where it was told.
         """
         self._folder.prepare()
         deadline = Deadline(timeout, self._clock)
@@ -67,6 +69,9 @@ class LocalHubKeeper:
                 raise HubUnavailableError(str(self._folder.path), "its lock is held, but no hub was announced")
             self._clock.pause(deadline.within(_TRY_INTERVAL))
             found = self._join_or_start()
+        elsewhere = not_there(self._told, found)
+        if elsewhere:
+            raise ConfigurationError(elsewhere)
         self._watch.start()
         return found
 
@@ -91,13 +96,23 @@ class LocalHubKeeper:
 
     def _join_or_start(self) -> LocalHub | None:
         found = self._folder.discovered()
-        return self._start() if found is None and not self._stopping else found
+        if found is None and not self._stopping:
+            found = self._start()
+        if found is not None:
+            self._port_before = port_of(found.url)
+        return found
 
     def _start(self) -> LocalHub | None:
         """Start the hub here; None when somebody else is about to. It is everybody's, whoever found none."""
         from blocks_worker.hub.hub import Hub
 
-        config = HubConfig(state_dir=self._folder.path, port=self._port or DEFAULT_PORT, embedded=True)
+        config = HubConfig(
+            state_dir=self._folder.path,
+            port=DEFAULT_PORT if self._told is None else port_of(self._told),
+            # At another address than the one that was told it is found by those who were with it, and by nobody else.
+            embedded=self._told is None or self._port_before > 0,
+            port_before=self._port_before,
+        )
         with working_for({}):
             hub = Hub(config, clock=self._clock, entropy=self._entropy)
             try:

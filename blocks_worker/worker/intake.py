@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from blocks_worker.protocol.leases import Claim
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.dispatcher import Dispatcher
     from blocks_worker.worker.run import Run
+
+_logger = logging.getLogger(__name__)
 
 
 class Intake:
@@ -38,6 +41,8 @@ class Intake:
     def offer(self, offer: StartTask) -> None:
         """Deal with an offer."""
         decision = self._dispatcher.offer(offer, self._clock.monotonic())
+        answer = "taken" if isinstance(decision, Accept) else decision.reason
+        _logger.debug("offered", extra={"task": offer.task_id, "epoch": offer.epoch, "answer": answer})
         if isinstance(decision, Accept):
             self._begin(decision.run)
         elif isinstance(decision, Nack):

@@ -316,7 +316,11 @@ class Publisher:
     ) -> Callable[[RunKey], None] | None:
         now = self._clock.monotonic()
         if answer.status == HTTPStatus.OK:
-            return self._over(outbox, self._heard.answered) if outbox.answered(report) else None
+            if not outbox.answered(report):
+                return None
+            state = report.outcome.state if report.outcome else "released"
+            _logger.debug("reported", extra={"task": outbox.key[0], "epoch": outbox.key[1], "state": state})
+            return self._over(outbox, self._heard.answered)
         if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and outbox.expected(
             answer.body.expected_n if answer.body else None
         ):

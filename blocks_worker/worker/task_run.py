@@ -120,6 +120,7 @@ class TaskRun:
         answer = self._lease(run)
         if answer is None:
             return False
+        _logger.debug("claimed", extra={"epoch": run.epoch, "attempt": answer.attempt})
         limit = min(answer.max_runtime, self._settings.max_runtime)
         run.answer = answer
         run.started_at = self._clock.monotonic()
@@ -231,11 +232,13 @@ class TaskRun:
         An input that is not as the card says never reaches the handler.
         """
         self._inputs.check(task, context.download_input_artifact)
+        _logger.debug("handler_called")
         returned = self._handler(task, context)
         if inspect.iscoroutine(returned):
             returned = self._loop.run(returned, run)
         if inspect.isgenerator(returned):
             returned = carried_out(returned, streams, run.cancel_event.is_set)
+        _logger.debug("handler_returned", extra={"kind": type(returned).__name__})
         outputs = self._outputs
         # Who was asked to stop need not give everything, and what was published is given.
         owed = frozenset() if run.stopped_as else outputs.guaranteed - run.published

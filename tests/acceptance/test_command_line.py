@@ -138,7 +138,7 @@ def test_no_worker_is_told_at_once_and_the_task_can_be_followed_and_cancelled(wo
 
     assert done.returncode == 3
     assert f"no worker of 'hold' is running; the task {task_id} waits in the hub" in done.stderr.splitlines()[0]
-    assert "'blocks-run --handler hold'" in done.stderr
+    assert "start the one that serves it" in done.stderr
     assert f"'blocks watch {task_id}'" in done.stderr
     assert done.stderr.endswith("it is pending, queued: no instance of the agent is running\n")
 
@@ -194,7 +194,8 @@ def test_the_list_of_tasks_keeps_ids_whole_on_any_terminal(odd: World) -> None:
         assert all(any(task_id in line for line in lines) for task_id in ids), lines
 
     nobody = odd.run("blocks", "tasks", "--agent", "nosuch")
-    assert (nobody.returncode, nobody.stderr) == (0, "no task found of agent 'nosuch'\n")
+    assert nobody.returncode == 1
+    assert nobody.stderr.startswith("blocks: there is no agent 'nosuch', or it is not yours; ")
 
 
 def test_a_stream_is_printed_as_it_comes(odd: World) -> None:

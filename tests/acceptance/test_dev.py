@@ -46,7 +46,7 @@ def test_the_next_task_has_the_new_code(world: World, client: Open) -> None:
     file.write_text("def (\n")
     dev.wait_for("[dev] the worker ended with code 1; waiting for a change")
     assert "mine.py line 1): SyntaxError" in dev.text()
-    assert "| Traceback (most recent call last):" in dev.text()
+    assert "Traceback" not in dev.text(), "the one line says it all"
     (world.folder / ".env").write_text("MARK=!")
     file.write_text(CODE.replace("one", "three"))
     assert client().run("mine", "x").text == "answer three!"

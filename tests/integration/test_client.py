@@ -17,7 +17,8 @@ import pytest
 from support import wait_until
 from support_hub import BareRun, Caller, running_hub
 
-from blocks_worker.client.client import TaskClient, create_task_client
+from blocks_worker.client.client import TaskClient
+from blocks_worker.client.creating import create_task_client
 from blocks_worker.client.subscribed import TaskEventCallbacks
 from blocks_worker.client.tasks import ListTasksParams
 from blocks_worker.config import state_dir

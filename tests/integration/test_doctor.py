@@ -313,11 +313,35 @@ def test_a_state_folder_below_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "BLOCKS_STATE_DIR" in cure
 
 
-def test_a_state_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A place where nobody may write, not even root, is found without trying to."""
-    monkeypatch.setenv("BLOCKS_STATE_DIR", "/proc/self/state")
+def test_a_state_folder_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place where nobody may write, not even root, is found, and no rights are told to be changed there."""
+    monkeypatch.setenv("BLOCKS_STATE_DIR", "/proc/x")
 
-    assert "state folder" in {one["where"] for one in wrong()}
+    (found,) = [one for one in wrong() if one["where"] == "state folder"]
+    assert (found["level"], "cannot be made in /proc" in found["text"]) == ("error", True)
+    assert found["cure"].startswith("name another folder in BLOCKS_STATE_DIR")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_state_folder_below_one_of_roots() -> None:
+    """Whom the folder above does not belong to is not told to change its rights."""
+    script = (
+        "import os, pathlib, sys; from blocks_worker.cli.checks.folder import state_folder; os.seteuid(65534); "
+        "print(*state_folder(pathlib.Path('/surely-not-here/state')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+
+    assert "cannot be made in / (Permission denied); name another folder" in done.stdout
+    assert "chmod" not in done.stdout
+
+
+def test_a_state_folder_that_will_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was tried is taken away again."""
+    monkeypatch.setenv("BLOCKS_STATE_DIR", str(tmp_path / "later" / "state"))
+    before = sorted(tmp_path.rglob("*"))
+
+    assert "is not there yet" in examined().stdout
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_state_folder_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,3 +465,37 @@ def test_a_value_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     where, text, cure = the_one()
 
     assert (where, "BLOCKS_CDM_URL='ftp://x' is neither" in text, cure) == ("environment", True, "mend it or unset it")
+
+
+@pytest.mark.parametrize(("name", "value"), [("LOG_LEVEL", "loud"), ("BLOCKS_CDM_URL", "hub:3001")])
+def test_what_is_not_looked_at_is_said(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that cannot be is no end without a word: the folder is looked at, the rest is named."""
+    monkeypatch.setenv(name, value)
+
+    places = [line.split(": ")[1] for line in examined().stdout.splitlines()]
+
+    assert places == ["environment", "python", "environment", "state folder", "not looked at"]
+
+
+@pytest.mark.parametrize("command", ["doctor", "check"])
+def test_a_line_of_dotenv_that_sets_nothing(folder: Path, command: str) -> None:
+    """It is told with its number and what to write, and makes the exit code."""
+    (folder / ".env").write_text("# ours\nBLOCKS_API_KEY: x y\n", encoding="utf-8")
+
+    result = CliRunner().invoke(blocks, [command, "--json"])
+    (found,) = [one for one in json.loads(result.stdout) if one["level"] != "note"]
+
+    assert (found["level"], found["text"], result.exit_code) == ("warning", ".env:2 sets nothing", 1)
+    assert "write NAME=value" in found["cure"]
+    assert "python-dotenv" not in result.output
+
+
+@pytest.mark.parametrize("command", ["doctor", "check"])
+def test_a_dotenv_that_is_no_text(folder: Path, command: str) -> None:
+    """A file that cannot be read at all is a finding as well."""
+    (folder / ".env").write_bytes(b"\xff\xfe\x00A=1")
+
+    result = CliRunner().invoke(blocks, [command, "--json"])
+
+    assert result.exit_code == 1
+    assert "environment" in {one["where"] for one in json.loads(result.stdout) if one["level"] == "error"}

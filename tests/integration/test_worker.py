@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -635,3 +636,17 @@ def test_a_worker_outlives_an_async_handler_that_blocks() -> None:
         wait_until(lambda: not worker.active_tasks and worker.state == "ready", 5, "the slot")
         assert worker.counters["coroutines_abandoned"] == 1
         let_go.set()
+
+
+def test_the_way_of_a_task_is_logged_at_debug(hub: LedgerInProcess, caplog: pytest.LogCaptureFixture) -> None:
+    """Offered, claimed, called, returned, reported, in this order, and nothing of what it carries."""
+    with caplog.at_level(logging.DEBUG, "blocks_worker.worker"), WorkerAtHub(hub, echo) as at:
+        at.ready()
+        hub.ended(hub.submit("a secret"))
+        wait_until(lambda: "reported" in caplog.messages, what="the report's answer")
+
+    way = {"offered", "claimed", "handler_called", "handler_returned", "reported"}
+    assert [said for said in caplog.messages if said in way] == [
+        "offered", "claimed", "handler_called", "handler_returned", "reported",
+    ]  # fmt: skip
+    assert not [record for record in caplog.records if "a secret" in str(vars(record))]

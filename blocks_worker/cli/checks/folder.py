@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 _WHERE = "state folder"
 _ALL = os.R_OK | os.W_OK | os.X_OK
 _MB = 1024 * 1024
+_OTHER = "name another folder in BLOCKS_STATE_DIR, one below your home for instance"
 _ELSEWHERE = "or name another folder in BLOCKS_STATE_DIR"
 
 
 def state_folder(path: Path) -> Iterator[Found]:
-    """Look at the folder, or at where it would be made; nothing is written."""
+    """Look at the folder, or at where it would be made; nothing is left behind."""
     try:
         place = _nearest(path)
-        found = [*_usable(path, place), *_room(place)]
+        found = list(_usable(path, place))
+        if not any(one.level == "error" for one in found):
+            found += _room(place)
     except OSError as error:
         cure = f"mend the rights above it, {_ELSEWHERE}"
         found = [Found("error", _WHERE, f"{path} cannot be looked at: {error.strerror or error}", cure)]
@@ -50,9 +53,23 @@ def _usable(path: Path, place: Path) -> Iterator[Found]:
         yield Found("error", _WHERE, text, cure)
     elif not os.access(place, _ALL):
         what = f"{path} cannot be written" if place == path else f"{path} cannot be made in {place}"
-        yield Found("error", _WHERE, what, f"run 'chmod u+rwx {place}' as its owner, {_ELSEWHERE}")
+        # What is somebody else's is not for us to open: most of all not the root of all.
+        cure = f"run 'chmod u+rwx {place}', {_ELSEWHERE}" if facts.st_uid == me else _OTHER
+        yield Found("error", _WHERE, what, cure)
     elif place == path:
         yield from _private(path, facts.st_mode)
+    else:
+        yield from _made(path, place)
+
+
+def _made(path: Path, place: Path) -> Iterator[Found]:
+    """Make a folder beside where it would be and take it away again: rights do not say all, of /proc for instance."""
+    probe = place / f".blocks-doctor-{os.getpid()}"
+    try:
+        probe.mkdir(mode=0o700)
+        probe.rmdir()
+    except OSError as error:
+        yield Found("error", _WHERE, f"{path} cannot be made in {place} ({error.strerror or error})", _OTHER)
 
 
 def _private(path: Path, mode: int) -> Iterator[Found]:

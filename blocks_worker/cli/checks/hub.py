@@ -14,7 +14,7 @@ from blocks_worker.controlplane.api import HubApi
 from blocks_worker.controlplane.cdm import fetch_cdm_config
 from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.refusals import KEY_INVALID, key_cure
-from blocks_worker.controlplane.whereabouts import CDM_PATH
+from blocks_worker.controlplane.whereabouts import CDM_PATH, not_there
 from blocks_worker.errors import BlocksError, ConfigurationError, HubUnavailableError, RpcError
 from blocks_worker.observability.redact import redact
 from blocks_worker.state import StateFolder
@@ -47,7 +47,9 @@ def hub(config: WorkerConfig) -> Iterator[Found]:
         try:
             local = StateFolder(connection.state_dir).discovered()
         except ConfigurationError:
-            return  # told of the state folder
+            # What is wrong is told of the state folder.
+            yield Found("note", "hub", "not looked at: the state folder, which tells where it is, cannot be read")
+            return
         url = None if local is None else f"{local.url}{CDM_PATH}"
     if url is None:
         yield no_hub("no local hub runs", starts_own=config.embedded_hub)
@@ -82,11 +84,24 @@ def no_hub(text: str, *, starts_own: bool) -> Found:
 
 def _unreachable(error: HubUnavailableError, config: WorkerConfig) -> Found:
     text = f"no hub answers at {redact(error.url)} ({error.why})"
+    connection = config.connection
+    other = elsewhere(connection)
+    if other is not None:
+        return other
     if not error.is_named:
         host = urlsplit(error.url).hostname
         cure = f"check the name {host!r} in BLOCKS_CDM_URL or BLOCKS_HUB_URL, and the name service of this machine"
         return Found("error", "hub", text, cure)
-    return no_hub(text, starts_own=config.embedded_hub and config.connection.is_local and not error.sent)
+    return no_hub(text, starts_own=config.embedded_hub and connection.is_local and not error.sent)
+
+
+def elsewhere(connection: Connection) -> Found | None:
+    """Return that the local hub runs at another address than the one that is set; None where it does not."""
+    try:
+        said = not_there(connection.cdm_url, StateFolder(connection.state_dir).discovered())
+    except ConfigurationError:
+        return None  # told of the state folder
+    return of_error("hub", ConfigurationError(said)) if said else None
 
 
 def _asked(http: Http, cdm: CdmConfig, connection: Connection) -> Iterator[Found]:

@@ -11,7 +11,6 @@ from blocks_worker.cli.findings import Found
 from blocks_worker.config import DEFAULT_PORT
 from blocks_worker.controlplane.http import Http
 from blocks_worker.errors import ConfigurationError, HubUnavailableError
-from blocks_worker.hub.kept import kept_port
 from blocks_worker.state import StateFolder
 
 if TYPE_CHECKING:
@@ -45,7 +44,9 @@ def ports(connection: Connection) -> Iterator[Found]:
         local = folder.discovered()
         wanted = list(_wanted(connection, folder))
     except ConfigurationError:
-        return  # told of the state folder
+        # What is wrong is told of the state folder.
+        yield Found("note", _WHERE, "not looked at: the state folder, which tells them, cannot be read")
+        return
     if local is not None:
         text = f"{urlsplit(local.url).port} and {urlsplit(local.origin).port} are those of the local hub"
         yield Found("note", _WHERE, f"{text}, process {local.pid}")
@@ -61,8 +62,8 @@ def _wanted(connection: Connection, folder: StateFolder) -> Iterator[_Port]:
         yield _Port(told.port or (443 if told.scheme == "https" else 80), "the hub in BLOCKS_CDM_URL", cure)
     else:
         cure = "stop it, or give 'blocks-hub' another with --port; 'blocks-run' takes the next one that is free"
-        yield _Port(kept_port(folder, "hub") or DEFAULT_PORT, "the hub", cure)
-    network = kept_port(folder, "network")
+        yield _Port(folder.kept_port("hub") or DEFAULT_PORT, "the hub", cure)
+    network = folder.kept_port("network")
     if network:
         cure = "stop it, or let the network take another one, which whoever runs then finds by the hub"
         yield _Port(network, "the network", cure)

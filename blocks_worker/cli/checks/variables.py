@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks_worker.cli.findings import Found
-from blocks_worker.cli.output import counted
-from blocks_worker.config import VARIABLES
+from blocks_worker.cli.output import UNREAD_CURE, counted
+from blocks_worker.config import VARIABLES, load_dotenv
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 #: What a slip leaves of our prefix.
 _PREFIXES = ("BLOCK", "BLCOKS", "BOCKS", "BLOKCS")
+
+
+def dotenv() -> Iterator[Found]:
+    """Take what ``.env`` sets; name each of its lines that sets nothing."""
+    for line in load_dotenv(Path.cwd()):
+        yield Found("warning", "environment", f"{line} sets nothing", UNREAD_CURE)
 
 
 def variables(names: Collection[str], *, also: Collection[str] = ()) -> Iterator[Found]:

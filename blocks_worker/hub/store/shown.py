@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from blocks_worker.hub.store.records import TaskRecord
 
-#: Every state that consumers may see.
-NAMES = frozenset(SHOWN.values()) | {PAUSED}
-
 
 def ended_as(state: str, reason: str | None) -> str:
     """Return what consumers see of a task that ended so."""

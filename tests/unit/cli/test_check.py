@@ -65,7 +65,7 @@ def test_every_finding_of_a_card_is_a_line_with_its_cure(folder: Path) -> None:
     assert result.stdout.splitlines()[:3] == [
         "error: card: runtime.concurrency: must be integer, not string; change it",
         "warning: card: bogus: unknown key; known are $schema, identity, capabilities, tags, skills, runtime, io, "
-        "streams, security, services, extensions; take it out: nothing reads it",
+        "streams, security, services, extensions; mend its name, or take it out: nothing reads it",
         "warning: card: skills[0].name: is missing; add it",
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,7 @@ def test_a_project_is_its_name(name: str, here: Path) -> None:
 
 def test_the_card_is_valid() -> None:
     """There is nothing to say of it, not even a warning."""
-    card = json.loads(project_files("my-agent", consumer_only=False)["agent-card.json"])
+    card = json.loads(project_files("my-agent", consumer_only=False, python="python", source=".")["agent-card.json"])
 
     found = check_card(card)
 
@@ -132,7 +133,7 @@ def test_a_consumers_project_has_no_agent(here: Path) -> None:
 @pytest.mark.parametrize("consumer_only", [False, True])
 def test_nothing_is_left_to_fill_in(*, consumer_only: bool) -> None:
     """Each file is named in the README or is one that tools read, and no setting is set."""
-    files = project_files("my-agent", consumer_only=consumer_only)
+    files = project_files("my-agent", consumer_only=consumer_only, python="python", source=".")
 
     assert not [path for path, text in files.items() if re.search(r"@[a-z]+@", text)]
     assert not [line for line in files[".env"].splitlines() if line and not line.startswith("#")]
@@ -145,3 +146,22 @@ def test_the_commands_are_those_of_this_environment(here: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", os.defpath)
 
     assert re.search(r"cd hello && /\S+/blocks run\n.*\n  cd hello && /\S+/python consumer.py", init("hello").stdout)
+
+
+@pytest.mark.parametrize("arguments", [["hello"], ["--consumer", "hello"]])
+def test_the_readme_installs_the_package_from_where_it_is(here: Path, arguments: list[str]) -> None:
+    """No command has an index asked for the package by its name: it may be nobody's there, or somebody else's."""
+    init(*arguments)
+    found = re.findall(r"^pip install (.*)$", (here / "hello/README.md").read_text(), re.MULTILINE)
+
+    (source,) = shlex.split(found[0])
+    assert Path(source).exists()
+    assert found[1:] == ["'.[test]'"]
+
+
+def test_the_image_takes_the_package_from_its_folder() -> None:
+    """The wheel is named as a file: an index is not asked for it, and the first line says how to make it."""
+    image = project_files("my-agent", consumer_only=False, python="python", source="/src")["Dockerfile"]
+
+    assert image.startswith("# pip wheel --no-deps -w wheels /src\n")
+    assert "wheels/blocks_worker-*.whl ." in image

@@ -103,3 +103,19 @@ def test_a_task_that_is_none_is_named(hub: Caller, command: list[str]) -> None:
     assert "there is no task 'nope-nope', or it is not yours; 'blocks tasks' lists them" in long.stderr
     assert "no task '00'" in short.stderr
     assert "write at least 4 characters of an id; 'blocks tasks'" in short.stderr
+
+
+def test_a_key_is_revoked_by_its_name_or_a_part_of_its_id(hub: Caller) -> None:
+    """A name in force, or a beginning or an end that no other id has; several are told apart, --json gives the row."""
+    one, two, twin = (json.loads(run("keys", "create", name, "--json").stdout) for name in ("one", "two", "two"))
+
+    several = run("keys", "revoke", "two")
+    assert several.exit_code == 1
+    assert f"2 keys are called 'two': {two['id']}, {twin['id']}; write more of the id" in several.stderr
+    assert run("keys", "revoke", two["id"][:-1]).stdout == f"{two['id']} revoked\n"
+    assert run("keys", "revoke", "two").stdout == f"{twin['id']} revoked\n", "the other one is not in force"
+    short = run("keys", "revoke", one["id"][:7])
+    assert (short.exit_code, "there is no key" in short.stderr) == (1, True), "too short to be meant"
+    row = json.loads(run("keys", "revoke", "one", "--json").stdout)
+    assert (row["id"], row["name"], row["revoked"]) == (one["id"], "one", True)
+    assert hub.ask("POST", "/api/v1/auth/agent/consumer-token", {"apiKey": one["key"]}).status == 401

@@ -113,3 +113,12 @@ def test_a_text_that_is_too_long_is_sent_to_file(tmp_path: Path, monkeypatch: py
 def test_a_wrong_command_line_is_exit_2(arguments: list[str]) -> None:
     """Usage is exit 2."""
     assert CliRunner().invoke(blocks, arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(("typed", "said"), [("cancle", "did you mean cancel?"), ("xyzzy", "No such command 'xyzzy'.")])
+def test_a_command_that_there_is_not_gets_the_near_one(typed: str, said: str) -> None:
+    """A slip is told with the command that was meant."""
+    result = CliRunner().invoke(blocks, [typed, "t"])
+
+    assert result.exit_code == 2
+    assert said in result.stderr

@@ -4,7 +4,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from blocks_worker.cli.choosing import chosen
+from blocks_worker.cli.flags import Flags
 from blocks_worker.cli.run import run
+from blocks_worker.config import worker_config
 
 
 @pytest.fixture(autouse=True)
@@ -227,3 +230,32 @@ def test_what_names_one_agent_goes_with_one_handler_only(option: str) -> None:
 
     assert result.exit_code == 2
     assert option in result.stderr
+
+
+@pytest.mark.parametrize(("identity", "said"), [({"description": "of the card"}, "of the card"), ({}, "of the code")])
+def test_the_card_describes_the_agent_before_its_code_does(folder: Path, identity: dict[str, str], said: str) -> None:
+    """The first line of the handler's docstring counts where the card says nothing."""
+    (folder / "mine4.py").write_text('def answer(task):\n    """of the code"""\n', encoding="utf-8")
+    content = {
+        "identity": {"agentName": "echo", **identity},
+        "runtime": {"handler": "mine4.py", "handlerExport": "answer"},
+    }
+    (folder / "agent-card.json").write_text(json.dumps(content), encoding="utf-8")
+
+    assert chosen(Flags(), worker_config({"BLOCKS_STATE_DIR": str(folder)})).description == said
+
+
+@pytest.mark.parametrize(
+    ("code", "frames"), [("def answer(task)\n    pass\n", 0), ("def f():\n    1 / 0\n\n\nf()\n", 2)]
+)
+def test_a_module_that_does_not_load_shows_its_own_frames_only(folder: Path, code: str, frames: int) -> None:
+    """The framework's frames say nothing to whoever writes a handler; a syntax error is its one line, at debug too."""
+    name = f"broken{frames}"
+    (folder / f"{name}.py").write_text(code, encoding="utf-8")
+
+    done = CliRunner().invoke(run, ["--handler", f"{name}:answer", "--log-level", "debug", "--log-format", "text"])
+
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith(f"blocks-run: handler 'answer': cannot load '{name}' (")
+    assert done.output.count('  File "') == frames
+    assert "/blocks_worker/" not in done.output

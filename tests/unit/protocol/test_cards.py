@@ -278,3 +278,19 @@ def test_a_byte_order_mark_is_no_trouble(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(FULL).encode())
 
     assert load_card(path) == FULL
+
+
+def test_a_slip_in_a_key_is_told_with_the_key_that_was_meant() -> None:
+    """The near one instead of all that there are."""
+    card = changed("identity/descripton", "x")
+
+    (found,) = [one for one in check_card(card).all if one.where == "identity.descripton"]
+    assert found.text == "unknown key; did you mean 'description'?"
+
+
+@pytest.mark.parametrize(("name", "better"), [("a b", ""), ("a-b", "; write 'a_b'")])
+def test_a_name_that_cannot_be_is_answered_in_words(name: str, better: str) -> None:
+    """Who names an agent reads no regular expression."""
+    (error,) = check_card(changed("identity/agentName", name)).errors
+
+    assert error == f"identity.agentName: {name!r} is not a name of 1 to 64 letters, digits and _{better}"

@@ -34,7 +34,7 @@ def test_what_could_be_better_in_a_card_is_told(caplog: pytest.LogCaptureFixture
     found = logged(caplog, {"identity": {"agentName": "carded", "displayName": "C", "description": "d"}, "bogus": 1})
 
     assert [(level, event) for level, event, _ in found] == [("WARNING", "card_warning")] * 2
-    assert [fields["cure"] for _, _, fields in found] == ["take it out: nothing reads it", "add it"]
+    assert [fields["cure"] for _, _, fields in found] == ["mend its name, or take it out: nothing reads it", "add it"]
 
 
 @pytest.mark.parametrize("card", [None, {}])
