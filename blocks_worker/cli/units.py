@@ -92,7 +92,7 @@ WantedBy=multi-user.target
 
 _HUB = """\
 # The hub of a machine and its local network, on loopback: systemctl enable --now blocks-hub
-# Other ports stand in {settings}/hub.env as HUB_PORT and NETWORK_PORT. For other machines give it an address and
+# Other ports stand in {settings}/blocks-hub.env as HUB_PORT and NETWORK_PORT. For other machines give it an address and
 # a certificate (--host, --tls-cert, --tls-key), and take the two lines about IPAddress out.
 [Unit]
 Description=blocks_worker hub
@@ -107,7 +107,7 @@ TimeoutStopSec=25
 
 Environment=HUB_PORT=3001
 Environment=NETWORK_PORT=0
-EnvironmentFile=-{settings}/hub.env
+EnvironmentFile=-{settings}/blocks-hub.env
 DynamicUser=yes
 StateDirectory=blocks-hub
 StateDirectoryMode=0700

@@ -14,7 +14,7 @@ from blocks_worker.hub.store import agents
 from blocks_worker.hub.store.agents import AgentFilter
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.channels import AGENT, check_name
-from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow, DrainInstance, InstanceList, RegisterAgent
+from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow, DrainInstance, RegisterAgent
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -122,14 +122,14 @@ class RegistryDoors:
         """Ask the instances of a name to finish what they have and end; nothing is offered to them any more.
 
         Who: consumer, the instance's owner or the hub's
-        Answers: 202 the instances as they stand · 404
+        Answers: 202 the instances as they stand, and their processes · 404
         """
         owner, request = self._guard.consumer(call.bearer).owner, codec.decode(DrainInstance, call.body or b"{}")
         whose, wanted = None if owner == LOCAL_OWNER else owner, call.path["id"]
         asked = await written(self._store, lambda ledger: self._instances.drain(ledger, whose, wanted, request.reason))
-        if not asked:
+        if not asked.instances:
             raise not_found()
-        return Answer(_ACCEPTED, codec.encode(InstanceList(instances=asked)))
+        return Answer(_ACCEPTED, codec.encode(asked))
 
     async def _turned(self, call: Call, *, offline: bool) -> Answer:
         owner, name = self._guard.consumer(call.bearer).owner, call.path["name"]
