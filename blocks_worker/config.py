@@ -320,11 +320,20 @@ def _text(env: Mapping[str, str], name: str) -> str | None:
 def _document(env: Mapping[str, str], name: str) -> str | None:
     """Return the address or path of a document; what can be neither is refused here, before anything is asked of it."""
     place = _text(env, name)
-    if place is None or place.startswith(("http://", "https://")) or Path(place).expanduser().is_file():
+    if place is None or _is_address(place) or Path(place).expanduser().is_file():
         return place
     raise ConfigurationError(
         f"{name}={place!r} is neither an address (http://…, https://…) nor a file that is there; mend it or unset it"
     )
+
+
+def _is_address(place: str) -> bool:
+    """Tell whether something may be found there; with a port that is none, or half an IPv6 address, nothing is."""
+    try:
+        parts = urlsplit(place)
+        return place.startswith(("http://", "https://")) and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _number(env: Mapping[str, str], name: str, kind: Callable[[str], _T], default: _T) -> _T:

@@ -11,7 +11,7 @@ import click
 
 from blocks_worker.errors import RpcError
 from blocks_worker.observability.logs import recorded
-from blocks_worker.observability.redact import one_line
+from blocks_worker.observability.redact import one_line, without_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ _QUOTED = re.compile(r"(?<=['`])(blocks-run|blocks-hub|blocks)(?=['` ])")
 
 def end_with(code: Exit, text: str, program: str = "blocks") -> NoReturn:
     """Say in one line on standard error what is wrong and what to do, and end."""
-    click.echo(f"{program}: {one_line(as_typed_here(text))}", err=True)
+    click.echo(f"{program}: {one_line(without_password(as_typed_here(text)))}", err=True)
     raise SystemExit(int(code))
 
 
