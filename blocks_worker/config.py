@@ -233,6 +233,10 @@ def connection(env: Mapping[str, str] | None = None) -> Connection:
     hub_url = _text(env, "BLOCKS_HUB_URL")
     if cdm_url is None and hub_url is not None:
         cdm_url = f"{hub_url.rstrip('/')}/api/v1/cdm"
+        if not _is_address(cdm_url):
+            raise ConfigurationError(
+                f"BLOCKS_HUB_URL={hub_url!r} is no address (http://…, https://…); mend it or unset it"
+            )
     told = _text(env, "BLOCKS_TRANSPORT")
     return Connection(
         state_dir=state_dir(env),

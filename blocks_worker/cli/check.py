@@ -14,7 +14,7 @@ from blocks_worker.cli.choosing import CARD_FILE, configured
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.findings import ERRORS, Found, findings_of_start, of_error, placed
 from blocks_worker.cli.flags import Flags
-from blocks_worker.cli.output import counted
+from blocks_worker.cli.output import counted, prints_aside
 from blocks_worker.config import bypass_proxy_on_loopback
 from blocks_worker.controlplane.cdm import fetch_cdm_config
 from blocks_worker.controlplane.http import Http
@@ -59,7 +59,8 @@ def check(*, handler: str | None, registry: Path | None, card: Path | None, no_l
         no_local=no_local,
         check=True,
     )
-    found = list(_findings(flags))
+    with prints_aside():
+        found = list(_findings(flags))
     if as_json:
         click.echo(without_password(json.dumps([asdict(finding) for finding in found], indent=2)))
     else:

@@ -18,6 +18,7 @@ from blocks_worker.cli.check import targets_of_folder
 from blocks_worker.cli.choosing import CARD_FILE, configured
 from blocks_worker.cli.findings import findings_of_start
 from blocks_worker.cli.flags import Flags
+from blocks_worker.cli.output import prints_aside
 from blocks_worker.cli.units import SETTINGS, WorkerUnit, checked_name, hub_unit, settings
 from blocks_worker.config import DEFAULT_CDM_URL, environment
 from blocks_worker.errors import ConfigurationError
@@ -90,7 +91,8 @@ def deploy(  # noqa: PLR0913 - one argument an option
         config = configured(flags)
         place = config.connection.cdm_url or DEFAULT_CDM_URL
         chosen = [replace(flags, handler=each) for each in handlers] or [flags]
-        units = list(_units(chosen, config, name, user, drain_timeout))
+        with prints_aside():
+            units = list(_units(chosen, config, name, user, drain_timeout))
         files = [file for unit, needed in units for file in _files(unit, needed, place)]
         if with_hub:
             files.append(_Written("blocks-hub.service", hub_unit(str(_program("blocks-hub"))), 0o644, _UNITS))

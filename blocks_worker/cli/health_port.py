@@ -32,6 +32,9 @@ MOST_REQUESTS = 8
 #: Seconds without a byte after which a connection is closed.
 PATIENCE = 5.0
 
+#: How it calls itself to callers.
+SERVER = "blocks"
+
 _NOT_FOUND, _FORBIDDEN, _FAILED = 404, 403, 500
 
 
@@ -48,7 +51,7 @@ class HealthPort:
             ConfigurationError: the port is taken, or may not be used.
         """
         try:
-            self._server = _Server(port, pages)
+            self._server = _Server(port, pages.page)
         except OSError as error:
             raise _not_bound(port, error) from error
         self._woken, self._waker = os.pipe()
@@ -90,9 +93,9 @@ class _Server(HTTPServer):
     #: Who calls `handle_request` knows that somebody waits; if he went meanwhile, nobody is waited for.
     timeout = 0
 
-    def __init__(self, port: int, pages: HealthPages) -> None:
+    def __init__(self, port: int, page: Callable[[str], Page | None]) -> None:
         self._free = threading.BoundedSemaphore(MOST_REQUESTS)
-        super().__init__((HOST, port), lambda *given: _Request(pages.page, *given))
+        super().__init__((HOST, port), lambda *given: _Request(page, *given))
 
     def server_bind(self) -> None:
         """Listen, without the look after this machine's name that the standard library makes: it may take long."""
@@ -129,7 +132,7 @@ class _Request(BaseHTTPRequestHandler):
     """Answer GET, one request a connection."""
 
     timeout = PATIENCE
-    server_version = "blocks"
+    server_version = SERVER
     sys_version = ""
 
     def __init__(self, page: Callable[[str], Page | None], *given: Any) -> None:
@@ -159,6 +162,18 @@ class _Request(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(page.body)))
         self.end_headers()
         self.wfile.write(page.body)
+
+
+def check_port(port: int) -> None:
+    """Listen there for a moment.
+
+    Raises:
+        ConfigurationError: the port is taken, or may not be used.
+    """
+    try:
+        _Server(port, lambda _path: None).server_close()
+    except OSError as error:
+        raise _not_bound(port, error) from error
 
 
 def _is_ours(host: str) -> bool:

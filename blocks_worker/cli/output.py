@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from blocks_worker.observability.logs import recorded
 from blocks_worker.observability.redact import one_line, without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -41,6 +42,13 @@ def say(text: str) -> None:
     line = f"[agent] {one_line(text)}"
     if not recorded(line, sys.stdout):
         click.echo(line)
+
+
+@contextlib.contextmanager
+def prints_aside() -> Iterator[None]:
+    """Have what modules of users print while they are imported go to standard error: the output is ours."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def counted(number: int, noun: str) -> str:
