@@ -184,6 +184,12 @@ def load_dotenv(folder: Path) -> None:
         dotenv.load_dotenv(path, override=False)
 
 
+def forget_dotenv(before: Mapping[str, str]) -> None:
+    """Take back what ``.env`` set beyond the environment of before, so that the file can be read anew."""
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+
+
 def client_config(env: Mapping[str, str] | None = None) -> ClientConfig:
     """Return the client's configuration from the environment."""
     env = environment() if env is None else env
