@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from blocks_worker.cli.exits import Exit
 from blocks_worker.errors import RpcError
 from blocks_worker.observability.logs import recorded
 from blocks_worker.observability.redact import one_line, without_password
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import Console
-
-    from blocks_worker.cli.exits import Exit
 
 #: Characters between two columns.
 _BETWEEN = 2
@@ -49,6 +49,26 @@ def prints_aside() -> Iterator[None]:
     """Have what modules of users print while they are imported go to standard error: the output is ours."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+@contextlib.contextmanager
+def output_told(cure: str) -> Iterator[None]:
+    """Write to standard output and end in one line when that fails; `cure` says how to see what was lost."""
+    try:
+        yield
+    except OSError as error:
+        end_without_output(error, cure)
+
+
+def end_without_output(error: OSError | None, cure: str) -> NoReturn:
+    """Say why nothing more can be printed, and end; None: standard output was closed from the beginning."""
+    why = "it is closed" if error is None else error.strerror or str(error)
+    if error is not None:
+        # What Python still holds of it would fail once more at the end, with a code of its own.
+        nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
+    end_with(Exit.FAILED, f"standard output cannot be written ({why}); {cure}")
 
 
 def counted(number: int, noun: str) -> str:
