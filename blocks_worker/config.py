@@ -195,6 +195,12 @@ def load_dotenv(folder: Path) -> list[str]:
     return [f".env:{line.original.line}" for line in lines if line.error]
 
 
+def forget_dotenv(before: Mapping[str, str]) -> None:
+    """Take back what ``.env`` set beyond the environment of before, so that the file can be read anew."""
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+
+
 def client_config(env: Mapping[str, str] | None = None) -> ClientConfig:
     """Return the client's configuration from the environment."""
     env = environment() if env is None else env
@@ -244,6 +250,10 @@ def connection(env: Mapping[str, str] | None = None) -> Connection:
     hub_url = _text(env, "BLOCKS_HUB_URL")
     if cdm_url is None and hub_url is not None:
         cdm_url = f"{hub_url.rstrip('/')}/api/v1/cdm"
+        if not _is_address(cdm_url):
+            raise ConfigurationError(
+                f"BLOCKS_HUB_URL={hub_url!r} is no address (http://…, https://…); mend it or unset it"
+            )
     told = _text(env, "BLOCKS_TRANSPORT")
     return Connection(
         state_dir=state_dir(env),
@@ -334,13 +344,22 @@ def _document(env: Mapping[str, str], name: str) -> str | None:
     The bare address of a hub means the document of that hub.
     """
     place = _text(env, name)
-    if place is not None and _HOST_ALONE.match(place):
+    if place is not None and _HOST_ALONE.match(place) and _is_address(place):
         return f"{place.rstrip('/')}/api/v1/cdm"
-    if place is None or place.startswith(("http://", "https://")) or Path(place).expanduser().is_file():
+    if place is None or _is_address(place) or Path(place).expanduser().is_file():
         return place
     raise ConfigurationError(
         f"{name}={place!r} is neither an address (http://…, https://…) nor a file that is there; mend it or unset it"
     )
+
+
+def _is_address(place: str) -> bool:
+    """Tell whether something may be found there; with a port that is none, or half an IPv6 address, nothing is."""
+    try:
+        parts = urlsplit(place)
+        return place.startswith(("http://", "https://")) and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _number(env: Mapping[str, str], name: str, kind: Callable[[str], _T], default: _T) -> _T:

@@ -75,13 +75,12 @@ class StateFolder:
             raise self._unusable(PermissionError("no right to read and write it"))
 
     def secret(self, name: str) -> bytes:
-        """Return 32 random bytes, made at the first call and kept."""
-        text = self.text(name, lambda: secrets.token_hex(_SECRET_BYTES))
-        try:
-            return bytes.fromhex(text)
-        except ValueError as error:
-            reason = f"{self.path / name} is no hexadecimal number; delete it and start again"
-            raise ConfigurationError(reason) from error
+        """Return 32 random bytes, made at the first call and kept.
+
+        Raises:
+            ConfigurationError: as `text`, or the file holds something else.
+        """
+        return self._bytes_of(name, self.text(name, lambda: secrets.token_hex(_SECRET_BYTES)))
 
     def local_key(self) -> str:
         """Return the API key which all processes of this user share, made at the first call."""
@@ -102,11 +101,19 @@ class StateFolder:
         if kept is None:
             self._create(name, make())
             kept = self._read_private(name)
-        if kept is None or len(kept) < _SECRET_BYTES:
-            raise ConfigurationError(f"{self.path / name} is too short to be a secret; delete it and start again")
-        if len(set(kept)) < _CHARACTERS:
-            raise ConfigurationError(f"{self.path / name} is too simple to be a secret; delete it and start again")
-        return kept
+        self._check_length(name, kept or "")
+        return kept or ""
+
+    def check_secret(self, name: str) -> None:
+        """Look at what `secret` would return; one that is not there yet is made by whoever needs it.
+
+        Raises:
+            ConfigurationError: as `secret`.
+        """
+        kept = self._read_private(name)
+        if kept is not None:
+            self._check_length(name, kept)
+            self._bytes_of(name, kept)
 
     def announce(self, hub: LocalHub) -> None:
         """Tell the other processes of this user where the hub is."""
@@ -177,6 +184,19 @@ class StateFolder:
         """Give up the lock: it belongs to the open file, which a forked child shares and may outlive us with."""
         lock, self._lock = self._lock, None
         return [] if lock is None else [lock]
+
+    def _check_length(self, name: str, kept: str) -> None:
+        if len(kept) < _SECRET_BYTES:
+            raise ConfigurationError(f"{self.path / name} is too short to be a secret; delete it and start again")
+        if len(set(kept)) < _CHARACTERS:
+            raise ConfigurationError(f"{self.path / name} is too simple to be a secret; delete it and start again")
+
+    def _bytes_of(self, name: str, kept: str) -> bytes:
+        try:
+            return bytes.fromhex(kept)
+        except ValueError:
+            text = f"{self.path / name} is no hexadecimal number, which the secret is; delete it and start again"
+            raise ConfigurationError(text) from None
 
     def _create(self, name: str, text: str) -> None:
         """Write a secret once: of two who try together one wins, and both read the winner's."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.protocol.streams import GrantedStream, StreamName
-from blocks_worker.streams.endpoint import REORDER_TIMEOUT, Endpoint, StreamIdentity
+from blocks_worker.streams.endpoint import REORDER_TIMEOUT, Endpoint
 from blocks_worker.streams.exchange import StreamExchange
+from blocks_worker.streams.identity import StreamIdentity
 from blocks_worker.streams.live import LiveStream
 from blocks_worker.streams.writer import StreamWriter, WriterOptions
 

@@ -15,14 +15,14 @@ from blocks_worker.cli.choosing import CARD_FILE, configured
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.findings import ERRORS, Found, findings_of_start, of_error, placed
 from blocks_worker.cli.flags import Flags
-from blocks_worker.cli.output import counted
+from blocks_worker.cli.output import counted, prints_aside
 from blocks_worker.config import bypass_proxy_on_loopback
 from blocks_worker.controlplane.cdm import fetch_cdm_config
 from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.whereabouts import CDM_PATH
 from blocks_worker.errors import BlocksError, HubUnavailableError
 from blocks_worker.handlers.registry import PYTHON, built_in_registry, find_registry, load_registry, search_places
-from blocks_worker.observability.redact import one_line
+from blocks_worker.observability.redact import one_line, without_password
 from blocks_worker.state import StateFolder
 
 if TYPE_CHECKING:
@@ -60,12 +60,13 @@ def check(*, handler: str | None, registry: Path | None, card: Path | None, no_l
         no_local=no_local,
         check=True,
     )
-    found = list(_findings(flags))
+    with prints_aside():
+        found = list(_findings(flags))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
+        click.echo(without_password(json.dumps([asdict(finding) for finding in found], indent=2)))
     else:
         for finding in found:
-            click.echo(f"{finding.level}: {one_line(str(finding))}")
+            click.echo(f"{finding.level}: {one_line(without_password(str(finding)))}")
     if any(finding.level != "note" for finding in found):
         raise SystemExit(int(Exit.FAILED))
 

@@ -74,13 +74,13 @@ def check_apart(named: Sequence[tuple[str, str]]) -> None:
         handlers[agent] = handler
 
 
-def chosen(flags: Flags, config: WorkerConfig) -> AgentInstanceOptions:
-    """Return the options of the instance.
+def chosen(flags: Flags, config: WorkerConfig, *, env: Mapping[str, str] | None = None) -> AgentInstanceOptions:
+    """Return the options of the instance; `env` is where an entry's ``requiresEnv`` is looked up, if not around us.
 
     Raises:
         ConfigurationError, FileNotFoundError, ImportError, AttributeError, TypeError: with what to mend.
     """
-    loaded = _loaded(flags, config, Path.cwd())
+    loaded = _loaded(flags, config, Path.cwd(), env)
     # What a handler imports later lies beside it too; behind all else, so that it hides nothing.
     sys.path.extend(str(folder) for folder in loaded.folders if str(folder) not in sys.path)
     options: dict[str, Any] = {**loaded.defaults}
@@ -106,14 +106,14 @@ def _described(card: Mapping[str, Any] | None) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def _loaded(flags: Flags, config: WorkerConfig, folder: Path) -> LoadedHandler:
+def _loaded(flags: Flags, config: WorkerConfig, folder: Path, env: Mapping[str, str] | None) -> LoadedHandler:
     here = folder / CARD_FILE
     if flags.handler is None and flags.card is not None:
         return resolve_card(flags.card)
     if flags.handler is None and here.is_file():
         return resolve_card(here)
     loaded = resolve_handler(
-        flags.handler or _USUAL_HANDLER, registry_path=config.registry, search=search_places(folder)
+        flags.handler or _USUAL_HANDLER, registry_path=config.registry, search=search_places(folder), env=env
     )
     if loaded.card is None and flags.card is not None:
         loaded = replace(loaded, card=_matching(flags.card, loaded.agent_name))

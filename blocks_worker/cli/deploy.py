@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import re
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -19,11 +18,11 @@ from blocks_worker.cli.check import targets_of_folder
 from blocks_worker.cli.choosing import CARD_FILE, configured
 from blocks_worker.cli.findings import findings_of_start
 from blocks_worker.cli.flags import Flags
-from blocks_worker.cli.units import SETTINGS, WorkerUnit, hub_unit
-from blocks_worker.config import DEFAULT_CDM_URL
+from blocks_worker.cli.output import prints_aside
+from blocks_worker.cli.units import SETTINGS, WorkerUnit, checked_name, hub_unit, settings
+from blocks_worker.config import DEFAULT_CDM_URL, environment
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.handlers.registry import find_registry, load_registry, search_places
-from blocks_worker.observability.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +35,6 @@ _HOMES = ("/home/", "/root/", "/run/user/")
 _TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - looked for, not used
 #: Where systemd keeps the state of the hub's service.
 _HUB_STATE = "/var/lib/blocks-hub"
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,10 @@ def deploy(  # noqa: PLR0913 - one argument an option
     flags = Flags(registry=registry, card=card, log_level="error", log_format="text", no_local=True, check=True)
     with errors_told():
         config = configured(flags)
-        place = redact(config.connection.cdm_url or DEFAULT_CDM_URL)
+        place = config.connection.cdm_url or DEFAULT_CDM_URL
         chosen = [replace(flags, handler=each) for each in handlers] or [flags]
-        units = list(_units(chosen, config, name, user, drain_timeout))
+        with prints_aside():
+            units = list(_units(chosen, config, name, user, drain_timeout))
         files = [file for unit, needed in units for file in _files(unit, needed, place)]
         if with_hub:
             files.append(_Written("blocks-hub.service", hub_unit(str(_program("blocks-hub"))), 0o644, _UNITS))
@@ -125,15 +124,24 @@ def _units(
     targets = [target for each in flags for target in targets_of_folder(each, config, Path.cwd())]
     if name is not None and len(targets) > 1:
         raise ConfigurationError(f"--name names one service, and there are {len(targets)} agents; add --handler")
-    if name is not None and not _NAME.match(name):
-        raise ConfigurationError(f"--name {name!r} is no name of a service: letters, digits, _ . and -")
+    if name is not None:
+        checked_name(name)
+    served: dict[str, str] = {}
     for target in targets:
-        found, plan = findings_of_start(target, config)
-        # A key that is missing here is handed over there.
+        needed = _needed(target, config)
+        # What is missing here is handed over there, a key too.
+        found, plan = findings_of_start(target, config, env={**environment(), **dict.fromkeys(needed, "there")})
         wrong = [str(one) for one in found if one.level == "error" and one.where != "environment"]
         if plan is None:
             raise ConfigurationError(wrong[0] if wrong else "the agent cannot be served; 'blocks check' says why")
-        yield _unit(target, config, name or plan.agent_name, user, drain), _needed(target, config)
+        said = target.handler or CARD_FILE
+        if plan.agent_name in served:
+            raise ConfigurationError(
+                f"{served[plan.agent_name]} and {said} are both the agent {plan.agent_name!r}, whose files can be "
+                "one's only; choose with --handler, or give one another agentName"
+            )
+        served[plan.agent_name] = said
+        yield _unit(target, config, name or plan.agent_name, user, drain), needed
 
 
 def _unit(target: Flags, config: WorkerConfig, name: str, user: str | None, drain: int) -> WorkerUnit:
@@ -171,14 +179,8 @@ def _needed(target: Flags, config: WorkerConfig) -> Sequence[str]:
 
 
 def _files(unit: WorkerUnit, needed: Sequence[str], place: str) -> Iterator[_Written]:
-    lines = [
-        f"# Settings of the agent {unit.name}; the API key stands alone in {SETTINGS}/{unit.name}.key.",
-        f"BLOCKS_CDM_URL={place}",
-        "#LOG_LEVEL=info",
-        *(f"# needed by its handler:\n#{name}=" for name in needed),
-    ]
     yield _Written(f"blocks-worker-{unit.name}.service", unit.text(), 0o644, _UNITS)
-    yield _Written(f"{unit.name}.env", "\n".join(lines) + "\n", 0o600, SETTINGS)
+    yield _Written(f"{unit.name}.env", settings(unit.name, place, needed), 0o600, SETTINGS)
 
 
 def _write(out: Path, files: Sequence[_Written], *, force: bool) -> None:

@@ -6,6 +6,7 @@ process meanwhile: what is sent between two workers waits for the next.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,14 @@ import click
 from blocks_worker.cli.access import errors_told
 from blocks_worker.cli.choosing import configured
 from blocks_worker.cli.exits import Exit
+from blocks_worker.cli.findings import ERRORS
 from blocks_worker.cli.flags import Flags
-from blocks_worker.cli.output import counted
+from blocks_worker.cli.output import counted, sentence
 from blocks_worker.cli.run import run
 from blocks_worker.cli.signals import Signals
 from blocks_worker.cli.sources import sources_of
 from blocks_worker.concurrency import Clock, Deadline, Entropy
-from blocks_worker.config import bypass_proxy_on_loopback, environment
+from blocks_worker.config import bypass_proxy_on_loopback, environment, forget_dotenv
 from blocks_worker.observability.redact import one_line
 from blocks_worker.runtime.entry import HUB_STOP_TIMEOUT, enter
 
@@ -60,11 +62,13 @@ def dev(**given: Any) -> None:
     signals.install()
     # Before `.env` is read here: the worker reads it anew, and what it would inherit would win.
     inherited = environment()
+    config = _configured_at_last(given, inherited, signals)
+    if config is None:
+        raise SystemExit(int(Exit.OK))
     with errors_told():
-        config = configured(_flags(given))
         keeper = _hub(config)
         try:
-            sources = sources_of(Path.cwd(), config.registry, given["card"])
+            sources = sources_of(Path.cwd(), config.registry, given["card"], given["handlers"])
             code = Dev([*_COMMAND, *_arguments(given)], inherited, sources, signals).run()
         finally:
             if keeper is not None:
@@ -88,6 +92,8 @@ class Dev:
     def run(self) -> int:
         """Serve until a signal; return the exit code."""
         _say(f"watching {counted(len(self._sources), 'file')}; a change starts the worker anew")
+        if self._sources.is_cut:
+            _say("warning: there are more files, whose changes are not seen; start it in a smaller folder")
         while True:
             code = self._serve()
             if self._is_ending:
@@ -112,12 +118,17 @@ class Dev:
                     if is_old:
                         worker.terminate()
         if is_old or self._is_ending:
-            # One that a signal killed ends as a shell has it.
-            return worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
+            return _code_of_asked(worker.returncode)
         _say(f"the worker ended with code {worker.returncode}; waiting for a change")
-        while not self._is_ending and not self._tell_change("starting the worker anew"):
-            self._is_ending = self._signal() is not None
+        self._is_ending = not self.has_changed()
         return int(Exit.OK)
+
+    def has_changed(self) -> bool:
+        """Wait for a change; tell whether it came before a signal."""
+        while not self._tell_change("starting the worker anew"):
+            if self._signal() is not None:
+                return False
+        return True
 
     def _signal(self) -> str | None:
         """Return the signal that came, waiting for one a little."""
@@ -141,6 +152,30 @@ class Dev:
             self._clock.pause(LOOK / 3)
             if not self._sources.changed():
                 return
+
+
+def _code_of_asked(code: int) -> int:
+    """Return the exit code for a worker that was asked to end."""
+    if code == -signal.SIGTERM:
+        return int(Exit.OK)  # it had not begun yet, so nothing was left undone
+    # One that another signal killed ends as a shell has it.
+    return code if code >= 0 else 128 - code
+
+
+def _configured_at_last(
+    given: Mapping[str, Any], inherited: Mapping[str, str], signals: Signals
+) -> WorkerConfig | None:
+    """Return the configuration, once what is wrong in it was mended; None when a signal came before."""
+    while True:
+        # Before it is read: a change meanwhile is one.
+        sources = sources_of(Path.cwd(), given["registry"], given["card"], given["handlers"])
+        try:
+            return configured(_flags(given))
+        except ERRORS as error:
+            _say(f"{sentence(error)}; waiting for a change")
+        if not Dev((), inherited, sources, signals).has_changed():
+            return None
+        forget_dotenv(inherited)
 
 
 def _hub(config: WorkerConfig) -> LocalHubKeeper | None:

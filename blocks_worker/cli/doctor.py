@@ -11,7 +11,9 @@ import click
 
 from blocks_worker.cli.check import findings_of_folder
 from blocks_worker.cli.checks.folder import state_folder
+from blocks_worker.cli.checks.health import health
 from blocks_worker.cli.checks.hub import hub
+from blocks_worker.cli.checks.kept import kept
 from blocks_worker.cli.checks.machine import machine
 from blocks_worker.cli.checks.ports import ports
 from blocks_worker.cli.checks.variables import dotenv, variables
@@ -19,7 +21,7 @@ from blocks_worker.cli.choosing import configured
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.findings import ERRORS, Found, of_error
 from blocks_worker.cli.flags import Flags
-from blocks_worker.cli.output import as_typed_here
+from blocks_worker.cli.output import as_typed_here, prints_aside
 from blocks_worker.concurrency import Deadline, ServiceThread
 from blocks_worker.config import environment, state_dir
 from blocks_worker.handlers.registry import find_registry, load_registry, search_places
@@ -54,7 +56,8 @@ def doctor(*, handler: str | None, no_local: bool, timeout: float, as_json: bool
     The exit code is 1 when anything is an error or a warning.
     """
     flags = Flags(handler=handler, log_level="error", log_format="text", no_local=no_local, check=True)
-    found = list(_findings(flags, timeout))
+    with prints_aside():
+        found = list(_findings(flags, timeout))
     if as_json:
         click.echo(json.dumps([{name: redact(text) for name, text in asdict(one).items()} for one in found], indent=2))
     else:
@@ -87,7 +90,9 @@ def _of_configuration(flags: Flags, config: WorkerConfig) -> list[_Check]:
     connection = config.connection
     return [
         _Check("state folder", lambda: state_folder(connection.state_dir)),
+        _Check("ledger", lambda: kept(connection)),
         _Check("ports", lambda: ports(connection)),
+        _Check("health port", lambda: health(config.health_port)),
         _Check("handler", lambda: findings_of_folder(flags, config), is_alone=True),
         _Check("hub", lambda: hub(config)),
     ]
@@ -161,3 +166,6 @@ class _Check:
                 self._found.append(one if one.cure or one.level == "note" else replace(one, cure=_USUAL_CURE))
         except Exception as error:  # noqa: BLE001 - the top of a thread: what a check stumbles over is a finding
             self._found.append(of_error(self._name, error))
+        except BaseException as error:  # noqa: BLE001 - as above: a user's module may raise whatever it likes
+            text = f"this look was ended by a {type(error).__name__}"
+            self._found.append(Found("error", self._name, text, "see which module raises it while it is imported"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -12,11 +13,20 @@ from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.fleet import all_instances, found_instance
 from blocks_worker.cli.output import counted, end_with
 from blocks_worker.concurrency import Clock, Deadline
-from blocks_worker.protocol.registry import DrainInstance, InstanceRow
+from blocks_worker.errors import HubUnavailableError
+from blocks_worker.processes import is_alive
+from blocks_worker.protocol.registry import DrainInstance
 from blocks_worker.protocol.tasks import MAX_REASON
+
+if TYPE_CHECKING:
+    from blocks_worker.controlplane.api import HubApi
+    from blocks_worker.protocol.leases import Process
+    from blocks_worker.protocol.registry import InstanceList, InstanceRow
 
 #: Seconds between two looks whether it has ended.
 _LOOK = 0.5
+#: Seconds in which a process ends whose hub answers no more: it closes what is left.
+_LAST_STEPS = 20.0
 
 
 @click.command()
@@ -34,11 +44,10 @@ def drain(*, instance: str, reason: str | None, wait: bool, timeout: float | Non
     with open_hub() as hub:
         instance_id = found_instance(hub, instance)
         asked = hub.drain_instance(instance_id, DrainInstance(reason=reason))
-        _tell(instance_id, asked, as_json=as_json)
+        _tell(instance_id, asked.instances, as_json=as_json)
         deadline = Deadline(timeout)
         clock = Clock()
-        agents = {one.agent_name: one.started_at for one in asked}
-        while wait and any(_is_there(row, agents, instance_id) for name in agents for row in all_instances(hub, name)):
+        while wait and not _has_ended(hub, instance_id, asked, deadline.within(_LAST_STEPS)):
             if deadline.expired():
                 end_with(Exit.TIMEOUT, f"{instance_id} has not ended in time; it goes on draining")
             clock.pause(deadline.within(_LOOK))
@@ -50,6 +59,30 @@ def _tell(instance_id: str, asked: list[InstanceRow], *, as_json: bool) -> None:
         return
     left = sum(one.active_tasks for one in asked)
     click.echo(f"{instance_id} was asked to drain, {counted(left, 'task')} left")
+
+
+def _has_ended(hub: HubApi, instance_id: str, asked: InstanceList, patience: float) -> bool:
+    """Tell whether all that were asked have ended.
+
+    Raises:
+        HubUnavailableError: the hub went, and did not go with them.
+    """
+    agents = {one.agent_name: one.started_at for one in asked.instances}
+    try:
+        return not any(_is_there(row, agents, instance_id) for name in agents for row in all_instances(hub, name))
+    except HubUnavailableError:
+        # The hub may live in the process that drained: it goes a little before that.
+        if asked.processes and all(_is_gone(process, Deadline(patience)) for process in asked.processes):
+            return True
+        raise
+
+
+def _is_gone(process: Process, deadline: Deadline) -> bool:
+    """Wait for the end of a process of this machine; of one elsewhere nothing is known."""
+    clock = Clock()
+    while is_alive(process) and not deadline.expired():
+        clock.pause(deadline.within(_LOOK))
+    return is_alive(process) is False
 
 
 def _is_there(row: InstanceRow, agents: dict[str, int], instance_id: str) -> bool:

@@ -12,7 +12,7 @@ from blocks_worker.runtime.card_notes import NOT_ENCRYPTED
 from blocks_worker.runtime.options import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from blocks_worker.cli.flags import Flags
     from blocks_worker.config import WorkerConfig
@@ -44,10 +44,15 @@ class Found:
         return f"{said}; {self.cure}" if self.cure else said
 
 
-def findings_of_start(flags: Flags, config: WorkerConfig) -> tuple[list[Found], InstancePlan | None]:
-    """Return what a start with these flags would find, and its plan when there is one."""
+def findings_of_start(
+    flags: Flags, config: WorkerConfig, *, env: Mapping[str, str] | None = None
+) -> tuple[list[Found], InstancePlan | None]:
+    """Return what a start with these flags would find, and its plan when there is one.
+
+    `env`: where it looks for what handlers need; None: the environment.
+    """
     try:
-        planned = plan(chosen(flags, config), Entropy())
+        planned = plan(chosen(flags, config, env=env), Entropy())
     except CardError as error:
         return [_of_card(finding) for finding in error.findings], None
     except CardFileError as error:

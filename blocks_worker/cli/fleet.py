@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blocks_worker.cli.task_ids import matching
+from blocks_worker.cli.task_ids import LEAST, matching
 from blocks_worker.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from blocks_worker.controlplane.api import HubApi
     from blocks_worker.protocol.registry import AgentRow, InstanceRow
@@ -41,10 +41,26 @@ def found_instance(hub: HubApi, text: str) -> str:
     """Return the id of the instance that is called so, or begins or ends so.
 
     Raises:
-        ConfigurationError: none or several do.
+        ConfigurationError: none or several do, or the text is too short to say which.
     """
-    ids = sorted({one.instance_id for one in all_instances(hub)})
-    found = [text] if text in ids else matching(text, ids)
+    return instance_called(text, sorted({one.instance_id for one in all_instances(hub)}))
+
+
+def instance_called(text: str, ids: Sequence[str]) -> str:
+    """Return which of the ids is meant.
+
+    Raises:
+        ConfigurationError: none or several are, or the text is too short to say which.
+    """
+    if text in ids:
+        return text
+    # A script's variable that is not set is the beginning of every id.
+    if len(text) < LEAST:
+        raise ConfigurationError(
+            f"no instance is called {text!r}; write a whole id, or at least {LEAST} characters of it: "
+            "'blocks instances' shows those that are there"
+        )
+    found = matching(text, ids)
     if len(found) == 1:
         return found[0]
     if not found:

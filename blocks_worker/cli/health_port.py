@@ -42,6 +42,9 @@ RETRY = 0.2
 
 #: Of a connection that is shut: reading and writing, in the words of the socket library.
 _BOTH_WAYS = 2
+#: How it calls itself to callers.
+SERVER = "blocks"
+
 _NOT_FOUND, _FORBIDDEN, _FAILED = 404, 403, 500
 
 
@@ -58,7 +61,7 @@ class HealthPort:
             ConfigurationError: the port is taken, or may not be used.
         """
         try:
-            self._server = _Server(port, pages, patience)
+            self._server = _Server(port, pages.page, patience)
         except OSError as error:
             raise _not_bound(port, error) from error
         self._clock = Clock()
@@ -110,13 +113,13 @@ class _Server(HTTPServer):
     #: Who calls `handle_request` knows that somebody waits; if he went meanwhile, nobody is waited for.
     timeout = 0
 
-    def __init__(self, port: int, pages: HealthPages, patience: float) -> None:
+    def __init__(self, port: int, page: Callable[[str], Page | None], patience: float = PATIENCE) -> None:
         self.could_take = True
         self._free = threading.BoundedSemaphore(MOST_REQUESTS)
         self._lock = threading.Lock()
         #: Connections that are read or answered, the oldest first.
         self._taken: list[Any] = []
-        super().__init__((HOST, port), lambda *given: _Request(pages.page, Deadline(patience), *given))
+        super().__init__((HOST, port), lambda *given: _Request(page, Deadline(patience), *given))
 
     def server_bind(self) -> None:
         """Listen, without the look after this machine's name that the standard library makes: it may take long."""
@@ -178,7 +181,7 @@ class _Server(HTTPServer):
 class _Request(BaseHTTPRequestHandler):
     """Answer GET, one request a connection."""
 
-    server_version = "blocks"
+    server_version = SERVER
     sys_version = ""
 
     def __init__(self, page: Callable[[str], Page | None], deadline: Deadline, *given: Any) -> None:
@@ -240,6 +243,18 @@ class _Timed(io.RawIOBase):
             raise TimeoutError("the request took too long")
         self._connection.settimeout(left)
         return int(self._connection.recv_into(buffer))
+
+
+def check_port(port: int) -> None:
+    """Listen there for a moment.
+
+    Raises:
+        ConfigurationError: the port is taken, or may not be used.
+    """
+    try:
+        _Server(port, lambda _path: None).server_close()
+    except OSError as error:
+        raise _not_bound(port, error) from error
 
 
 def _is_ours(host: str) -> bool:

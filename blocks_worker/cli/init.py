@@ -26,6 +26,8 @@ def init(*, name: str, consumer: bool, force: bool) -> None:
     last part of the path is the project's name; the agent's is the same with "_" for "-".
     """
     folder = Path(name)
+    if not name:
+        end_with(Exit.FAILED, "the name is empty; write one, or '.' for this folder")
     try:
         files = project_files(
             check_name(folder.absolute().resolve().name),

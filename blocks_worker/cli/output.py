@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -9,16 +11,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from blocks_worker.cli.exits import Exit
 from blocks_worker.errors import RpcError
 from blocks_worker.observability.logs import recorded
-from blocks_worker.observability.redact import one_line
+from blocks_worker.observability.redact import one_line, without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
-
-    from blocks_worker.cli.exits import Exit
 
 #: Characters between two columns.
 _BETWEEN = 2
@@ -34,7 +35,7 @@ _QUOTED = re.compile(r"(?<=['`])(blocks-run|blocks-hub|blocks)(?=['` ])")
 
 def end_with(code: Exit, text: str, program: str = "blocks") -> NoReturn:
     """Say in one line on standard error what is wrong and what to do, and end."""
-    click.echo(f"{program}: {one_line(as_typed_here(text))}", err=True)
+    click.echo(f"{program}: {one_line(without_password(as_typed_here(text)))}", err=True)
     raise SystemExit(int(code))
 
 
@@ -49,6 +50,33 @@ def tell_unread(lines: Iterable[str]) -> None:
     """Warn of each line of ``.env`` that sets nothing."""
     for line in lines:
         click.echo(f"warning: {line} sets nothing; {UNREAD_CURE}", err=True)
+
+
+@contextlib.contextmanager
+def prints_aside() -> Iterator[None]:
+    """Have what modules of users print while they are imported go to standard error: the output is ours."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+@contextlib.contextmanager
+def output_told(cure: str) -> Iterator[None]:
+    """Write to standard output and end in one line when that fails; `cure` says how to see what was lost."""
+    try:
+        yield
+    except OSError as error:
+        end_without_output(error, cure)
+
+
+def end_without_output(error: OSError | None, cure: str) -> NoReturn:
+    """Say why nothing more can be printed, and end; None: standard output was closed from the beginning."""
+    why = "it is closed" if error is None else error.strerror or str(error)
+    if error is not None:
+        # What Python still holds of it would fail once more at the end, with a code of its own.
+        nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
+    end_with(Exit.FAILED, f"standard output cannot be written ({why}); {cure}")
 
 
 def counted(number: int, noun: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import keyword
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -110,13 +111,16 @@ def write_project(folder: Path, files: Mapping[str, str], *, force: bool) -> Wri
     """Write the files below the folder; one that is there stays as it is.
 
     Raises:
-        ConfigurationError: the folder is none, or holds something and `force` is not said.
+        ConfigurationError: the folder is none, or holds something and `force` is not said, or something is in the way;
+            nothing was written.
         OSError: it cannot be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"{folder} is a file; choose another name, or move it away")
     if not force and folder.is_dir():
         _check_empty(folder)
+    for path in files:
+        _check_place(folder, path)
     new = [path for path in files if not (folder / path).exists()]
     for path in new:
         target = folder / path
@@ -134,6 +138,17 @@ def _check_empty(folder: Path) -> None:
             f"{folder} is not empty ({some}); choose another name, or add --force, "
             "which writes what is missing and leaves files that are there as they are"
         )
+
+
+def _check_place(folder: Path, path: str) -> None:
+    """Refuse what is in the way of a file: half a project would be left."""
+    target = folder / path
+    above = [each for each in target.parents if folder in each.parents]
+    wrong = next((each for each in above if os.path.lexists(each) and not each.is_dir()), None)
+    if wrong is None and os.path.lexists(target) and not target.is_file():
+        wrong = target
+    if wrong is not None:
+        raise ConfigurationError(f"{wrong} is in the way of {path}; move it away, and run this again")
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import json
 import mimetypes
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
@@ -17,7 +17,7 @@ from blocks_worker.cli import completion
 from blocks_worker.cli.access import errors_told, quick_hub
 from blocks_worker.cli.display import Shown, outcome, print_artifacts, progress_shown, warning_of, why_ended
 from blocks_worker.cli.exits import Exit
-from blocks_worker.cli.output import as_typed_here, end_with
+from blocks_worker.cli.output import as_typed_here, end_with, end_without_output, output_told
 from blocks_worker.cli.spans import span
 from blocks_worker.cli.streamed import Streamed
 from blocks_worker.client.client import TaskClient
@@ -126,6 +126,8 @@ def send(  # noqa: PLR0913 - a flag each
     With --stream, a stream of bytes is printed as it is, of a stream of events each as a line: a text bare, the rest
     as JSON.
     """
+    if sys.stdout is None:
+        end_without_output(None, "nothing was sent; send the output somewhere, to /dev/null at least")
     wanted: dict[str, Any] = {"not_before": delay, "queue_ttl": queue_ttl, "stream": True if streams else None}
     if once:
         wanted["delivery"] = "at_most_once"
@@ -153,11 +155,12 @@ def send(  # noqa: PLR0913 - a flag each
             saved = [] if save is None else save_all(_named(session.list_artifacts()), save, session)
             # What is saved may be larger than memory, and nothing is fetched twice.
             artifacts = _fetched(session) if save is None else _read_again(session, saved, all_of_them=as_json)
-    if as_json:
-        # After lines of a stream it is a line as well.
-        click.echo(json.dumps(outcome(event, artifacts), indent=None if streams else 2))
-    else:
-        print_artifacts(artifacts)
+    with output_told(f"'blocks watch {event.task_id}' shows the task"):
+        if as_json:
+            # After lines of a stream it is a line as well.
+            click.echo(json.dumps(outcome(event, artifacts), indent=None if streams else 2))
+        else:
+            print_artifacts(artifacts)
     for path in saved:
         click.echo(f"saved {one_line(str(path))}", err=True)
     if event.state != _COMPLETED:
@@ -291,7 +294,13 @@ def _wait(session: TaskSession, timeout: float, shown: Streamed | None) -> TaskE
             event = _followed(session, timeout, show)
             if shown is not None:
                 shown.finish()
+                if shown.trouble is not None:
+                    _end_unread(session, shown.trouble)
             return event
+    except RuntimeError:
+        if shown is not None and shown.trouble is not None:
+            _end_unread(session, shown.trouble)
+        raise
     except KeyboardInterrupt:
         still_ran = session.cancel("interrupted at the command line")
         what = "was asked to stop" if still_ran else "was over already"
@@ -304,3 +313,8 @@ def _wait(session: TaskSession, timeout: float, shown: Streamed | None) -> TaskE
             warning = warning_of(event)
             if warning is not None:
                 click.echo(warning, err=True)
+
+
+def _end_unread(session: TaskSession, error: OSError) -> NoReturn:
+    """End because nobody takes what the task streams: who cut a pipe waits for nothing more."""
+    end_without_output(error, f"task {session.task_id} goes on, 'blocks watch {session.task_id}' shows it")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from blocks_worker.cli.choosing import CARD_FILE
 from blocks_worker.errors import BlocksError
 from blocks_worker.handlers.registry import FILE_NAME, find_registry, load_registry, search_places
+from blocks_worker.protocol.cards import load_card
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     #: Time of the last change, size and number of a file.
     Seen = dict[Path, tuple[int, int, int]]
@@ -25,13 +26,19 @@ MOST_FILES = 5000
 class Sources:
     """Know the Python files below some folders, and some files besides, as they were at the last look."""
 
-    def __init__(self, folders: Iterable[Path], files: Iterable[Path]) -> None:
+    def __init__(self, folders: Iterable[Path], files: Iterable[Path], most: int = MOST_FILES) -> None:
+        self._most = most
         self._folders = list(dict.fromkeys(folder.absolute() for folder in folders))
         self._files = list(dict.fromkeys(file.absolute() for file in files))
         self._seen = self._look()
 
     def __len__(self) -> int:
         return len(self._seen)
+
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether there may be more files than are looked at."""
+        return len(self._seen) >= self._most
 
     def changed(self) -> list[Path]:
         """Return what was made, written or taken away since the last look."""
@@ -46,7 +53,7 @@ class Sources:
             except OSError:
                 continue
             seen[path] = (about.st_mtime_ns, about.st_size, about.st_ino)
-            if len(seen) >= MOST_FILES:
+            if len(seen) >= self._most:
                 break
         return seen
 
@@ -63,20 +70,50 @@ def _may_hold(folder: Path) -> bool:
     return not name.startswith(".") and name not in _LEFT_OUT and not (folder / "pyvenv.cfg").exists()
 
 
-def sources_of(here: Path, registry: Path | None, card: Path | None) -> Sources:
-    """Return what a worker that is started in this folder is made of; a file that is wrong is one of them too."""
+def sources_of(
+    here: Path, registry: Path | None, card: Path | None, handlers: Sequence[str] = (), *, most: int = MOST_FILES
+) -> Sources:
+    """Return what a worker that is started in this folder is made of; a file that is wrong is one of them too.
+
+    What is known by name comes first: a look may not come to the end of a large folder.
+    """
     found = registry or find_registry(search_places(here))
     files = [here / FILE_NAME, here / CARD_FILE, here / ".env", *([] if card is None else [card])]
+    files += [file for handler in handlers for file in _files_of(handler.rpartition(":")[0], here)]
+    files += [file for place in [here / CARD_FILE, *([] if card is None else [card])] for file in _named_in(place)]
     folders = [here, *([] if card is None else [card.absolute().parent])]
     if found is not None:
         files.append(found)
         folders.append(found.absolute().parent)
-        files += _cards(found)
-    return Sources(folders, files)
+        files += _listed(found)
+    return Sources(folders, files, most)
 
 
-def _cards(registry: Path) -> list[Path]:
+def _listed(registry: Path) -> list[Path]:
+    """Return cards and code of the handlers of a registry."""
     try:
-        return [entry.folder / entry.card for entry in load_registry(registry).entries if entry.card]
+        entries = load_registry(registry).entries
     except (BlocksError, OSError):
         return []
+    cards = [entry.folder / entry.card for entry in entries if entry.card]
+    return [*cards, *(file for entry in entries for file in _files_of(entry.module, entry.folder))]
+
+
+def _named_in(card: Path) -> list[Path]:
+    """Return the code that a card names."""
+    try:
+        runtime = load_card(card).get("runtime")
+    except (BlocksError, OSError):
+        return []
+    spoken = runtime.get("handler") if isinstance(runtime, dict) else None
+    if not isinstance(spoken, str):
+        return []
+    return _files_of(spoken.rpartition(":")[0] or spoken, card.absolute().parent)
+
+
+def _files_of(module: str, folder: Path) -> list[Path]:
+    """Return the files that a module may be in; it need not be there yet, nor be one of the user's."""
+    if not module or module.endswith(".py"):
+        return [folder / module] if module else []
+    place = folder.joinpath(*module.split("."))
+    return [place.with_name(f"{place.name}.py"), place / "__init__.py"]

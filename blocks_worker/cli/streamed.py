@@ -7,6 +7,7 @@ import codecs
 import json
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,8 @@ from blocks_worker.errors import BlocksError
 from blocks_worker.observability.redact import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blocks_worker.client.session import TaskSession
     from blocks_worker.client.streams import StreamClient, StreamRef
     from blocks_worker.streams.trouble import StreamError
@@ -31,10 +34,13 @@ _BEYOND = 5.0
 class Streamed:
     """Print each piece of each stream of one task; several streams take turns piece by piece.
 
-    A session calls `show` on a thread for each stream; `finish` waits for them.
+    A session calls `show` on a thread for each stream; `finish` waits for them. Where it cannot print any more it
+    closes the session, which wakes who waits for it.
     """
 
     def __init__(self, session: TaskSession, *, as_json: bool) -> None:
+        #: Why nothing more can be printed.
+        self.trouble: OSError | None = None
         self._session = session
         self._as_json = as_json
         self._is_watched = sys.stdout.isatty()
@@ -92,16 +98,24 @@ class Streamed:
         elif self._is_watched:
             self._print("\n".join(one_line(line) for line in text.split("\n")), end="")
         else:
-            with self._lock:
-                sys.stdout.buffer.write(piece)
-                sys.stdout.buffer.flush()
+            self._write(partial(_write_bytes, piece))
 
     def _print_object(self, ref: StreamRef, content: dict[str, Any]) -> None:
         self._print(json.dumps({"stream": _name(ref), **content}, default=_text_of))
 
     def _print(self, text: str, end: str = "\n") -> None:
+        self._write(partial(click.echo, text + end, nl=False))
+
+    def _write(self, act: Callable[[], object]) -> None:
         with self._lock:
-            click.echo(text + end, nl=False)
+            if self.trouble is not None:
+                return
+            try:
+                act()
+            except OSError as error:
+                self.trouble = error
+        if self.trouble is not None:
+            self._session.close()
 
     def _trouble(self, ref: StreamRef, error: StreamError) -> None:
         if error.category not in _NO_TROUBLE:
@@ -113,6 +127,11 @@ class Streamed:
     def _end_of(self, ref: StreamRef) -> threading.Event:
         with self._lock:
             return self._ended.setdefault(ref.descriptor.stream_id, threading.Event())
+
+
+def _write_bytes(piece: bytes) -> None:
+    sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
 
 
 def _name(ref: StreamRef) -> str:

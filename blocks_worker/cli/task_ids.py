@@ -17,7 +17,7 @@ AGENTS_LISTED = "'blocks agents' lists them"
 #: Characters of a whole id.
 _WHOLE = 36
 #: Characters of a part: ids made in the same minute begin alike, ends differ.
-_LEAST = 4
+LEAST = 4
 #: Tasks that are looked through, the newest ones; and those of one page.
 _MOST, _PAGE = 2048, 256
 
@@ -30,7 +30,7 @@ def found_task(hub: HubApi, text: str) -> str:
     Raises:
         ConfigurationError: several tasks do.
     """
-    if len(text) >= _WHOLE or len(text) < _LEAST:
+    if len(text) >= _WHOLE or len(text) < LEAST:
         return text
     found = matching(text, _newest(hub))
     if len(found) > 1 and text not in found:
@@ -61,7 +61,7 @@ def chosen_task(hub: HubApi, text: str) -> Iterator[str]:
     Raises:
         ConfigurationError: several tasks are meant, or none.
     """
-    short = f"write at least {_LEAST} characters of an id; " if len(text) < _LEAST else ""
+    short = f"write at least {LEAST} characters of an id; " if len(text) < LEAST else ""
     with unknown_told("task", text, cure=f"{short}'blocks tasks' lists them"):
         yield found_task(hub, text)
 

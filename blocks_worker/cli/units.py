@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blocks_worker.cli.exits import Exit
 from blocks_worker.config import CREDENTIAL
+from blocks_worker.errors import ConfigurationError
+from blocks_worker.observability.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +22,12 @@ SETTINGS = "/etc/blocks-worker"
 BEYOND_DRAIN = 15
 #: What another start would not change: configuration, command line, credential refused, superseded.
 _FINAL = " ".join(str(int(code)) for code in (Exit.FAILED, Exit.USAGE, Exit.REFUSED, Exit.SUPERSEDED))
+
+#: The name of a service, which names files too, and that of a user.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
+#: The hub's own.
+_RESERVED = "blocks-hub"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 _LIFE = f"""\
 # It says when it is ready, how it stands, and that it gets on: silence for 30 s means that it hangs.
@@ -92,7 +101,7 @@ WantedBy=multi-user.target
 
 _HUB = """\
 # The hub of a machine and its local network, on loopback: systemctl enable --now blocks-hub
-# Other ports stand in {settings}/hub.env as HUB_PORT and NETWORK_PORT. For other machines give it an address and
+# Other ports stand in {settings}/blocks-hub.env as HUB_PORT and NETWORK_PORT. For other machines give it an address and
 # a certificate (--host, --tls-cert, --tls-key), and take the two lines about IPAddress out.
 [Unit]
 Description=blocks_worker hub
@@ -107,7 +116,7 @@ TimeoutStopSec=25
 
 Environment=HUB_PORT=3001
 Environment=NETWORK_PORT=0
-EnvironmentFile=-{settings}/hub.env
+EnvironmentFile=-{settings}/blocks-hub.env
 DynamicUser=yes
 StateDirectory=blocks-hub
 StateDirectoryMode=0700
@@ -145,7 +154,11 @@ class WorkerUnit:
     head: str = ""
 
     def text(self) -> str:
-        """Return the file's text."""
+        """Return the file's text.
+
+        Raises:
+            ConfigurationError: a text in it would be read as something else.
+        """
         state = f"%S/blocks-worker/{self.name}"
         return _WORKER.format(
             head=self.head
@@ -156,7 +169,7 @@ class WorkerUnit:
             stop=self.drain + BEYOND_DRAIN,
             settings=SETTINGS,
             credential=CREDENTIAL,
-            user="DynamicUser=yes" if self.user is None else f"User={self.user}",
+            user="DynamicUser=yes" if self.user is None else f"User={_user(self.user)}",
             folder=state if self.folder is None else escaped(self.folder),
             start=started([*self.command, "--drain-timeout", str(self.drain), "--log-format", "json"]),
             walls=_WALLS.format(
@@ -196,5 +209,62 @@ def started(words: Sequence[str]) -> str:
 
 
 def escaped(text: object) -> str:
-    """Return text in which systemd fills nothing in."""
-    return str(text).replace("%", "%%")
+    """Return text in which systemd fills nothing in.
+
+    Raises:
+        ConfigurationError: it cannot be written there: it would end its line, or be joined with the next.
+    """
+    said = str(text)
+    if not _is_plain(said):
+        raise ConfigurationError(
+            f"{said!r} cannot stand in a unit: it has a line break, another control character or a backslash, or a "
+            "space at an end; give it another name"
+        )
+    return said.replace("%", "%%")
+
+
+def settings(name: str, address: str, needed: Sequence[str]) -> str:
+    """Return the text of the file of settings of a service, with the variables that its handler needs.
+
+    Raises:
+        ConfigurationError: a text in it would be read as something else, or the address holds a secret.
+    """
+    if not _is_plain(address) or {*address} & {'"', "'"} or redact(address) != address:
+        raise ConfigurationError(
+            f"the hub's address {redact(address)!r} cannot stand in a file of settings: it holds a secret, "
+            "a quote, a backslash or a control character; set BLOCKS_CDM_URL to one without"
+        )
+    wrong = next((one for one in needed if not _VARIABLE.match(one)), None)
+    if wrong is not None:
+        raise ConfigurationError(f"requiresEnv: {wrong!r} is no name of a variable; mend it in registry.json")
+    lines = [
+        f"# Settings of the agent {name}; the API key stands alone in {SETTINGS}/{name}.key.",
+        f"BLOCKS_CDM_URL={address}",
+        "#LOG_LEVEL=info",
+        *(f"# needed by its handler:\n#{one}=" for one in needed),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a service.
+
+    Raises:
+        ConfigurationError: it cannot be one, or is the hub's.
+    """
+    if not _NAME.match(name):
+        raise ConfigurationError(f"--name {name!r} is no name of a service: letters, digits, _ . and -")
+    if name == _RESERVED:
+        raise ConfigurationError(f"--name {name!r} is the name of the hub's service; choose another")
+    return name
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether the text stays on its line, and is all that is read there."""
+    return text.isprintable() and "\\" not in text and text == text.strip()
+
+
+def _user(name: str) -> str:
+    if not _NAME.match(name):
+        raise ConfigurationError(f"{name!r} is no name of a user; name who runs the service with --user")
+    return name

@@ -11,8 +11,8 @@ from blocks_worker.controlplane.cdm import HOSTED_ORIGIN
 from blocks_worker.errors import ConfigurationError, PublishRefusedError
 from blocks_worker.protocol.channels import held_wake_channel
 from blocks_worker.protocol.streams import GrantedStream, StreamName
-from blocks_worker.streams.endpoint import Endpoint, StreamIdentity
 from blocks_worker.streams.exchange import POSITION_TIMEOUT, StreamExchange
+from blocks_worker.streams.identity import StreamIdentity
 from blocks_worker.streams.sides import make_side
 from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.protocol.streams import Direction, Format
+    from blocks_worker.streams.endpoint import Endpoint
     from blocks_worker.streams.writer import WriterOptions
 
 #: Whose place is taken: the agent speaks on the stream's channel, the consumer reads it.

@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 KEEP_ALIVE = ": keep-alive\n\n"
 
 
+#: Seconds between two of them at least: without an end of its own a shorter time would only be work.
+LEAST_KEEP_ALIVE = 0.05
+
+
 def check_keep_alive(seconds: float) -> None:
     """Refuse what is no time to wait.
 
     Raises:
         TypeError: it is no number.
-        ValueError: it is not above 0, or longer than a thread can wait.
+        ValueError: it is below `LEAST_KEEP_ALIVE`, or longer than a thread can wait.
     """
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"keep_alive is a number of seconds above 0, not {seconds!r}")
-    if not 0 < seconds <= threading.TIMEOUT_MAX:
-        raise ValueError(f"keep_alive is a number of seconds above 0, not {seconds!r}")
+        raise TypeError(f"keep_alive is a number of seconds, at least {LEAST_KEEP_ALIVE}, not {seconds!r}")
+    if not LEAST_KEEP_ALIVE <= seconds <= threading.TIMEOUT_MAX:
+        raise ValueError(f"keep_alive is a number of seconds, at least {LEAST_KEEP_ALIVE}, not {seconds!r}")
 
 
 def block(kind: str, data: dict[str, Any], number: int | None = None) -> str:

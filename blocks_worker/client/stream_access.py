@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.client.streams import StreamClient
 from blocks_worker.protocol.streams import StreamName
-from blocks_worker.streams.endpoint import Endpoint, StreamIdentity
+from blocks_worker.streams.identity import StreamIdentity
 from blocks_worker.streams.sides import make_side
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from blocks_worker.client.streams import StreamDescriptor
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.protocol.streams import GrantedStream
+    from blocks_worker.streams.endpoint import Endpoint
     from blocks_worker.streams.exchange import StreamExchange
     from blocks_worker.streams.writer import WriterOptions
 

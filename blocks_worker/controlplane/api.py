@@ -26,7 +26,7 @@ from blocks_worker.protocol.leases import (
     Report,
     ReportAnswer,
 )
-from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow, DrainInstance, InstanceList, InstanceRow
+from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow, DrainInstance, InstanceList
 from blocks_worker.protocol.streams import StreamGrant, StreamGrantRequest, StreamName
 from blocks_worker.protocol.tasks import (
     CancelAnswer,
@@ -302,9 +302,9 @@ class HubApi:
         answer = self._call("POST", f"registry/agents/{quote(name, safe='')}/{verb}", b"{}", None)
         return _content(answer, AgentAnswer).agent
 
-    def drain_instance(self, instance_id: str, request: DrainInstance) -> list[InstanceRow]:
+    def drain_instance(self, instance_id: str, request: DrainInstance) -> InstanceList:
         """Ask the instances of a name to finish what they have and end; return them as they stand."""
-        return self._post(f"registry/instances/{quote(instance_id, safe='')}/drain", request, InstanceList).instances
+        return self._post(f"registry/instances/{quote(instance_id, safe='')}/drain", request, InstanceList)
 
     def _with_key(self, path: str, api_key: str, message: Any, kind: type[T]) -> T:
         return _content(self._http.call("POST", f"{_BASE}/{path}", body=encode(message), bearer=api_key), kind)

@@ -21,6 +21,7 @@ from urllib3.exceptions import (
 )
 
 from blocks_worker.errors import ArtifactError, ConfigurationError, HubUnavailableError
+from blocks_worker.observability.redact import without_password
 from blocks_worker.protocol.files import PIECE
 
 if TYPE_CHECKING:
@@ -108,8 +109,9 @@ class _Server:
     def at(cls, base_url: str) -> _Server:
         """Return the server at an address; nothing is sent yet."""
         parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
-            raise ConfigurationError(f"{base_url!r} is not the address of a hub; give one like http://127.0.0.1:3001")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
+            said = without_password(base_url)
+            raise ConfigurationError(f"{said!r} is not the address of a hub; give one like http://127.0.0.1:3001")
         pool = _pool(parts.scheme, parts.hostname, parts.port)
         return cls(base_url.rstrip("/"), parts.path.rstrip("/"), pool)
 

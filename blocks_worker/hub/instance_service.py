@@ -15,7 +15,7 @@ from blocks_worker.protocol.channels import control_channel
 from blocks_worker.protocol.control import Drain, Probe, StartTask
 from blocks_worker.protocol.leases import CancelFlag, HeartbeatAnswer, PauseFlag
 from blocks_worker.protocol.lifecycle import INSTANCE_GONE, InstanceState, InstanceTurn, State, advance_instance
-from blocks_worker.protocol.registry import InstanceRow
+from blocks_worker.protocol.registry import InstanceList, InstanceRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,7 +209,7 @@ class InstanceService:
         )
 
     # -------------------------------------------------------------------------------------------- turned out
-    def drain(self, ledger: Ledger, owner: str | None, instance_id: str, reason: str | None) -> list[InstanceRow]:
+    def drain(self, ledger: Ledger, owner: str | None, instance_id: str, reason: str | None) -> InstanceList:
         """Ask instances of this name to finish what they have and end; `owner`: only his. Return them as they are then.
 
         Nothing is offered to one from here on; the ledger keeps that it was asked, and each heartbeat's answer says it.
@@ -218,7 +218,9 @@ class InstanceService:
         for row in rows:
             self._stand(ledger, row, (InstanceTurn.DRAIN,))
             self._tasks.bell.ring(ledger, row, Drain(reason=reason))
-        return [self._shown(ledger, row) for row in ledger.instances(owner=owner, instance_id=instance_id)]
+        rows = ledger.instances(owner=owner, instance_id=instance_id)
+        processes = [row.process for row in rows if row.process is not None]
+        return InstanceList(instances=[self._shown(ledger, row) for row in rows], processes=processes)
 
     def end_of_key(self, ledger: Ledger, key: str) -> None:
         """End the instances that spoke under this API key.

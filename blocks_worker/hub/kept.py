@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_SECRET = "hub-secret"  # noqa: S105 - the name of the file, not what is in it
+SECRET = "hub-secret"  # noqa: S105 - the name of the file, not what is in it
 
 
 class Kept:
@@ -26,7 +26,7 @@ class Kept:
     def __init__(self, folder: StateFolder, entropy: Entropy) -> None:
         self._folder = folder
         self._content = folder.load_json(KEPT)
-        self.secret = folder.secret(_SECRET)
+        self.secret = folder.secret(SECRET)
         self.keysets: Mapping[str, Keyset] = self._read_keysets() or self._new_keysets(entropy)
 
     def port(self, of: str) -> int:

@@ -27,6 +27,8 @@ _KNOWN = re.compile(
     )"""
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
+#: The password before a host, in an address that can be one or not: a port is none. No longer than anybody's is.
+_PASSWORD = re.compile(r"(?P<user>//[^\s/?#:\"'<>]{0,256}):(?!\d{1,5}(?:[/?#\s,;)\]}\"']|$))[^\s<>]{0,1024}@")
 _IS_SECRET = re.compile(rf"(?i){_SENSITIVE}\Z")
 #: C0, DEL and C1 (ANSI sequences begin with one), line and paragraph separators, bidi controls, surrogates.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -34,9 +36,15 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 def redact(text: str) -> str:
     """Return the text with every secret in it blanked."""
+    text = without_password(text)
     text = _PAIR.sub(lambda found: f"{found['name']}{found['sign']}{found['quote'] or ''}{_BLANK}", text)
     text = _BEARER.sub(rf"\1 {_BLANK}", text)
     return _KNOWN.sub(_BLANK, text)
+
+
+def without_password(text: str) -> str:
+    """Return the text with the passwords blanked that stand in its addresses."""
+    return _PASSWORD.sub(rf"\g<user>:{_BLANK}@", text)
 
 
 def one_line(text: str) -> str:

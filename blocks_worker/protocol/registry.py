@@ -8,6 +8,7 @@ import msgspec
 
 from blocks_worker.protocol.codec import Wire
 from blocks_worker.protocol.control import PROTOCOL_VERSION
+from blocks_worker.protocol.leases import Process
 from blocks_worker.protocol.tasks import MAX_REASON, BillingMode
 
 
@@ -68,9 +69,10 @@ class DrainInstance(Wire):
 
 
 class InstanceList(Wire, omit_defaults=False):
-    """Instances of one name: of several owners where the hub's owner asked."""
+    """Instances of one name: of several owners where the hub's owner asked; and their processes, as far as told."""
 
     instances: list[InstanceRow]
+    processes: list[Process] = []
 
 
 class RegisterAgent(Wire):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.protocol.streams import Ack, Frame, read_message, up_channel
+from blocks_worker.protocol.streams import Ack, Frame, read_message
 from blocks_worker.streams.heard import Heard
 from blocks_worker.streams.order import Skipped
 from blocks_worker.streams.pace import Pace
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock
     from blocks_worker.protocol.streams import Format
+    from blocks_worker.streams.identity import StreamIdentity
     from blocks_worker.streams.trouble import Listener
     from blocks_worker.streams.writer import StreamWriter
 
@@ -36,25 +36,6 @@ _LATE: tuple[Category, str] = ("timeout", "the task is over, and the end of the 
 _LOST: tuple[Category, str] = ("other", "the worker that wrote this stream was lost, and its end with it")
 #: Seconds for the callbacks of a fatal error; then the stream ends, whoever holds them up.
 CALLBACKS_FIRST = 5.0
-
-
-@dataclass(frozen=True)
-class StreamIdentity:
-    """Name one stream: its task, its id, the channel on which the agent speaks."""
-
-    task_id: str
-    stream_id: str
-    channel: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What a grant calls it."""
-        return self.task_id, self.stream_id
-
-    @property
-    def up(self) -> str:
-        """The channel on which its consumers speak."""
-        return up_channel(self.channel)
 
 
 class Endpoint:
@@ -117,6 +98,7 @@ class Endpoint:
         self._silence = Silence()
         self._is_refused = False
         self._is_away = False
+        self._is_early = False
         #: Nothing is read or written any more.
         self.is_over = False
 
@@ -188,9 +170,7 @@ class Endpoint:
             self.writer.look(now)
         is_silent = now >= self._silent_at()
         if is_silent or now >= self._closes_at:
-            if self.is_reading and not self._is_refused:
-                self.fail(*(_LOST if is_silent else _LATE))
-            self.close()
+            self._end_early(_LOST if is_silent else _LATE, now)
         if self.reader is None or not self.is_reading:
             return
         with self._showing:
@@ -253,8 +233,8 @@ class Endpoint:
             self._say_bye()
         self.settle()
 
-    def fail(self, category: Category, text: str) -> None:
-        """Tell of trouble; a fatal one ends both halves, callbacks first."""
+    def fail(self, category: Category, text: str, *, is_last: bool = False) -> None:
+        """Tell of trouble; a fatal one ends both halves, callbacks first. `is_last`: another one ends them, too."""
         fatal = category in FATAL
         if self._is_refused:
             return
@@ -270,6 +250,8 @@ class Endpoint:
             self._unheard = None if listeners else error
         for listener in listeners:
             listener.troubled(error)
+            if is_last:
+                listener.closing()
 
     def settle(self) -> None:
         """Tell of the end once neither half goes on."""
@@ -283,6 +265,18 @@ class Endpoint:
             listener.finished()
 
     # ------------------------------------------------------------ steps
+
+    def _end_early(self, why: tuple[Category, str], now: float) -> None:
+        """Close; who still reads is told why before his reading ends, as far as his callbacks let it."""
+        with self._lock:
+            is_told = self._is_early or self._is_refused or not self.is_reading
+            if not is_told:
+                self._is_early = True
+                self._closes_at = now + CALLBACKS_FIRST if self._listeners else now
+        if not is_told:
+            self.fail(*why, is_last=True)
+        if is_told or not self._listeners:
+            self.close()
 
     def _take_frame(self, frame: Frame, reader: StreamReader) -> None:
         now = self._clock.monotonic()
@@ -353,7 +347,7 @@ class Endpoint:
     def _silent_at(self) -> float:
         """Return when a stream is closed whose writer is gone: not while it waits for what is missing."""
         waits = any(heard.order.due() is not None for heard in list(self._heard.values()))
-        return float("inf") if waits or self.is_over else self._silence.due()
+        return float("inf") if waits or self._is_early or self.is_over else self._silence.due()
 
     def _disturb(self, until: float) -> None:
         for heard in self._heard.values():

@@ -221,7 +221,11 @@ class LiveStream:
         for callback in callbacks:
             self._call(partial(callback, error))
         if error.fatal:
-            self._call(self.endpoint.close)
+            self.closing()
+
+    def closing(self) -> None:
+        """End the stream after the callbacks."""
+        self._call(self.endpoint.close)
 
     def finished(self) -> None:
         """Pass the end on to the callbacks, and let the stream go."""

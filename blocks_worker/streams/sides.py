@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blocks_worker.streams.endpoint import REORDER_TIMEOUT, Endpoint, StreamIdentity
+from blocks_worker.streams.endpoint import REORDER_TIMEOUT, Endpoint
 from blocks_worker.streams.writer import StreamWriter, WriterOptions
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.protocol.streams import Direction, Format
     from blocks_worker.streams.exchange import StreamExchange
+    from blocks_worker.streams.identity import StreamIdentity
 
 
 def make_side(  # noqa: PLR0913 - where the halves of a stream meet

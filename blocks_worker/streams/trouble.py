@@ -48,5 +48,8 @@ class Listener(Protocol):
     def troubled(self, error: StreamError) -> None:
         """Something went wrong; after a fatal error, call `close` once everybody was told."""
 
+    def closing(self) -> None:
+        """The stream is to end by what was told just now: call `close` once everybody heard it."""
+
     def finished(self) -> None:
         """Nothing more comes, and nothing more can be written. Told once."""

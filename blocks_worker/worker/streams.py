@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from blocks_worker.streams.endpoint import Endpoint, StreamIdentity
+from blocks_worker.streams.identity import StreamIdentity
 from blocks_worker.streams.sides import make_side
 from blocks_worker.worker.run_streams import RunStreams
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.declared import DeclaredStream
     from blocks_worker.protocol.events import EventBody
     from blocks_worker.protocol.streams import GrantedStream, StreamName
+    from blocks_worker.streams.endpoint import Endpoint
     from blocks_worker.streams.exchange import Opened, StreamExchange
     from blocks_worker.streams.writer import WriterOptions
     from blocks_worker.worker.run import Run

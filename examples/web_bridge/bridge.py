@@ -11,6 +11,7 @@ from starlette.routing import Route
 from blocks_worker import RpcError
 
 PAGE = Path(__file__).with_name("page.html")
+LONGEST = 64 * 1024
 
 
 async def page(request):
@@ -29,6 +30,7 @@ class Bridge:
         self.keep_alive = keep_alive
         self.most = most
         self.threads = ThreadPoolExecutor(most, thread_name_prefix="reader")
+        self.taken = 0
         self.open = set()
         send = Route("/tasks", self.send, methods=["POST"])
         self.app = Starlette(routes=[Route("/", page), send, Route("/tasks/{task_id}/events", self.events)])
@@ -39,18 +41,32 @@ class Bridge:
             session.close()
 
     async def send(self, request):
-        text = (await request.body()).decode()
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > LONGEST:
+                return PlainTextResponse(f"a text has at most {LONGEST} bytes", 413)
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            return PlainTextResponse("a text is UTF-8", 400)
         session = await asyncio.to_thread(self.client.send_message, "steps", text)
         session.close()
         return PlainTextResponse(session.task_id, 201)
 
     async def events(self, request):
-        if len(self.open) >= self.most:
+        if self.taken >= self.most:
             return PlainTextResponse(f"{self.most} tasks are followed already; try again later", 503)
+        # Before the wait: others come meanwhile.
+        self.taken += 1
+        session = None
         try:
             session = await asyncio.to_thread(self.client.connect, request.path_params["task_id"])
         except RpcError as error:
             return PlainTextResponse(error.rpc_message, 404)
+        finally:
+            if session is None:
+                self.taken -= 1
         return EventStream(self, session)
 
 
@@ -71,6 +87,7 @@ class EventStream(StreamingResponse):
         finally:
             self.session.close()
             self.bridge.open.discard(self.session)
+            self.bridge.taken -= 1
 
     async def blocks(self):
         loop = asyncio.get_running_loop()

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -39,6 +40,12 @@ def handler(task, ctx):
                 out.write(piece)
                 ctx.wait(0.05)
         return None
+    if task.text() == "endless":
+        with ctx.create_stream(format="events") as out:
+            while not ctx.is_cancelled:
+                out.write("piece")
+                ctx.wait(0.05)
+        return None
     if task.text() == "files":
         Path("out.txt").write_text("from a file")
         return {"artifacts": [Path("out.txt"), "bare", {"data": b"\\x00", "mimeType": "image/png"}]}
@@ -53,7 +60,7 @@ def helper():
 def odd(world: World) -> World:
     """Have a worker that serves a handler which does not always do well."""
     (world.folder / "odd.py").write_text(ODD)
-    world.worker("odd:handler")
+    world.worker("odd:handler", "--concurrency", "4")
     return world
 
 
@@ -105,7 +112,7 @@ def test_a_handlers_traceback_begins_with_its_code(odd: World) -> None:
 
     assert [line for line in record["exception"].splitlines() if line.startswith("  File")] == [
         f'  File "{odd.folder / "odd.py"}", line 6, in handler',
-        f'  File "{odd.folder / "odd.py"}", line 21, in helper',
+        f'  File "{odd.folder / "odd.py"}", line 27, in helper',
     ]
 
 
@@ -196,6 +203,25 @@ def test_the_list_of_tasks_keeps_ids_whole_on_any_terminal(odd: World) -> None:
     nobody = odd.run("blocks", "tasks", "--agent", "nosuch")
     assert nobody.returncode == 1
     assert nobody.stderr.startswith("blocks: there is no agent 'nosuch', or it is not yours; ")
+
+
+def test_who_takes_no_output_is_told_at_once(odd: World) -> None:
+    """A pipe that was cut, a full disk, a closed output: one line, code 1, and nobody waits for the task's end."""
+    command = [str(BIN / "blocks"), "send", "odd", "endless", "--stream"]
+    ways = {
+        "(Broken pipe); task ": "{} | head -n 1",
+        "(No space left on device); task ": "{} > /dev/full",
+        "(it is closed); nothing was sent": "{} >&-",
+        "(No space left on device); 'blocks watch ": f"{BIN}/blocks send odd files > /dev/full",
+    }
+    for told, way in ways.items():
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", way.format(shlex.join(command))],
+            env=odd.environment, cwd=odd.folder, stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=30, text=True, check=False,
+        )  # fmt: skip
+
+        assert (done.returncode, done.stderr.count("\n"), told in done.stderr) == (1, 1, True), done.stderr
 
 
 def test_a_stream_is_printed_as_it_comes(odd: World) -> None:

@@ -62,6 +62,18 @@ def test_the_next_task_has_the_new_code(world: World, client: Open) -> None:
     )
 
 
+def test_what_is_wrong_at_the_start_is_waited_for(world: World) -> None:
+    """A wrong .env is told and waited for as a wrong file is, and a worker that has not begun yet ends with 0."""
+    (world.folder / ".env").write_text("LOG_LEVEL=nonsense")
+    dev = world.start("blocks", "dev", "--handler", "echo")
+    dev.wait_for("waiting for a change")
+    (world.folder / ".env").write_text("LOG_LEVEL=info")
+    dev.wait_for("[dev] watching")
+
+    assert "LOG_LEVEL" in dev.text().splitlines()[0]
+    assert dev.terminate() == 0
+
+
 def test_a_signal_ends_it(world: World) -> None:
     """SIGTERM ends it with 0, also while it waits for a change."""
     dev = world.start("blocks", "dev", "--handler", "nobody")

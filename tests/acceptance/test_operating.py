@@ -51,6 +51,16 @@ def test_an_instance_is_looked_at_and_drained(world: World) -> None:
     assert "[agent] drained, as the hub asked" in worker.text()
 
 
+def test_an_instance_that_hosts_the_hub_is_drained(world: World) -> None:
+    """The hub goes with it, and whoever waits for its end is told of that as of any other."""
+    worker = world.worker("echo", "--instance-id", "hosts-it")
+
+    drained = world.run("blocks", "drain", "hosts-it", "--wait", "--timeout", "30")
+
+    assert (drained.returncode, drained.stderr) == (Exit.OK, "")
+    assert worker.process.wait(5) == Exit.OK
+
+
 def test_what_runs_is_shown_anew_until_ctrl_c(world: World) -> None:
     """On a terminal the look is drawn again and again, and Ctrl-C ends it with its code."""
     world.hub()

@@ -21,6 +21,8 @@ from support_hub import Caller, SetClock, running_hub
 from support_proxy import FaultProxy
 from support_squatter import NOISE, NOT_FOUND, PAGE, Squatter
 
+from blocks_worker.cli.health_pages import HealthPages
+from blocks_worker.cli.health_port import HealthPort
 from blocks_worker.cli.main import blocks
 
 if TYPE_CHECKING:
@@ -389,6 +391,47 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     assert "nearly full: 0 MB free" in found[0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "where", "said"),
+    [
+        ("hub.sqlite3", b"no database at all" * 99, "ledger", "file is not a database"),
+        ("hub-secret", b"short", "state folder", "is too short to be a secret"),
+        ("hub-secret", b"ghijklmnopqrstuvwxyz" * 4, "state folder", "is no hexadecimal number"),
+    ],
+)
+def test_what_a_hub_could_not_open(name: str, content: bytes, where: str, said: str, tmp_path: Path) -> None:
+    """What the next start would end with is told before it, and nothing is touched."""
+    (tmp_path / "state" / name).write_bytes(content)
+    (tmp_path / "state" / name).chmod(0o600)
+
+    found = the_one()
+
+    assert (found[0], said in found[1]) == (where, True), found
+    assert (tmp_path / "state" / name).read_bytes() == content
+
+
+def test_a_ledger_that_is_sound(tmp_path: Path) -> None:
+    """What a hub left that has ended is opened as it is, and no file is made beside it."""
+    with running_hub(tmp_path / "state"):
+        pass
+    before = sorted(path.name for path in (tmp_path / "state").iterdir())
+
+    assert wrong() == []
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == before
+
+
+def test_a_health_port_that_somebody_else_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told; one of a worker is none of a stranger's."""
+    port = free_port()
+    monkeypatch.setenv("BLOCKS_HEALTH_PORT", str(port))
+    with Squatter(port, PAGE):
+        where, text, cure = the_one()
+    with HealthPort(port, HealthPages([])):
+        assert wrong() == []
+
+    assert (where, text, "BLOCKS_HEALTH_PORT" in cure) == ("health port", f"the health port {port} is taken", True)
+
+
 # ------------------------------------------------------------------------------------------------ handlers, Python
 def test_a_handler_that_does_not_import(folder: Path) -> None:
     """File and line are told."""
@@ -397,6 +440,36 @@ def test_a_handler_that_does_not_import(folder: Path) -> None:
     where, text, _ = the_one("--handler", "mine:handler")
 
     assert (where, "mine.py line 1" in text) == ("handler 'mine:handler'", True)
+
+
+def test_a_module_that_raises_what_nobody_expects(folder: Path) -> None:
+    """It ends no look in silence."""
+    (folder / "raises.py").write_text("raise KeyboardInterrupt\n", encoding="utf-8")
+
+    where, text, _ = the_one("--handler", "raises:handler")
+
+    assert (where, text) == ("handler", "this look was ended by a KeyboardInterrupt")
+
+
+def test_a_module_that_prints(folder: Path) -> None:
+    """What it prints while it is imported is no part of the output."""
+    (folder / "prints.py").write_text("print('hello')\ndef handler(task): ...\n", encoding="utf-8")
+
+    result = examined("--json", "--handler", "prints:handler")
+
+    assert json.loads(result.stdout)
+    assert "hello" in result.stderr
+
+
+def test_an_address_that_is_none_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an IPv6 address stops where it is read."""
+    for name in ("BLOCKS_CDM_URL", "BLOCKS_HUB_URL"):
+        monkeypatch.setenv(name, "http://[x")
+
+        where, text, _ = the_one()
+        monkeypatch.delenv(name)
+
+        assert (where, name in text) == ("environment", True)
 
 
 def test_a_card_that_breaks_a_rule(folder: Path) -> None:

@@ -176,6 +176,36 @@ def test_a_browser_that_leaves_takes_session_and_thread_along(place: Place) -> N
     GATES["leave"].set()
 
 
+def test_browsers_that_come_at_once_are_counted(place: Place) -> None:
+    """Of many at the same moment as many are taken as there is room for, and one that leaves makes room."""
+    task = place.sent("rush")
+    for name in ("none", "nobody", "nothing", "no", "never"):
+        with place.get(f"/tasks/{name}/events") as answer:
+            assert answer.status == 404
+    connections = [http.client.HTTPConnection("127.0.0.1", place.port, timeout=20) for _ in range(12)]
+    for connection in connections:
+        connection.request("GET", f"/tasks/{task}/events", headers={"Connection": "close"})
+    answers = [connection.getresponse() for connection in connections]
+
+    assert sorted(answer.status for answer in answers) == [200] * 4 + [503] * 8
+    for answer in answers:
+        answer.close()
+    wait_until(lambda: not place.bridge.open, 10, "all sessions left")
+    place.follow(task).close()
+    GATES["rush"].set()
+
+
+@pytest.mark.parametrize(("body", "status"), [(b"\xff\xfe", 400), (b"1" * 3_000_000, 413)])
+def test_what_is_no_text_is_refused(body: bytes, status: int, place: Place) -> None:
+    """A sentence says why, and no task is sent."""
+    connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=20)
+    with closing(connection):
+        connection.request("POST", "/tasks", body)
+        answer = connection.getresponse()
+
+        assert (answer.status, answer.read().startswith(b"a text ")) == (status, True)
+
+
 def test_a_bridge_that_ends_says_so(place: Place) -> None:
     """The browser reads `closed`, which is not the task's end, and the stream ends."""
     task = place.sent("close")

@@ -80,12 +80,12 @@ def _looked_at(port: _Port) -> Found:
     finally:
         http.close()
     if answer.body == _ALIVE:
-        return Found("note", _WHERE, f"a hub that is not of this state folder has {port.number}{_by(port.number)}")
+        return Found("note", _WHERE, f"a hub that is not of this state folder has {port.number}{by_whom(port.number)}")
     return _taken(port)
 
 
 def _taken(port: _Port) -> Found:
-    text = f"{port.number}, the port of {port.of}, is taken by something that is no hub{_by(port.number)}"
+    text = f"{port.number}, the port of {port.of}, is taken by something that is no hub{by_whom(port.number)}"
     return Found("warning", _WHERE, text, port.cure)
 
 
@@ -97,7 +97,7 @@ def _is_refused(error: BaseException | None) -> bool:
     return False
 
 
-def _by(port: int) -> str:
+def by_whom(port: int) -> str:
     """Return who listens there, as far as this user may know."""
     wanted = {f"socket:[{inode}]" for inode in _inodes(port)}
     for process in _PROC.glob("[0-9]*"):

@@ -20,7 +20,6 @@ from blocks_worker.protocol.registry import (
     AgentRow,
     DrainInstance,
     InstanceList,
-    InstanceRow,
     RegisterAgent,
 )
 
@@ -130,21 +129,21 @@ class RegistryDoors:
         """Ask the instances of a name to finish what they have and end; nothing is offered to them any more.
 
         Who: consumer, the instance's owner or the hub's
-        Answers: 202 the instances as they stand · 404
+        Answers: 202 the instances as they stand, and their processes · 404
         """
         owner, request = self._guard.consumer(call.bearer).owner, codec.decode(DrainInstance, call.body or b"{}")
         wanted = call.path["id"]
         asked = await written(self._store, lambda ledger: self._drain(ledger, owner, wanted, request.reason))
-        return Answer(_ACCEPTED, codec.encode(InstanceList(instances=asked)))
+        return Answer(_ACCEPTED, codec.encode(asked))
 
     async def _turned(self, call: Call, *, offline: bool) -> Answer:
         owner, name = self._guard.consumer(call.bearer).owner, call.path["name"]
         row = await written(self._store, lambda ledger: self._turn(ledger, owner, name, offline=offline))
         return Answer(_OK, codec.encode(AgentAnswer(agent=row)))
 
-    def _drain(self, ledger: Ledger, owner: str, name: str, reason: str | None) -> list[InstanceRow]:
+    def _drain(self, ledger: Ledger, owner: str, name: str, reason: str | None) -> InstanceList:
         asked = self._instances.drain(ledger, None if owner == LOCAL_OWNER else owner, name, reason)
-        if not asked:
+        if not asked.instances:
             raise not_found()
         ledger.noted("instance_drained", by=owner, instance=name)
         return asked

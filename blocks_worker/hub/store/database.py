@@ -103,7 +103,7 @@ def open_database(path: Path | None, scripts: Path = revisions.SCRIPTS) -> Datab
     Raises:
         StoreError: a sentence that says what is wrong with it.
     """
-    with _sentence(path):
+    with opening_told(path):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
@@ -117,7 +117,12 @@ def open_database(path: Path | None, scripts: Path = revisions.SCRIPTS) -> Datab
 
 
 @contextmanager
-def _sentence(path: Path | None) -> Iterator[None]:
+def opening_told(path: Path | None) -> Iterator[None]:
+    """Have what stops the opening of a ledger say which, why, and what to do.
+
+    Raises:
+        StoreError: it could not be opened.
+    """
     try:
         yield
     except (sqlite3.Error, SQLAlchemyError, OSError) as error:

@@ -112,7 +112,8 @@ def test_an_agent_with_tasks_stays(hub: Caller, token: str) -> None:
 
 def test_an_instance_that_is_to_drain_is_told_until_it_says_that_it_does(hub: Caller, token: str) -> None:
     """[P7] It stands as draining at once, is offered nothing, and hears it with each beat until it obeys."""
-    instance = hub.connect("drained", concurrency=2)["accessToken"]
+    process = {"host": "elsewhere", "pid": 7, "started": "1"}
+    instance = hub.connect("drained", concurrency=2, process=process)["accessToken"]
     beat = {"free": 2, "sdkVersion": "9.9"}
     hub.ask("POST", "/api/v1/heartbeats", beat, bearer=instance)
 
@@ -125,6 +126,7 @@ def test_an_instance_that_is_to_drain_is_told_until_it_says_that_it_does(hub: Ca
     assert [(row["instanceId"], row["state"], row["sdkVersion"]) for row in asked.json["instances"]] == [
         ("drained-1", "draining", "9.9")
     ]
+    assert asked.json["processes"] == [process]
     assert [(answer["drain"], answer["offers"]) for answer in (*answers, obeyed)] == [
         (True, []),
         (True, []),

@@ -19,7 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BLOCKS_STATE_DIR", str(tmp_path / "state"))
     (tmp_path / "served_here.py").write_text("def one(task): ...\ndef two(task): ...\n", encoding="utf-8")
     handlers = [
-        {"name": name, "runtime": "python", "entrypoint": f"served_here:{name}", "requiresEnv": ["HOME"]}
+        {"name": name, "runtime": "python", "entrypoint": f"served_here:{name}", "requiresEnv": ["NOT_SET_HERE"]}
         for name in ("one", "two")
     ]
     (tmp_path / "registry.json").write_text(json.dumps({"schemaVersion": "1.0", "handlers": handlers}))
@@ -45,7 +45,7 @@ def test_each_agent_of_the_folder_gets_a_unit_and_its_settings(folder: Path) -> 
     ]
     unit = (folder / "deploy" / "blocks-worker-two.service").read_text(encoding="utf-8")
     assert f"--handler two --registry {folder / 'registry.json'} " in unit
-    assert "#HOME=" in (folder / "deploy" / "two.env").read_text(encoding="utf-8")
+    assert "#NOT_SET_HERE=" in (folder / "deploy" / "two.env").read_text(encoding="utf-8")
     assert told["commands"].index("sudo systemctl enable --now blocks-hub") < told["commands"].index(
         "sudo systemctl enable --now blocks-worker-one"
     )
@@ -82,6 +82,10 @@ def test_no_secret_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     [
         (("--name", "x"), "--name names one service"),
         (("--handler", "one", "--name", "a/b"), "is no name of a service"),
+        (("--handler", "one", "--name", "blocks-hub"), "is the name of the hub's service"),
+        (("--handler", "one", "--name", ".."), "is no name of a service"),
+        (("--handler", "one", "--user", "bob\nExecStartPre=/bin/evil"), "is no name of a user"),
+        (("--handler", "one", "--user", "%i"), "is no name of a user"),
         (("--handler", "nobody"), "nobody"),
     ],
 )
@@ -99,3 +103,62 @@ def test_a_service_may_have_another_name(folder: Path) -> None:
 
     unit = (folder / "deploy" / "blocks-worker-first.service").read_text(encoding="utf-8")
     assert "LoadCredential=api-key:/etc/blocks-worker/first.key\n" in unit
+
+
+def test_two_handlers_of_one_agent_are_refused(folder: Path) -> None:
+    """Their files would have the same names, and the second would take the place of the first."""
+    handlers = [{"name": name, "entrypoint": f"served_here:{name}", "agentName": "same"} for name in ("one", "two")]
+    (folder / "registry.json").write_text(json.dumps({"schemaVersion": "1.0", "handlers": handlers}))
+
+    refused = deployed()
+
+    assert (refused.exit_code, "one and two are both the agent 'same'" in refused.stderr) == (1, True), refused.output
+    assert not (folder / "deploy").exists()
+    assert deployed("--handler", "two").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["in\nExecStartPre=touch pwned\n#", "back\\", "ends in a blank "])
+def test_a_folder_whose_name_would_be_read_as_more_is_refused(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line break adds a line to the unit, a backslash joins the next one: neither is written."""
+    (folder / name).mkdir()
+    monkeypatch.chdir(folder / name)
+    (folder / name / "mine.py").write_text("def handler(task): ...\n", encoding="utf-8")
+
+    refused = deployed("--handler", "mine.py:handler", "--out", str(folder / "out"))
+
+    assert (refused.exit_code, "cannot stand in a unit" in refused.stderr) == (1, True), refused.output
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://h/x\nLD_PRELOAD=/evil.so",
+        "http://h/x\\",
+        "http://h/'x",
+        "http://me:canary@h/x",
+        "http://h/?token=canary",
+    ],
+)
+def test_an_address_that_would_be_read_as_more_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It adds no line to the settings, and no secret. [G8]"""
+    monkeypatch.setenv("BLOCKS_CDM_URL", address)
+
+    refused = deployed("--handler", "one")
+
+    assert (refused.exit_code, "cannot stand in a file of settings" in refused.stderr) == (1, True), refused.output
+    assert "canary" not in refused.output
+    assert not Path("deploy").exists()
+
+
+def test_an_agent_may_be_called_hub(folder: Path) -> None:
+    """Its settings are none of the hub's."""
+    (folder / "served_here.py").write_text("def hub(task): ...\n", encoding="utf-8")
+
+    assert deployed("--hub", "--handler", "served_here.py:hub").exit_code == 0
+    units = {path.name: path.read_text(encoding="utf-8") for path in (folder / "deploy").glob("*.service")}
+
+    assert "EnvironmentFile=/etc/blocks-worker/hub.env\n" in units["blocks-worker-hub.service"]
+    assert "/hub.env" not in units["blocks-hub.service"]

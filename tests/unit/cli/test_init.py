@@ -119,6 +119,34 @@ def test_a_place_that_cannot_be_written_is_told(here: Path) -> None:
     assert "taken/hello cannot be written: Not a directory; choose another place" in init("taken/hello").stderr
 
 
+def test_an_empty_name_is_none(here: Path) -> None:
+    """A script's variable that is not set makes no project of the working folder."""
+    done = init("")
+
+    assert (done.exit_code, "the name is empty" in done.stderr) == (1, True)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("tests", "file"), ("tests", "link"), ("handler.py", "link"), ("agent-card.json", "folder")]
+)
+def test_what_is_in_the_way_is_told_before_anything_is_written(name: str, kind: str, here: Path) -> None:
+    """A file in place of a folder, the other way round, or a link to nothing leaves no half of a project."""
+    (here / "hello").mkdir()
+    place = here / "hello" / name
+    if kind == "link":
+        place.symlink_to(here / "nowhere")
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.write_text("")
+
+    done = init("--force", "hello")
+
+    assert (done.exit_code, f"hello/{name} is in the way" in done.stderr) == (1, True), done.output
+    assert list((here / "hello").iterdir()) == [place]
+
+
 def test_a_consumers_project_has_no_agent(here: Path) -> None:
     """It asks the built-in echo, and its commands serve that."""
     done = init("--consumer", "asks")

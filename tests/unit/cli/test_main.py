@@ -86,6 +86,27 @@ def test_a_hub_address_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.
     assert "BLOCKS_CDM_URL='foo' is neither an address (http://…, https://…) nor a file that is there" in result.stderr
 
 
+def test_an_address_is_told_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[G8] A hub's address takes none; the sentence that says so does not show it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BLOCKS_CDM_URL", "http://me:canary@127.0.0.1:9/x")
+    monkeypatch.setenv("BLOCKS_API_KEY", "bk_x")
+    result = CliRunner().invoke(blocks, ["agents"])
+
+    assert result.exit_code == 1
+    assert "'http://me:***@127.0.0.1:9' is not the address of a hub" in result.stderr
+    assert "canary" not in result.output
+
+
+@pytest.mark.parametrize("address", ["http://[x", "http://h:port", "http://h:99999/x", "http://"])
+def test_an_address_that_cannot_be_one_is_told_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an IPv6 address and a port that is none are no address."""
+    monkeypatch.setenv("BLOCKS_CDM_URL", address)
+    result = CliRunner().invoke(blocks, ["agents"])
+
+    assert (result.exit_code, "is neither an address" in result.stderr) == (1, True), result.output
+
+
 def test_a_text_that_is_too_long_is_sent_to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input over the limit is not read to its end, and the line names the option that takes it."""
     monkeypatch.chdir(tmp_path)

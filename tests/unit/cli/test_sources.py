@@ -32,6 +32,26 @@ def test_code_card_and_registry_are_watched(tmp_path: Path) -> None:
     assert sources.changed() == [tmp_path / "one.py", tmp_path / "parts" / "two.py"]
 
 
+def test_the_handlers_own_file_is_watched_in_the_largest_folder(tmp_path: Path) -> None:
+    """Code that is named comes before the rest, of which there may be more than a look takes; that is known."""
+    (tmp_path / "aaa").mkdir()
+    for number in range(20):
+        (tmp_path / "aaa" / f"f{number}.py").touch()
+    entries = [{"name": "a", "entrypoint": "zz.listed:handler"}, {"name": "b", "entrypoint": "zz/filed.py:handler"}]
+    (tmp_path / "registry.json").write_text(json.dumps({"schemaVersion": "1.0", "handlers": entries}))
+    (tmp_path / "agent-card.json").write_text(json.dumps({"runtime": {"handler": "zz/carded.py"}}))
+    sources = sources_of(tmp_path, None, None, ["zz.spoken:handler", "a"], most=20)
+    assert sources.is_cut
+
+    names = ["carded.py", "filed.py", "listed.py", "spoken.py"]
+    (tmp_path / "zz").mkdir()
+    for name in names:
+        (tmp_path / "zz" / name).write_text("x")
+
+    assert [path.name for path in sources.changed() if path.parent.name == "zz"] == names
+    assert not sources_of(tmp_path / "zz", None, None, most=20).is_cut
+
+
 def test_files_that_were_named_are_watched_where_they_are(tmp_path: Path) -> None:
     """Registry and card may be in another folder: what lies beside them counts as well; a wrong file is one too."""
     here, there = tmp_path / "here", tmp_path / "there"

@@ -34,6 +34,13 @@ WRONG: list[tuple[str, Any, str]] = [
     ("consumer_user_id", 7, "who this is"),
     ("origin", 5, ".origin"),
     ("origin", "http://192.0.2.1", "use https"),
+    ("origin", "http://127.0.0.1:1/../x?y#z", "a bare host"),
+    ("origin", "https://h/x?y", "a bare host"),
+    ("origin", "https://me:word@h", "a bare host"),
+    ("origin", "https://h:99999", "a bare host"),
+    ("origin", "https://[::1", "a bare host"),
+    ("origin", "https://a,b", "a bare host"),
+    ("origin", "javascript:1", "a bare host"),
 ]
 
 

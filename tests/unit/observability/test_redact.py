@@ -31,6 +31,10 @@ SECRET = "s3cr3t-value_XYZ"
         f"eyJhbGciOiJIUzI1NiJ9.{SECRET}.{SECRET}",
         f"grant p0F2AkF0{SECRET}",
         f"headers {{b'authorization': b'Bearer {SECRET}'}}",
+        f"'http://user:{SECRET}@127.0.0.1:9' is not the address of a hub",
+        f"https://:{SECRET}@h/x",
+        f"http://me@host.example:{SECRET}/and/more@h",
+        f"proxy=//u:12{SECRET}@p@h:1",
     ],
 )
 def test_a_secret_is_blanked(text: str) -> None:
@@ -48,6 +52,9 @@ def test_a_secret_is_blanked(text: str) -> None:
         "the author is here",
         "uuid=AG-echo-1 channel=u.me.t1",
         "bkx bk eyJ",
+        "GET http://127.0.0.1:3001/a@b",
+        "['http://h:3001', 'me@example.org']",
+        "postgresql://me@h:5432/x",
     ],
 )
 def test_other_text_stays(text: str) -> None:
@@ -57,6 +64,7 @@ def test_other_text_stays(text: str) -> None:
 
 def test_the_rest_of_an_address_stays() -> None:
     """Only the value is blanked: the line still tells what happened."""
+    assert redact("http://me:abc@h:1/x?y=1") == "http://me:***@h:1/x?y=1"
     assert redact("GET /v2?auth=abc&uuid=me") == "GET /v2?auth=***&uuid=me"
 
 

@@ -13,8 +13,8 @@ from blocks_worker.streams.endpoint import (
     CALLBACKS_FIRST,
     MOST_WRITERS,
     Endpoint,
-    StreamIdentity,
 )
+from blocks_worker.streams.identity import StreamIdentity
 from blocks_worker.streams.pace import ACK_EVERY, ACK_QUIET
 from blocks_worker.streams.reader import BUFFER_BYTES
 from blocks_worker.streams.silence import QUIET, QUIET_BEFORE_FIRST
@@ -34,6 +34,8 @@ class World:
         self.kicks = 0
         self.errors: list[StreamError] = []
         self.ends = 0
+        #: Whether callbacks hold the end up.
+        self.is_slow = False
         writer = None
         if writes:
             writer = StreamWriter(
@@ -64,6 +66,11 @@ class World:
     def troubled(self, error: StreamError) -> None:
         """Note it."""
         self.errors.append(error)
+
+    def closing(self) -> None:
+        """Close, as one does whose callbacks have run."""
+        if not self.is_slow:
+            self.endpoint.close()
 
     def finished(self) -> None:
         """Note it."""
@@ -316,6 +323,38 @@ def test_a_stream_of_a_dead_writer_ends_when_all_of_it_came() -> None:
     assert world.taken() == [0, 1, 2]
     assert [(error.category, error.fatal) for error in world.errors] == [("other", False)]
     assert world.ends == 1
+
+
+def test_who_reads_a_lost_stream_is_told_before_it_ends() -> None:
+    """The error comes first, once; what then holds the callbacks up holds the end up for a few seconds only."""
+    world = World(only="w")
+    world.is_slow = True
+    world.frame(0)
+    world.endpoint.writer_is_gone()
+    world.clock.advance(QUIET)
+    for _ in range(2):
+        world.endpoint.look()
+        assert ([error.category for error in world.errors], world.ends) == (["other"], 0)
+        world.said()
+        assert world.endpoint.is_reading
+        assert world.endpoint.due() > world.clock.monotonic()
+
+    world.clock.advance(CALLBACKS_FIRST)
+    world.endpoint.look()
+    assert (len(world.errors), world.ends, world.taken()) == (1, 1, [0])
+
+
+def test_a_lost_stream_that_nobody_listens_to_ends_at_once() -> None:
+    """There is nobody to be told first; who listens later hears why."""
+    world = World(only="w")
+    world.endpoint.unlisten(world)
+    world.endpoint.writer_is_gone()
+    world.clock.advance(QUIET_BEFORE_FIRST)
+    world.endpoint.look()
+    assert world.endpoint.is_over
+
+    world.endpoint.listen(world)
+    assert ([error.category for error in world.errors], world.ends) == (["other"], 1)
 
 
 def test_a_dead_writers_frames_are_waited_for_through_an_outage() -> None:
