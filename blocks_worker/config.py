@@ -1,4 +1,7 @@
-"""Configuration: frozen objects, and the only reader of the environment."""
+"""Configuration: frozen objects, and the only reader of the environment.
+
+Long because nobody else may read the environment.
+"""
 
 from __future__ import annotations
 

@@ -297,7 +297,7 @@ def _wait(session: TaskSession, timeout: float, shown: Streamed | None) -> TaskE
                 if shown.trouble is not None:
                     _end_unread(session, shown.trouble)
             return event
-    except RuntimeError:
+    except (RuntimeError, TimeoutError):  # a session that is closed tells nothing more, and so not of the end
         if shown is not None and shown.trouble is not None:
             _end_unread(session, shown.trouble)
         raise

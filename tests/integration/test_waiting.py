@@ -160,8 +160,8 @@ def test_limits_at_the_command_line(hub: Caller, client: TaskClient) -> None:
     assert (waited.exit_code, over.exit_code) == (1, 1)
     assert [task.extra["reason"] for task in client.list_tasks().tasks] == ["deadline", "queue_ttl"]
     assert [task.extra["deadReason"] for task in client.list_tasks(dead=True).tasks] == ["queue_ttl"]
-    assert "timeout (queue_ttl)" in waited.stderr
-    assert "timeout (deadline)" in over.stderr
+    assert "timeout: over its queue_ttl" in waited.stderr
+    assert "timeout: over its deadline" in over.stderr
 
 
 # ------------------------------------------------------------------------------------------------ priority
