@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -15,6 +14,7 @@ from blocks_worker.cli.asking import confirmed
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.output import as_typed_here, counted, sentence, table
 from blocks_worker.cli.spans import span
+from blocks_worker.cli.task import moment, print_row
 from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.client.client import TaskClient
 from blocks_worker.concurrency import Clock
@@ -88,13 +88,9 @@ def show(*, task: str, as_json: bool) -> None:
             row = hub.get_task(task_id)
         if row.dead_reason is None:
             raise ConfigurationError(f"the hub did not give the task {task_id} up: it is {row.state}")
-    fields = {key: value for key, value in msgspec.to_builtins(row).items() if value is not None}
+    print_row(row, as_json=as_json)
     if as_json:
-        click.echo(json.dumps(fields, indent=2))
         return
-    for key, value in fields.items():
-        told = _moment(value) if key.endswith("Time") else value
-        click.echo(one_line(f"{key + ':':<18} {told}"))
     click.echo(as_typed_here(f"'blocks dead redrive {task_id}' sends it again"), err=True)
 
 
@@ -163,13 +159,7 @@ def _line(row: TaskRow) -> tuple[object, ...]:
         row.task_id,
         row.agent_name,
         row.dead_reason,
-        _moment(row.ended_time),
+        moment(row.ended_time),
         row.attempt,
         ended_because(row),
     )
-
-
-def _moment(unix_ms: int | None) -> str:
-    if unix_ms is None:
-        return "-"
-    return datetime.fromtimestamp(unix_ms / 1000, tz=timezone.utc).isoformat(timespec="seconds")

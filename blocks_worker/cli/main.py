@@ -27,6 +27,7 @@ _COMMANDS = {
     "retry": "blocks_worker.cli.retry:retry",
     "run": "blocks_worker.cli.run:run",
     "send": "blocks_worker.cli.send:send",
+    "task": "blocks_worker.cli.task:task",
     "tasks": "blocks_worker.cli.tasks:tasks",
     "top": "blocks_worker.cli.top:top",
     "watch": "blocks_worker.cli.watch:watch",

@@ -40,6 +40,7 @@ def test_a_second_process_goes_on_where_the_first_was_killed(world: World, clien
 
     with client().connect(task_id=task_id) as session:
         state = session.state
+        wait_until(session.list_artifacts, what="the artifact that was published before")
         early = [session.download_artifact(ref).data for ref in session.list_artifacts()]
         live: list[str] = []
         session.on_event(lambda event: live.append(event.message or event.type))

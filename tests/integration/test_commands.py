@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,3 +108,24 @@ def test_a_key_that_was_revoked_is_told_as_revoked(monkeypatch: pytest.MonkeyPat
 
     assert done.exit_code == 1
     assert "the API key was revoked; BLOCKS_API_KEY (in the environment or .env) holds it: unset it" in done.stderr
+
+
+def test_one_task_is_shown_field_by_field(hub: Caller) -> None:
+    """By a part of its id, for people and as JSON; one that nobody knows is named with what to type next."""
+    register(hub, "shown")
+    task_id = hub.submit(hub.consumer()["accessToken"], "shown")
+
+    told = run("task", task_id[-12:])
+    assert told.exit_code == 0, told.stderr
+    fields = dict(line.split(":", 1) for line in told.stdout.splitlines())
+    assert (fields["taskId"].strip(), fields["agentName"].strip(), fields["state"].strip()) == (
+        task_id,
+        "shown",
+        "pending",
+    )
+    assert json.loads(run("task", task_id, "--json").stdout)["taskId"] == task_id
+
+    unknown = run("task", "nosuchtask")
+    assert unknown.exit_code == 1
+    assert "'nosuchtask'" in unknown.stderr
+    assert "blocks tasks" in unknown.stderr

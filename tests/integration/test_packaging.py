@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -151,3 +152,13 @@ def test_a_users_files_are_checked_by_mypy(installed: Path) -> None:
         if code
     }
     assert set(found) == expected, done.stdout + done.stderr
+
+
+def test_a_users_files_are_sound_for_pyright(installed: Path) -> None:
+    """What mypy finds right, pyright finds right too, where it is installed: it is too large to be asked for. [R-65]"""
+    program = shutil.which("pyright") or shutil.which("basedpyright")
+    if program is None:
+        pytest.skip("there is no pyright here; 'pip install pyright' brings it")
+    command = [program, "--level", "error", "--pythonpath", str(installed / "python"), "right.py"]
+    done = subprocess.run(command, cwd=TYPED, capture_output=True, text=True, timeout=115, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

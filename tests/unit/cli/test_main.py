@@ -29,6 +29,7 @@ def test_the_commands_are_listed() -> None:
         "retry",
         "run",
         "send",
+        "task",
         "tasks",
         "top",
         "watch",
