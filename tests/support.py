@@ -65,6 +65,8 @@ class LoopThread:
         try:
             self.loop.run_forever()
         finally:
+            # Connections that were cut last hear of their end on the next turns, and are closed with that.
+            self.loop.run_until_complete(asyncio.sleep(0.01))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.close()
 
