@@ -31,10 +31,6 @@ from blocks_worker.state import StateFolder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The loop of a test's own server may stop before a connection that it has cut is closed, which is the test's alone.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
 HEAD = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 #: Descriptors of the process that is flooded: the network may have half of them, the hub's door a quarter.
 DESCRIPTORS = 256
@@ -85,25 +81,27 @@ class Site:
         """Connect."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
+    def opened(self) -> socket.socket:
+        """Connect, and return once the connection is there at the other end too."""
+        made = self.open()
+        wait_until(lambda: self.state.connections, what="the connection is taken")
+        return made
+
     def close(self) -> None:
         """End."""
 
         async def closed() -> None:
             self._server.close()
-            await asyncio.sleep(0.02)  # who was let in before that is there now
             for each in list(self.state.connections):
                 each.transport.abort()
             await self._server.wait_closed()
-            await asyncio.sleep(0.02)  # the aborted connections hear of their end on the next turns
 
         self.loop.run(closed())
 
 
 @pytest.fixture
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """Give a served application, on request only: its loop may leave a socket to a later test, which is then blamed."""
-    if not request.config.getoption("--long"):
-        pytest.skip("its loop may leave a socket to a later test: run with --long")
+def site() -> Iterator[Site]:
+    """Give a served application."""
     with LoopThread() as loop:
         made = Site(loop)
         yield made
@@ -134,7 +132,7 @@ def test_a_slow_head_is_cut(site: Site, sent: bytes) -> None:
 
 def test_a_dripping_head_is_cut(site: Site) -> None:
     """A byte now and then does not renew the time of a head."""
-    with site.open() as slow:
+    with site.opened() as slow:
         end = time.monotonic() + 5
 
         def cut() -> bool:
@@ -149,7 +147,7 @@ def test_a_dripping_head_is_cut(site: Site) -> None:
 
 def test_who_does_not_read_is_cut(site: Site) -> None:
     """An answer of which nothing is taken is not kept for ever; one that is read comes whole."""
-    with site.open() as deaf:
+    with site.opened() as deaf:
         deaf.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         wait_until(lambda: not site.state.connections, what="the connection is cut")
     with site.open() as reader:
