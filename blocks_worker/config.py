@@ -1,7 +1,4 @@
-"""Configuration: frozen objects, and the only reader of the environment.
-
-Long because nobody else may read the environment.
-"""
+"""Configuration: frozen objects, and the only reader of the environment."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -182,26 +178,6 @@ def wants_colour() -> bool:
     """Tell whether text on a terminal may be coloured."""
     env = environment()
     return not env.get("NO_COLOR") and env.get("TERM", "dumb") != "dumb"
-
-
-def load_dotenv(folder: Path) -> list[str]:
-    """Take what ``.env`` in the folder sets and the environment does not; return its lines that set nothing."""
-    path = folder / ".env"
-    if not path.is_file():
-        return []
-    import dotenv
-    from dotenv.parser import parse_stream
-
-    lines = list(parse_stream(StringIO(path.read_text(encoding="utf-8"))))
-    sound = "".join(line.original.string for line in lines if not line.error)
-    dotenv.load_dotenv(stream=StringIO(sound), override=False)
-    return [f".env:{line.original.line}" for line in lines if line.error]
-
-
-def forget_dotenv(before: Mapping[str, str]) -> None:
-    """Take back what ``.env`` set beyond the environment of before, so that the file can be read anew."""
-    for name in os.environ.keys() - before.keys():
-        del os.environ[name]
 
 
 def client_config(env: Mapping[str, str] | None = None) -> ClientConfig:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from blocks_worker.cli.exits import Exit, exit_of_consumer
 from blocks_worker.cli.output import end_with, sentence, tell_unread
 from blocks_worker.client.settings import Wishes, find_place
-from blocks_worker.config import bypass_proxy_on_loopback, client_config, environment, is_loopback_url, load_dotenv
+from blocks_worker.config import bypass_proxy_on_loopback, client_config, environment, is_loopback_url
 from blocks_worker.controlplane.api import HubApi
 from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.refusals import fatal_told, key_cure
+from blocks_worker.env_file import load_dotenv
 from blocks_worker.errors import BlocksError
 from blocks_worker.observability.logs import LEVELS, setup_logging
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.cli.output import tell_unread
-from blocks_worker.config import WorkerConfig, load_dotenv, wants_colour, worker_config
+from blocks_worker.config import WorkerConfig, wants_colour, worker_config
+from blocks_worker.env_file import load_dotenv
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.handlers.loader import LoadedHandler, card_agent_name, resolve_card, resolve_handler
 from blocks_worker.handlers.registry import search_places

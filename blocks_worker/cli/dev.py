@@ -25,7 +25,8 @@ from blocks_worker.cli.run import run
 from blocks_worker.cli.signals import Signals
 from blocks_worker.cli.sources import sources_of
 from blocks_worker.concurrency import Clock, Deadline, Entropy
-from blocks_worker.config import bypass_proxy_on_loopback, environment, forget_dotenv
+from blocks_worker.config import bypass_proxy_on_loopback, environment
+from blocks_worker.env_file import forget_dotenv
 from blocks_worker.observability.redact import one_line
 from blocks_worker.runtime.entry import HUB_STOP_TIMEOUT, enter
 

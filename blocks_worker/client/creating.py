@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blocks_worker import config
 from blocks_worker.client.client import TaskClient
 from blocks_worker.client.opening import check_key
+from blocks_worker.env_file import load_dotenv
 
 if TYPE_CHECKING:
     from blocks_worker.controlplane.sources import TokenEndpointConfig, TokenProvider
@@ -38,7 +38,7 @@ def create_task_client(
         said = {"env": env, "api_key": api_key, "token_endpoint": token_endpoint, "token_provider": token_provider}
         besides = {name: value for name, value in said.items() if value is not None}
         return create_task_client(**{**billing_mode, **besides, **more})
-    for line in config.load_dotenv(Path.cwd()):
+    for line in load_dotenv(Path.cwd()):
         _logger.warning("env_line_unread", extra={"place": line})
     mode = "free" if billing_mode is None and env is None else billing_mode
     if api_key is None and token_endpoint is None and token_provider is None:

@@ -7,9 +7,7 @@ import pytest
 from blocks_worker.config import (
     client_config,
     connection,
-    environment,
     is_loopback_url,
-    load_dotenv,
     state_dir,
     stream_config,
     worker_config,
@@ -150,14 +148,3 @@ def test_settings_of_streams_without_effect_are_checked_and_told(caplog: pytest.
 def test_the_bare_address_of_a_hub_means_its_document(told: str, meant: str) -> None:
     """BLOCKS_CDM_URL without a path is what people type first; with any path it is taken as it is."""
     assert client_config({"BLOCKS_CDM_URL": told, "BLOCKS_STATE_DIR": "/x"}).connection.cdm_url == meant
-
-
-def test_lines_of_dotenv_that_set_nothing_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others count, whatever stands between them."""
-    for name in ("BLOCKS_TEST_ONE", "BLOCKS_TEST_TWO"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    (tmp_path / ".env").write_text("BLOCKS_TEST_ONE=1\nno setting\nBLOCKS_TEST_TWO=2\n", encoding="utf-8")
-
-    assert load_dotenv(tmp_path) == [".env:2"]
-    assert (environment()["BLOCKS_TEST_ONE"], environment()["BLOCKS_TEST_TWO"]) == ("1", "2")

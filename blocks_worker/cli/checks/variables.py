@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.cli.findings import Found
 from blocks_worker.cli.output import UNREAD_CURE, counted
-from blocks_worker.config import VARIABLES, load_dotenv
+from blocks_worker.config import VARIABLES
+from blocks_worker.env_file import load_dotenv
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
