@@ -81,8 +81,8 @@ class AuthDoors:
         """Register one process life of an instance.
 
         Who: API key
-        Answers: 200 · 400, a wrong card, `UnsupportedVersion` · 401 · 403 `Quarantined`, `AGENT_FORCED_OFFLINE` · 409 name is somebody else's
-          · 410 incarnation is over
+        Answers: 200 · 400, a wrong card, `UnsupportedVersion` · 401 · 403 `Quarantined`, `AGENT_FORCED_OFFLINE`
+          · 409 name is somebody else's · 410 incarnation is over
         """
         request = codec.decode(ConnectRequest, call.body)
         _check_version(request.protocol_versions)
