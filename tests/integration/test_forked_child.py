@@ -1,4 +1,4 @@
-"""A child that a handler forked: it holds nothing of its parent's, says nothing for it, and ends where it comes back."""
+"""A child that a handler forked: it holds nothing of its parent, says nothing for it, and ends where it comes back."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_fork_takes_nothing_from_its_parent(tmp_path: Path) -> None:
 
 
 def test_a_child_of_a_handler_says_nothing_for_its_parent(tmp_path: Path) -> None:
-    """It reaches no hub with what it has, tells nothing, and ends where its handler would; the parent works on. [C12]"""
+    """It reaches no hub with what it has, says nothing, ends where its handler would; its parent works on. [C12]"""
     command = [sys.executable, "-W", "ignore", "-c", _HANDLER]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
 
