@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_a_task_that_kills_each_worker_is_given_up(world: World, client: Open) -> None:
-    """Three workers die of it, by a fault, an abort, an exit; then it is a dead letter, and others are done. [B15] [C11]"""
+    """Three workers die of it, by a fault, an abort, an exit; then it is a dead letter; others are done. [B15] [C11]"""
     world.hub()
     program = ("blocks-run", "--handler", "deadly:handler", "--no-local", "--instance-id", "one")
     worker = world.start(*program)

@@ -330,7 +330,7 @@ def test_there_is_one_subscription(network: Network) -> None:
     [({"x": "y" * 30_000}, MessageTooLargeError), ({"x": float("nan")}, InvalidMessageError)],
 )
 def test_what_can_not_travel_sends_nothing(network: Network, bad: dict[str, Any], error: type[Exception]) -> None:
-    """Of a call with one bad message none is sent, and the numbers have no hole."""
+    """Of a call with one bad message none is sent, and the numbers have no hole. [A16]"""
     inbox, sender = Inbox(network.transport("reader").subscribe(["a"])), network.transport("sender")
     with pytest.raises(error):
         sender.publish("a", [{"i": 0}, bad], Deadline(5))
