@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 class BlocksError(Exception):
     """Be the base of every exception that this package lets out."""
 
+    #: Seconds after which to ask again, where the other side said so.
+    retry_after: float | None = None
+
 
 class ConfigurationError(BlocksError, ValueError):
     """Say which setting, file or card field is wrong, and how to mend it."""

@@ -1,4 +1,4 @@
-"""Refusals of a credential that no repeating will change, told with what to do about the key."""
+"""What a refusal asks for: another key, where no repeating will change it, or a pause before the next try."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING
 from blocks_worker.errors import AgentAuthFatalError, RpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 KEY_INVALID = "API_KEY_INVALID"
 #: Words by which the hub says that a key is refused for good.
 FATAL_CODES = frozenset({KEY_INVALID, "AGENT_FORCED_OFFLINE"})
+
+#: Longest pause in seconds that a server may ask for: it would else silence us for good.
+LONGEST_PAUSE = 60.0
+
+
+def pause_of(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds after which the server wants to be asked again; None where it does not say, or in no number."""
+    asked = headers.get("retry-after", "")
+    return min(float(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else None
 
 
 @contextmanager

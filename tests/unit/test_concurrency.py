@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import wait_until
+from support import SeededEntropy, wait_until
 
-from blocks_worker.concurrency import Batcher
+from blocks_worker.concurrency import Backoff, Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,3 +122,14 @@ def test_bounds(items: list[int], most: int, size: int) -> None:
     assert batcher.call_many(items) == [item + 1 for item in items]
     assert [item for batch in batches for item in batch] == items
     assert all(len(batch) <= most and (len(batch) == 1 or sum(batch) <= size) for batch in batches)
+
+
+def test_a_pause_that_was_asked_for_is_kept_and_spread() -> None:
+    """Whoever was told the same seconds does not come back in the same moment; the next pause is longer. [A14]"""
+    backoffs = [Backoff(SeededEntropy(seed), first=1.0, cap=8.0) for seed in range(50)]
+    first, second, third = ([backoff.next(2.0) for backoff in backoffs] for _ in range(3))
+
+    assert min(*first, *second, *third) >= 2.0
+    assert [max(pauses) <= 2.0 + most for pauses, most in ((first, 1), (second, 2), (third, 4))] == [True] * 3
+    assert len({round(pause, 3) for pause in first}) > 40
+    assert max(third) > 4.0
