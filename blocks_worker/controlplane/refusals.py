@@ -19,7 +19,7 @@ LONGEST_PAUSE = 60.0
 
 
 def pause_of(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds after which the server wants to be asked again; None where it does not say, or in no number."""
+    """Return the seconds after which the server wants to be asked again; None where it says no number."""
     asked = headers.get("retry-after", "")
     return min(float(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else None
 
