@@ -51,7 +51,7 @@ GROUPS = {
     "errors": """
         BlocksError ConfigurationError InvalidMessageError RpcError BillingModeMismatchError SomeRefusedError
         HubUnavailableError AgentAuthFatalError AuthRefreshFailedError FileUploadError InputError ArtifactError
-        TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError StreamWriteError TransportError
+        StepError TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError StreamWriteError TransportError
         AnonTaskAccessDenied AnonTaskAccessDeniedError
     """,
 }

@@ -17,7 +17,7 @@ from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, StubRecord, TaskRecord
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
 from blocks_worker.hub.store.survey import PURGED, stub_of, with_purged
-from blocks_worker.hub.store.task_turns import TaskTurns
+from blocks_worker.hub.store.task_steps import TaskSteps
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
 from blocks_worker.protocol.events import numbered, stored_event
@@ -50,7 +50,7 @@ class Publication:
     ends_channel: bool = False
 
 
-class Ledger(TaskTurns):
+class Ledger(TaskSteps):
     """Be the open transaction; `connection` is for the cold statements, which are plain SQLAlchemy Core."""
 
     def __init__(self, connection: Connection, driver: sqlite3.Connection, numbering: Numbering) -> None:
@@ -319,7 +319,7 @@ class Ledger(TaskTurns):
             return 0
         keys = [{"key": row.id} for row in rows]
         files.release(self.connection, [row.id for row in rows], now)
-        for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_TASK):
+        for text in (sql.DELETE_EVENTS, sql.DELETE_STEPS, sql.DELETE_INPUT, sql.DELETE_TASK):
             self._driver.executemany(text, keys)
         self._driver.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])
         self.set_meta(PURGED, with_purged(self.meta(PURGED), [(row.agent, row.state, row.reason) for row in rows]))
