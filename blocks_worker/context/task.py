@@ -104,13 +104,15 @@ class TaskContext:
     wait_while_paused: Callable[[], bool] = field(default=lambda: False, repr=False)
     paused: Callable[[], bool] = field(default=lambda: False, repr=False)
     call: CallAgent = field(default=_not_here, repr=False)
-    step: DoStep = field(default_factory=LocalSteps, repr=False)
+    step: DoStep = field(default=_not_here, repr=False)
     expired: Callable[[], bool] = field(default=lambda: False, repr=False)
     clock: Clock = field(default_factory=Clock, repr=False)
     log: TaskLogger = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Bind the logger; a task's key is its id unless told otherwise."""
+        """Bind the logger; a task's key is its id unless told otherwise, and its steps are kept here."""
+        if self.step is _not_here:
+            self.step = LocalSteps()
         self.idempotency_key = self.idempotency_key or self.task_id
         self.log = TaskLogger(self.task_id)
 
