@@ -156,7 +156,7 @@ class Runs:
         report = Report(task_id=run.task_id, epoch=run.epoch, lease=run.outbox.lease, steps=[step])
         item, holder = decode_trusted(Report, encode(report)), life.holder
         work = [lambda ledger: life.world.reported(ledger, holder, item)]
-        life.call(f"step again {run.task_id}", work, lambda _answers: None)
+        life.call(f"reports again {run.task_id}", work, lambda _answers: None)
 
     def _wait_paused(self, run: Run, then: Callable[[], object]) -> None:
         """Wait for the resume, as `Pauses` does: without a slot, which is had again before anything goes on."""
