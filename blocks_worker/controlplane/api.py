@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
+from blocks_worker.controlplane.refusals import STALE_CODES
 from blocks_worker.errors import BillingModeMismatchError, HubUnavailableError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.credentials import CreatedKey, CreateKey, KeyList, KeyRow, SessionAnswer, SessionRequest
@@ -59,17 +60,6 @@ _UNAUTHORIZED = 401
 _REFUSED = 400
 #: Whatever is not a success; redirects are not followed.
 _REDIRECTED = 300
-#: Words by which the hub says that a new token would do, whatever the status.
-_STALE_TOKEN = frozenset(
-    {
-        "EMBEDDED_JWT_REVOKED",
-        "EMBEDDED_JWT_LOGOUT",
-        "EMBEDDED_JWT_KILLED",
-        "EMBEDDED_JWT_SCOPE_DRIFT",
-        "AGENT_OUT_OF_SCOPE",
-    }
-)
-
 T = TypeVar("T")
 
 
@@ -353,7 +343,7 @@ def _wants_new_token(answer: HttpAnswer) -> bool:
     if answer.status == _UNAUTHORIZED:
         return True
     problem = _problem(answer.body)
-    return problem is not None and problem.code in _STALE_TOKEN
+    return problem is not None and problem.code in STALE_CODES
 
 
 def _content(answer: HttpAnswer, kind: type[T]) -> T:

@@ -130,7 +130,7 @@ class Outbox:
     def drop(self) -> bool:
         """End without another word, for the task is not ours any more; tell whether it still had an open end."""
         first = not self.has_ended
-        self._is_open = False
+        self._shut()
         self._is_over = True
         self._forget_all()
         return first
@@ -201,7 +201,7 @@ class Outbox:
         if report.events:
             self._last_n = report.events[0].n - 1
         self._forget_all()
-        self._is_open = False
+        self._shut()
         self._release = False
         self._outcome = _outcome(self.key[1], self._last_n, ending)
         self._not_before = now
@@ -226,7 +226,7 @@ class Outbox:
     def _close(self, now: float) -> bool:
         if self.has_ended or not self.lease:
             return False
-        self._is_open = False
+        self._shut()
         self._flush_status(now)
         return True
 
@@ -246,6 +246,11 @@ class Outbox:
             report.outcome = self._outcome
             report.release = self._release
         return report
+
+    def _shut(self) -> None:
+        """Let nothing more be said, and nobody wait."""
+        self._is_open = False
+        self.steps.close()
 
     def _forget_all(self) -> None:
         self.steps.drop()

@@ -7,14 +7,9 @@ import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
-from blocks_worker.concurrency import BATCH_ITEMS, Backoff, ServiceThread
-from blocks_worker.errors import (
-    BlocksError,
-    PublishTimeoutError,
-    StepError,
-    TaskCancelledError,
-    TaskFinishedError,
-)
+from blocks_worker.batching import BATCH_ITEMS
+from blocks_worker.concurrency import Backoff, ServiceThread
+from blocks_worker.errors import BlocksError, PublishTimeoutError, TaskCancelledError
 from blocks_worker.protocol.codec import encode
 from blocks_worker.worker.parts import answered_each
 from blocks_worker.worker.run import Ending
@@ -26,7 +21,6 @@ if TYPE_CHECKING:
     from blocks_worker.controlplane.api import ItemResult
     from blocks_worker.protocol.events import EventBody
     from blocks_worker.protocol.leases import Claim, Report, ReportAnswer
-    from blocks_worker.protocol.steps import Step
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.outbox import Outbox
     from blocks_worker.worker.ports import RunApi
@@ -88,8 +82,6 @@ class Publisher:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
-        #: Something was stored, or never will be.
-        self._stored = threading.Condition(self._lock)
         self._speaking: dict[RunKey, Outbox] = {}
         self._nacks: list[Claim] = []
         #: When the thread looks next by itself; minus infinity while it is awake.
@@ -138,42 +130,15 @@ class Publisher:
             run.outbox.latest(event, self._clock.monotonic())
             self._speaks(run.outbox)
 
-    def know_steps(self, run: Run, steps: Sequence[Step]) -> None:
-        """Take over what earlier runs of the task stored."""
-        with self._lock:
-            run.outbox.steps.know(steps)
-
-    def stored_step(self, run: Run, name: str) -> bytes | None:
-        """Return what is stored under a name, as far as it is known here."""
-        with self._lock:
-            return run.outbox.steps.stored(name)
-
-    def store_step(self, run: Run, name: str, value: bytes) -> bytes:
-        """Bring the hub what was done under a name; return what is stored there, once that is durable.
+    def add_step(self, run: Run, name: str, value: bytes) -> None:
+        """Take a step to send; whoever did it waits at the run's steps for the answer.
 
         Raises:
             TaskFinishedError: the run has ended.
-            TaskCancelledError: the task is to stop; the step is sent all the same, as long as the run may speak.
-            StepError: this hub keeps no steps.
         """
         with self._lock:
             run.outbox.add_step(name, value)
             self._speaks(run.outbox)
-        run.on_cancel(self._wake_waiters)
-        with self._lock:
-            while (stored := run.outbox.steps.stored(name)) is None:
-                if run.outbox.steps.was_refused(name):
-                    raise StepError(name, "was not stored: the hub is older than this worker and has to be updated")
-                if not run.outbox.is_open:
-                    raise TaskFinishedError(run.task_id)
-                if run.cancel_event.is_set():
-                    raise TaskCancelledError(run.task_id)
-                self._stored.wait()
-            return stored
-
-    def _wake_waiters(self) -> None:
-        with self._lock:
-            self._stored.notify_all()
 
     def end(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None = None) -> bool:
         """Take the ending of a run; tell whether it is the first, for only that one counts.
@@ -199,7 +164,6 @@ class Publisher:
                     once = run.answer is not None and run.answer.delivery == "at_most_once"
                     self._spool.ended(run.key, once=once)
             self._room.notify_all()
-            self._stored.notify_all()
         return first
 
     def unanswered(self, keys: Iterable[RunKey]) -> list[Report]:
@@ -353,7 +317,6 @@ class Publisher:
         with self._lock:
             tell = self._verdict(outbox, report, answer)
             self._room.notify_all()
-            self._stored.notify_all()
         if tell is not None:
             tell(outbox.key)
         if answer.status == HTTPStatus.OK and answer.body is not None:
@@ -364,7 +327,7 @@ class Publisher:
     ) -> Callable[[RunKey], None] | None:
         now = self._clock.monotonic()
         if answer.status == HTTPStatus.OK:
-            if not outbox.answered(report, (answer.body.steps or ()) if answer.body else ()):
+            if not outbox.answered(report, (answer.body and answer.body.steps) or ()):
                 return None
             state = report.outcome.state if report.outcome else "released"
             _logger.debug("reported", extra={"task": outbox.key[0], "epoch": outbox.key[1], "state": state})

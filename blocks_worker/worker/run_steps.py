@@ -38,6 +38,7 @@ class RunSteps:
         entropy: Entropy,
     ) -> None:
         self._run = run
+        self._steps = run.outbox.steps
         self._publisher = publisher
         self._fetch = fetch
         self._clock = clock
@@ -46,7 +47,7 @@ class RunSteps:
         #: What runs before stored is known: it came with the lease, or was fetched.
         self._is_known = stored is not None
         if stored:
-            run.outbox.steps.know(stored)
+            self._steps.know(stored)
 
     def __call__(self, name: str, fn: Callable[[], object]) -> Any:
         """Return what is stored under the name; where that is nothing, do it and return once it is stored.
@@ -58,12 +59,13 @@ class RunSteps:
         """
         check_name(name)
         self._know()
-        known = self._publisher.stored_step(self._run, name)
+        known = self._steps.stored(name)
         if known is None:
-            check_count(name, self._run.outbox.steps.count)
+            check_count(name, self._steps.count)
             if self._run.cancel_event.is_set():
                 raise TaskCancelledError(self._run.task_id)
-            known = self._publisher.store_step(self._run, name, stored_form(name, fn()))
+            self._publisher.add_step(self._run, name, stored_form(name, fn()))
+            known = self._steps.wait(self._run, name)
         return value_of(known)
 
     def _know(self) -> None:
@@ -71,7 +73,7 @@ class RunSteps:
         after = ""
         while not self._is_known:
             page = self._page(after)
-            self._publisher.know_steps(self._run, page.steps)
+            self._steps.know(page.steps)
             after = page.steps[-1].name if page.steps else after
             self._is_known = not page.more
 

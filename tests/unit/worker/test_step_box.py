@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks_worker.errors import StepError
 from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.control import StartTask
 from blocks_worker.protocol.events import EventBody
 from blocks_worker.protocol.steps import MAX_STEP, REPORT_STEPS, Step
 from blocks_worker.worker.outbox import HOLD, Outbox
-from blocks_worker.worker.run import Ending
+from blocks_worker.worker.run import Ending, Run
 
 if TYPE_CHECKING:
     from blocks_worker.protocol.leases import Report
@@ -75,7 +78,8 @@ def test_a_hub_that_says_nothing_has_stored_nothing() -> None:
     box.add_step("a", b"1")
     box.answered(take(box))
 
-    assert box.steps.was_refused("a")
+    with pytest.raises(StepError, match="has to be updated"):
+        box.steps.wait(Run(StartTask(task_id="t", epoch=1, digest="d"), box, 0.0), "a")
     assert box.due_at() is None
 
 
