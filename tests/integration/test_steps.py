@@ -41,17 +41,18 @@ def hub() -> Iterator[LedgerInProcess]:
 class Stepping:
     """A handler of two steps that waits between them, and notes what each run did and saw."""
 
-    def __init__(self) -> None:
+    def __init__(self, padding: int = 0) -> None:
+        self.padding = {"padding": "x" * padding} if padding else {}
         self.done: list[str] = []
         self.seen: list[Any] = []
         self.go = threading.Event()
         self.between = threading.Event()
         self.raised: BaseException | None = None
 
-    def work(self, name: str) -> dict[str, int]:
+    def work(self, name: str) -> dict[str, int | str]:
         """Do a step: its value tells which one it was."""
         self.done.append(name)
-        return {name: len(self.done)}
+        return {name: len(self.done), **self.padding}
 
     def __call__(self, _task: StartTaskMessage, ctx: TaskContext) -> str:
         """Do both."""
@@ -133,9 +134,10 @@ def test_a_task_that_is_sent_again_goes_on_from_its_steps(monkeypatch: pytest.Mo
     assert sorted(texts[1:]) == ["fetched 2", "fetched 3"]
 
 
-def test_a_policys_next_run_goes_on_from_the_steps() -> None:
-    """A run that failed is followed by one that does not repeat what was stored. [R-57]"""
-    handler = Stepping()
+@pytest.mark.parametrize("padding", [0, 40_000])
+def test_a_policys_next_run_goes_on_from_the_steps(padding: int) -> None:
+    """A run that failed is followed by one that does not repeat what was stored, little or much. [R-57] [J19]"""
+    handler = Stepping(padding)
     handler.go.set()
 
     def twice(task: StartTaskMessage, ctx: TaskContext) -> str:
@@ -149,7 +151,7 @@ def test_a_policys_next_run_goes_on_from_the_steps() -> None:
         assert session.text(20) == "done"
 
     assert handler.done == ["one", "two"]
-    assert handler.seen == [{"one": 1}, {"two": 2}] * 2
+    assert handler.seen == [{"one": 1} | handler.padding, {"two": 2} | handler.padding] * 2
 
 
 # ------------------------------------------------------------------------------------------------ the worker
@@ -171,6 +173,27 @@ def test_the_next_run_sees_what_a_dead_worker_stored(hub: LedgerInProcess) -> No
     assert second.seen == [{"one": 1}, {"two": 1}]
     assert stored(hub, task) == {"one": b'{"one":1}', "two": b'{"two":1}'}
     assert isinstance(first.raised, TaskCancelledError | TaskFinishedError)
+
+
+def test_a_zombies_step_is_refused(hub: LedgerInProcess) -> None:
+    """[J19] Who lost the task while the hub was out of reach stores nothing: what the next run stored stays."""
+    first, second = Stepping(), Stepping()
+    second.go.set()
+    with WorkerAtHub(hub, first) as zombie:
+        zombie.ready()
+        task = hub.submit()
+        assert first.between.wait(10)
+        zombie.login.cut.set()
+        first.go.set()
+        wait_until(lambda: first.done == ["one", "two"], what="the step that nobody stores is done")
+        with WorkerAtHub(hub, second) as other:
+            other.ready()
+            assert hub.ended(task).state == "completed"
+            zombie.login.cut.clear()
+            wait_until(lambda: first.raised is not None, what="the zombie is told")
+
+    assert stored(hub, task) == {"one": b'{"one":1}', "two": b'{"two":1}'}
+    assert isinstance(first.raised, TaskFinishedError)
 
 
 def test_many_steps_are_fetched_by_the_next_run(hub: LedgerInProcess) -> None:
