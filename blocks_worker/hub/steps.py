@@ -51,13 +51,22 @@ def _check(ledger: Ledger, row: TaskRecord, values: dict[str, bytes]) -> None:
 
 def for_claim(ledger: Ledger, row: TaskRecord) -> list[Step] | None | msgspec.UnsetType:
     """Return what the answer to a claim says of steps: nothing where there are none, null where they are too much."""
-    if row.epoch <= 1 and row.retry_of is None:
-        # Its first run: nobody can have stored anything.
+    if not _may_have_any(row, 1):
         return msgspec.UNSET
     size = ledger.size_of_steps(row.id)
     if size > INLINE_STEPS:
         return None
     return _shown(ledger.steps(row.id, "", MAX_STEPS)) if size else msgspec.UNSET
+
+
+def has_any(ledger: Ledger, row: TaskRecord) -> bool:
+    """Tell whether something is stored of a task that waits to be offered: then its claim brings it."""
+    return _may_have_any(row, 0) and ledger.count_steps(row.id) > 0
+
+
+def _may_have_any(row: TaskRecord, first: int) -> bool:
+    """Tell whether this is not the first run of a task: before it, nobody can have stored anything."""
+    return row.epoch > first or row.retry_of is not None
 
 
 def page(ledger: Ledger, who: Consumer | Holder, task_id: str, after: str) -> Reply:

@@ -224,6 +224,11 @@ def _steps_not_given() -> list[Patch]:
     return [(steps, "for_claim", lambda _ledger, _row: msgspec.UNSET)]
 
 
+def _given_without_steps() -> list[Patch]:
+    """An offer that brings its lease leaves out what was stored."""
+    return [(turns, "has_any", lambda _ledger, _row: False)]
+
+
 def _steps_not_copied() -> list[Patch]:
     """A task that is sent again begins from nothing."""
     return [(Ledger, "copy_steps", lambda _self, _task_id, _new_id: None)]
@@ -262,6 +267,7 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
     "step overwritten": (_step_overwritten, {"I10"}, 0, 60),
     "stored steps not given": (_steps_not_given, {"I10"}, 0, 60),
+    "given without its steps": (_given_without_steps, {"I10"}, 31, 60),
     # Few tasks are sent again behind a step: from the first that is.
     "stored steps not copied": (_steps_not_copied, {"I10"}, 8, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),

@@ -149,6 +149,23 @@ def test_what_is_too_large_or_too_many_is_refused(world: World) -> None:
     assert len(shown(world, ANN)) == MAX_STEPS
 
 
+def test_what_has_steps_is_not_given_with_its_offer(world: World) -> None:
+    """[J19] An instance with a link is given a first run at once; the next one is claimed, which brings the steps."""
+    world.is_linked = True
+    first = world.join("w1", pid=1)
+    world.add()
+    assert world.row().state == "RUNNING"
+    lease = world.lease(first)
+    world.report(first, lease, steps={"a": b"1"})
+    second = lost(world)
+    was = world.row().state
+    claimed = world.claim(second).body
+
+    assert was == "OFFERED"
+    assert isinstance(claimed, ClaimAnswer)
+    assert told(claimed.steps) == {"a": b"1"}
+
+
 def test_many_steps_do_not_come_with_the_claim(world: World) -> None:
     """[J19] Over 64 KiB in all the claim says so, and who holds the task reads them page by page."""
     first = world.join("w1", pid=1)
