@@ -250,7 +250,7 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "no session poll": (_no_poll, {"I3", "I4"}, 0, 20),
     "no gap repair": (_no_repair, {"I4"}, 0, 20),
     "no lease sweep": (_no_lease_sweep, {"I1"}, 0, 60),
-    "no offer timeout": (_no_offer_timeout, {"I1"}, 0, 200),
+    "no offer timeout": (_no_offer_timeout, {"I1"}, 31, 200),
     # From seed 6 on: the first that is noticed is one that can be made short.
     "at most once put back": (_once_put_back, {"I11"}, 6, 60),
     "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
