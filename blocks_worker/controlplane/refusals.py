@@ -1,4 +1,4 @@
-"""What a refusal asks for: another key, where no repeating will change it, or a pause before the next try."""
+"""What a refusal asks for: another token, another key, which no repeating will change, or a pause."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 KEY_INVALID = "API_KEY_INVALID"
 #: Words by which the hub says that a key is refused for good.
 FATAL_CODES = frozenset({KEY_INVALID, "AGENT_FORCED_OFFLINE"})
+#: Words by which the hub says that a new token would do, whatever the status.
+STALE_CODES = frozenset(
+    {
+        "EMBEDDED_JWT_REVOKED",
+        "EMBEDDED_JWT_LOGOUT",
+        "EMBEDDED_JWT_KILLED",
+        "EMBEDDED_JWT_SCOPE_DRIFT",
+        "AGENT_OUT_OF_SCOPE",
+    }
+)
 
 #: Longest pause in seconds that a server may ask for: it would else silence us for good.
 LONGEST_PAUSE = 60.0
