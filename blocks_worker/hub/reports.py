@@ -98,6 +98,7 @@ class Reports:
             digest=row.digest,
             start=msgspec.UNSET if item.have == row.digest else msgspec.Raw(ledger.start(row.id)),
             max_runtime=row.max_runtime,
+            progress_timeout=row.progress_timeout,
             deadline=row.deadline,
             expires_at=row.expires_at,
             delivery=row.delivery,  # type: ignore[arg-type]  # checked when the task was taken in

@@ -186,6 +186,7 @@ class Submits:
             ready_at=ready,
             priority=request.priority,
             rank=rank(request, now, ready),
+            progress_timeout=_progress_timeout(request, agent),
         )
         row = row._replace(due_at=due_queued(row))
         ledger.insert_task(row, start)
@@ -236,6 +237,9 @@ def _check(request: SubmitTask) -> None:
     if request.task_kind == "request" and request.duration is not None:
         text = "duration belongs to a pipe; a request has max_runtime"
         raise RefusedError(problem(400, "InvalidInput", text, {"reason": "duration"}))
+    if request.task_kind == "pipe" and request.progress_timeout is not None:
+        text = "progressTimeout belongs to a request; a pipe may be silent as long as it lasts"
+        raise RefusedError(problem(400, "InvalidInput", text, {"reason": "progressTimeout"}))
     try:
         for kind, value in (("task id", request.task_id), ("parent task id", request.parent_task_id)):
             if value is not None:
@@ -267,6 +271,14 @@ def _check_parts(agent: AgentFacts, request: SubmitTask) -> None:
             raise RefusedError(
                 problem(400, "InvalidInput", text, {"reason": "part", "partId": part_id[:64], "known": list(known)})
             )
+
+
+def _progress_timeout(request: SubmitTask, agent: AgentFacts) -> float | None:
+    """Return within how many seconds a run has to say something: the shorter of the task's and its agent's."""
+    if request.task_kind == "pipe":
+        return None
+    given = [each for each in (request.progress_timeout, agent.progress_timeout_sec) if each is not None]
+    return float(min(given)) if given else None
 
 
 def _has_stream(request: SubmitTask, agent: AgentFacts) -> bool:

@@ -65,6 +65,8 @@ class ConnectRequest(Wire):
     expected_instances: _Count = 1
     max_pending_backlog: _Count = 10_000
     max_running_time_sec: Annotated[int, msgspec.Meta(ge=1, le=MAX_SECONDS)] = 3600
+    #: Seconds within which each run of a request has to say something; none unless told.
+    progress_timeout_sec: Annotated[int, msgspec.Meta(ge=1, le=MAX_SECONDS)] | None = None
     delivery: Delivery = "at_least_once"
     #: Tasks of the agent that all its instances together may have at once.
     concurrency_limit: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
@@ -182,6 +184,8 @@ class ClaimAnswer(Wire, omit_defaults=False):
     digest: str
     #: Seconds that this run may take.
     max_runtime: float
+    #: Seconds within which it has to say something each time.
+    progress_timeout: float | None = None
     start: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     #: Unix milliseconds by the hub's clock at which the whole task ends.
     deadline: int | None = None

@@ -30,8 +30,8 @@ class State(str, Enum):
     #: ended by a cancel; `reason` is the caller's text, `terminated` or `drained`; `forced` when the handler did not
     #: return within its grace, whether worker or hub ended it
     CANCELLED = "CANCELLED"
-    #: ended for its time: `errorCode` `timeout`, `reason` `deadline`, `queue_ttl` or `max_runtime`; a pipe whose
-    #: duration is over has `completionReason` `duration_expired` and is shown as `completed`
+    #: ended for its time: `errorCode` `timeout`, `reason` `deadline`, `queue_ttl`, `max_runtime` or `progress`; a
+    #: pipe whose duration is over has `completionReason` `duration_expired` and is shown as `completed`
     EXPIRED = "EXPIRED"
 
 
@@ -83,6 +83,8 @@ RESUMED = "resumed"
 QUEUED = "queued"
 #: Why a pipe ended whose duration is over: no failure.
 DURATION_EXPIRED = "duration_expired"
+#: Why a request ended that said nothing within its `progress_timeout`.
+PROGRESS = "progress"
 #: Why a cancelled task ended whose handler did not return within its grace, whoever ends it.
 FORCED = "forced"
 #: Whom a task of a broadcast agent is offered to, in place of one incarnation: no incarnation has this name.
@@ -166,7 +168,9 @@ TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
     (_R, TaskTurn.CANCEL): _Rule(_C, "the flag and its reason; the forced end is due after the grace"),
     (_Q, TaskTurn.EXPIRE): _Rule(State.EXPIRED, "`deadline`, `queue_ttl`", leaves=True),
     (_O, TaskTurn.EXPIRE): _Rule(State.EXPIRED, "`deadline`, `queue_ttl`", leaves=True),
-    (_R, TaskTurn.EXPIRE): _Rule(State.EXPIRED, "`deadline`, `max_runtime`; its worker is told", leaves=True),
+    (_R, TaskTurn.EXPIRE): _Rule(
+        State.EXPIRED, "`deadline`, `max_runtime`, `progress`; its worker is told", leaves=True
+    ),
     (_R, TaskTurn.COMPLETE): _Rule(State.COMPLETED, leaves=True),
     (_R, TaskTurn.FAIL): _Rule(State.FAILED, leaves=True),
     (_R, TaskTurn.CANCELED): _Rule(State.CANCELLED, leaves=True),

@@ -17,6 +17,7 @@ from blocks_worker.worker.intake import Intake
 from blocks_worker.worker.loop import CoroutineLoop
 from blocks_worker.worker.middleware.cancel_told import CancelTold
 from blocks_worker.worker.middleware.logs import TaskLog
+from blocks_worker.worker.middleware.silence import SilenceLimit
 from blocks_worker.worker.middleware.streams import StreamEnds
 from blocks_worker.worker.middleware.time_limit import TimeLimit
 from blocks_worker.worker.pausing import Pauses
@@ -92,8 +93,9 @@ class Engine:
         )
         self._pauses = Pauses(running=self.running, executor=self.executor, parked=parked)
         told = [] if settings.on_cancel_task is None else [CancelTold(settings.on_cancel_task, settings.network)]
+        silence = SilenceLimit(deadlines=self.deadlines, run_out=self.endings.run_out, clock=clock)
         self._hooks = Hooks(
-            [TaskLog(clock), self._time_limit, StreamEnds(self.streams), self.pipes, *told, *middleware]
+            [TaskLog(clock), self._time_limit, silence, StreamEnds(self.streams), self.pipes, *told, *middleware]
         )
         files = partial(RunFiles, api, inline_limit=settings.inline_limit, clock=clock, entropy=entropy)
         self._task_run = self._runs(settings, handler, claims, files, task_client, clock)

@@ -120,13 +120,15 @@ class Publisher:
             if waits:
                 self._await_room(run)
             run.outbox.append(body, at_once=event.stream_event is not None)
+            run.spoke_at = self._clock.monotonic()
             self._speaks(run.outbox)
 
     def emit_latest(self, run: Run, event: EventBody) -> None:
         """Take a status, of which the newest counts."""
         encode(event)
         with self._lock:
-            run.outbox.latest(event, self._clock.monotonic())
+            run.spoke_at = self._clock.monotonic()
+            run.outbox.latest(event, run.spoke_at)
             self._speaks(run.outbox)
 
     def end(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None = None) -> bool:

@@ -21,6 +21,7 @@ class WorkerSettings:
     Attributes:
         concurrency: how many tasks run at once.
         max_runtime: the longest that one run may take; a task may ask for less.
+        progress_timeout: within how many seconds a run has to say something each time; a task may ask for fewer.
         drain_timeout: how long `stop` lets runs finish.
         strict_results: a result with anything unknown in it fails the task.
         inline_limit: largest artifact in bytes that travels inside its event.
@@ -38,6 +39,7 @@ class WorkerSettings:
     instance_id: str
     concurrency: int = 1
     max_runtime: float = 3600.0
+    progress_timeout: float | None = None
     drain_timeout: float = 60.0
     strict_results: bool = False
     inline_limit: int = 16_384

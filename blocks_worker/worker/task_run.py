@@ -19,6 +19,7 @@ from blocks_worker.protocol.leases import Claim
 from blocks_worker.worker.failures import ending_of, is_our_users_fault, users_trace
 from blocks_worker.worker.generated import carried_out
 from blocks_worker.worker.inputs import InputCheck
+from blocks_worker.worker.middleware.silence import shorter
 from blocks_worker.worker.run import Ending
 from blocks_worker.worker.run_context import RunEmitter, context_of
 from blocks_worker.worker.start_body import content_of, offered_digest, parsed
@@ -126,6 +127,10 @@ class TaskRun:
         run.started_at = self._clock.monotonic()
         run.is_pipe = answer.expires_at is not None
         run.deadline, run.limit = self._standing.run_until(run.started_at, limit, answer.deadline, answer.expires_at)
+        run.spoke_at = run.started_at
+        run.progress_timeout = (
+            None if run.is_pipe else shorter(answer.progress_timeout, self._settings.progress_timeout)
+        )
         self._publisher.open(run, answer.lease)
         return True
 

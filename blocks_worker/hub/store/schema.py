@@ -90,6 +90,7 @@ task = Table(
     _text("dead_reason", nullable=True),
     Column("priority", Integer, nullable=False, server_default="5"),
     _flag("rank"),
+    Column("progress_timeout", Float, nullable=True),
     sqlite_with_rowid=False,
 )
 Index("task_owner", task.c.owner, task.c.id)
@@ -183,6 +184,7 @@ agent = Table(
     _number("updated"),
     Column("offline", Boolean, nullable=False, server_default="0"),
     _number("concurrency_limit", nullable=True),
+    _number("progress_timeout_sec", nullable=True),
 )
 
 api_key = Table(

@@ -273,6 +273,7 @@ AGENT = _hot(
         agent.c.card,
         agent.c.expected_instances,
         agent.c.concurrency_limit,
+        agent.c.progress_timeout_sec,
     ).where(agent.c.name == _p("a"))
 )
 
