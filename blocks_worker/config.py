@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.protocol.leases import Numbers
+from blocks_worker.quotas import Quotas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,6 +79,7 @@ class HubConfig:
         port_before: of an embedded hub that comes after another one: where that was, and others look; 0: after none.
         testing: let tests reach the fault hooks.
         transport: what its document tells others to speak by; it listens to both.
+        quotas: how much of it one owner, or one run, may have.
     """
 
     state_dir: Path
@@ -98,6 +100,7 @@ class HubConfig:
     port_before: int = 0
     testing: bool = False
     transport: str = "pubnub"
+    quotas: Quotas = field(default_factory=Quotas)
 
 
 @dataclass(frozen=True, kw_only=True)

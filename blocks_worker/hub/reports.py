@@ -15,6 +15,7 @@ from blocks_worker.protocol.lifecycle import EVERYBODY, INSTANCE_GONE, PAUSED, R
 
 if TYPE_CHECKING:
     from blocks_worker.hub.dispatch import Dispatch
+    from blocks_worker.hub.shares import Shares
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import InstanceRecord, TaskRecord
     from blocks_worker.hub.turns import Turns
@@ -48,8 +49,9 @@ def was_outrun(ledger: Ledger, holder: Holder, item: Claim) -> bool:
 class Reports:
     """Answer claims and reports."""
 
-    def __init__(self, turns: Turns, dispatch: Dispatch, secret: bytes) -> None:
+    def __init__(self, turns: Turns, dispatch: Dispatch, shares: Shares, secret: bytes) -> None:
         self._turns = turns
+        self._shares = shares
         self._dispatch = dispatch
         self._secret = secret
 
@@ -132,6 +134,9 @@ class Reports:
         new = [one for one in item.events if one.n > row.last_n]
         if not _contiguous(new, row.last_n):
             return report_answer(422, row, expected_n=row.last_n + 1)
+        refused = self._shares.refusal_of_events(row, len(new), sum(memoryview(one.body).nbytes for one in new))
+        if refused is not None:
+            return refused
         told = [check_event(bytes(one.body)) for one in new]
         last_n = row.last_n + len(new)
         holes = item.outcome is not None and item.outcome.last_n != last_n

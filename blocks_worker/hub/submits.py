@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Entropy, SteadyClock
     from blocks_worker.hub.dispatch import Dispatch
+    from blocks_worker.hub.shares import Shares
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.protocol.tasks import RetryTask, WaitsFor
 
@@ -46,11 +47,17 @@ class Submits:
     """Accept tasks."""
 
     def __init__(
-        self, steady: SteadyClock, entropy: Entropy, dispatch: Dispatch, admits: Callable[[], bool] = lambda: True
+        self,
+        steady: SteadyClock,
+        entropy: Entropy,
+        dispatch: Dispatch,
+        shares: Shares,
+        admits: Callable[[], bool] = lambda: True,
     ) -> None:
         self._steady = steady
         self._entropy = entropy
         self._dispatch = dispatch
+        self._shares = shares
         self._admits = admits
         #: What waits for an agent, at most: grows with each submit, counted anew when it seems too much.
         self._waiting: dict[str, int] = {}
@@ -143,6 +150,9 @@ class Submits:
         if len(start) > MAX_BODY:
             text = f"the input is {len(start)} bytes with its head: a worker takes {MAX_BODY}; send a file instead"
             raise RefusedError(problem(413, "InvalidInput", text, {"reason": "too_large"}))
+        refused = self._shares.refusal(ledger, consumer.owner, len(start))
+        if refused is not None:
+            raise RefusedError(refused)
         ready = ready_at(request, now, above.deadline)
         row = TaskRecord(
             id=request.task_id or self._entropy.uuid7(now),

@@ -13,6 +13,9 @@ from blocks_worker.protocol.tasks import MAX_REASON, MAX_SECONDS, BillingMode, D
 #: Longest error text that is kept of a run, in bytes as JSON: with it the terminal event fits one envelope.
 MAX_ERROR = 8 * 1024
 
+#: With which events are refused, and a run fails, that are more than one run may store.
+EVENT_QUOTA: Literal["event_quota"] = "event_quota"
+
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 
 
@@ -41,6 +44,10 @@ class Numbers(Wire, omit_defaults=False):
     max_lost: int = 3
     #: bytes of the largest start body that travels inside an offer
     inline_input: int = 8192
+    #: events that one run may store; 0: any number
+    run_events: int = 0
+    #: bytes of them
+    run_event_bytes: int = 0
 
 
 class Process(Wire):

@@ -131,6 +131,7 @@ class Engine:
 
     def use(self, numbers: Numbers) -> None:
         """Take over the hub's numbers."""
+        self.publisher.use(numbers)
         self._time_limit.cancel_grace = numbers.cancel_grace
         self._time_limit.terminate_grace = numbers.terminate_grace
         self._time_limit.expire_grace = numbers.expire_grace

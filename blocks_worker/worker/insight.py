@@ -63,6 +63,7 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "reports_repeated": ("reports_repeated",),
     "reports_failed": ("reports_failed",),
     "nacks_lost": ("nacks_lost",),
+    "statuses_dropped": ("statuses_dropped",),
 }
 #: The same for counters whose names end in the value of the label.
 _BEGINNING = {

@@ -8,8 +8,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from blocks_worker.concurrency import BATCH_ITEMS, Backoff, ServiceThread
-from blocks_worker.errors import BlocksError, PublishTimeoutError, TaskCancelledError
+from blocks_worker.errors import BlocksError, EventQuotaError, PublishTimeoutError, TaskCancelledError
 from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.leases import EVENT_QUOTA
 from blocks_worker.worker.parts import answered_each
 from blocks_worker.worker.run import Ending
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.controlplane.api import ItemResult
     from blocks_worker.protocol.events import EventBody
-    from blocks_worker.protocol.leases import Claim, Report, ReportAnswer
+    from blocks_worker.protocol.leases import Claim, Numbers, Report, ReportAnswer
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.outbox import Outbox
     from blocks_worker.worker.ports import RunApi
@@ -89,7 +90,13 @@ class Publisher:
         #: Why the last request failed, in few words; None since one was answered.
         self._trouble: tuple[str, object] | None = None
         self._until: Deadline | None = None
+        #: Events that one run may store, and their bytes; 0: any number.
+        self._quota = (0, 0)
         self._thread = ServiceThread("publisher", self._serve)
+
+    def use(self, numbers: Numbers) -> None:
+        """Take over the hub's numbers."""
+        self._quota = (numbers.run_events, numbers.run_event_bytes)
 
     def start(self) -> None:
         """Start the thread."""
@@ -114,19 +121,27 @@ class Publisher:
             TaskFinishedError: the run has ended.
             PublishTimeoutError: there was no room for too long.
             TaskCancelledError: the task is to stop, and there was no room.
+            EventQuotaError: it would be more than one run may store.
         """
         body = encode(event)
         with self._lock:
             if waits:
                 self._await_room(run)
+            if run.outbox.is_open:
+                run.outbox.check_quota(len(body), *self._quota)
             run.outbox.append(body, at_once=event.stream_event is not None)
             run.spoke_at = self._clock.monotonic()
             self._speaks(run.outbox)
 
     def emit_latest(self, run: Run, event: EventBody) -> None:
-        """Take a status, of which the newest counts."""
-        encode(event)
+        """Take a status, of which the newest counts; one beyond what a run may store is dropped, and counted."""
+        size = len(encode(event))
         with self._lock:
+            try:
+                run.outbox.check_quota(size, *self._quota)
+            except EventQuotaError:
+                self._counters.count("statuses_dropped")
+                return
             run.spoke_at = self._clock.monotonic()
             run.outbox.latest(event, run.spoke_at)
             self._speaks(run.outbox)
@@ -336,7 +351,9 @@ class Publisher:
             self._counters.count("reports_failed")
             why = answer.problem.message if answer.problem else f"the hub answered {answer.status}"
             _logger.error("report_refused", extra={"task": outbox.key[0], "status": answer.status, "error": why})
-            ending = Ending("failed", error=f"the hub refused a report: {why}", error_code="bad_result")
+            is_quota = answer.problem is not None and answer.problem.code == EVENT_QUOTA
+            code = EVENT_QUOTA if is_quota else "bad_result"
+            ending = Ending("failed", error=f"the hub refused a report: {why}", error_code=code)
             if outbox.refused(report, ending, now):
                 return None
         return self._over(outbox, self._heard.fenced)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.context.events import TaskEvents
 from blocks_worker.context.messages import StartTaskMessage
-from blocks_worker.errors import InvalidMessageError, TaskFinishedError
+from blocks_worker.errors import EventQuotaError, InvalidMessageError, TaskFinishedError
 from blocks_worker.handlers.outputs import OutputCheck
 from blocks_worker.handlers.results import normalise
 from blocks_worker.observability.logs import bind_task
@@ -252,6 +252,12 @@ class TaskRun:
 
     def _say(self, run: Run, result: Result) -> Ending | None:
         """Publish warnings and artifacts; return how the run fails when they cannot be."""
+        try:
+            return self._said(run, result)
+        except EventQuotaError as error:
+            return ending_of(error, stopped=None)
+
+    def _said(self, run: Run, result: Result) -> Ending | None:
         for warning in result.warnings:
             _logger.warning("result_warning", extra={"task": run.task_id, "warning": warning})
             self._emit(run, EventBody(type="system", status="warning", message=warning))

@@ -74,7 +74,7 @@ def test_each_task_has_the_limit_that_its_sender_gave(client: TaskClient) -> Non
 
 
 def test_a_silent_run_fails_for_the_sender_and_for_the_card(client: TaskClient) -> None:
-    """[C2] `blocks send --progress-timeout` and the card's `progressTimeoutSec` end what hangs, each by its own time."""
+    """[C2] `blocks send --progress-timeout` and the card's `progressTimeoutSec` end what hangs, each in its time."""
     gate = Gate()
     silent = card("silent", concurrency=2, progressTimeoutSec=2)
     with start_agent_instance({"card": silent, "handler": gate}) as instance:

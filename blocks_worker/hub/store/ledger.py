@@ -18,6 +18,7 @@ from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecor
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
 from blocks_worker.hub.store.survey import PURGED, stub_of, with_purged
 from blocks_worker.hub.store.task_turns import TaskTurns
+from blocks_worker.hub.store.usage import Usage
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
 from blocks_worker.protocol.events import numbered, stored_event
@@ -50,7 +51,7 @@ class Publication:
     ends_channel: bool = False
 
 
-class Ledger(TaskTurns):
+class Ledger(TaskTurns, Usage):
     """Be the open transaction; `connection` is for the cold statements, which are plain SQLAlchemy Core."""
 
     def __init__(self, connection: Connection, driver: sqlite3.Connection, numbering: Numbering) -> None:
@@ -207,7 +208,8 @@ class Ledger(TaskTurns):
     def append(self, row: TaskRecord, by: str, events: Sequence[ReportEvent], now: int) -> bool:
         """Store a run's next events, contiguous behind the last one, and say them."""
         low, high = row.last_n, row.last_n + len(events)
-        if not self._turn(sql.APPEND, row, by=by, lo=low, hi=high, now=now):
+        size = sum(memoryview(item.body).nbytes for item in events)
+        if not self._turn(sql.APPEND, row, by=by, lo=low, hi=high, size=size, now=now):
             return False
         for item in events:
             body = stored_event(bytes(item.body), task_id=row.id, epoch=row.epoch, n=item.n, ts=now)
@@ -319,6 +321,8 @@ class Ledger(TaskTurns):
             return 0
         keys = [{"key": row.id} for row in rows]
         files.release(self.connection, [row.id for row in rows], now)
+        for owner, size in self.room_of((row.id, row.owner) for row in rows).items():
+            self.use_room(owner, -size)
         for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_TASK):
             self._driver.executemany(text, keys)
         self._driver.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])

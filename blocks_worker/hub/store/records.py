@@ -62,6 +62,7 @@ class TaskRecord(NamedTuple):
     priority: int = USUAL_PRIORITY
     rank: int = 0
     progress_timeout: float | None = None
+    event_bytes: int = 0
 
     @property
     def is_ended(self) -> bool:

@@ -91,6 +91,7 @@ OFFER = _turn(
     lost_inc=_NULL,
     outcome_digest=_NULL,
     last_n=_NONE,
+    event_bytes=_NONE,
     offer_until=_p("until"),
     leased_at=_NULL,
     paused=_NONE,
@@ -183,7 +184,11 @@ FORCE = _end(and_(_HIS, _in(_C)), State.CANCELLED)
 FORCE_EXPIRED = _end(and_(_HIS, _in(_E)), State.EXPIRED, **_FAULT)
 
 # ------------------------------------------------------------------------------------------------ events, rows
-APPEND = _hot(update(task).where(_ROW, task.c.last_n == _p("lo"), _SPEAKS).values(last_n=_p("hi"), updated=_p("now")))
+APPEND = _hot(
+    update(task)
+    .where(_ROW, task.c.last_n == _p("lo"), _SPEAKS)
+    .values(last_n=_p("hi"), event_bytes=task.c.event_bytes + _p("size"), updated=_p("now"))
+)
 INSERT_EVENT = _hot(insert(event))
 INSERT_TASK = _hot(insert(task))
 INSERT_INPUT = _hot(insert(task_input))
