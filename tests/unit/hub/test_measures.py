@@ -13,6 +13,7 @@ from blocks_worker.hub.readiness import Readiness
 from blocks_worker.hub.shares import Shares
 from blocks_worker.observability.families import HUB, MOST_NAMES, OTHERS, Sample
 from blocks_worker.protocol.leases import ConnectRequest
+from blocks_worker.quotas import Quotas
 
 
 def measures(hub: LedgerInProcess) -> Measures:
