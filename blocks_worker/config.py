@@ -35,6 +35,7 @@ VARIABLES = frozenset(
         "BLOCKS_HEALTH_PORT",
         "BLOCKS_HUB_URL",
         "BLOCKS_LOG_FORMAT",
+        "BLOCKS_MAX_RSS_MB",
         "BLOCKS_PUBLISH_KEY",
         "BLOCKS_REGISTRY",
         "BLOCKS_STATE_DIR",
@@ -157,6 +158,7 @@ class WorkerConfig:
         health_port: port on loopback where `blocks-run` tells how it does; 0 is any free one, None is none.
         notify_socket: where the service manager hears how the program stands.
         watchdog: seconds of silence there after which it ends the program; None: it does not.
+        max_rss_mb: MiB of memory in RAM beyond which no new task is taken; None: any number.
     """
 
     connection: Connection
@@ -170,6 +172,7 @@ class WorkerConfig:
     log_level: str = "info"
     log_format: str = "auto"
     health_port: int | None = None
+    max_rss_mb: int | None = None
 
 
 def environment() -> dict[str, str]:
@@ -212,6 +215,7 @@ def worker_config(env: Mapping[str, str] | None = None) -> WorkerConfig:
         log_level=_choice(env, "LOG_LEVEL", LOG_LEVELS, "info"),
         log_format=_choice(env, "BLOCKS_LOG_FORMAT", LOG_FORMATS, "auto"),
         health_port=_port(env, "BLOCKS_HEALTH_PORT"),
+        max_rss_mb=_number(env, "BLOCKS_MAX_RSS_MB", int, 0) or None,
     )
 
 

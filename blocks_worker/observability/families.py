@@ -125,6 +125,14 @@ WORKER = (
         "reports that the hub refused for good, each the end of its run; that a lease is lost is no such refusal",
         *_WHO,
     ),
+    _gauge("blocks_worker_stuck_slots", "slots kept by threads that hang and could not be replaced", *_WHO),
+    _count(
+        "blocks_worker_process_starved_total",
+        "times that a thread which does nothing but come round was late by a second or more: no thread got its turn",
+        *_WHO,
+    ),
+    _gauge("blocks_worker_starved_seconds", "for how long it was late in all", *_WHO),
+    _count("blocks_worker_threads_leaked_total", "threads more than ever before behind the end of a run", *_WHO),
     _count("blocks_worker_statuses_dropped_total", "statuses beyond what a run may store", *_WHO),
     _count("blocks_worker_nacks_lost_total", "refusals of offers that never reached the hub", *_WHO),
     _gauge("blocks_worker_outcomes_unheard", "outcomes that the hub has not answered yet", *_WHO),
@@ -153,7 +161,8 @@ HUB = (
     _gauge("blocks_hub_tasks_running", "tasks with a worker", "agent", origin="ledger"),
     _gauge(
         "blocks_hub_instances",
-        "instances that are not gone, by state: `registering`, `ready`, `suspect` (not heard of lately), `draining`",
+        "instances that are not gone, by state: `registering`, `ready`, `suspect` (not heard of lately), `draining`, "
+        "`degraded` (short of something)",
         "agent",
         "state",
         origin="ledger",

@@ -266,6 +266,8 @@ class Heartbeat(Wire):
     active_tasks: _Count = 0
     active_streams: _Count = 0
     draining: bool = False
+    #: Its process is short of something: it takes nothing new for now.
+    degraded: bool = False
     #: The instance ends with this beat.
     stopped: bool = False
     nonce: str | None = None

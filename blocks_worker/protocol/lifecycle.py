@@ -284,6 +284,7 @@ class InstanceState(str, Enum):
     READY = "ready"
     DRAINING = "draining"
     SUSPECT = "suspect"
+    DEGRADED = "degraded"
     STOPPED = "stopped"
     LOST = "lost"
     SUPERSEDED = "superseded"
@@ -300,8 +301,10 @@ class InstanceTurn(str, Enum):
     STOP = "stop"
     #: no heartbeat for 2.5 intervals
     MISSED = "missed"
-    #: it was heard again
+    #: it was heard again, and has all that it needs
     BEAT = "beat"
+    #: a heartbeat says that its process is short of descriptors, memory or threads: it is offered nothing
+    STRAINED = "strained"
     #: its process is gone, or it was not heard of for `lease_ttl` + `lease_grace`
     SILENT = "silent"
     #: a newer incarnation of the same name connected
@@ -327,7 +330,17 @@ INSTANCE_RULES: dict[tuple[InstanceState, InstanceTurn], InstanceState] = {
     (_I.SUSPECT, _T.DRAIN): _I.DRAINING,
     (_I.SUSPECT, _T.STOP): _I.STOPPED,
     (_I.SUSPECT, _T.SILENT): _I.LOST,
-    **{(state, _T.SUPERSEDE): _I.SUPERSEDED for state in (_I.REGISTERING, _I.READY, _I.DRAINING, _I.SUSPECT)},
+    (_I.READY, _T.STRAINED): _I.DEGRADED,
+    (_I.SUSPECT, _T.STRAINED): _I.DEGRADED,
+    (_I.DEGRADED, _T.BEAT): _I.READY,
+    (_I.DEGRADED, _T.DRAIN): _I.DRAINING,
+    (_I.DEGRADED, _T.STOP): _I.STOPPED,
+    (_I.DEGRADED, _T.MISSED): _I.SUSPECT,
+    (_I.DEGRADED, _T.SILENT): _I.LOST,
+    **{
+        (state, _T.SUPERSEDE): _I.SUPERSEDED
+        for state in (_I.REGISTERING, _I.READY, _I.DRAINING, _I.SUSPECT, _I.DEGRADED)
+    },
 }
 
 

@@ -179,6 +179,7 @@ def _settings(about: Surroundings) -> WorkerSettings:
         on_error=about.options.on_error,
         on_cancel_task=about.options.on_cancel_task,
         network=about.options.pubnub,
+        max_rss=None if config.max_rss_mb is None else config.max_rss_mb * 1024**2,
         spool=_spool(about),
     )
 

@@ -86,6 +86,8 @@ class Publisher:
         self._nacks: list[Claim] = []
         #: When the thread looks next by itself; minus infinity while it is awake.
         self._looks_at = float("-inf")
+        #: When it began what it is at, or is to look next; infinity before its start and when it has ended.
+        self._due = float("inf")
         self._not_before = float("-inf")
         #: Why the last request failed, in few words; None since one was answered.
         self._trouble: tuple[str, object] | None = None
@@ -100,7 +102,12 @@ class Publisher:
 
     def start(self) -> None:
         """Start the thread."""
+        self._due = self._clock.monotonic()
         self._thread.start()
+
+    def behind(self) -> float:
+        """Return for how many seconds the thread is at one request, or late for the next."""
+        return max(0.0, self._clock.monotonic() - self._due)
 
     def stop(self, until: Deadline, deadline: Deadline) -> bool:
         """Send what waits, the last of it at `until`, and end; tell whether the thread ended by the deadline."""
@@ -217,6 +224,7 @@ class Publisher:
         self._speaking[outbox.key] = outbox
         due = outbox.due_at()
         if due is not None and due < self._looks_at:
+            self._due = min(self._due, max(due, self._clock.monotonic()))
             self._work.notify()
 
     def _serve(self) -> None:
@@ -224,6 +232,7 @@ class Publisher:
             with self._lock:
                 nacks, batch = self._next()
             if not nacks and not batch:
+                self._due = float("inf")
                 return
             self._refuse_all(nacks)
             self._send(batch)
@@ -231,7 +240,7 @@ class Publisher:
     def _next(self) -> tuple[list[Claim], list[tuple[Outbox, Report]]]:
         """Wait for something to send; nothing means the end."""
         while True:
-            now = self._clock.monotonic()
+            now = self._due = self._clock.monotonic()
             nacks, self._nacks = self._nacks[:BATCH_ITEMS], self._nacks[BATCH_ITEMS:]
             batch = self._gather(now) if now >= self._not_before else []
             if nacks or batch or self._is_done():
@@ -267,7 +276,7 @@ class Publisher:
         pause = None if looks_at == float("inf") else max(0.0, looks_at - now)
         if self._until is not None:
             pause = self._until.within(pause if pause is not None else 1.0)
-        self._looks_at = looks_at
+        self._looks_at = self._due = looks_at
         self._work.wait(pause)
         self._looks_at = float("-inf")
 

@@ -32,6 +32,7 @@ class WorkerSettings:
         on_raised: told of whatever leaves a handler, or the check of its input, before it is judged.
         on_cancel_task: told of a cancel, with the network as an override sees it, in place of the cancel event.
         network: the user's own client of the network, for what an override publishes elsewhere.
+        max_rss: bytes of memory in RAM beyond which the process takes no new task; None: any number.
         spool: where outcomes are kept that the hub has not answered; None: nowhere.
     """
 
@@ -50,4 +51,5 @@ class WorkerSettings:
     on_raised: Callable[[BaseException], None] | None = None
     on_cancel_task: Callable[[str, Any], object] | None = None
     network: Any = None
+    max_rss: int | None = None
     spool: SpoolPlace | None = None
