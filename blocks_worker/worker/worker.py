@@ -88,7 +88,7 @@ class Worker:
             middleware=middleware,
             streams=streams,
             # The hub hears soon that a run takes no slot any more, or takes one again.
-            parked=lambda: self._presence.wake(),
+            parked=lambda: self._presence.wake(),  # noqa: PLW0108 - it is made after this
             clock=clock,
             entropy=entropy,
         )
