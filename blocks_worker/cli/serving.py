@@ -65,6 +65,7 @@ class Serving:
             tell_agents_apart()
         self.agents = [Served(options, config, signals, entropy) for options in agents]
         self._config = config
+        self._signals = signals
         self._happened = signals.heard
         self._reporter = Reporter(config)
         #: What is told of it while it is not ready.
@@ -188,6 +189,7 @@ class Serving:
 
     def _on_stacks(self, _nothing: None) -> None:
         """Log the stacks once more, with the tasks: what was written below Python does not know of them."""
+        self._signals.stacks_wanted = False
         tasks: dict[int, str] = {}
         for served in self.agents:
             tasks |= served.tasks_of_threads
