@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from blocks_worker.hub.store.ledger import Ledger, Publication
+    from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
+    from blocks_worker.hub.store.transaction import Publication
 
 T = TypeVar("T")
 
@@ -65,6 +66,8 @@ class World:
         self.entropy = SeededEntropy(seed)
         self.said: list[Publication] = []
         self.has_room = True
+        #: Whether the instances have links, by which they are given tasks with their offers.
+        self.is_linked = False
         #: What the host knows of processes, by pid; one that is not here cannot be told.
         self.processes: dict[int, bool] = {}
         self._path = path
@@ -84,6 +87,7 @@ class World:
             secret=secret,
             admits=lambda: self.has_room,
             shares=self.shares,
+            follows=lambda _mode, _channel: self.is_linked,
         )
         self.instances = InstanceService(
             tasks=self.tasks,

@@ -131,6 +131,7 @@ class Core:
             secret=secret,
             admits=self._room.admits,
             shares=self._shares,
+            follows=lambda mode, channel: self.network.is_followed(keys[mode], channel),
         )
         self._instances = InstanceService(
             tasks=self._tasks,
@@ -249,7 +250,13 @@ class Core:
         )
 
     def _serve_links(self, app: App) -> Links:
-        self._links = Links(carry=app.carry, network=self.network, guard=self._guard, life=self._entropy.name(8))
+        self._links = Links(
+            carry=app.carry,
+            network=self.network,
+            guard=self._guard,
+            life=self._entropy.name(8),
+            on_left=self._tasks.granted.left,
+        )
         return self._links
 
     async def tend(self) -> None:

@@ -17,10 +17,11 @@ from blocks_worker.hub.store.schema import task, task_input, usage
 from blocks_worker.protocol.lifecycle import State
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable
 
     from sqlalchemy.sql.expression import ClauseElement
+
+    from blocks_worker.hub.store.group import Group
 
 _DIALECT = sqlite.dialect(paramstyle="named")
 
@@ -47,25 +48,25 @@ _COUNTS = [_text(select(func.count()).select_from(task).where(which)) for which 
 class Usage:
     """Know what owners have."""
 
-    _driver: sqlite3.Connection
+    _group: Group
 
     def count_open(self, owner: str) -> int:
         """Count the owner's tasks that have not ended: dear when anybody has many."""
-        return sum(int(self._driver.execute(text, {"o": owner}).fetchone()[0]) for text in _COUNTS)
+        return sum(int(self._group.execute(text, {"o": owner}).fetchone()[0]) for text in _COUNTS)
 
     def room_used(self, owner: str) -> int:
         """Return how many bytes of inputs are kept for the owner."""
-        row = self._driver.execute(_USED, {"o": owner}).fetchone()
+        row = self._group.execute(_USED, {"o": owner}).fetchone()
         return 0 if row is None else int(row[0])
 
     def use_room(self, owner: str, size: int) -> None:
         """Note that so many bytes more are kept for the owner, or fewer."""
-        self._driver.execute(_ADD, {"o": owner, "size": size})
+        self._group.keep(_ADD, {"o": owner, "size": size})
 
     def room_of(self, tasks: Iterable[tuple[str, str]]) -> dict[str, int]:
         """Return how many bytes the inputs of these tasks have, by owner; each is given with its owner."""
         used = Counter[str]()
         for key, owner in tasks:
-            row = self._driver.execute(_SIZE, {"key": key}).fetchone()
+            row = self._group.look(_SIZE, {"key": key}).fetchone()
             used[owner] += 0 if row is None else int(row[0])
         return dict(used)
