@@ -28,7 +28,7 @@ class Quotas:
     """
 
     open_tasks: int = 100_000
-    submits: int = 5_000
+    submits: int = 20_000
     input_bytes: int = 32 * 1024**3
     run_events: int = 1_000_000
     run_event_bytes: int = 1024**3
