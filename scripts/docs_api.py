@@ -52,8 +52,8 @@ GROUPS = {
         BlocksError ConfigurationError InvalidMessageError RpcError BillingModeMismatchError SomeRefusedError
         QuotaExceededError EventQuotaError
         HubUnavailableError AgentAuthFatalError AuthRefreshFailedError FileUploadError InputError ArtifactError
-        TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError StreamWriteError TransportError
-        AnonTaskAccessDenied AnonTaskAccessDeniedError
+        StepError TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError StreamWriteError
+        TransportError AnonTaskAccessDenied AnonTaskAccessDeniedError
     """,
 }
 #: Members of a context that a run puts there: what does them.

@@ -113,6 +113,10 @@ class TaskTurns(Transaction):
         """Note whether the run takes a slot."""
         return self._turn(sql.PARK, row, by=by, flag=int(flag))
 
+    def heard_of(self, row: TaskRecord, by: str, *, now: int) -> bool:
+        """Note that the holder said something of its run."""
+        return self._turn(sql.HEARD_OF, row, by=by, now=now)
+
     def hasten(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
         """Shorten the grace of a cancel that is on its way."""
         return self._run(sql.HASTEN, key=task_id, now=now, due=due, why=why)
