@@ -212,25 +212,26 @@ def test_a_run_over_its_limit_fails_at_once(hub: LedgerInProcess) -> None:
 
 def test_a_run_that_hangs_in_silence_fails_and_one_that_speaks_does_not(hub: LedgerInProcess) -> None:
     """[C2] Past `progress_timeout` without a word a run is failed with `progress`; a word in time is enough."""
-    spoke = threading.Event()
 
     def handler(task: Any, ctx: Any) -> str:
-        for number in range(12 if task.text() == "speaks" else 0):
-            ctx.report_status(f"{number}")
+        if task.text() == "hangs":
+            ctx.cancel_event.wait(20)
+            return "too late"
+        for number in range(12):
+            if task.text() == "steps":
+                ctx.step(f"{number}", int)
+            else:
+                ctx.report_status(f"{number}")
             ctx.cancel_event.wait(0.1)
-        if task.text() == "speaks":
-            spoke.set()
-            return "done"
-        ctx.cancel_event.wait(20)
-        return "too late"
+        return "done"
 
-    with WorkerAtHub(hub, handler, slots=2, progress_timeout=30) as at:
+    with WorkerAtHub(hub, handler, slots=3, progress_timeout=30) as at:
         worker = at.ready()
-        speaks = hub.submit("speaks", progress_timeout=0.6)
+        others = [hub.submit(how, progress_timeout=0.6) for how in ("speaks", "steps")]
         silent = hub.ended(hub.submit("hangs", progress_timeout=0.4))
 
         assert (silent.state, silent.error_code, silent.reason) == ("failed", "timeout", "progress")
-        assert (hub.ended(speaks).state, spoke.is_set()) == ("completed", True)
+        assert [hub.ended(other).state for other in others] == ["completed"] * 2
         wait_until(lambda: worker.counters.get("late_results") == 1, what="the late result")
 
 
