@@ -152,6 +152,10 @@ class Stoppable(Protocol):
         """Wait for its end; tell whether it came."""
 
 
+class _Made(threading.Thread):
+    """Be a thread that a `ServiceThread` made."""
+
+
 class ServiceThread:
     """Be a thread with a name, an owner and a report when it dies; it works for the agent for which it was made.
 
@@ -162,7 +166,12 @@ class ServiceThread:
         self.name = name
         self._target = target
         self._names = whose.names()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=daemon)
+        self._thread = _Made(target=self._run, name=name, daemon=daemon)
+
+    @staticmethod
+    def made(thread: threading.Thread) -> bool:
+        """Tell whether a thread is one of these."""
+        return isinstance(thread, _Made)
 
     def start(self) -> None:
         """Start the thread."""

@@ -37,6 +37,7 @@ from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
 from blocks_worker.hub.publications import Publisher
 from blocks_worker.hub.readiness import Readiness
 from blocks_worker.hub.room import Room
+from blocks_worker.hub.shares import Shares
 from blocks_worker.hub.store import credentials
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
@@ -123,13 +124,15 @@ class Core:
             entropy=entropy,
             audit=self._audit,
         )
-        secret, numbers = derived(kept.secret, "ledger"), config.numbers
+        secret, numbers = derived(kept.secret, "ledger"), config.quotas.told_with(config.numbers)
+        self._numbers, self._shares = numbers, Shares(config.quotas, self._steady)
         self._tasks = TaskService(
             numbers=numbers,
             steady=self._steady,
             entropy=entropy,
             secret=secret,
             admits=self._room.admits,
+            shares=self._shares,
             follows=lambda mode, channel: self.network.is_followed(keys[mode], channel),
         )
         self._instances = InstanceService(
@@ -142,7 +145,7 @@ class Core:
             is_alive=is_alive,
         )
         self._disk = FileStore(config.state_dir / FILES)
-        self._files = FileService(steady=self._steady, entropy=entropy, admits=self._room.admits)
+        self._files = FileService(steady=self._steady, entropy=entropy, admits=self._room.admits, shares=self._shares)
         self._file_threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="hub-files")
         #: What was saved last: the place of the newest published event, the number of the last control message.
         self._saved = (0, 0)
@@ -163,6 +166,7 @@ class Core:
             publisher=self.publisher,
             network=self.network,
             readiness=self._readiness,
+            shares=self._shares,
             admits=self._room.admits,
             clock=clock,
             steady=self._steady,
@@ -206,7 +210,7 @@ class Core:
             tasks=tasks,
             instances=instances,
             surroundings=surroundings,
-            numbers=self._config.numbers,
+            numbers=self._numbers,
             steady=self._steady,
         )
         doors = [

@@ -146,7 +146,8 @@ class InstanceService:
         if beat.stopped:
             self._end(ledger, row, InstanceTurn.STOP)
             return Reply(200, HeartbeatAnswer(hub_time=self._steady.now_ms(), nonce=""))
-        self._stand(ledger, row, (InstanceTurn.DRAIN,) if beat.draining else (InstanceTurn.PROVED, InstanceTurn.BEAT))
+        well = InstanceTurn.STRAINED if beat.degraded else InstanceTurn.BEAT
+        self._stand(ledger, row, (InstanceTurn.DRAIN,) if beat.draining else (InstanceTurn.PROVED, well))
         self._park(ledger, row, beat)
         self._tasks.dispatch.route_now(ledger, row.agent)
         mine = self._reconcile(ledger, row, pulse, beat)

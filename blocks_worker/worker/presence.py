@@ -56,10 +56,14 @@ class Turns:
 
 
 class Pulse(NamedTuple):
-    """How an instance is: free slots, and for how many seconds its heartbeat is overdue or at one turn."""
+    """How an instance is: free slots, and for how many seconds one of its threads is overdue or at one turn.
+
+    `worn_out`: only a new process helps, for more threads hang in handlers than are replaced.
+    """
 
     free: int
     behind: float
+    worn_out: bool = False
 
 
 class Presence:

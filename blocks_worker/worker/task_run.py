@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.context.events import TaskEvents
 from blocks_worker.context.messages import StartTaskMessage
-from blocks_worker.errors import InvalidMessageError, TaskFinishedError
+from blocks_worker.errors import EventQuotaError, InvalidMessageError, TaskFinishedError
 from blocks_worker.handlers.outputs import OutputCheck
 from blocks_worker.handlers.results import normalise
 from blocks_worker.observability.logs import bind_task
@@ -21,6 +21,7 @@ from blocks_worker.protocol.leases import Claim
 from blocks_worker.worker.failures import ending_of, is_our_users_fault, users_trace
 from blocks_worker.worker.generated import carried_out
 from blocks_worker.worker.inputs import InputCheck
+from blocks_worker.worker.middleware.silence import shorter
 from blocks_worker.worker.run import Ending
 from blocks_worker.worker.run_context import RunEmitter, context_of
 from blocks_worker.worker.start_body import content_of, offered_digest, parsed
@@ -132,6 +133,10 @@ class TaskRun:
         run.started_at = self._clock.monotonic()
         run.is_pipe = answer.expires_at is not None
         run.deadline, run.limit = self._standing.run_until(run.started_at, limit, answer.deadline, answer.expires_at)
+        run.spoke_at = run.started_at
+        run.progress_timeout = (
+            None if run.is_pipe else shorter(answer.progress_timeout, self._settings.progress_timeout)
+        )
         self._publisher.open(run, answer.lease)
         return True
 
@@ -267,6 +272,12 @@ class TaskRun:
 
     def _say(self, run: Run, result: Result) -> Ending | None:
         """Publish warnings and artifacts; return how the run fails when they cannot be."""
+        try:
+            return self._said(run, result)
+        except EventQuotaError as error:
+            return ending_of(error, stopped=None)
+
+    def _said(self, run: Run, result: Result) -> Ending | None:
         for warning in result.warnings:
             _logger.warning("result_warning", extra={"task": run.task_id, "warning": warning})
             self._emit(run, EventBody(type="system", status="warning", message=warning))

@@ -73,6 +73,22 @@ def test_each_task_has_the_limit_that_its_sender_gave(client: TaskClient) -> Non
         assert long.text(10) == "done"
 
 
+def test_a_silent_run_fails_for_the_sender_and_for_the_card(client: TaskClient) -> None:
+    """[C2] `blocks send --progress-timeout` and the card's `progressTimeoutSec` end what hangs, each in its time."""
+    gate = Gate()
+    silent = card("silent", concurrency=2, progressTimeoutSec=2)
+    with start_agent_instance({"card": silent, "handler": gate}) as instance:
+        instance.wait_ready(30)
+        by_card = client.send_message("silent", "card")
+        by_flag = CliRunner().invoke(blocks, ["send", "silent", "flag", "--progress-timeout", "0.3s"])
+        ended = by_card.wait_for_terminal(10)
+        gate.go.set()
+
+        assert by_flag.exit_code == 1
+        assert by_flag.stderr.endswith("failed: timeout: over its progress\n")
+        assert (ended.state, ended.error_code, ended.reason) == ("failed", "timeout", "progress")
+
+
 def test_who_came_first_is_first_and_agents_hold_up_only_themselves(client: TaskClient) -> None:
     """Behind a busy slot tasks run in the order in which they came, and another agent's run meanwhile. [R-56]"""
     busy, other = Gate(), Gate()

@@ -17,6 +17,7 @@ from blocks_worker.hub.store.schema import event, instance, meta, purge, task
 from blocks_worker.hub.store.survey import PURGED, stub_of, with_purged
 from blocks_worker.hub.store.task_steps import TaskSteps
 from blocks_worker.hub.store.transaction import Publication
+from blocks_worker.hub.store.usage import Usage
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
 from blocks_worker.protocol.events import numbered, stored_event
@@ -38,7 +39,7 @@ _RUNG = "control_seq"
 MOST_WATCHERS = 16
 
 
-class Ledger(TaskSteps):
+class Ledger(TaskSteps, Usage):
     """Be the open transaction: each verb a statement or two, those of frequent verbs run together."""
 
     def __init__(self, connection: Connection, driver: sqlite3.Connection, numbering: Numbering) -> None:
@@ -157,8 +158,9 @@ class Ledger(TaskSteps):
     def append(self, row: TaskRecord, by: str, events: Sequence[ReportEvent], now: int) -> bool:
         """Store a run's next events, contiguous behind the last one, and say them."""
         low, high = row.last_n, row.last_n + len(events)
-        after = row._replace(last_n=high, updated=now)
-        if not self._kept_turn(sql.APPEND, row, after, by=by, lo=low, hi=high, now=now):
+        size = sum(memoryview(item.body).nbytes for item in events)
+        after = row._replace(last_n=high, event_bytes=row.event_bytes + size, updated=now)
+        if not self._kept_turn(sql.APPEND, row, after, by=by, lo=low, hi=high, size=size, now=now):
             return False
         for item in events:
             body = stored_event(bytes(item.body), task_id=row.id, epoch=row.epoch, n=item.n, ts=now)
@@ -273,6 +275,8 @@ class Ledger(TaskSteps):
             return 0
         keys = [{"key": row.id} for row in rows]
         files.release(self.connection, [row.id for row in rows], now)
+        for owner, size in self.room_of((row.id, row.owner) for row in rows).items():
+            self.use_room(owner, -size)
         for text in (sql.DELETE_EVENTS, sql.DELETE_STEPS, sql.DELETE_INPUT, sql.DELETE_TASK):
             self._group.executemany(text, keys)
         self._group.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])
