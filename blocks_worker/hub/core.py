@@ -36,6 +36,7 @@ from blocks_worker.hub.measures import Measures
 from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
 from blocks_worker.hub.publications import Publisher
 from blocks_worker.hub.readiness import Readiness
+from blocks_worker.hub.restored import begin_anew
 from blocks_worker.hub.room import Room
 from blocks_worker.hub.store import credentials
 from blocks_worker.hub.store.ledger import Ledger
@@ -168,6 +169,7 @@ class Core:
         self._room.look()
         self.store.open()
         stack.callback(lambda: self.store.close(deadline()))
+        self.store.write(lambda ledger: begin_anew(ledger, self._tasks, self._instances)).result()
 
     async def open(self, stack: AsyncExitStack, local_key: str) -> None:
         """Let the local key in, start the network and publish again what may be unsaid."""
