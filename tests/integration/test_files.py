@@ -221,7 +221,7 @@ def test_an_endless_body_is_cut(hub: Caller, token: str) -> None:
 
 
 def test_a_caller_who_goes_away_leaves_nothing(hub: Caller, token: str) -> None:
-    """A connection that dies in the middle of a file leaves nothing on the disk."""
+    """A connection that dies in the middle of a file leaves nothing on the disk. [F1]"""
     connection = http.client.HTTPConnection(urlsplit(hub.address.url).netloc, timeout=20)
     connection.putrequest("PUT", offered(hub, token, LARGE)["uploadUrl"])
     connection.putheader("Content-Length", str(len(LARGE)))
@@ -321,7 +321,7 @@ def test_what_comes_is_checked(hub: Caller, token: str, client: TaskClient, tmp_
 
 
 def test_files_nobody_needs_go(hub: Caller, token: str) -> None:
-    """[R-44] A file that no task uses, and one whose upload never came, go after a day; a used one stays."""
+    """[R-44] A file that no task uses, and one whose upload never came, go after a day; a used one stays. [F1]"""
     unused, used, never = uploaded(hub, token, LARGE), uploaded(hub, token, LARGE), offered(hub, token, LARGE)
     hub.connect()
     ref = {"kind": "file", "size": len(LARGE), "fileId": used}

@@ -383,7 +383,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def test_a_restart_publishes_again_what_may_be_unsaid(tmp_path: Path) -> None:
-    """[R5] Events stored after the last saved place are on the new network, whose memory was empty."""
+    """[R5] Events stored after the last saved place are on the new network, whose memory was empty. [E18]"""
     with running_hub(tmp_path) as first:
         consumer = first.consumer()
         instance = first.connect()["accessToken"]

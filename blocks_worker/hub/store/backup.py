@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.errors import StoreError
 from blocks_worker.hub.store import revisions
+from blocks_worker.state import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,9 +116,10 @@ def _draft_of(copy: Path) -> Iterator[Path]:
 
 def _put(draft: Path, to: Path) -> None:
     """Give a draft its name, once all of it is on the disk."""
-    _sync(draft, os.O_RDWR)
+    with draft.open("rb+") as file:
+        os.fsync(file.fileno())
     draft.replace(to)
-    _sync(to.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(to.parent)
 
 
 def _put_aside(path: Path) -> Path:
@@ -132,11 +134,3 @@ def _put_aside(path: Path) -> Path:
         if found.exists():
             found.replace(kept)
     return aside
-
-
-def _sync(path: Path, how: int) -> None:
-    handle = os.open(path, how | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
