@@ -139,7 +139,7 @@ class Reports:
         if new:
             if not ledger.append(row, holder.incarnation, new, self._turns.now_ms()):
                 return _replay(ledger.task(row.id) or row, item)
-            row = row._replace(last_n=last_n)
+            row = ledger.task(row.id) or row
             self._note_pause(ledger, row, holder, told)
         if holes:
             return report_answer(422, row, expected_n=row.last_n + 1)
