@@ -76,8 +76,8 @@ def test_an_item_that_raises_in_each_place(place: int, count: int) -> None:
         return work
 
     with World() as world:
-        futures = world.store.write_many([noting(number) for number in range(count)])
-        results = [future.exception(10) or future.result() for future in futures]
+        works = [noting(number) for number in range(count)]
+        results = world.store.write_many(works, [f"t{number}" for number in range(count)]).result(10)
         kept = world.store.read(lambda ledger: [ledger.meta(f"k{number}") for number in range(count)])
 
     assert [at for at, result in enumerate(results) if isinstance(result, LookupError)] == [place]
@@ -96,10 +96,8 @@ def test_a_commit_that_fails_is_nobodys(tmp_path: Path) -> None:
                 lambda act, name, *_rest: sqlite3.SQLITE_DENY if (act, name) == _COMMIT else sqlite3.SQLITE_OK
             )
 
-        futures = world.store.write_many(
-            [lambda ledger: ledger.set_meta("a", "x"), broken, lambda ledger: ledger.set_meta("b", "x")]
-        )
-        errors = [future.exception(10) for future in futures]
+        works = [lambda ledger: ledger.set_meta("a", "x"), broken, lambda ledger: ledger.set_meta("b", "x")]
+        errors = world.store.write_many(works, ["a", "t", "b"]).result(10)
 
         assert all(isinstance(error, StoreError) for error in errors), errors
         assert len(world.said) == said
