@@ -101,6 +101,21 @@ OFFER = _turn(
     paused=_NONE,
     parked=_NONE,
 )
+#: An offer that brings its lease along.
+GRANT = _turn(
+    and_(_ROW, _in(_Q), ~_PAUSED, _READY, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")), _AGAIN),
+    _R,
+    epoch=task.c.epoch + _ONE,
+    attempt=task.c.attempt + _ONE,
+    inc=_p("by"),
+    lost_inc=_NULL,
+    outcome_digest=_NULL,
+    last_n=_NONE,
+    queue_until=_NULL,
+    leased_at=_p("now"),
+    paused=_NONE,
+    parked=_NONE,
+)
 CLAIM = _turn(
     and_(_ROW, _in(_O), _OFFERED),
     _R,
