@@ -1,5 +1,7 @@
 """The one tree of exceptions; a branch answers what the caller would do.
 
+Long because it is one tree.
+
     BlocksError
     ├── ConfigurationError (ValueError)            mend the configuration; the text names the key
     │   ├── CardError                              mend the agent card: `findings` name its keys

@@ -36,10 +36,12 @@ from blocks_worker.hub.measures import Measures
 from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
 from blocks_worker.hub.publications import Publisher
 from blocks_worker.hub.readiness import Readiness
+from blocks_worker.hub.restored import begin_anew
 from blocks_worker.hub.room import Room
 from blocks_worker.hub.shares import Shares
 from blocks_worker.hub.store import credentials
 from blocks_worker.hub.store.ledger import Ledger
+from blocks_worker.hub.store.life import begin_life, check_life
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import TaskService
@@ -73,6 +75,8 @@ SAVE_EVERY = 2
 PURGE_FILES_EVERY = 4
 #: Sweeps between two looks at the free room of the disk, and for keys that were taken back in the ledger itself.
 LOOK_EVERY = 4
+#: Errors of the ledger after which this hub may serve it no more.
+_ENDING = frozenset({"commit_failed", "taken"})
 #: Events that are read at once to be published again.
 REPUBLISHED = 500
 
@@ -114,6 +118,7 @@ class Core:
             on_full=self._room.release,
             on_acts=self._audit.acted,
         )
+        self._life = entropy.name()
         self._tokens = Tokens(derived(kept.secret, "tokens"), clock=clock, entropy=entropy)
         self._guard = Guard(self._tokens, clock, self._revoked)
         self._logins = Logins(
@@ -181,6 +186,7 @@ class Core:
         self._room.look()
         self.store.open()
         stack.callback(lambda: self.store.close(deadline()))
+        self.store.write(self._begin).result()
 
     async def open(self, stack: AsyncExitStack, local_key: str) -> None:
         """Let the local key in, start the network and publish again what may be unsaid."""
@@ -264,7 +270,7 @@ class Core:
         return self._links
 
     async def tend(self) -> None:
-        """Sweep the ledger for ever; return when its disk failed, after which nothing may be acknowledged."""
+        """Sweep the ledger for ever; return when its disk failed, or another hub has it, and nothing may be said."""
         turn = 0
         while True:
             self.swept = self._clock.monotonic()
@@ -284,15 +290,21 @@ class Core:
                 if turn % PURGE_FILES_EVERY == 0:
                     await self._purge_files()
             except StoreError as error:
-                if error.code == "commit_failed":
+                if error.code in _ENDING:
                     _logger.critical("ledger_failed", extra={"reason": str(error)})
                     return
                 _logger.warning("sweep_put_off", extra={"reason": str(error)})
             except Exception:  # the top of one sweep: reported, the next one is due
                 _logger.exception("sweep_failed")
 
+    def _begin(self, ledger: Ledger) -> None:
+        """Take the ledger over, and void what it promised when it is a copy that came back."""
+        begin_life(ledger, self._life)
+        begin_anew(ledger, self._tasks, self._instances)
+
     def _sweep(self, ledger: Ledger) -> None:
         """Sweep once, on the ledger's thread; after a sleep of the machine nobody is to blame for his silence."""
+        check_life(ledger, self._life)
         before, self._looked = self._looked, self._clock.monotonic()
         if self._looked - before > STOOD_STILL:
             _logger.warning("hub_stood_still", extra={"seconds": round(self._looked - before, 1)})

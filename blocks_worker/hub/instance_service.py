@@ -238,6 +238,14 @@ class InstanceService:
         for row in ledger.instances(agent=agent):
             self._end(ledger, row, InstanceTurn.STOP)
 
+    def end_of_all(self, ledger: Ledger) -> None:
+        """End every instance, and what it was given at no cost: its leases are of another life of this ledger."""
+        for row in ledger.instances():
+            for task in ledger.tasks_of(row.incarnation):
+                if task.is_held:
+                    self._tasks.turns.take_back(ledger, task, row.incarnation)
+            self._end(ledger, row, InstanceTurn.SILENT)
+
     # -------------------------------------------------------------------------------------------- presence
     def instances(self, ledger: Ledger, agent_name: str) -> list[InstanceRow]:
         """Return the instances of an agent that are not gone, with what they run by the hub's own count."""

@@ -252,7 +252,7 @@ class Worker:
         if not self._enter("draining"):
             self._stopped.wait(limit + Drain.GRACE + CLOSING)
             return
-        self._drain.run(limit)
+        end_parts([("drain", lambda: self._drain.run(limit))])
         self._close(says_farewell=True)
 
     def kill(self) -> None:

@@ -86,7 +86,7 @@ def test_a_group_is_committed_in_order_and_said_once(world: World) -> None:
 
 
 def test_a_set_that_raises_takes_nobody_with_it(world: World) -> None:
-    """[E4] One bad set among many is undone and unsaid; rows, numbers and messages of its neighbours stand."""
+    """[J7] One bad set among many is undone and unsaid; rows, numbers and messages of its neighbours stand."""
 
     def bad(ledger: Ledger) -> None:
         noting("bad")(ledger)

@@ -99,7 +99,7 @@ def orphan(code: str, folder: Path) -> Iterator[tuple[str, Process]]:
 
 
 def test_a_forked_child_keeps_neither_lock_nor_ports_of_a_killed_hub(tmp_path: Path) -> None:
-    """Another hub gets the lock and both ports within two seconds, while the child lives. [R11]"""
+    """Another hub gets the lock and both ports within two seconds, while the child lives. [R11] [D13]"""
     with orphan(_HUB, tmp_path) as (url, child):
         before = StateFolder(tmp_path).load_json("hub-kept.json")["network_port"]
         lock = StateFolder(tmp_path)
@@ -123,7 +123,7 @@ def test_a_forked_child_keeps_no_spool_of_a_killed_worker(tmp_path: Path) -> Non
 
 
 def test_a_fork_takes_nothing_from_its_parent(tmp_path: Path) -> None:
-    """The parent still holds its lock and its spool after a child came and went."""
+    """The parent still holds its lock and its spool after a child came and went. [D13]"""
     folder = StateFolder(tmp_path)
     assert folder.try_lock()
     spool = SpoolFile(tmp_path / "own.spool")

@@ -58,7 +58,7 @@ def renewed(instance: AgentInstance, times: int) -> None:
 
 
 def test_the_grant_is_renewed_idle_and_busy(hub: Caller) -> None:
-    """[R-24] Over several lives of the grant nothing is refused, with a task running and without."""
+    """[R-24] Over several lives of the grant nothing is refused, with a task running and without. [G1]"""
     gate = threading.Event()
     options = {"agent_name": "echo", "handler": lambda _task: str(gate.wait(30)), "heartbeat_ms": 60_000}
     with start_agent_instance(options) as instance, TaskClient.create("free") as client:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from blocks_worker.hub.store import files
 from blocks_worker.hub.store import statements as sql
+from blocks_worker.hub.store.backup import COPIED
 from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, StubRecord, TaskRecord
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
 from blocks_worker.hub.store.survey import PURGED, stub_of, with_purged
@@ -21,7 +22,7 @@ from blocks_worker.hub.store.usage import Usage
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
 from blocks_worker.protocol.events import numbered, stored_event
-from blocks_worker.protocol.lifecycle import EVERYBODY
+from blocks_worker.protocol.lifecycle import EVERYBODY, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,6 +38,9 @@ _PUBLISHED = "published_seq"
 _RUNG = "control_seq"
 #: Sessions besides the first that are told of one task; a further one takes the place of the oldest.
 MOST_WATCHERS = 16
+#: What a copy cannot know was given since: so many epochs of a task, so many numbers of events.
+EPOCHS_LEFT_OUT = 1 << 20
+EVENTS_LEFT_OUT = 1 << 32
 
 
 class Ledger(TaskSteps, Usage):
@@ -205,6 +209,25 @@ class Ledger(TaskSteps, Usage):
     def published(self) -> int:
         """Return up to which number everything was said."""
         return int(self.meta(_PUBLISHED) or 0)
+
+    def begin_anew(self) -> bool:
+        """Tell whether this ledger is a copy that came back; then nothing that was said since is said again.
+
+        Epochs of what goes on and numbers of events go on far behind those that the copy cannot know of.
+        """
+        if self.meta(COPIED) is None:
+            return False
+        self.connection.execute(delete(meta).where(meta.c.key == COPIED))
+        later = {"epoch": task.c.epoch + EPOCHS_LEFT_OUT, "last_n": 0}
+        self.connection.execute(update(task).where(task.c.ended.is_(None)).values(later))
+        self._numbering.leave_out(EVENTS_LEFT_OUT)
+        self.save_published(self._numbering.last)
+        return True
+
+    def waiting_once(self) -> list[TaskRecord]:
+        """Return the tasks that wait and may not begin twice."""
+        found = self.connection.execute(select(task).where(task.c.state == State.QUEUED.value))
+        return [row for row in map(TaskRecord._make, found) if not row.may_run_again]
 
     def save_rung(self, sequence: int) -> None:
         """Remember the number of a control message that is the last so far."""

@@ -116,7 +116,7 @@ def test_two_processes_under_one_name_are_stopped(world: World) -> None:
 
 
 def test_plain_restarts_are_not_flapping(world: World) -> None:
-    """[R10] Any number of restarts is fine while the older ones are silent."""
+    """[R10] Any number of restarts is fine while the older ones are silent. [D10]"""
     for number in range(20):
         world.join(f"inc{number}", instance_id="one")
 
