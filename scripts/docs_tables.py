@@ -18,7 +18,7 @@ from blocks_worker.observability.families import HUB, PROCESS, WORKER
 from blocks_worker.protocol.codec import Wire
 from blocks_worker.protocol.events import ErrorCode
 from blocks_worker.protocol.leases import Numbers
-from blocks_worker.protocol.lifecycle import INSTANCE_RULES, INSTEAD, SHOWN, TASK_RULES, InstanceTurn, State
+from blocks_worker.protocol.lifecycle import INSTANCE_RULES, INSTEAD, SHOWN, TASK_RULES, UNHELD, InstanceTurn, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +52,8 @@ def task_turns() -> str:
         numbers = [f"{number:+d}".replace("-", "\N{MINUS SIGN}") if number else "" for number in _numbers(rule)]
         instead = INSTEAD.get(turn) if state is State.RUNNING else None
         otherwise = f"; {instead.to.value} when {instead.note}" if instead else ""
+        unheld = UNHELD.get(turn) if state is State.INPUT_REQUIRED else None
+        otherwise += f"; {unheld.to.value} when {unheld.note}" if unheld else ""
         rows.append((state.value, turn.value, rule.to.value, *numbers, rule.note + otherwise))
     return table(("state", "turn", "next", "epoch", "attempt", "lost", "when, and what else"), rows)
 

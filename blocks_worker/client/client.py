@@ -297,6 +297,20 @@ class TaskClient:
     def _pause(self, task_id: str, *, on: bool) -> str:
         return self._core.pause_task(checked_id(task_id), on=on).state
 
+    def answer_task(self, task_id: str, value: Any, ask_id: str | None = None) -> str:
+        """Answer the question that a task has open, or the one of this name; return its state as it is then.
+
+        The first answer stands; the same again is no error, also when the task has gone on.
+
+        Raises:
+            InvalidMessageError: the value is no JSON.
+            RpcError: there is no such task; or, by its code: ``InvalidAnswer``, it does not fit the question, which is
+                still open; ``AnsweredBefore``, another value stands (``error.details["value"]``); ``QuestionClosed``,
+                nobody answered in time; ``NotAsked``.
+            HubUnavailableError: the hub did not answer in time.
+        """
+        return self._core.answer_task(checked_id(task_id), value, ask_id)
+
     def retry_task(self, task_id: str, idempotency_key: str | None = None) -> str:
         """Send a task that failed or was canceled again, with the same input; return the id of the new task.
 

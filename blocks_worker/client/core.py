@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from blocks_worker.client.answering import answered
 from blocks_worker.client.callbacks import CallbackPool
 from blocks_worker.client.events import TaskEvent
 from blocks_worker.client.openers import exchange_opener, session_opener
@@ -263,6 +264,11 @@ class ClientCore:
     def pause_task(self, task_id: str, *, on: bool) -> TaskRow:
         """Ask the hub that a task wait, or go on; return its row as it is then."""
         return paused(self.api, task_id, on=on, deadline=Deadline(self.timeout, self.clock), patiently=self._patiently)
+
+    def answer_task(self, task_id: str, value: Any, ask_id: str | None = None) -> str:
+        """Answer the question of a task; return its state as it is then."""
+        deadline = Deadline(self.timeout, self.clock)
+        return answered(self.api, task_id, value, ask_id, deadline=deadline, patiently=self._patiently)
 
     def retry_task(self, task_id: str, key: str | None = None) -> str:
         """Ask the hub that a task be sent again; return the id of the new one, which repeats do not change."""

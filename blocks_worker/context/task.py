@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from blocks_worker.context.shapes import CallAgent, PublishArtifact, ReportProgress
+    from blocks_worker.context.shapes import AskConsumer, CallAgent, PublishArtifact, ReportProgress
 
 
 def _say_nothing(*_said: Any, **_more: Any) -> None:
@@ -74,6 +74,12 @@ class TaskContext:
             meanwhile, and the sub-task ends with this one. Raises `TaskFailedError`, or `TimeoutError` when it is not
             over in time; it is cancelled then. Not for coroutines: it would hold up the others.
         task_client: asks for sub-tasks of this task without waiting for them.
+        ask: ``ask(question, schema=None, timeout=None, ask_id=None)``: put a question to whoever sent the task and
+            return the answer, any JSON that fits the schema; the slot is given back meanwhile. It is stored: a run that
+            comes after this one and asks the same gets it at once. `ask_id` names the question, ``ask-1``, ``ask-2``…
+            in order of the calls unless you do; one is open at a time. Raises `AskTimeoutError` when nobody answered
+            within `timeout` seconds, 600 unless told otherwise, and `TaskCancelledError` when the task is to stop.
+            Not for coroutines.
         wait_while_paused: return when the consumer wants the task to go on, and whether he had it wait; the slot is
             given back meanwhile. Raises `TaskCancelledError` when the task is to stop.
         cancel_event: set on cancel, at a time limit and when the lease is lost.
@@ -99,6 +105,7 @@ class TaskContext:
     wait_while_paused: Callable[[], bool] = field(default=lambda: False, repr=False)
     paused: Callable[[], bool] = field(default=lambda: False, repr=False)
     call: CallAgent = field(default=_not_here, repr=False)
+    ask: AskConsumer = field(default=_not_here, repr=False)
     expired: Callable[[], bool] = field(default=lambda: False, repr=False)
     clock: Clock = field(default_factory=Clock, repr=False)
     log: TaskLogger = field(init=False, repr=False)

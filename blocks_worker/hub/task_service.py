@@ -20,13 +20,14 @@ from blocks_worker.hub.answers import (
 from blocks_worker.hub.bell import Bell
 from blocks_worker.hub.dispatch import Dispatch
 from blocks_worker.hub.purges import missing, purged
+from blocks_worker.hub.questions import Questions
 from blocks_worker.hub.reports import Reports, was_outrun
 from blocks_worker.hub.store.filters import ANY
 from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.turns import Turns
 from blocks_worker.protocol.lifecycle import NAMES, State
-from blocks_worker.protocol.tasks import CancelAnswer, DeadReason, EventsAnswer, TaskPage
+from blocks_worker.protocol.tasks import AnswerAnswer, CancelAnswer, DeadReason, EventsAnswer, TaskPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.protocol.leases import Claim, LateReport, Numbers, Report
     from blocks_worker.protocol.tasks import (
+        AnswerTask,
         CancelTask,
         EventsQuery,
         PauseTask,
@@ -75,7 +77,8 @@ class TaskService:
         self.turns = Turns(numbers, steady, self.bell)
         self.dispatch = Dispatch(self.turns, steady)
         self._submits = Submits(steady, entropy, self.dispatch, admits)
-        self._reports = Reports(self.turns, self.dispatch, secret)
+        self.questions = Questions(steady, self.bell)
+        self._reports = Reports(self.turns, self.questions, self.dispatch, secret)
 
     def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Reply:
         """Take a task in: 201 new, 200 the same again; it is offered in the same transaction."""
@@ -190,6 +193,17 @@ class TaskService:
         ledger.noted("task_paused" if on else "task_resumed", task=row.id, **_who(consumer))
         self.dispatch.route(ledger, row.agent)
         return Reply(202, task_row(ledger.task(task_id) or row))
+
+    def answer(self, ledger: Ledger, consumer: Consumer, task_id: str, request: AnswerTask) -> Reply:
+        """Answer the question of a task: 200, 400 it does not fit, 409 with what stands where it is not asked."""
+        row = _own(ledger, consumer, task_id)
+        if row is None:
+            return no_such_task()
+        reply = self.questions.answer(ledger, row, request)
+        if isinstance(reply.body, AnswerAnswer) and not reply.body.already:
+            ledger.noted("task_answered", task=row.id, ask=request.ask_id, **_who(consumer))
+            self.dispatch.route(ledger, row.agent)
+        return reply
 
     def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
         """Give the lease of an offer, or take the refusal: 200, 409 fenced, 410 over."""

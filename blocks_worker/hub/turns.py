@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.dead_letters import dead_by_limit, dead_by_loss, dead_by_outcome, kept_for
-from blocks_worker.hub.due import RETENTION_MS, due_offered, due_queued, due_running, expiry
+from blocks_worker.hub.due import RETENTION_MS, due_asking, due_offered, due_queued, due_running, expiry
 from blocks_worker.hub.retries import USUAL, pause_before_next, told
 from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.store.task_turns import fault_of
@@ -96,7 +96,7 @@ class Turns:
         now, limit = self._steady.now_ms(), self._numbers.max_lost
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
-        if ledger.lose(row, by, now=now, due=due_queued(row), max_lost=limit):
+        if self._left_asking(ledger, row, by) or ledger.lose(row, by, now=now, due=due_queued(row), max_lost=limit):
             return True
         dead = dead_by_loss(row)
         ended = ledger.lose_for_good(row, by, now=now, purge=now + kept_for(dead), max_lost=limit, dead=dead)
@@ -110,7 +110,7 @@ class Turns:
         now = self._steady.now_ms()
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
-        if ledger.take_back(row, by, now=now, due=due_queued(row)):
+        if self._left_asking(ledger, row, by) or ledger.take_back(row, by, now=now, due=due_queued(row)):
             return True
         dead = dead_by_loss(row)
         ended = ledger.take_for_good(row, by, now=now, purge=now + kept_for(dead), dead=dead)
@@ -124,10 +124,15 @@ class Turns:
         now = self._steady.now_ms()
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
-        if ledger.release(row, by, now=now, due=due_queued(row)):
+        if self._left_asking(ledger, row, by) or ledger.release(row, by, now=now, due=due_queued(row)):
             return True
         ended = ledger.release_for_good(row, by, now=now, purge=now + RETENTION_MS)
         return ended and self._said_end(ledger, row.id)
+
+    def _left_asking(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        """Leave the question open of a task whose run is gone; tell whether there was one that may wait so."""
+        asks = row.state == State.INPUT_REQUIRED.value
+        return asks and ledger.unhold(row, by, now=self._steady.now_ms(), due=due_asking(row))
 
     def force(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """End a task whose cancel found nobody to obey it."""

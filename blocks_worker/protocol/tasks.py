@@ -158,6 +158,8 @@ class TaskRow(Wire, omit_defaults=False):
     queue_until: int | None = None
     #: Why the hub gave the task up: it is a dead letter.
     dead_reason: DeadReason | None = None
+    #: What the task asks, while it is ``input-required``.
+    question: OpenQuestion | None = None
 
 
 class TaskPage(Wire, omit_defaults=False):
@@ -192,6 +194,37 @@ class RetryTask(Wire):
     task_id: str | None = None
     #: The new task's: under one key a task is sent again once.
     idempotency_key: _Key | None = None
+    #: What was answered to the questions of the old one counts for the new one.
+    keep_answers: bool = True
+
+
+class AnswerTask(Wire):
+    """Answer the question that a task has open."""
+
+    ask_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    #: Any JSON; it has to fit the schema of the question, if that has one.
+    value: msgspec.Raw
+
+
+class AnswerAnswer(Wire, omit_defaults=False):
+    """Say what stands as the answer to a question."""
+
+    task_id: str
+    ask_id: str
+    state: str
+    value: msgspec.Raw
+    #: It was answered so before: nothing was changed.
+    already: bool = False
+
+
+class OpenQuestion(Wire, omit_defaults=False):
+    """A question of a task that nobody has answered yet."""
+
+    ask_id: str
+    question: str
+    #: Unix milliseconds at which the run, or the hub without one, waits no more.
+    until: int
+    schema: dict[str, Any] | None = None
 
 
 class PurgedTask(Wire, omit_defaults=False):

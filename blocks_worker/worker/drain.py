@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blocks_worker.concurrency import Clock
+    from blocks_worker.worker.asking import Asking
     from blocks_worker.worker.dispatcher import Dispatcher
     from blocks_worker.worker.heartbeat import Beat
     from blocks_worker.worker.pipes import Pipes
@@ -39,6 +40,7 @@ class Drain:
         beat: Beat,
         presence: Presence,
         pipes: Pipes,
+        asking: Asking,
         end: Callable[[Run, Ending], bool],
         clock: Clock,
     ) -> None:
@@ -47,6 +49,7 @@ class Drain:
         self._beat = beat
         self._presence = presence
         self._pipes = pipes
+        self._asking = asking
         self._end = end
         self._clock = clock
         self._hurry = threading.Event()
@@ -71,6 +74,7 @@ class Drain:
         _logger.info("draining", extra={"active": len(self._running.active_tasks()), "timeout": timeout})
         self._dispatcher.close()
         self._beat.draining = True
+        self._asking.drain()
         self._presence.wake()
         if not self._running.wait_idle(Deadline(timeout, self._clock), self._hurry):
             if timeout > 0 and not self._hurry.is_set():

@@ -119,7 +119,7 @@ class Publisher:
         with self._lock:
             if waits:
                 self._await_room(run)
-            run.outbox.append(body, at_once=event.stream_event is not None)
+            run.outbox.append(body, at_once=event.stream_event is not None or event.type == "question")
             self._speaks(run.outbox)
 
     def emit_latest(self, run: Run, event: EventBody) -> None:
@@ -128,6 +128,14 @@ class Publisher:
         with self._lock:
             run.outbox.latest(event, self._clock.monotonic())
             self._speaks(run.outbox)
+
+    def close_ask(self, run: Run, ask: str) -> bool:
+        """Say that a run waits for the answer to its question no more; tell whether it may still speak."""
+        with self._lock:
+            if not run.outbox.close_ask(ask):
+                return False
+            self._speaks(run.outbox)
+            return True
 
     def end(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None = None) -> bool:
         """Take the ending of a run; tell whether it is the first, for only that one counts.

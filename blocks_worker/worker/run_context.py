@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock
     from blocks_worker.context.messages import StartTaskMessage
+    from blocks_worker.context.shapes import AskConsumer
     from blocks_worker.protocol.events import ArtifactRef, EventBody
     from blocks_worker.worker.calls import Calls
     from blocks_worker.worker.publisher import Publisher
@@ -57,7 +58,7 @@ class _RunContext(TaskContext):
         """Leave aside what the dataclass would store."""
 
 
-def context_of(
+def context_of(  # noqa: PLR0913 - where the members of a context meet
     run: Run,
     task: StartTaskMessage,
     events: TaskEvents,
@@ -65,6 +66,7 @@ def context_of(
     fetch: Callable[[ArtifactRef], bytes],
     create_stream: Callable[..., Any],
     wait_while_paused: Callable[[], bool],
+    ask: AskConsumer,
     calls: Calls,
     clock: Clock,
 ) -> TaskContext:
@@ -84,6 +86,7 @@ def context_of(
         attempt=task.attempt,
         wait_while_paused=wait_while_paused,
         paused=lambda: run.is_paused,
+        ask=ask,
         call=partial(calls.call, run),
         expired=lambda: run.is_expired,
         clock=clock,

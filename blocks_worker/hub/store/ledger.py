@@ -319,7 +319,7 @@ class Ledger(TaskTurns):
             return 0
         keys = [{"key": row.id} for row in rows]
         files.release(self.connection, [row.id for row in rows], now)
-        for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_TASK):
+        for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_ANSWERS, sql.DELETE_TASK):
             self._driver.executemany(text, keys)
         self._driver.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])
         self.set_meta(PURGED, with_purged(self.meta(PURGED), [(row.agent, row.state, row.reason) for row in rows]))
