@@ -41,6 +41,9 @@ class History:
         self.cancelled: dict[str, float] = {}
         #: Pipes that their agents ended.
         self.ended_by_agent: set[str] = set()
+        #: What the hub said that stands as the answer to a task's question; what each run was answered, by epoch.
+        self.answered: dict[str, str] = {}
+        self.heard: dict[str, list[tuple[int, bytes | None]]] = defaultdict(list)
         #: When the hub was away.
         self.away: list[tuple[float, float]] = []
 

@@ -11,8 +11,10 @@ import msgspec
 from blocks_worker.client.ordering import SessionOrder
 from blocks_worker.hub import reports, submits, turns
 from blocks_worker.hub.instance_service import InstanceService
+from blocks_worker.hub.questions import Questions
 from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.store import Store
+from blocks_worker.hub.store.task_turns import TaskTurns
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.turns import Turns
@@ -218,6 +220,16 @@ def _no_reconcile() -> list[Patch]:
     return [(InstanceService, "_reconcile", lambda _self, ledger, row, _pulse, _beat: ledger.tasks_of(row.incarnation))]
 
 
+def _answer_not_stored() -> list[Patch]:
+    """X11: the answer reaches the run that waits, and nobody else."""
+    return [(TaskTurns, "_answered", lambda _self, _row, _ask, _value, _now: True)]
+
+
+def _asks_again() -> list[Patch]:
+    """X11: a run that begins is not told what was answered before it."""
+    return [(Questions, "flags", lambda _self, _ledger, _row: [])]
+
+
 #: Mutant by name: how it is planted, which invariants notice it, the first seed that is tried, how many at most.
 MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "outcome without compare-and-set": (_outcome_unguarded, {"I2", "I3", "I5"}, 0, 20),
@@ -244,5 +256,7 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),
     "never given up": (_never_given_up, {"I15"}, 0, 60),
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
+    "answer not stored": (_answer_not_stored, {"I10"}, 0, 60),
+    "re-run asks again": (_asks_again, {"I10"}, 0, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }
