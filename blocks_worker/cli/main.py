@@ -11,6 +11,7 @@ from blocks_worker import __version__
 
 _COMMANDS = {
     "agents": "blocks_worker.cli.agents:agents",
+    "answer": "blocks_worker.cli.answer:answer",
     "cancel": "blocks_worker.cli.cancel:cancel",
     "check": "blocks_worker.cli.check:check",
     "dead": "blocks_worker.cli.dead:dead",

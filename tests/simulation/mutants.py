@@ -222,7 +222,12 @@ def _no_reconcile() -> list[Patch]:
 
 def _answer_not_stored() -> list[Patch]:
     """X11: the answer reaches the run that waits, and nobody else."""
-    return [(TaskTurns, "_answered", lambda _self, _row, _ask, _value, _now: True)]
+    shipped = TaskTurns._answered
+
+    def answered(self: TaskTurns, row: TaskRecord, ask: str, value: bytes | None, now: int) -> bool:
+        return value is not None or shipped(self, row, ask, value, now)
+
+    return [(TaskTurns, "_answered", answered)]
 
 
 def _asks_again() -> list[Patch]:
