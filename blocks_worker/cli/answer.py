@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 import msgspec
 
@@ -41,7 +39,7 @@ def answer(*, task: str, value: str, ask_id: str | None, as_json: bool) -> None:
         request = AnswerTask(ask_id=name, value=msgspec.Raw(encode(value_of(value, schema))))
         done = hub.answer_task(task_id, request)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(done) | {"value": msgspec.json.decode(done.value)}))
+        click.echo(encode(done).decode())
     elif done.already:
         click.echo(f"question {done.ask_id} of task {task_id} was answered so before")
     else:
