@@ -174,7 +174,9 @@ def test_send_tells_how_to_answer(stack: LocalStack, typed: Any) -> None:
     thread.join(20)
 
     assert (result.exit_code, result.stdout) == (0, "gate red\n")
-    assert re.search(r"question ask-1: Which colour\? \(red, blue\); answer it with '.*blocks answer .* VALUE'", result.stderr)
+    assert re.search(
+        r"question ask-1: Which colour\? \(red, blue\); answer it with '.*blocks answer .* VALUE'", result.stderr
+    )
 
 
 def test_a_person_is_asked_until_the_answer_fits(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
