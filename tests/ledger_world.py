@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from blocks_worker.hub.store.ledger import Ledger, Publication
+    from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
+    from blocks_worker.hub.store.transaction import Publication
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from blocks_worker.hub.leases import message_key
-from blocks_worker.hub.store.ledger import Ledger, Publication
+from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.protocol.channels import control_channel
 from blocks_worker.protocol.codec import encode
 from blocks_worker.protocol.control import (
@@ -24,6 +24,7 @@ from blocks_worker.protocol.control import (
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
+    from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import Candidate, InstanceRecord, TaskRecord
 
 #: A restart goes on so far above the last number that was saved: a minute's worth, should saving have failed for long.

@@ -148,7 +148,7 @@ class InstanceService:
             return Reply(200, HeartbeatAnswer(hub_time=self._steady.now_ms(), nonce=""))
         self._stand(ledger, row, (InstanceTurn.DRAIN,) if beat.draining else (InstanceTurn.PROVED, InstanceTurn.BEAT))
         self._park(ledger, row, beat)
-        self._tasks.dispatch.route(ledger, row.agent)
+        self._tasks.dispatch.route_now(ledger, row.agent)
         mine = self._reconcile(ledger, row, pulse, beat)
         return Reply(200, self._answer(ledger, row, beat, mine))
 
@@ -176,7 +176,7 @@ class InstanceService:
         for task in mine:
             if (task.id, task.epoch) in unknown:
                 self._tasks.turns.take_back(ledger, task, row.incarnation)
-        self._tasks.dispatch.route(ledger, row.agent)
+        self._tasks.dispatch.route_now(ledger, row.agent)
         return [task for task in mine if (task.id, task.epoch) not in unknown]
 
     def _answer(self, ledger: Ledger, row: InstanceRecord, beat: Heartbeat, mine: list[TaskRecord]) -> HeartbeatAnswer:

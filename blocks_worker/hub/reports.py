@@ -157,7 +157,7 @@ class Reports:
         if new:
             if not ledger.append(row, holder.incarnation, new, self._turns.now_ms()):
                 return _replay(ledger.task(row.id) or row, item)
-            row = row._replace(last_n=last_n)
+            row = ledger.task(row.id) or row
             self._note_pause(ledger, row, holder, told)
         if asked or item.ask_closed is not None:
             self._questions.asked(ledger, row, holder.incarnation, asked)

@@ -79,7 +79,7 @@ class Sweeper:
                 self._tasks.dispatch.refused(incarnation)
             self._tasks.turns.withdraw(ledger, row, row.inc)
         else:
-            ledger.put_off(row.id, now + PUT_OFF_MS)
+            ledger.look_later(row.id, now + PUT_OFF_MS)
 
     def _guarded(self, ledger: Ledger, name: str, work: Callable[[], None]) -> None:
         try:
@@ -90,7 +90,7 @@ class Sweeper:
                 raise
             self.failures += 1
             _logger.exception("sweep_row_failed", extra={"row": name})
-            ledger.put_off(name, self._tasks.turns.now_ms() + PUT_OFF_MS)
+            ledger.look_later(name, self._tasks.turns.now_ms() + PUT_OFF_MS)
 
     def _purge_instances(self, ledger: Ledger, now: int) -> None:
         if now < self._next_instance_purge:

@@ -6,7 +6,6 @@ heartbeat answer tells of again.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import Annotated, Any
 
@@ -159,4 +158,4 @@ def _content(control: bytes) -> ControlMessage:
 
 
 def _signature(control: bytes, sequence: int, key: str) -> str:
-    return hmac.new(key.encode(), b"%d." % sequence + control, hashlib.sha256).hexdigest()
+    return hmac.digest(key.encode(), b"%d." % sequence + control, "sha256").hex()

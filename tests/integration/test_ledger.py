@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from ledger_world import World
 
-from blocks_worker.hub.store.ledger import Ledger, Publication
+from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.records import TaskRecord
+from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.protocol.leases import ReportEvent
 from blocks_worker.protocol.lifecycle import (
     EVERYBODY,

@@ -327,3 +327,17 @@ def test_a_transport_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("BLOCKS_TRANSPORT", "pigeon")
     with pytest.raises(ConfigurationError, match="pubnub, hublink"):
         TaskClient.create("free", api_key="k")
+
+
+def test_a_client_may_choose_its_transport(hub: Caller, linked: TaskClient) -> None:
+    """What the caller says wins over the document: a client without a link beside one that has it."""
+    address = hub.address.url + "/api/v1/cdm"
+    before = sum(thread.name == "hub-link" for thread in threading.enumerate())
+    for transport, links in (("pubnub", 0), ("hublink", 1)):
+        with TaskClient.create("free", cdm_url=address, api_key=hub.key, transport=transport) as client:
+            assert client.run("over_a_link", "ab").text == "ba"
+            assert sum(thread.name == "hub-link" for thread in threading.enumerate()) == before + links
+        wait_until(lambda: sum(t.name == "hub-link" for t in threading.enumerate()) == before, 10, "the link's end")
+
+    with pytest.raises(ConfigurationError, match="'pubnub' and 'hublink'"):
+        TaskClient.create("free", cdm_url=address, api_key=hub.key, transport="pigeon")

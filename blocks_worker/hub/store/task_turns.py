@@ -6,27 +6,48 @@ from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.records import AnswerRecord
+from blocks_worker.hub.store.transaction import Transaction
 from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, FORCED, State
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from blocks_worker.hub.store.records import TaskRecord
 
 
-class TaskTurns:
+class TaskTurns(Transaction):
     """Be the half of the ledger that changes tasks: one compare-and-set a verb."""
-
-    def __init__(self, driver: sqlite3.Connection) -> None:
-        self._driver = driver
 
     def offer(self, row: TaskRecord, by: str, *, now: int, until: int, due: int | None) -> bool:
         """Offer a waiting task to an incarnation, or to `EVERYBODY`: the epoch rises."""
-        return self._turn(sql.OFFER, row, by=by, now=now, until=until, due=due)
+        after = row._replace(
+            state=State.OFFERED.value,
+            epoch=row.epoch + 1,
+            inc=by,
+            lost_inc=None,
+            outcome_digest=None,
+            last_n=0,
+            offer_until=until,
+            leased_at=None,
+            paused=0,
+            parked=0,
+            due_at=due,
+            updated=now,
+        )
+        return self._kept_turn(sql.OFFER, row, after, by=by, now=now, until=until, due=due)
 
     def claim(self, row: TaskRecord, by: str, *, now: int, due: int | None, expires: int | None = None) -> bool:
         """Give the lease to an incarnation it was offered to; `expires`: when the time of a pipe is over."""
-        return self._turn(sql.CLAIM, row, by=by, now=now, due=due, expires=expires)
+        after = row._replace(
+            state=State.RUNNING.value,
+            inc=by,
+            attempt=row.attempt + 1,
+            leased_at=now,
+            expires_at=expires,
+            queue_until=None,
+            offer_until=None,
+            due_at=due,
+            updated=now,
+        )
+        return self._kept_turn(sql.CLAIM, row, after, by=by, now=now, due=due, expires=expires)
 
     def withdraw(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
         """Take an offer back into the queue, at no cost to the task."""
@@ -48,7 +69,7 @@ class TaskTurns:
         """Put a task whose run failed back: it is offered again once `ready` has come, and asks again what it asked."""
         if not self._turn(sql.RETRY, row, by=by, was=row.state, now=now, ready=ready, due=due, said=said, n=n):
             return False
-        self._driver.execute(sql.FORGET_CLOSED, {"key": row.id})
+        self._group.execute(sql.FORGET_CLOSED, {"key": row.id})
         return True
 
     def ready(self, row: TaskRecord, *, now: int, due: int | None) -> bool:
@@ -79,22 +100,22 @@ class TaskTurns:
 
     def answers(self, task_id: str) -> list[AnswerRecord]:
         """Return what was answered to the questions of a task."""
-        return [AnswerRecord._make(row) for row in self._driver.execute(sql.ANSWERS, {"key": task_id}).fetchall()]
+        return [AnswerRecord._make(row) for row in self._group.look(sql.ANSWERS, {"key": task_id}).fetchall()]
 
     def answer_to(self, task_id: str, ask: str) -> AnswerRecord | None:
         """Return what was answered to one question."""
-        row = self._driver.execute(sql.ANSWER_TO, {"key": task_id, "ask": ask}).fetchone()
+        row = self._group.look(sql.ANSWER_TO, {"key": task_id, "ask": ask}).fetchone()
         return None if row is None else AnswerRecord._make(row)
 
     def count_answers(self, task_id: str) -> int:
         """Count the questions of a task that were answered, or closed."""
-        return int(self._driver.execute(sql.COUNT_ANSWERS, {"key": task_id}).fetchone()[0])
+        return int(self._group.look(sql.COUNT_ANSWERS, {"key": task_id}).fetchone()[0])
 
     def copy_answers(self, task_id: str, to: str) -> None:
         """Give a task the answers of another one; what nobody answered is asked again."""
         for each in self.answers(task_id):
             if each.value is not None:
-                self._driver.execute(sql.INSERT_ANSWER, each._replace(task=to)._asdict())
+                self._group.execute(sql.INSERT_ANSWER, each._replace(task=to)._asdict())
 
     def cancel_held(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
         """Set the flag of a running task."""
@@ -131,7 +152,26 @@ class TaskTurns:
 
     def outcome(self, row: TaskRecord, by: str, outcome: dict[str, Any]) -> bool:
         """Record how a run ended; `outcome` holds now, purge, to, n, said, why, fault, fault_code and dead."""
-        return self._turn(sql.OUTCOME, row, by=by, was=row.state, **outcome)
+        after = row._replace(
+            state=outcome["to"],
+            inc=None,
+            lost_inc=None,
+            offer_until=None,
+            due_at=None,
+            ready_at=None,
+            updated=outcome["now"],
+            ended=outcome["now"],
+            purge_at=outcome["purge"],
+            reason=outcome["why"],
+            outcome_digest=outcome["said"],
+            error=outcome["fault"],
+            error_code=outcome["fault_code"],
+            dead_reason=outcome["dead"],
+            ask_id=None,
+            ask_until=None,
+            question=None,
+        )
+        return self._kept_turn(sql.OUTCOME, row, after, by=by, was=row.state, **outcome)
 
     def lose_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int, max_lost: int, dead: str) -> bool:
         """Fail a task whose lease was lost and that may not be run again; `dead`: why it is given up."""
@@ -155,14 +195,18 @@ class TaskTurns:
 
     # -------------------------------------------------------------------------------------------- inside
     def _run(self, text: str, **values: Any) -> bool:
-        return self._driver.execute(text, values).rowcount == 1
+        return self._group.execute(text, values).rowcount == 1
 
     def _answered(self, row: TaskRecord, ask: str, value: bytes | None, now: int) -> bool:
-        self._driver.execute(sql.INSERT_ANSWER, AnswerRecord(row.id, ask, value, now)._asdict())
+        self._group.execute(sql.INSERT_ANSWER, AnswerRecord(row.id, ask, value, now)._asdict())
         return True
 
     def _turn(self, text: str, row: TaskRecord, **values: Any) -> bool:
-        return self._driver.execute(text, {"key": row.id, "e": row.epoch, **values}).rowcount == 1
+        return self._run(text, key=row.id, e=row.epoch, **values)
+
+    def _kept_turn(self, text: str, row: TaskRecord, after: TaskRecord, **values: Any) -> bool:
+        """Make a frequent turn, behind which the row is as in `after`."""
+        return self._group.turn(text, row, {"key": row.id, "e": row.epoch, **values}, after)
 
 
 def fault_of(limit: str | None) -> dict[str, str | None]:
