@@ -14,11 +14,14 @@ from blocks_worker.protocol.tasks import MAX_SECONDS
 
 #: Seconds for which a question is open unless told otherwise.
 ASK_TIMEOUT = 600.0
-#: Longest name of a question, in characters; questions that one task may ask over all its runs.
-MAX_ASK_ID, MAX_ASKS = 64, 100
-#: Bytes as JSON: of a question with its schema, and of an answer. What is larger is stored as a file, and its reference
-#: asked or answered.
-MAX_QUESTION, MAX_ANSWER = 12 * 1024, 16 * 1024
+#: Longest name of a question, in characters.
+MAX_ASK_ID = 64
+#: Questions that one task may ask over all its runs.
+MAX_ASKS = 100
+#: Bytes as JSON of a question with its schema.
+MAX_QUESTION = 12 * 1024
+#: Bytes as JSON of an answer. What is larger is stored as a file, and its id answered.
+MAX_ANSWER = 16 * 1024
 #: Values of an answer times those of the schema: so many looks are a fraction of a second of the hub's.
 MAX_LOOKS = 20_000
 #: Findings that are told.
