@@ -51,7 +51,8 @@ GROUPS = {
     "errors": """
         BlocksError ConfigurationError InvalidMessageError RpcError BillingModeMismatchError SomeRefusedError
         HubUnavailableError AgentAuthFatalError AuthRefreshFailedError FileUploadError InputError ArtifactError
-        TaskFailedError AskTimeoutError TaskCancelledError TaskFinishedError StreamUnavailableError StreamWriteError
+        StepError TaskFailedError AskTimeoutError TaskCancelledError TaskFinishedError StreamUnavailableError
+        StreamWriteError
         TransportError AnonTaskAccessDenied AnonTaskAccessDeniedError
     """,
 }

@@ -29,7 +29,7 @@ from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.tokens import ConsumerLogin
 from blocks_worker.controlplane.whereabouts import Whereabouts
 from blocks_worker.errors import AgentAuthFatalError, RpcError
-from blocks_worker.protocol.tasks import BillingMode, CancelTask, EventsQuery
+from blocks_worker.protocol.tasks import BillingMode, CancelTask, EventsQuery, RetryTask
 from blocks_worker.streams.writer import USUAL as USUAL_STREAMS
 from blocks_worker.streams.writer import WriterOptions
 from blocks_worker.transports.opening import Transports, open_link
@@ -270,13 +270,14 @@ class ClientCore:
         deadline = Deadline(self.timeout, self.clock)
         return answered(self.api, task_id, value, ask_id, deadline=deadline, patiently=self._patiently)
 
-    def retry_task(self, task_id: str, key: str | None = None) -> str:
+    def retry_task(
+        self, task_id: str, key: str | None = None, *, keep_steps: bool = True, keep_answers: bool = True
+    ) -> str:
         """Ask the hub that a task be sent again; return the id of the new one, which repeats do not change."""
         new_id = self._entropy.uuid7(self.clock.wall_ms())
+        wish = RetryTask(task_id=new_id, idempotency_key=key, keep_steps=keep_steps, keep_answers=keep_answers)
         deadline = Deadline(self.timeout, self.clock)
-        return self._patiently(
-            lambda: self.api.retry_task(task_id, new_id, key, timeout=one_try(deadline)), deadline
-        ).task_id
+        return self._patiently(lambda: self.api.retry_task(task_id, wish, timeout=one_try(deadline)), deadline).task_id
 
     def purge_task(self, task_id: str) -> None:
         """Ask the hub to delete a task that has ended."""

@@ -141,6 +141,7 @@ class InstanceService:
             if row is not None and row.state == InstanceState.SUPERSEDED.value:
                 self._pulses.spoke_again((row.owner, row.instance_id), row.incarnation)
             return refusal or incarnation_unknown()
+        self._tasks.granted.heard((held.task_id, held.epoch) for held in beat.held)
         pulse = self._pulses.beat(row.incarnation, self._steady.now_ms())
         pulse.active_streams, pulse.key, pulse.sdk_version = beat.active_streams, holder.key, beat.sdk_version
         if beat.stopped:

@@ -69,9 +69,7 @@ class Questions:
 
     def flags(self, ledger: Ledger, row: TaskRecord) -> list[AnswerFlag]:
         """Return what was answered to the task so far, for a run that begins."""
-        # The first run costs no look: nobody can have asked before it, unless the task was sent again.
-        ran = row.epoch > 1 or row.retry_of is not None
-        return [_flag(row, each) for each in ledger.answers(row.id)] if ran else []
+        return [_flag(row, each) for each in ledger.answers(row.id)] if _may_have_any(row, 1) else []
 
     def told(self, ledger: Ledger, row: TaskRecord, asks: Iterable[str]) -> list[AnswerFlag]:
         """Return what was answered to these questions of the task."""
@@ -113,6 +111,16 @@ class Questions:
         if row is not None:
             head = {"type": "system", "status": status, "askId": ask, "state": shown(row)}
             ledger.say(row, row.epoch, {**head, "ts": self._steady.now_ms()})
+
+
+def has_answers(ledger: Ledger, row: TaskRecord) -> bool:
+    """Tell whether something was answered to a task that waits to be offered: then its claim brings it."""
+    return _may_have_any(row, 0) and ledger.count_answers(row.id) > 0
+
+
+def _may_have_any(row: TaskRecord, first: int) -> bool:
+    """Tell whether this is not the first run of a task: nobody can have asked before it, unless it was sent again."""
+    return row.epoch > first or row.retry_of is not None
 
 
 def _fields(head: EventHead) -> dict[str, Any]:

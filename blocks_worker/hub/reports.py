@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.hub import steps
 from blocks_worker.hub.answers import Holder, Reply, fenced, flags, problem, report_answer
 from blocks_worker.hub.leases import is_lease, lease_for
 from blocks_worker.protocol.events import check_event
@@ -15,12 +16,14 @@ from blocks_worker.protocol.lifecycle import EVERYBODY, INSTANCE_GONE, PAUSED, R
 
 if TYPE_CHECKING:
     from blocks_worker.hub.dispatch import Dispatch
+    from blocks_worker.hub.granted import Granted
     from blocks_worker.hub.questions import Questions
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import InstanceRecord, TaskRecord
     from blocks_worker.hub.turns import Turns
     from blocks_worker.protocol.events import EventHead
     from blocks_worker.protocol.leases import LateReport, ReportEvent
+    from blocks_worker.protocol.steps import Step
 
 
 #: States in which a task may have been lost by its last holder and be nobody's since.
@@ -54,7 +57,8 @@ def was_outrun(ledger: Ledger, holder: Holder, item: Claim) -> bool:
 class Reports:
     """Answer claims and reports."""
 
-    def __init__(self, turns: Turns, questions: Questions, dispatch: Dispatch, secret: bytes) -> None:
+    def __init__(self, turns: Turns, questions: Questions, dispatch: Dispatch, granted: Granted, secret: bytes) -> None:
+        self._granted = granted
         self._turns = turns
         self._questions = questions
         self._dispatch = dispatch
@@ -63,6 +67,7 @@ class Reports:
     # -------------------------------------------------------------------------------------------- claims
     def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
         """Give the lease of an offer, the same one when it is asked for again."""
+        self._granted.heard([(item.task_id, item.epoch)])
         row = ledger.task(item.task_id)
         if item.nack is not None:
             return self._nack(ledger, holder, item, row)
@@ -79,8 +84,12 @@ class Reports:
 
     def _nack(self, ledger: Ledger, holder: Holder, item: Claim, row: TaskRecord | None) -> Reply:
         his = row is not None and _is_his(ledger, row, holder, item.epoch)
-        if row is not None and his and row.state == State.OFFERED.value:
-            self._turns.decline(ledger, row, holder.incarnation)
+        if row is not None and his:
+            if row.state == State.OFFERED.value:
+                self._turns.decline(ledger, row, holder.incarnation)
+            elif row.is_held and row.may_run_again:
+                # It was given with its offer, and not begun.
+                self._turns.take_back(ledger, row, holder.incarnation)
             self._dispatch.refused(holder.incarnation)
             self._dispatch.route(ledger, row.agent)
         nothing = ClaimAnswer(task_id=item.task_id, epoch=item.epoch, lease="", attempt=0, digest="", max_runtime=0.0)
@@ -107,6 +116,7 @@ class Reports:
             max_runtime=row.max_runtime,
             deadline=row.deadline,
             expires_at=row.expires_at,
+            steps=steps.for_claim(ledger, row),
             delivery=row.delivery,  # type: ignore[arg-type]  # checked when the task was taken in
             answers=self._questions.flags(ledger, row) or msgspec.UNSET,
             **flags(row),
@@ -114,9 +124,10 @@ class Reports:
 
     # -------------------------------------------------------------------------------------------- reports
     def report(self, ledger: Ledger, holder: Holder, item: Report) -> Reply:
-        """Store what a run says, in its order: events, a question's end, then its outcome or its release."""
+        """Store what a run says, in its order: steps, events, a question's end, then its outcome or its release."""
         if not is_lease(self._secret, item.lease, item.task_id, item.epoch, holder.incarnation):
             return fenced(item.task_id, item.epoch)
+        self._granted.heard([(item.task_id, item.epoch)])
         row = ledger.task(item.task_id)
         if row is None:
             return fenced(item.task_id, item.epoch)
@@ -124,7 +135,9 @@ class Reports:
             return _replay(row, item)
         try:
             heads = [check_event(bytes(one.body)) for one in item.events]
-            return self._answering(ledger, item, row, heads, self._apply(ledger, holder, item, row, heads))
+            stored = steps.keep(ledger, row, holder.incarnation, item.steps) if row.is_held else []
+            reply = self._apply(ledger, holder, item, row, heads)
+            return _with_steps(self._answering(ledger, item, row, heads, reply), stored)
         except InvalidMessageError as error:
             return problem(400, "InvalidInput", str(error), {"reason": error.reason})
 
@@ -216,6 +229,13 @@ def _replay(row: TaskRecord, item: Report) -> Reply:
     if same and item.release and released:
         return report_answer(200, row)
     return report_answer(409, row)
+
+
+def _with_steps(reply: Reply, stored: list[Step]) -> Reply:
+    """Tell a run what is stored under the names that it sent."""
+    if stored and isinstance(reply.body, ReportAnswer):
+        reply.body.steps = stored
+    return reply
 
 
 def _contiguous(events: list[ReportEvent], last_n: int) -> bool:

@@ -67,6 +67,9 @@ class Submits:
         new_id = wish.task_id or self._entropy.uuid7(self._steady.now_ms())
         again = resubmission(ledger, row, new_id, wish.idempotency_key)
         reply = self.submit(ledger, consumer, again, retry_of=row.id)
+        if wish.keep_steps:
+            # Before anybody can have claimed it: that takes another transaction.
+            ledger.copy_steps(row.id, new_id)
         if wish.keep_answers:
             ledger.copy_answers(row.id, new_id)
         return reply

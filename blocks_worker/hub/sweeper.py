@@ -48,6 +48,8 @@ class Sweeper:
         agents = self._sweep_instances(ledger)
         for row in ledger.due(now, MOST_ROWS):
             self._guarded(ledger, row.id, partial(self._end_time, ledger, row, now))
+        for task_id, epoch in self._tasks.granted.lost():
+            self._guarded(ledger, task_id, partial(self._take_back, ledger, task_id, epoch))
         for agent in sorted(agents):
             self._guarded(ledger, agent, partial(self._tasks.dispatch.route, ledger, agent))
         ledger.purge_tasks(now, MOST_ROWS, "retention")
@@ -80,6 +82,13 @@ class Sweeper:
             self._tasks.turns.withdraw(ledger, row, row.inc)
         else:
             ledger.look_later(row.id, now + PUT_OFF_MS)
+
+    def _take_back(self, ledger: Ledger, task_id: str, epoch: int) -> None:
+        """Take back a task that was given with its offer, when nothing was heard of that."""
+        row = ledger.task(task_id)
+        if row is not None and row.epoch == epoch and row.is_held and row.inc is not None:
+            self._tasks.turns.take_back(ledger, row, row.inc)
+            self._tasks.dispatch.route(ledger, row.agent)
 
     def _guarded(self, ledger: Ledger, name: str, work: Callable[[], None]) -> None:
         try:

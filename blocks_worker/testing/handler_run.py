@@ -51,6 +51,7 @@ class HandlerRun:
         events: what a consumer sees, without the terminal event.
         streams: what was written to each stream, under its name in the card or else under its id: events, or chunks.
         questions: the text of each question that was asked.
+        steps: what is stored under the name of each `ctx.step`; hand it to the next call, and that goes on from there.
         warnings: what of the result was left out, and why.
         error: what left the handler, or the check of its input; None when nothing did.
         message: how a consumer reads why the task failed.
@@ -65,6 +66,7 @@ class HandlerRun:
     events: list[TaskEvent] = field(default_factory=list)
     streams: dict[str, list[Any]] = field(default_factory=dict)
     questions: list[str] = field(default_factory=list)
+    steps: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     error: BaseException | None = None
     message: str | None = None
@@ -91,6 +93,7 @@ def run_handler(  # noqa: PLR0913 - what a task may bring
     card: dict[str, Any] | None = None,
     metadata: dict[str, Any] | None = None,
     stream: bool | None = None,
+    steps: dict[str, Any] | None = None,
     cancel_after: float | None = None,
     cancel_reason: str | None = None,
     strict_results: bool = False,
@@ -108,6 +111,7 @@ def run_handler(  # noqa: PLR0913 - what a task may bring
         card: the agent's card: its inputs, outputs and streams are checked.
         metadata: of the task.
         stream: whether streams are negotiated; None: when the card declares any.
+        steps: what runs before this one stored under the names of their steps.
         cancel_after: seconds from the handler's call to its cancel; 0: at once. None: it is not cancelled.
         cancel_reason: why.
         strict_results: a result of an unknown shape fails the task.
@@ -117,7 +121,7 @@ def run_handler(  # noqa: PLR0913 - what a task may bring
             What has no answer is at once a question that nobody answered in time.
 
     Raises:
-        ValueError, TypeError: the handler, the card or a part is none; an answer does not fit its question.
+        ValueError, TypeError: the handler, the card, a part or a step is none; an answer does not fit its question.
         TimeoutError: the run did not end, which is a fault of this library.
     """
     options = AgentInstanceOptions(agent_name="tested", handler=handler, card=card, strict_results=strict_results)
@@ -131,7 +135,7 @@ def run_handler(  # noqa: PLR0913 - what a task may bring
     )
     start = run.start_of(parts, metadata or {}, stream=stream)
     try:
-        run.begin(start)
+        run.begin(start, steps or {})
         if cancel_after is not None:
             run.cancel(cancel_after, cancel_reason)
         run.wait(timeout + cancel_grace + _SLACK)
@@ -190,8 +194,9 @@ class _Run:
             )
         )
 
-    def begin(self, start: bytes) -> None:
-        """Offer the task."""
+    def begin(self, start: bytes, steps: dict[str, Any]) -> None:
+        """Offer the task, with what runs before stored."""
+        self._desk.know(steps)
         self._engine.start()
         self._engine.intake.offer(self._desk.offer(start))
 
@@ -226,6 +231,7 @@ class _Run:
     def told(self) -> HandlerRun:
         """Return the run, whole."""
         result, outcome = self._result, self._desk.outcome
+        result.steps = self._desk.stored()
         result.events = [TaskEvent.of(raw) for raw in self._desk.events()]
         for event in result.events:
             if event.artifact_ref is not None:

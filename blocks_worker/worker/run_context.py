@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from blocks_worker.worker.calls import Calls
     from blocks_worker.worker.publisher import Publisher
     from blocks_worker.worker.run import Run
+    from blocks_worker.worker.run_steps import RunSteps
     from blocks_worker.worker.voice import Voice
 
 
@@ -68,6 +69,7 @@ def context_of(  # noqa: PLR0913 - where the members of a context meet
     wait_while_paused: Callable[[], bool],
     ask: AskConsumer,
     calls: Calls,
+    step: RunSteps,
     clock: Clock,
 ) -> TaskContext:
     """Return what the handler of this run is given."""
@@ -88,6 +90,7 @@ def context_of(  # noqa: PLR0913 - where the members of a context meet
         paused=lambda: run.is_paused,
         ask=ask,
         call=partial(calls.call, run),
+        step=step,
         expired=lambda: run.is_expired,
         clock=clock,
     )

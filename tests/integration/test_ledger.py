@@ -84,6 +84,7 @@ OF_ANY_EPOCH = {TaskTurn.CANCEL, TaskTurn.PAUSE, TaskTurn.RESUME, TaskTurn.ANSWE
 #: The statements of each turn, tried in this order.
 STATEMENTS: dict[TaskTurn, list[Statement]] = {
     TaskTurn.OFFER: [lambda ledger, row: ledger.offer(row, "me", until=NOW + 5, **TURN)],
+    TaskTurn.GRANT: [lambda ledger, row: ledger.grant(row, "me", **TURN)],
     TaskTurn.CLAIM: [lambda ledger, row: ledger.claim(row, "me", **TURN)],
     TaskTurn.WITHDRAW: [lambda ledger, row: ledger.withdraw(row, str(row.inc), **TURN)],
     TaskTurn.CANCEL: [

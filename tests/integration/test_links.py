@@ -341,3 +341,20 @@ def test_a_client_may_choose_its_transport(hub: Caller, linked: TaskClient) -> N
 
     with pytest.raises(ConfigurationError, match="'pubnub' and 'hublink'"):
         TaskClient.create("free", cdm_url=address, api_key=hub.key, transport="pigeon")
+
+
+def test_tasks_are_given_with_their_offers(hub: Caller, linked: TaskClient) -> None:
+    """Over a link a task is taken, run and told without a claim; what may run once only is claimed. [J6]"""
+
+    def claims() -> float:
+        lines = hub.ask("GET", "/metrics").body.decode().splitlines()
+        counted = [line for line in lines if line.startswith("blocks_hub_http_request_seconds_count")]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in counted if '"/api/v1/claims"' in line)
+
+    linked.run("over_a_link", "warm")
+    before = claims()
+    sessions = linked.send_many([{"agent_name": "over_a_link", "request_parts": f"{n}"} for n in range(30)])
+    assert [session.text(20) for session in sessions] == [f"{n}"[::-1] for n in range(30)]
+    assert claims() == before
+    assert linked.send_message("over_a_link", "ab", delivery="at_most_once").text(20) == "ba"
+    assert claims() == before + 1

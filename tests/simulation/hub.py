@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SECRET = b"s" * 32
 #: Seconds that gather calls into one commit, between sweeps, between savings of what was published.
 GATHER, SWEEP, SAVE = 0.002, 1.0, 1.0
+#: Which part of the processes is given tasks with their offers.
+LINKED = 0.5
 
 
 #: Calls whose items are about one task each.
@@ -75,7 +77,9 @@ class Hub:
         (last,) = self._driver.execute("SELECT max(seq) FROM event").fetchone()
         self._published = self._store.read(Ledger.published)
         self._store._numbering.start_after(max(last or 0, self._published))
-        self.tasks = TaskService(numbers=numbers, steady=steady, entropy=world.entropy, secret=SECRET)
+        self.tasks = TaskService(
+            numbers=numbers, steady=steady, entropy=world.entropy, secret=SECRET, follows=self._follows
+        )
         self.instances = InstanceService(
             tasks=self.tasks,
             numbers=numbers,
@@ -112,6 +116,14 @@ class Hub:
         self._doom, self._away = point, seconds
         if point == "now":
             self._die()
+
+    def _follows(self, _billing_mode: str, channel: str) -> bool:
+        """Tell of half of the processes that they have a link: they are given tasks with their offers."""
+        return self._world.story.draw("linked", channel) < LINKED
+
+    def link_ended(self, channel: str) -> None:
+        """Notice that a process has its link no more."""
+        self.tasks.granted.left([channel])
 
     def _is_alive(self, process: Process) -> bool | None:
         return self._world.knows_process(process.pid)

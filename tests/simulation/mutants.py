@@ -9,10 +9,12 @@ from unittest.mock import patch
 import msgspec
 
 from blocks_worker.client.ordering import SessionOrder
-from blocks_worker.hub import reports, submits, turns
+from blocks_worker.hub import reports, steps, submits, turns
+from blocks_worker.hub.granted import Granted
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.questions import Questions
 from blocks_worker.hub.store import statements as sql
+from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.store.task_turns import TaskTurns
 from blocks_worker.hub.submits import Submits
@@ -25,7 +27,6 @@ from blocks_worker.worker.run import Ending
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.worker.run import Run
 
@@ -215,6 +216,27 @@ def _pipe_put_back() -> list[Patch]:
     return [(sql, name, _without(getattr(sql, name), guard)) for name in ("LOSE", "TAKE_BACK", "RELEASE")]
 
 
+def _step_overwritten() -> list[Patch]:
+    """X11: whoever stores a step last stays."""
+    assert sql.STEP.endswith("DO NOTHING")
+    return [(sql, "STEP", sql.STEP.removesuffix("DO NOTHING") + "(task, name) DO UPDATE SET value = excluded.value")]
+
+
+def _steps_not_given() -> list[Patch]:
+    """X11: the next run of a task is not told what was stored."""
+    return [(steps, "for_claim", lambda _ledger, _row: msgspec.UNSET)]
+
+
+def _given_without_steps() -> list[Patch]:
+    """An offer that brings its lease leaves out what was stored."""
+    return [(turns, "has_any", lambda _ledger, _row: False)]
+
+
+def _steps_not_copied() -> list[Patch]:
+    """A task that is sent again begins from nothing."""
+    return [(Ledger, "copy_steps", lambda _self, _task_id, _new_id: None)]
+
+
 def _no_reconcile() -> list[Patch]:
     """Nobody compares the list of a worker with the ledger: a task whose lease never arrived stays held."""
     return [(InstanceService, "_reconcile", lambda _self, ledger, row, _pulse, _beat: ledger.tasks_of(row.incarnation))]
@@ -235,6 +257,22 @@ def _asks_again() -> list[Patch]:
     return [(Questions, "flags", lambda _self, _ledger, _row: [])]
 
 
+def _granted_forgotten() -> list[Patch]:
+    """X7: what was given with its offer and never arrived is taken back by nobody."""
+    return [(Granted, "lost", lambda _self: []), *_no_reconcile()]
+
+
+def _events_dropped() -> list[Patch]:
+    """X12: of the events of one report only the first is stored."""
+    shipped = Ledger._store
+
+    def store(self: Ledger, row: TaskRecord, epoch: int, n: int | None, body: bytes, **more: Any) -> None:
+        if n is None or n == 1 or n % 3:
+            shipped(self, row, epoch, n, body, **more)
+
+    return [(Ledger, "_store", store)]
+
+
 #: Mutant by name: how it is planted, which invariants notice it, the first seed that is tried, how many at most.
 MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "outcome without compare-and-set": (_outcome_unguarded, {"I2", "I3", "I5"}, 0, 20),
@@ -246,9 +284,11 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "no session poll": (_no_poll, {"I3", "I4"}, 0, 20),
     "no gap repair": (_no_repair, {"I4"}, 0, 20),
     "no lease sweep": (_no_lease_sweep, {"I1"}, 0, 60),
-    "no offer timeout": (_no_offer_timeout, {"I1"}, 0, 200),
+    "no offer timeout": (_no_offer_timeout, {"I1"}, 31, 200),
     # From seed 6 on: the first that is noticed is one that can be made short.
     "at most once put back": (_once_put_back, {"I11"}, 6, 60),
+    "granted and never taken back": (_granted_forgotten, {"I1"}, 0, 60),
+    "events dropped inside a batch": (_events_dropped, {"I4"}, 0, 20),
     "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
     "pause without its number": (_pause_unnumbered, {"I1"}, 0, 200),
     "paused and offered": (_paused_offered, {"I12"}, 0, 60),
@@ -263,5 +303,10 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
     "answer not stored": (_answer_not_stored, {"I10"}, 0, 60),
     "re-run asks again": (_asks_again, {"I10"}, 0, 60),
+    "step overwritten": (_step_overwritten, {"I10"}, 0, 60),
+    "stored steps not given": (_steps_not_given, {"I10"}, 0, 60),
+    "given without its steps": (_given_without_steps, {"I10"}, 31, 60),
+    # Few tasks are sent again behind a step: from the first that is.
+    "stored steps not copied": (_steps_not_copied, {"I10"}, 8, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }

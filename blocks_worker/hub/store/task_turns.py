@@ -34,6 +34,25 @@ class TaskTurns(Transaction):
         )
         return self._kept_turn(sql.OFFER, row, after, by=by, now=now, until=until, due=due)
 
+    def grant(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
+        """Offer a waiting task to an incarnation and give it the lease at once: the epoch rises."""
+        after = row._replace(
+            state=State.RUNNING.value,
+            epoch=row.epoch + 1,
+            attempt=row.attempt + 1,
+            inc=by,
+            lost_inc=None,
+            outcome_digest=None,
+            last_n=0,
+            queue_until=None,
+            leased_at=now,
+            paused=0,
+            parked=0,
+            due_at=due,
+            updated=now,
+        )
+        return self._kept_turn(sql.GRANT, row, after, by=by, now=now, due=due)
+
     def claim(self, row: TaskRecord, by: str, *, now: int, due: int | None, expires: int | None = None) -> bool:
         """Give the lease to an incarnation it was offered to; `expires`: when the time of a pipe is over."""
         after = row._replace(
