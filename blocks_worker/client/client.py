@@ -319,7 +319,8 @@ class TaskClient:
 
         The new one says in its row which it was (``get_task(new).extra["retryOf"]``); the old one stays as it is. Its
         limits of a run go along, a deadline does not. The same key again gives the same new task. What the old one did
-        in `ctx.step` is not done again, unless `keep_steps` is False, nor is asked what was answered, by `keep_answers`.
+        in `ctx.step` is not done again, unless `keep_steps` is False, and what was answered to `ctx.ask` is not asked
+        again, unless `keep_answers` is.
 
         Raises:
             RpcError: there is no such task, or, with the code ``InvalidState``, it goes on or is completed.
