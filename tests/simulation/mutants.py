@@ -232,6 +232,11 @@ def _given_without_steps() -> list[Patch]:
     return [(turns, "has_any", lambda _ledger, _row: False)]
 
 
+def _given_without_answers() -> list[Patch]:
+    """An offer that brings its lease leaves out what was answered."""
+    return [(turns, "has_answers", lambda _ledger, _row: False)]
+
+
 def _steps_not_copied() -> list[Patch]:
     """A task that is sent again begins from nothing."""
     return [(Ledger, "copy_steps", lambda _self, _task_id, _new_id: None)]
@@ -305,7 +310,8 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "re-run asks again": (_asks_again, {"I10"}, 0, 60),
     "step overwritten": (_step_overwritten, {"I10"}, 0, 60),
     "stored steps not given": (_steps_not_given, {"I10"}, 0, 60),
-    "given without its steps": (_given_without_steps, {"I10"}, 31, 60),
+    "given without its steps": (_given_without_steps, {"I10"}, 20, 60),
+    "given without its answers": (_given_without_answers, {"I10"}, 9, 60),
     # Few tasks are sent again behind a step: from the first that is.
     "stored steps not copied": (_steps_not_copied, {"I10"}, 8, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
