@@ -132,10 +132,10 @@ class Backoff:
         self._failures = 0
 
     def next(self, at_least: float = 0.0) -> float:
-        """Return the next pause in seconds; `at_least` is what the other side asked for."""
+        """Return the next pause in seconds; `at_least` is what the other side asked for, of many at once perhaps."""
         ceiling = min(self._cap, self._first * 2 ** min(self._failures, 30))
         self._failures += 1
-        return max(at_least, self._entropy.uniform(0.0, ceiling))
+        return min(at_least + self._entropy.uniform(0.0, ceiling), max(at_least, self._cap))
 
     def reset(self) -> None:
         """Start again from the shortest pause."""

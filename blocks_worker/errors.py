@@ -14,6 +14,7 @@
     │   └── SomeRefusedError                       of many tasks it took some: `results` tells which
     ├── FileUploadError                            a file could not be stored: `status_code` tells why
     ├── HubUnavailableError (RuntimeError, ConnectionError)   wait, or start a hub
+    ├── ForkedProcessError (RuntimeError)          this process was forked: open a client of its own
     ├── AgentAuthFatalError (RuntimeError)         get another key; trying again is no use
     ├── AuthRefreshFailedError (RuntimeError)      the login behind the token has to be mended
     ├── TransportError (ConnectionError)           publish and subscribe: repeat, or give up
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 
 class BlocksError(Exception):
     """Be the base of every exception that this package lets out."""
+
+    #: Seconds after which to ask again, where the other side said so.
+    retry_after: float | None = None
 
 
 class ConfigurationError(BlocksError, ValueError):
@@ -214,6 +218,13 @@ class HubUnavailableError(BlocksError, RuntimeError, ConnectionError):
             f"no hub answers at {self.url}{because}. "
             "Start one with 'blocks-run --handler echo' or 'blocks-hub', or set BLOCKS_CDM_URL to a running one"
         )
+
+
+class ForkedProcessError(BlocksError, RuntimeError):
+    """Say that a connection belongs to the process that this one was forked from."""
+
+    def __str__(self) -> str:
+        return "this connection belongs to the process that forked this one: open a client of its own here"
 
 
 class AgentAuthFatalError(BlocksError, RuntimeError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from blocks_worker.controlplane.refusals import STALE_CODES
+from blocks_worker.controlplane.refusals import STALE_CODES, pause_of
 from blocks_worker.errors import BillingModeMismatchError, HubUnavailableError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.credentials import CreatedKey, CreateKey, KeyList, KeyRow, SessionAnswer, SessionRequest
@@ -354,7 +354,10 @@ def _wants_new_token(answer: HttpAnswer) -> bool:
 
 def _content(answer: HttpAnswer, kind: type[T]) -> T:
     if answer.status >= _REDIRECTED:
-        raise refusal(answer.status, _problem(answer.body))
+        refused = refusal(answer.status, _problem(answer.body))
+        if refused.retry_after is None:
+            refused.retry_after = pause_of(answer.headers)
+        raise refused
     try:
         # The hub wrote it, over a connection that we opened to it: its shape is checked, not its manners.
         return decode_trusted(kind, answer.body)

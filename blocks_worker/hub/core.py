@@ -64,6 +64,8 @@ FILES = "files"
 FILE_THREADS = 4
 #: Seconds between two sweeps: a worker that was killed on this host is noticed within two of them.
 SWEEP = 0.5
+#: Seconds between two sweeps after which the hub itself was not there: stopped, or asleep with its machine.
+STOOD_STILL = 5.0
 #: Sweeps between two savings of what was published, and of the number of the last control message.
 SAVE_EVERY = 2
 #: Sweeps between two looks for files that nobody needs.
@@ -151,6 +153,8 @@ class Core:
         self.swept = clock.monotonic()
         self._clock = clock
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
+        #: By the monotonic clock: when the last sweep looked at the instances.
+        self._looked = clock.monotonic()
         self._readiness = Readiness(self.store, self.network, clock)
         self._measures = Measures(
             store=self.store,
@@ -269,7 +273,7 @@ class Core:
                     self._look_for_revoked()
                     if self._links is not None:
                         self._links.look()
-                await written(self.store, self._sweeper.sweep)
+                await written(self.store, self._sweep)
                 self._readiness.swept()
                 if turn % SAVE_EVERY == 0:
                     await self._save_numbers()
@@ -282,6 +286,14 @@ class Core:
                 _logger.warning("sweep_put_off", extra={"reason": str(error)})
             except Exception:  # the top of one sweep: reported, the next one is due
                 _logger.exception("sweep_failed")
+
+    def _sweep(self, ledger: Ledger) -> None:
+        """Sweep once, on the ledger's thread; after a sleep of the machine nobody is to blame for his silence."""
+        before, self._looked = self._looked, self._clock.monotonic()
+        if self._looked - before > STOOD_STILL:
+            _logger.warning("hub_stood_still", extra={"seconds": round(self._looked - before, 1)})
+            self._instances.stood_still()
+        self._sweeper.sweep(ledger)
 
     def _look_for_revoked(self) -> None:
         self._revoked.load(self.store.read(lambda ledger: credentials.revoked_ids(ledger.connection)))

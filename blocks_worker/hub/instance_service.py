@@ -280,6 +280,10 @@ class InstanceService:
         ]
 
     # -------------------------------------------------------------------------------------------- silence
+    def stood_still(self) -> None:
+        """Count every instance as heard now: the hub itself heard nobody for a while."""
+        self._pulses.begin_again()
+
     def check(self, ledger: Ledger, row: InstanceRecord) -> None:
         """End an instance whose process is gone or that is silent for too long; offer nothing to one that missed."""
         numbers = self._numbers

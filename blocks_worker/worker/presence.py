@@ -250,7 +250,7 @@ class Presence:
             self._reach.lost("hub", error=str(error), unanswered=unanswered)
         if self.is_in and self._standing.trust.is_suspect(self._clock.monotonic()):
             _logger.debug("leases_suspect")
-        return backoff.next()
+        return backoff.next(getattr(error, "retry_after", None) or 0.0)
 
     def _recovered(self) -> None:
         if self._failing:

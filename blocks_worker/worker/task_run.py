@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from blocks_worker.errors import InvalidMessageError, TaskFinishedError
 from blocks_worker.handlers.outputs import OutputCheck
 from blocks_worker.handlers.results import normalise
 from blocks_worker.observability.logs import bind_task
+from blocks_worker.processes import end_if_forked
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.events import EventBody
 from blocks_worker.protocol.leases import Claim
@@ -103,6 +105,7 @@ class TaskRun:
         self._counters = counters
         self._inputs = InputCheck(settings.card)
         self._outputs = OutputCheck(settings.card)
+        self._process = os.getpid()
 
     def __call__(self, run: Run) -> None:
         """Claim, admit, prepare, call the handler, report; every line that is logged meanwhile names the task."""
@@ -209,7 +212,7 @@ class TaskRun:
     def _handle(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Ending | None:
         """Call the handler and publish what it returned; return how the run ends, None for a pipe that goes on."""
         try:
-            result = self._result(run, task, context, streams)
+            result = self._returned(run, task, context, streams)
         except BaseException as error:  # noqa: BLE001 - the edge of a handler: SystemExit ends the task, not the slot
             ending = self._raised(run, error)
             streams.end()
@@ -240,6 +243,13 @@ class TaskRun:
         if ending is not None:
             streams.end()
         return ending
+
+    def _returned(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Result:
+        """Return what the handler made of the task; a child that it forked and that comes back here ends here."""
+        try:
+            return self._result(run, task, context, streams)
+        finally:
+            end_if_forked(self._process)
 
     def _result(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Result:
         """Call the handler and read what it returned; a generator is read here, and so is still the handler.

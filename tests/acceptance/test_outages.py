@@ -340,7 +340,7 @@ def test_the_hubs_clock_jumps_an_hour(world: World, client: Open, shim: dict[str
 
 
 def test_the_workers_clock_jumps_an_hour(world: World, client: Open, shim: dict[str, str]) -> None:
-    """The same at the worker, whose limits count on its steady clock. [E13] [R17]"""
+    """The same at the worker, whose limits count on its steady clock. [E13] [A19] [R17]"""
     world.hub()
     world.worker("handlers:hold", "--no-local", "--concurrency", "3", **shim)
     held = client().send_message(agent_name="hold", request_parts="x")

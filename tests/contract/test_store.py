@@ -65,7 +65,7 @@ def noted(world: World, key: str) -> str | None:
 
 
 def test_a_caller_reads_its_own_writes(world: World) -> None:
-    """[E8] Whatever was answered is seen by the next read, from any thread."""
+    """Whatever was answered is seen by the next read, from any thread."""
     for number in range(50):
         world.store.write(noting("a", str(number))).result(10)
 

@@ -96,7 +96,7 @@ def test_who_came_first_is_first_and_agents_hold_up_only_themselves(client: Task
 
 
 def test_at_most_once_by_card(client: TaskClient) -> None:
-    """What a drain interrupts is never started again where the card says so; else it waits for the next. [D-2]"""
+    """What a drain interrupts is never started again where the card says so; else it waits for the next. [D-2] [B21]"""
     gate, states = Gate(), {}
     for name, delivery in (("once", "at_most_once"), ("again", "at_least_once")):
         with start_agent_instance({"handler": gate, "card": card(name, delivery=delivery)}) as instance:
@@ -116,7 +116,7 @@ def test_at_most_once_by_card(client: TaskClient) -> None:
 
 
 def test_at_most_once_by_its_sender(client: TaskClient, hub: Caller) -> None:
-    """Whoever asks may want one run at most, at the command line too: what is lost then is given up. [D-2]"""
+    """Whoever asks may want one run at most, at the command line too: what is lost then is given up. [D-2] [B21]"""
     gate = Gate()
     with start_agent_instance({"agent_name": "asked", "handler": gate}) as instance:
         instance.wait_ready(30)

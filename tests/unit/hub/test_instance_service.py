@@ -195,7 +195,7 @@ def test_a_cancelled_task_that_two_lists_lack_ends(world: World) -> None:
 
 
 def test_at_most_once_is_not_taken_back(world: World) -> None:
-    """[R12] What two lists lack and may start once only fails."""
+    """[R12] What two lists lack and may start once only fails. [B21]"""
     holder = world.join()
     world.run(holder, delivery="at_most_once")
     world.clock.advance(9)
