@@ -29,6 +29,7 @@ Long because it is one tree.
     ├── EventQuotaError (RuntimeError)             the run has stored all events that it may: say less
     ├── TaskFinishedError (RuntimeError)           the task is over: stop sending for it
     ├── TaskCancelledError (CancelledError)        the task is to stop: return
+    ├── AskTimeoutError (TimeoutError)             nobody answered: go on without, or let the task fail
     ├── TaskFailedError (RuntimeError)             the task failed: `event` is its terminal
     ├── InputError (ValueError)                    the task's input is wrong: never retried
     ├── ArtifactError (ValueError)                 the result cannot travel as it is
@@ -350,6 +351,18 @@ class TaskCancelledError(BlocksError, CancelledError):
 
     def __str__(self) -> str:
         return f"task {self.task_id} was cancelled"
+
+
+class AskTimeoutError(BlocksError, TimeoutError):
+    """Say that nobody answered a question in time; `ask_id` is its name."""
+
+    def __init__(self, task_id: str, ask_id: str) -> None:
+        super().__init__(task_id, ask_id)
+        self.task_id = task_id
+        self.ask_id = ask_id
+
+    def __str__(self) -> str:
+        return f"nobody answered question {self.ask_id} of task {self.task_id} in time"
 
 
 def ended_because(end: Any) -> str | None:

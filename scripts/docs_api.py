@@ -52,7 +52,8 @@ GROUPS = {
         BlocksError ConfigurationError InvalidMessageError RpcError BillingModeMismatchError SomeRefusedError
         QuotaExceededError EventQuotaError
         HubUnavailableError AgentAuthFatalError AuthRefreshFailedError FileUploadError InputError ArtifactError
-        StepError TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError StreamWriteError
+        StepError TaskFailedError AskTimeoutError TaskCancelledError TaskFinishedError StreamUnavailableError
+        StreamWriteError
         TransportError AnonTaskAccessDenied AnonTaskAccessDeniedError
     """,
 }

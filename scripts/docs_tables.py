@@ -17,8 +17,9 @@ from blocks_worker.hub.store.statements import HOT
 from blocks_worker.observability.families import HUB, PROCESS, WORKER
 from blocks_worker.protocol.codec import Wire
 from blocks_worker.protocol.events import ErrorCode
+from blocks_worker.protocol.instances import INSTANCE_RULES, InstanceTurn
 from blocks_worker.protocol.leases import Numbers
-from blocks_worker.protocol.lifecycle import INSTANCE_RULES, INSTEAD, SHOWN, TASK_RULES, InstanceTurn, State
+from blocks_worker.protocol.lifecycle import INSTEAD, SHOWN, TASK_RULES, UNHELD, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = PACKAGE / "protocol"
 LIFECYCLE = PROTOCOL / "lifecycle.py"
+INSTANCES = PROTOCOL / "instances.py"
 LEASES = PROTOCOL / "leases.py"
 EXITS = PACKAGE / "cli/exits.py"
 API = PACKAGE / "hub/api"
@@ -52,6 +54,8 @@ def task_turns() -> str:
         numbers = [f"{number:+d}".replace("-", "\N{MINUS SIGN}") if number else "" for number in _numbers(rule)]
         instead = INSTEAD.get(turn) if state is State.RUNNING else None
         otherwise = f"; {instead.to.value} when {instead.note}" if instead else ""
+        unheld = UNHELD.get(turn) if state is State.INPUT_REQUIRED else None
+        otherwise += f"; {unheld.to.value} when {unheld.note}" if unheld else ""
         rows.append((state.value, turn.value, rule.to.value, *numbers, rule.note + otherwise))
     return table(("state", "turn", "next", "epoch", "attempt", "lost", "when, and what else"), rows)
 
@@ -67,7 +71,7 @@ def instance_turns() -> str:
         left.setdefault((turn, to.value), []).append(state.value)
     order = {turn: place for place, turn in enumerate(InstanceTurn)}
     rows = [
-        (turn.value, ", ".join(states), to, remark(LIFECYCLE, f"InstanceTurn.{turn.name}"))
+        (turn.value, ", ".join(states), to, remark(INSTANCES, f"InstanceTurn.{turn.name}"))
         for (turn, to), states in sorted(left.items(), key=lambda row: order[row[0][0]])
     ]
     return table(("turn", "from", "next", "when"), rows)

@@ -40,7 +40,7 @@ from blocks_worker.protocol.leases import (
     ReportAnswer,
 )
 from blocks_worker.protocol.steps import StepsAnswer
-from blocks_worker.protocol.tasks import CancelTask, EventsQuery, PauseTask, Problem, SubmitTask, TaskRow
+from blocks_worker.protocol.tasks import AnswerTask, CancelTask, EventsQuery, PauseTask, Problem, SubmitTask, TaskRow
 from blocks_worker.transports.base import Link, Message, Received, Status
 from blocks_worker.worker.worker import Worker, WorkerSettings
 
@@ -196,6 +196,15 @@ class LedgerInProcess:
         """Pause a task, or resume it; return the status."""
         request = PauseTask(pause_seq=self.row(task_id).pause_seq)
         return self.write(lambda ledger: self.tasks.pause(ledger, OWNER, task_id, request, on=on)).status
+
+    def answer(self, task_id: str, value: object, ask_id: str = "ask-1") -> Reply:
+        """Answer the question of a task."""
+        request = AnswerTask(ask_id=ask_id, value=msgspec.Raw(encode(value)))
+        return self.write(lambda ledger: self.tasks.answer(ledger, OWNER, task_id, request))
+
+    def asking(self, task_id: str) -> None:
+        """Wait until a task has a question open."""
+        wait_until(lambda: self.row(task_id).state == "input-required", what=f"the question of {task_id}")
 
     def expires_in(self, task_id: str, seconds: float) -> None:
         """Let the time of a pipe that has no lease yet be over then: the least that can be asked for is a minute."""

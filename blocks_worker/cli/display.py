@@ -16,15 +16,29 @@ from blocks_worker.protocol.lifecycle import QUEUED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from rich.status import Status
 
     from blocks_worker.artifacts import DownloadedArtifact
     from blocks_worker.client.events import TaskEvent
 
 
 class Shown:
-    """Show how a task goes: its progress, or why it does not get on; `moves`: each in the place of the one before."""
+    """Show how a task goes: its progress, or why it does not get on; `moves`: each in the place of the one before.
 
-    def __init__(self, progress: Callable[[TaskEvent], None], say: Callable[[str], None], *, moves: bool) -> None:
+    Inside of `still` nothing moves, so that a person can be asked.
+    """
+
+    def __init__(
+        self,
+        progress: Callable[[TaskEvent], None],
+        say: Callable[[str], None],
+        *,
+        moves: bool,
+        still: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        self.still = still
         self._progress = progress
         self._say = say
         self._moves = moves
@@ -67,7 +81,18 @@ def progress_shown(title: str, *, moves: bool = True) -> Iterator[Shown]:
             lambda event: status.update(escape(f"{title}: {said(event)}")),
             lambda why: status.update(escape(one_line(f"{title}: {why}"))),
             moves=True,
+            still=lambda: _still(status),
         )
+
+
+@contextlib.contextmanager
+def _still(status: Status) -> Iterator[None]:
+    """Take the moving line away inside the block."""
+    status.stop()
+    try:
+        yield
+    finally:
+        status.start()
 
 
 def said(event: TaskEvent) -> str:
@@ -143,7 +168,9 @@ def event_line(event: TaskEvent) -> str:
         text = f"{ref.file_name or '(no name)'} {ref.mime_type} {ref.size} bytes"
     elif event.type == "progress":
         text = said(event)
+    elif event.type == "question":
+        text = f"{event.ask_id}: {event.question}"
     else:
-        told = (event.state, event.status, event.message, ended_because(event) or event.completion_reason)
+        told = (event.state, event.status, event.ask_id, event.message, ended_because(event) or event.completion_reason)
         text = " ".join(word for word in told if word)
     return one_line(f"{event.type} {text}".rstrip())

@@ -11,6 +11,7 @@ from blocks_worker import __version__
 
 _COMMANDS = {
     "agents": "blocks_worker.cli.agents:agents",
+    "answer": "blocks_worker.cli.answer:answer",
     "backup": "blocks_worker.cli.backup:backup",
     "cancel": "blocks_worker.cli.cancel:cancel",
     "check": "blocks_worker.cli.check:check",

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES, DownloadedArtifact
-from blocks_worker.cli import completion
+from blocks_worker.cli import completion, questions
 from blocks_worker.cli.access import errors_told, quick_hub
 from blocks_worker.cli.display import Shown, outcome, print_artifacts, progress_shown, warning_of, why_ended
 from blocks_worker.cli.exits import Exit
@@ -123,6 +123,8 @@ def send(  # noqa: PLR0913 - a flag each
     billing_mode: str,
 ) -> None:
     """Send TEXT to AGENT and wait for the result; "-" as TEXT is standard input.
+
+    What the task asks is asked at the terminal; elsewhere it is told, for 'blocks answer'.
 
     Ctrl-C asks the task to stop. When the wait is over before the task is, the task goes on. A --delay that is longer
     than the wait is not waited for.
@@ -285,11 +287,25 @@ def _followed(session: TaskSession, timeout: float, show: Shown) -> TaskEvent:
             show.progress(event)
         elif event is not None and event.type == "terminal":
             return event
+        elif event is not None and event == session.open_question:
+            has_begun = True
+            # Who was asked may have thought about it for as long as the wait was to be.
+            deadline = Deadline(timeout) if _questioned(session, event, show) else deadline
         if has_begun:
             show.held_up(session.held_up())
         if deadline.expired():
             break
     raise session.not_over(timeout)
+
+
+def _questioned(session: TaskSession, event: TaskEvent, show: Shown) -> bool:
+    """Have a person answer, or tell that somebody is to; tell whether a person was asked."""
+    if not questions.can_ask():
+        click.echo(questions.told(event), err=True)
+        return False
+    with show.still():
+        questions.ask(session, event)
+    return True
 
 
 def _wait(session: TaskSession, timeout: float, shown: Streamed | None) -> TaskEvent:

@@ -31,12 +31,15 @@ WINDOW = 60
 _PAGES, _PAGE = 8, 256
 #: Seconds for which one access token is used.
 _ENTRY = 900.0
-_OPEN = ("pending", "running", "paused")
+_OPEN = ("pending", "running", "paused", "input-required")
 _ENDED = ("completed", "failed", "canceled")
-#: The last six are counts of the tasks that were sent in the last minute.
-_HEADS = ("AGENT", "INSTANCES", "SLOTS", "PENDING", "RUNNING", "PAUSED", "DONE/MIN", "FAILED/MIN", "CANCELED/MIN")
+#: The last seven are counts of the tasks that were sent in the last minute.
+_HEADS = (
+    *("AGENT", "INSTANCES", "SLOTS", "PENDING", "RUNNING", "PAUSED", "ASKING"),
+    *("DONE/MIN", "FAILED/MIN", "CANCELED/MIN"),
+)
 #: What gives way on a narrow terminal, the first one first; the agent's name never does.
-_SPARE = ("PAUSED", "CANCELED/MIN", "PENDING", "INSTANCES", "FAILED/MIN", "SLOTS")
+_SPARE = ("PAUSED", "ASKING", "CANCELED/MIN", "PENDING", "INSTANCES", "FAILED/MIN", "SLOTS")
 #: Lines of a screen that are no agent's: the summary, which may be wrapped, the heads, and the last one.
 _BESIDES = 4
 

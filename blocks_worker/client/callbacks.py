@@ -38,6 +38,7 @@ _KINDS = {
     "terminal": "onTerminal",
     "cancel_requested": "onCancelRequested",
     "system": "onSystem",
+    "question": "onQuestion",
 }
 
 
@@ -52,8 +53,9 @@ class CallbackErrorContext:
 
     Attributes:
         entry_point: ``taskSession`` or ``subscribeToTask``.
-        callback_type: ``onProgress``, ``onArtifact``, ``onTerminal``, ``onCancelRequested``, ``onSystem``, ``onEvent``,
-            ``onStream``, ``streamPredicate``; ``subscribe`` when the network refuses the channel.
+        callback_type: ``onProgress``, ``onArtifact``, ``onTerminal``, ``onCancelRequested``, ``onSystem``,
+            ``onQuestion``, ``onEvent``, ``onStream``, ``streamPredicate``; ``subscribe`` when the network refuses the
+            channel.
         event: what it was called with: a `TaskEvent`, for streams a `StreamRef`, None when the network refused.
     """
 

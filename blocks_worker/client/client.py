@@ -298,18 +298,37 @@ class TaskClient:
     def _pause(self, task_id: str, *, on: bool) -> str:
         return self._core.pause_task(checked_id(task_id), on=on).state
 
-    def retry_task(self, task_id: str, idempotency_key: str | None = None, *, keep_steps: bool = True) -> str:
+    def answer_task(self, task_id: str, value: Any, ask_id: str | None = None) -> str:
+        """Answer the question that a task has open, or the one of this name; return its state as it is then.
+
+        The first answer stands; the same again is no error, also when the task has gone on.
+
+        Raises:
+            InvalidMessageError: the value is no JSON.
+            RpcError: there is no such task; or, by its code: ``InvalidAnswer``, it does not fit the question, which is
+                still open; ``AnsweredBefore``, another value stands (``error.details["value"]``); ``QuestionClosed``,
+                nobody answered in time; ``NotAsked``.
+            HubUnavailableError: the hub did not answer in time.
+        """
+        return self._core.answer_task(checked_id(task_id), value, ask_id)
+
+    def retry_task(
+        self, task_id: str, idempotency_key: str | None = None, *, keep_steps: bool = True, keep_answers: bool = True
+    ) -> str:
         """Send a task that failed or was canceled again, with the same input; return the id of the new task.
 
         The new one says in its row which it was (``get_task(new).extra["retryOf"]``); the old one stays as it is. Its
         limits of a run go along, a deadline does not. The same key again gives the same new task. What the old one did
-        in `ctx.step` is not done again, unless `keep_steps` is False.
+        in `ctx.step` is not done again, unless `keep_steps` is False, and what was answered to `ctx.ask` is not asked
+        again, unless `keep_answers` is.
 
         Raises:
             RpcError: there is no such task, or, with the code ``InvalidState``, it goes on or is completed.
             HubUnavailableError: the hub did not answer in time.
         """
-        return self._core.retry_task(checked_id(task_id), idempotency_key, keep_steps=keep_steps)
+        return self._core.retry_task(
+            checked_id(task_id), idempotency_key, keep_steps=keep_steps, keep_answers=keep_answers
+        )
 
     def purge_task(self, task_id: str) -> None:
         """Have the hub delete a task that is over, with its input, events and files; nothing brings it back.

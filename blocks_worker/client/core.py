@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from blocks_worker.client.answering import answered
 from blocks_worker.client.callbacks import CallbackPool
 from blocks_worker.client.events import TaskEvent
 from blocks_worker.client.openers import exchange_opener, session_opener
@@ -264,10 +265,17 @@ class ClientCore:
         """Ask the hub that a task wait, or go on; return its row as it is then."""
         return paused(self.api, task_id, on=on, deadline=Deadline(self.timeout, self.clock), patiently=self._patiently)
 
-    def retry_task(self, task_id: str, key: str | None = None, *, keep_steps: bool = True) -> str:
+    def answer_task(self, task_id: str, value: Any, ask_id: str | None = None) -> str:
+        """Answer the question of a task; return its state as it is then."""
+        deadline = Deadline(self.timeout, self.clock)
+        return answered(self.api, task_id, value, ask_id, deadline=deadline, patiently=self._patiently)
+
+    def retry_task(
+        self, task_id: str, key: str | None = None, *, keep_steps: bool = True, keep_answers: bool = True
+    ) -> str:
         """Ask the hub that a task be sent again; return the id of the new one, which repeats do not change."""
         new_id = self._entropy.uuid7(self.clock.wall_ms())
-        wish = RetryTask(task_id=new_id, idempotency_key=key, keep_steps=keep_steps)
+        wish = RetryTask(task_id=new_id, idempotency_key=key, keep_steps=keep_steps, keep_answers=keep_answers)
         deadline = Deadline(self.timeout, self.clock)
         return self._patiently(lambda: self.api.retry_task(task_id, wish, timeout=one_try(deadline)), deadline).task_id
 

@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from blocks_worker.client.callbacks import PASSING, kinds_of
+from blocks_worker.protocol.lifecycle import ANSWERED, QUESTION_CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,9 @@ class History:
         self._joined = joined
         self.artifacts: list[TaskEvent] = []
         self.terminal: TaskEvent | None = None
+        #: The last question, and the names of those that are open no more: that may be heard first.
+        self.asked: TaskEvent | None = None
+        self.closed: set[str | None] = set()
         self._kept: deque[TaskEvent] = deque()
         self._first = 0
         self._weight = 0
@@ -45,9 +49,18 @@ class History:
                 self.artifacts.append(event)
             elif event.type == "terminal":
                 self.terminal = event
+            elif event.type in {"question", "cancel_requested"}:
+                self.asked = event if event.type == "question" else None
+            elif event.type == "system" and event.status in {ANSWERED, QUESTION_CLOSED}:
+                self.closed.add(event.ask_id)
         while len(self._kept) > KEPT_EVENTS or (self._weight > KEPT_BYTES and len(self._kept) > 1):
             self._weight -= self._kept.popleft().weight()
             self._first += 1
+
+    @property
+    def question(self) -> TaskEvent | None:
+        """The question that is open."""
+        return None if self.asked is None or self.asked.ask_id in self.closed else self.asked
 
     def events(self) -> list[TaskEvent]:
         """Return what is kept."""
@@ -59,6 +72,8 @@ class History:
             return list(self.artifacts)
         if kind == "onTerminal":
             return [self.terminal] if self.terminal is not None else []
+        if kind == "onQuestion":
+            return [self.question] if self.question is not None else []
         told = [event for event in self._kept if kind in kinds_of(event)]
         return [event for event in told if event.type not in PASSING] if self._joined else told
 

@@ -26,7 +26,7 @@ GAP_REPAIR_TIMEOUT = 5.0
 #: Events kept behind a hole; what comes beyond is had from the ledger again.
 MAX_BUFFERED = 1024
 
-_KNOWN = frozenset({"progress", "artifact", "system", "cancel_requested"})
+_KNOWN = frozenset({"progress", "artifact", "system", "question", "cancel_requested"})
 
 
 class SessionOrder:

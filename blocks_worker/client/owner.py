@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from blocks_worker.artifacts import FileReader
 
@@ -25,6 +25,9 @@ class SessionOwner(FileReader, Protocol):
 
     def stop_task(self, task_id: str, *, reason: str | None, terminated: bool) -> bool:
         """Ask the hub that a task stop; tell whether it still ran."""
+
+    def answer_task(self, task_id: str, value: Any, ask_id: str | None = None) -> str:
+        """Answer the question of a task; return its state as it is then."""
 
     def read_token(self, task_id: str, *, role: TaskRole) -> str:
         """Return a grant to read the task's channel."""

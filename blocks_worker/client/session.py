@@ -14,6 +14,7 @@ from blocks_worker.client.session_streams import find_stream, readable
 from blocks_worker.client.sse import blocks_of, check_keep_alive
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import StreamUnavailableError, TaskFailedError
+from blocks_worker.protocol.lifecycle import INPUT_REQUIRED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,8 +52,14 @@ class TaskSession(SessionFeed):
 
     @property
     def state(self) -> str:
-        """``pending``, ``running``, ``paused``, ``completed``, ``failed`` or ``canceled``."""
+        """``pending``, ``running``, ``paused``, ``input-required``, ``completed``, ``failed`` or ``canceled``."""
         return self._state
+
+    @property
+    def open_question(self) -> TaskEvent | None:
+        """The event of the question that is open; None while the task asks nothing."""
+        with self._lock:
+            return self._history.question if self._state == INPUT_REQUIRED else None
 
     @property
     def is_closed(self) -> bool:
@@ -160,6 +167,10 @@ class TaskSession(SessionFeed):
         """Call with each system event: a warning, a run that begins again, a pause."""
         return self.register("onSystem", callback)
 
+    def on_question(self, callback: EventCallback) -> Callable[[], None]:
+        """Call with each question, one that is open now included; `answer` answers it, from the callback too."""
+        return self.register("onQuestion", callback)
+
     def on_event(self, callback: EventCallback) -> Callable[[], None]:
         """Call with every event, before the callbacks of its type."""
         return self.register(EVERY, callback)
@@ -263,6 +274,19 @@ class TaskSession(SessionFeed):
     def save_artifacts(self, directory: str | PathLike[str]) -> list[Path]:
         """Write every artifact so far into a folder and return the paths; nothing there is overwritten."""
         return save_all(self.list_artifacts(), directory, self)
+
+    # ------------------------------------------------------------ answering
+
+    def answer(self, value: Any, ask_id: str | None = None) -> str:
+        """Answer the question that is open, or the one of this name, with any JSON; return the state as it is then.
+
+        Raises:
+            RpcError: as `TaskClient.answer_task`; a question stays open when the value did not fit.
+        """
+        if self.role != "consumer":
+            raise RuntimeError("only who sent a task may answer it: this session is its agent's owner's")
+        known = self.open_question if ask_id is None else None
+        return self._owner.answer_task(self.task_id, value, ask_id if known is None else known.ask_id)
 
     # ------------------------------------------------------------ ending
 

@@ -11,10 +11,11 @@ from blocks_worker.client.callbacks import EVERY, Callback, CallbackQueue, kinds
 from blocks_worker.client.history import History
 from blocks_worker.client.ordering import SessionOrder
 from blocks_worker.client.session_streams import SessionStreams, readable
+from blocks_worker.client.state_after import state_after
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import AgentAuthFatalError
 from blocks_worker.protocol.channels import task_channel
-from blocks_worker.protocol.lifecycle import PAUSED, QUEUED, RESUMED, SHOWN_TERMINAL
+from blocks_worker.protocol.lifecycle import INPUT_REQUIRED, PAUSED, SHOWN_TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -227,7 +228,7 @@ class SessionFeed:
         self._history.add(events)
         self._new_streams += self._streams.take(events)
         for event in events:
-            self._state = _state_after(self._state, event)
+            self._state = state_after(self._state, event, self._history.question)
         self._wake()
         return self._queue.add([call for event in events for call in self._calls(event)])
 
@@ -267,8 +268,8 @@ class SessionFeed:
         """Return in words why the task does not get on, as far as is known; None when it may."""
         if self._untold is not None:
             return f"the hub does not answer; it was {self._state} when it was last heard of"
-        if self._state == PAUSED:
-            return "paused"
+        if self._state in {PAUSED, INPUT_REQUIRED}:
+            return "paused" if self._state == PAUSED else "it waits for an answer"
         if self._state == "pending":
             return f"queued: {_WAITS[self.waits_for]}" if self._queued else "queued"
         return None
@@ -380,16 +381,3 @@ class SessionFeed:
         if self._history.terminal is not None:
             return False
         return self._owner.stop_task(self.task_id, reason=reason, terminated=terminated)
-
-
-def _state_after(state: str, event: TaskEvent) -> str:
-    if event.type == "terminal":
-        return event.state or "failed"
-    if event.type == "system" and event.status in {QUEUED, "restarted"}:
-        return "pending"
-    if event.type == "system" and event.status in {PAUSED, RESUMED}:
-        # One that nobody runs goes on waiting, and the hub says so.
-        return event.state or (PAUSED if event.status == PAUSED else "running")
-    if state == PAUSED and event.type == "progress" and event.state is None:
-        return state
-    return "running" if event.type in {"progress", "artifact"} else state

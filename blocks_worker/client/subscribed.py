@@ -25,6 +25,7 @@ _KINDS = {
     "on_terminal": "onTerminal",
     "on_cancel_requested": "onCancelRequested",
     "on_system": "onSystem",
+    "on_question": "onQuestion",
 }
 
 
@@ -44,6 +45,7 @@ class TaskEventCallbacks:
     on_system: EventCallback | None = None
     on_event: EventCallback | None = None
     on_error: Callable[[Any, CallbackErrorContext], Any] | None = None
+    on_question: EventCallback | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be called."""

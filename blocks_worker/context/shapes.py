@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from typing_extensions import Unpack
 
@@ -50,4 +50,18 @@ class CallAgent(Protocol):
         self, agent: str, parts: object = None, timeout: float | None = 60.0, **options: Unpack[RunOptions]
     ) -> TaskResult:
         """Return its result."""
+        ...
+
+
+class AskConsumer(Protocol):
+    """Put a question to whoever sent the task, and wait for the answer."""
+
+    def __call__(
+        self,
+        question: str,
+        schema: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        ask_id: str | None = None,
+    ) -> Any:
+        """Return the answer, which is JSON."""
         ...

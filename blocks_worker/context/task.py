@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from blocks_worker.context.shapes import CallAgent, DoStep, PublishArtifact, ReportProgress
+    from blocks_worker.context.shapes import AskConsumer, CallAgent, DoStep, PublishArtifact, ReportProgress
 
 
 def _say_nothing(*_said: Any, **_more: Any) -> None:
@@ -79,6 +79,12 @@ class TaskContext:
             as JSON gives it. Raises `StepError` when it cannot be stored. A loop puts its index into the name. Not for
             coroutines: ``await asyncio.to_thread(ctx.step, name, fn)``.
         task_client: asks for sub-tasks of this task without waiting for them.
+        ask: ``ask(question, schema=None, timeout=None, ask_id=None)``: put a question to whoever sent the task and
+            return the answer, any JSON that fits the schema; the slot is given back meanwhile. It is stored: a run that
+            comes after this one and asks the same gets it at once. `ask_id` names the question, ``ask-1``, ``ask-2``…
+            in order of the calls unless you do; one is open at a time. Raises `AskTimeoutError` when nobody answered
+            within `timeout` seconds, 600 unless told otherwise, and `TaskCancelledError` when the task is to stop.
+            Not for coroutines.
         wait_while_paused: return when the consumer wants the task to go on, and whether he had it wait; the slot is
             given back meanwhile. Raises `TaskCancelledError` when the task is to stop.
         cancel_event: set on cancel, at a time limit and when the lease is lost.
@@ -104,6 +110,7 @@ class TaskContext:
     wait_while_paused: Callable[[], bool] = field(default=lambda: False, repr=False)
     paused: Callable[[], bool] = field(default=lambda: False, repr=False)
     call: CallAgent = field(default=_not_here, repr=False)
+    ask: AskConsumer = field(default=_not_here, repr=False)
     step: DoStep = field(default=_not_here, repr=False)
     expired: Callable[[], bool] = field(default=lambda: False, repr=False)
     clock: Clock = field(default_factory=Clock, repr=False)

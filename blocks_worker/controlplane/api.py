@@ -37,6 +37,8 @@ from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow, Dr
 from blocks_worker.protocol.steps import StepsAnswer
 from blocks_worker.protocol.streams import StreamGrant, StreamGrantRequest, StreamName
 from blocks_worker.protocol.tasks import (
+    AnswerAnswer,
+    AnswerTask,
     CancelAnswer,
     CancelTask,
     EventsAnswer,
@@ -213,6 +215,10 @@ class HubApi:
         verb = "pause" if on else "resume"
         path = f"tasks/{quote(task_id, safe='')}/{verb}"
         return self._post(path, PauseTask(pause_seq=pause_seq), TaskRow, timeout)
+
+    def answer_task(self, task_id: str, answer: AnswerTask, *, timeout: float | None = None) -> AnswerAnswer:
+        """Answer the question of a task; may be repeated with the same value."""
+        return self._post(f"tasks/{quote(task_id, safe='')}/answer", answer, AnswerAnswer, timeout)
 
     def stream_grant(self, streams: Sequence[StreamName]) -> StreamGrant:
         """Return one grant over these streams, on the caller's side of each."""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.store import agents
 from blocks_worker.hub.store.shown import shown
+from blocks_worker.protocol.codec import decode_trusted
 from blocks_worker.protocol.leases import ReportAnswer
 from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, State
-from blocks_worker.protocol.tasks import Problem, TaskRow, WaitsFor
+from blocks_worker.protocol.questions import Question
+from blocks_worker.protocol.tasks import OpenQuestion, Problem, TaskRow, WaitsFor
 
 if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
@@ -117,7 +119,14 @@ def task_row(row: TaskRecord, waiting: WaitsFor | None = None) -> TaskRow:
         deadline=row.deadline,
         queue_until=row.queue_until,
         dead_reason=row.dead_reason,  # type: ignore[arg-type]  # the hub writes no other word
+        question=None if row.question is None else _open_question(row, row.question),
     )
+
+
+def _open_question(row: TaskRecord, stored: str) -> OpenQuestion:
+    asked = decode_trusted(Question, stored.encode())
+    until = row.ask_until or 0
+    return OpenQuestion(ask_id=asked.ask_id, question=asked.question, schema=asked.schema, until=until)
 
 
 def _ran_out(row: TaskRecord) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from blocks_worker.hub.leases import lease_for, message_key
 from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.protocol.channels import control_channel
 from blocks_worker.protocol.codec import encode
 from blocks_worker.protocol.control import (
+    AnswerRun,
     CancelRun,
     ControlMessage,
     ExpireRun,
@@ -85,6 +88,13 @@ class Bell:
         """Tell the incarnation that the row names whether the run is to wait."""
         kind = PauseRun if row.pause else ResumeRun
         self._tell(ledger, row, kind(task_id=row.id, epoch=row.epoch, pause_seq=row.pause_seq))
+
+    def answer(self, ledger: Ledger, row: TaskRecord, ask: str, value: bytes) -> None:
+        """Bring the incarnation that the row names the answer to its question; one too long it asks for."""
+        to = None if row.inc is None else ledger.instance(row.inc)
+        bare = AnswerRun(task_id=row.id, epoch=row.epoch, ask_id=ask)
+        if to is not None and not self._ring(ledger, to, msgspec.structs.replace(bare, value=value.decode())):
+            self._ring(ledger, to, bare)
 
     def ring(self, ledger: Ledger, to: InstanceRecord, message: ControlMessage) -> None:
         """Say a control message."""

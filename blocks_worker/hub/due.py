@@ -15,6 +15,8 @@ RUNTIME_MARGIN_MS = 2_000
 #: The same for `progress_timeout`. What a run says may be on its way while the hub is away or the network is cut: a run
 #: that is not heard of for so long has lost its lease, and the hub says nothing of it before.
 SILENCE_MARGIN_MS = 35_000
+#: States in which the time of a run counts, if somebody has it: waiting for an answer is part of it.
+_RUNS = frozenset({"RUNNING", "INPUT_REQUIRED"})
 #: How long an ended task is kept.
 RETENTION_MS = 7 * 24 * 3600 * 1000
 
@@ -60,6 +62,11 @@ def silence_end(row: TaskRecord, leased_at: int, awake_since: int = 0) -> int | 
     )
 
 
+def due_asking(row: TaskRecord) -> int | None:
+    """Return when a task has to be looked at that waits for an answer and that nobody holds."""
+    return first_of(row.deadline, row.ask_until)
+
+
 def expiry(row: TaskRecord, leased_at: int) -> int | None:
     """Return when the duration of a pipe is over: it counts from the first lease."""
     if row.expires_at is not None or row.duration is None:
@@ -79,9 +86,10 @@ def expired_by(row: TaskRecord, now: int, awake_since: int = 0) -> str | None:
         return "deadline"
     if row.queue_until is not None and row.queue_until <= now:
         return "queue_ttl"
-    if row.state == "RUNNING" and row.expires_at is not None and row.expires_at <= now:
+    runs = row.inc is not None and row.state in _RUNS
+    if runs and row.expires_at is not None and row.expires_at <= now:
         return DURATION_EXPIRED
-    if row.is_pipe or row.state != "RUNNING" or row.leased_at is None:
+    if row.is_pipe or not runs or row.leased_at is None:
         return None
     if runtime_end(row, row.leased_at) <= now:
         return "max_runtime"

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from blocks_worker.hub.answers import Holder, Reply, problem
 from blocks_worker.hub.leases import message_key
 from blocks_worker.hub.pulses import Pulse, Pulses
+from blocks_worker.hub.questions import MOST_TOLD
 from blocks_worker.hub.reports import gone, incarnation_unknown
 from blocks_worker.hub.store.records import AgentFacts, InstanceRecord
 from blocks_worker.protocol.channels import control_channel
 from blocks_worker.protocol.control import Drain, Probe, StartTask
+from blocks_worker.protocol.instances import INSTANCE_GONE, InstanceState, InstanceTurn, advance_instance
 from blocks_worker.protocol.leases import CancelFlag, HeartbeatAnswer, PauseFlag
-from blocks_worker.protocol.lifecycle import INSTANCE_GONE, InstanceState, InstanceTurn, State, advance_instance
+from blocks_worker.protocol.lifecycle import State
 from blocks_worker.protocol.registry import InstanceList, InstanceRow
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.hub.task_service import TaskService
-    from blocks_worker.protocol.leases import ConnectRequest, Heartbeat, Numbers, Process
+    from blocks_worker.protocol.leases import AnswerFlag, ConnectRequest, Heartbeat, Numbers, Process
 
 __all__ = ["AgentFacts", "InstanceService", "Registration"]
 
@@ -205,10 +207,18 @@ class InstanceService:
                 for one in mine
                 if one.is_held and one.pause_seq > 0
             ],
+            answers=self._answers(ledger, mine, beat),
             fenced=[held for held in beat.held if (held.task_id, held.epoch) not in known],
             # It was asked to, and has not heard it yet.
             drain=row.state == InstanceState.DRAINING.value and not beat.draining,
         )
+
+    def _answers(self, ledger: Ledger, mine: list[TaskRecord], beat: Heartbeat) -> list[AnswerFlag]:
+        """Return what was answered to the questions for whose answers runs of this list wait."""
+        rows = {(one.id, one.epoch): one for one in mine}
+        waits = [(rows.get((held.task_id, held.epoch)), held.asks) for held in beat.held if held.asks is not None]
+        told = [self._tasks.questions.told(ledger, row, [ask]) for row, ask in waits if row is not None]
+        return [flag for flags in told for flag in flags][:MOST_TOLD]
 
     # -------------------------------------------------------------------------------------------- turned out
     def drain(self, ledger: Ledger, owner: str | None, instance_id: str, reason: str | None) -> InstanceList:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from blocks_worker.hub.shares import QUOTAS
 from blocks_worker.hub.store.survey import survey
 from blocks_worker.observability.families import MOST_NAMES, OTHERS, Sample
-from blocks_worker.protocol.lifecycle import InstanceState
+from blocks_worker.protocol.instances import InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -11,18 +11,25 @@ from blocks_worker.hub import steps
 from blocks_worker.hub.answers import Holder, Reply, fenced, flags, problem, report_answer
 from blocks_worker.hub.leases import is_lease, lease_for
 from blocks_worker.protocol.events import check_event
+from blocks_worker.protocol.instances import INSTANCE_GONE, InstanceState
 from blocks_worker.protocol.leases import Claim, ClaimAnswer, Report, ReportAnswer
-from blocks_worker.protocol.lifecycle import EVERYBODY, INSTANCE_GONE, PAUSED, RESUMED, InstanceState, State
+from blocks_worker.protocol.lifecycle import EVERYBODY, PAUSED, RESUMED, State
 
 if TYPE_CHECKING:
     from blocks_worker.hub.dispatch import Dispatch
     from blocks_worker.hub.granted import Granted
+    from blocks_worker.hub.questions import Questions
     from blocks_worker.hub.shares import Shares
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import InstanceRecord, TaskRecord
     from blocks_worker.hub.turns import Turns
+    from blocks_worker.protocol.events import EventHead
     from blocks_worker.protocol.leases import LateReport, ReportEvent
     from blocks_worker.protocol.steps import Step
+
+
+#: States in which a task may have been lost by its last holder and be nobody's since.
+_UNHELD = frozenset({State.QUEUED.value, State.INPUT_REQUIRED.value})
 
 
 def incarnation_unknown() -> Reply:
@@ -52,10 +59,19 @@ def was_outrun(ledger: Ledger, holder: Holder, item: Claim) -> bool:
 class Reports:
     """Answer claims and reports."""
 
-    def __init__(self, turns: Turns, dispatch: Dispatch, granted: Granted, shares: Shares, secret: bytes) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        questions: Questions,
+        dispatch: Dispatch,
+        granted: Granted,
+        shares: Shares,
+        secret: bytes,
+    ) -> None:
         self._granted = granted
         self._turns = turns
         self._shares = shares
+        self._questions = questions
         self._dispatch = dispatch
         self._secret = secret
 
@@ -114,12 +130,13 @@ class Reports:
             expires_at=row.expires_at,
             steps=steps.for_claim(ledger, row),
             delivery=row.delivery,  # type: ignore[arg-type]  # checked when the task was taken in
+            answers=self._questions.flags(ledger, row) or msgspec.UNSET,
             **flags(row),
         )
 
     # -------------------------------------------------------------------------------------------- reports
     def report(self, ledger: Ledger, holder: Holder, item: Report) -> Reply:
-        """Store what a run says, in its order: steps, events, then its outcome or its release."""
+        """Store what a run says, in its order: steps, events, a question's end, then its outcome or its release."""
         if not is_lease(self._secret, item.lease, item.task_id, item.epoch, holder.incarnation):
             return fenced(item.task_id, item.epoch)
         self._granted.heard([(item.task_id, item.epoch)])
@@ -129,12 +146,14 @@ class Reports:
         if not _speaks(row, holder, item):
             return _replay(row, item)
         try:
+            heads = [check_event(bytes(one.body)) for one in item.events]
             stored = steps.keep(ledger, row, holder.incarnation, item.steps) if row.is_held else []
             if stored and row.progress_timeout is not None:
                 # A step is a sign of life as an event is, which changes the row by itself.
                 ledger.heard_of(row, holder.incarnation, now=self._turns.now_ms())
                 row = ledger.task(row.id) or row
-            return _with_steps(self._apply(ledger, holder, item, row), stored)
+            reply = self._apply(ledger, holder, item, row, heads)
+            return _with_steps(self._answering(ledger, item, row, heads, reply), stored)
         except InvalidMessageError as error:
             return problem(400, "InvalidInput", str(error), {"reason": error.reason})
 
@@ -146,14 +165,23 @@ class Reports:
         holder = Holder(row.agent_id, row.agent, row.instance_id, row.incarnation, row.owner)
         return self.report(ledger, holder, item.report)
 
-    def _apply(self, ledger: Ledger, holder: Holder, item: Report, row: TaskRecord) -> Reply:
+    def _answering(self, ledger: Ledger, item: Report, row: TaskRecord, heads: list[EventHead], reply: Reply) -> Reply:
+        """Tell a run what was answered to the questions that this report asks, again or not, or closes."""
+        asks = [head.ask_id for head in heads if head.type == "question"]
+        asks += [] if item.ask_closed is None else [item.ask_closed]
+        if asks and isinstance(reply.body, ReportAnswer):
+            reply.body.answers = self._questions.told(ledger, row, asks) or msgspec.UNSET
+        return reply
+
+    def _apply(self, ledger: Ledger, holder: Holder, item: Report, row: TaskRecord, heads: list[EventHead]) -> Reply:
         new = [one for one in item.events if one.n > row.last_n]
         if not _contiguous(new, row.last_n):
             return report_answer(422, row, expected_n=row.last_n + 1)
         refused = self._shares.refusal_of_events(row, len(new), sum(memoryview(one.body).nbytes for one in new))
         if refused is not None:
             return refused
-        told = [check_event(bytes(one.body)) for one in new]
+        told = heads[len(heads) - len(new) :]
+        asked = self._questions.checked(ledger, row, told) if row.is_held else []
         last_n = row.last_n + len(new)
         holes = item.outcome is not None and item.outcome.last_n != last_n
         if holes and not row.is_held:
@@ -163,13 +191,18 @@ class Reports:
                 return _replay(ledger.task(row.id) or row, item)
             row = ledger.task(row.id) or row
             self._note_pause(ledger, row, holder, told)
+        if asked or item.ask_closed is not None:
+            self._questions.asked(ledger, row, holder.incarnation, asked)
+            if item.ask_closed is not None:
+                self._questions.closed(ledger, row, holder.incarnation, item.ask_closed)
+            row = ledger.task(row.id) or row
         if holes:
             return report_answer(422, row, expected_n=row.last_n + 1)
         return self._end(ledger, holder, item, row)
 
-    def _note_pause(self, ledger: Ledger, row: TaskRecord, holder: Holder, told: list[str | None]) -> None:
+    def _note_pause(self, ledger: Ledger, row: TaskRecord, holder: Holder, told: list[EventHead]) -> None:
         """Take over from a run's events whether it waits for its resume."""
-        turns = [status for status in told if status in {PAUSED, RESUMED}]
+        turns = [head.status for head in told if head.type == "system" and head.status in {PAUSED, RESUMED}]
         if turns:
             ledger.say_paused(row, holder.incarnation, flag=turns[-1] == PAUSED)
 
@@ -201,7 +234,7 @@ def _speaks(row: TaskRecord, holder: Holder, item: Report) -> bool:
         return False
     if row.is_held:
         return row.inc == holder.incarnation
-    late = row.state == State.QUEUED.value and row.lost_inc == holder.incarnation
+    late = row.state in _UNHELD and row.lost_inc == holder.incarnation
     return late and item.outcome is not None
 
 
@@ -211,6 +244,7 @@ def _replay(row: TaskRecord, item: Report) -> Reply:
     if same and item.outcome is not None and row.outcome_digest == item.outcome.digest:
         return report_answer(200, row)
     released = row.state == State.QUEUED.value and row.inc is None and row.lost_inc is None
+    released = released or (row.state == State.INPUT_REQUIRED.value and row.inc is None)
     if same and item.release and released:
         return report_answer(200, row)
     return report_answer(409, row)

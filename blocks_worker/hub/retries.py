@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: What is worth another run unless the policy says otherwise; also what a failure without a code counts as.
 USUAL = "handler_error"
+#: States of a task that nobody and nothing stops.
+_GOES_ON = frozenset({State.RUNNING.value, State.INPUT_REQUIRED.value, State.QUEUED.value})
 
 
 def check_policy(request: SubmitTask, delivery: str) -> None:
@@ -44,7 +46,7 @@ def pause_before_next(row: TaskRecord, outcome: Outcome) -> int | None:
     """Return after how many milliseconds a task whose run ends so is run again; None where it ends with this run."""
     if outcome.state != "failed" or row.retry is None or row.retries <= 0 or not row.may_run_again:
         return None
-    if row.state not in {State.RUNNING.value, State.QUEUED.value}:
+    if row.state not in _GOES_ON:
         return None
     policy = decode_trusted(RetryPolicy, row.retry.encode())
     if not _is_worth_another(policy, outcome):
@@ -58,7 +60,7 @@ def is_used_up(row: TaskRecord, outcome: Outcome) -> bool:
     if outcome.state != "failed" or row.retry is None or row.retries > 0 or not row.may_run_again:
         return False
     policy = decode_trusted(RetryPolicy, row.retry.encode())
-    was_stopped = row.state not in {State.RUNNING.value, State.QUEUED.value}
+    was_stopped = row.state not in _GOES_ON
     return policy.max_attempts > 1 and not was_stopped and _is_worth_another(policy, outcome)
 
 

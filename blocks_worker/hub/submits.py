@@ -77,6 +77,8 @@ class Submits:
         if wish.keep_steps:
             # Before anybody can have claimed it: that takes another transaction.
             ledger.copy_steps(row.id, new_id)
+        if wish.keep_answers:
+            ledger.copy_answers(row.id, new_id)
         return reply
 
     def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask, *, retry_of: str | None = None) -> Reply:

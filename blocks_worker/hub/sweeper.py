@@ -78,6 +78,9 @@ class Sweeper:
         elif row.ready_at is not None and row.ready_at <= now:
             self._tasks.turns.ready(ledger, row)
             self._tasks.dispatch.route(ledger, row.agent)
+        elif state is State.INPUT_REQUIRED and row.inc is None and (row.ask_until or 0) <= now:
+            self._tasks.questions.expire(ledger, row)
+            self._tasks.dispatch.route(ledger, row.agent)
         elif state is State.OFFERED and row.inc is not None:
             for incarnation in ledger.offered_to(row):
                 self._tasks.dispatch.refused(incarnation)

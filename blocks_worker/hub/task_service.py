@@ -22,6 +22,7 @@ from blocks_worker.hub.bell import Bell
 from blocks_worker.hub.dispatch import Dispatch
 from blocks_worker.hub.granted import Granted, nobody_follows
 from blocks_worker.hub.purges import missing, purged
+from blocks_worker.hub.questions import Questions
 from blocks_worker.hub.reports import Reports, was_outrun
 from blocks_worker.hub.shares import Shares
 from blocks_worker.hub.store.filters import ANY
@@ -29,7 +30,7 @@ from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.turns import Turns
 from blocks_worker.protocol.lifecycle import NAMES, State
-from blocks_worker.protocol.tasks import CancelAnswer, DeadReason, EventsAnswer, TaskPage
+from blocks_worker.protocol.tasks import AnswerAnswer, CancelAnswer, DeadReason, EventsAnswer, TaskPage
 from blocks_worker.quotas import Quotas
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.protocol.leases import Claim, LateReport, Numbers, Report
     from blocks_worker.protocol.tasks import (
+        AnswerTask,
         CancelTask,
         EventsQuery,
         PauseTask,
@@ -83,7 +85,8 @@ class TaskService:
         self.turns = Turns(numbers, steady, self.bell, self.granted)
         self.dispatch = Dispatch(self.turns, steady)
         self._submits = Submits(steady, entropy, self.dispatch, shares, admits)
-        self._reports = Reports(self.turns, self.dispatch, self.granted, shares, secret)
+        self.questions = Questions(steady, self.bell)
+        self._reports = Reports(self.turns, self.questions, self.dispatch, self.granted, shares, secret)
 
     def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Reply:
         """Take a task in: 201 new, 200 the same again; it is offered in the same transaction."""
@@ -198,6 +201,17 @@ class TaskService:
         ledger.noted("task_paused" if on else "task_resumed", task=row.id, **_who(consumer))
         self.dispatch.route(ledger, row.agent)
         return Reply(202, task_row(ledger.task(task_id) or row))
+
+    def answer(self, ledger: Ledger, consumer: Consumer, task_id: str, request: AnswerTask) -> Reply:
+        """Answer the question of a task: 200, 400 it does not fit, 409 with what stands where it is not asked."""
+        row = _own(ledger, consumer, task_id)
+        if row is None:
+            return no_such_task()
+        reply = self.questions.answer(ledger, row, request)
+        if isinstance(reply.body, AnswerAnswer) and not reply.body.already:
+            ledger.noted("task_answered", task=row.id, ask=request.ask_id, **_who(consumer))
+            self.dispatch.route(ledger, row.agent)
+        return reply
 
     def steps(self, ledger: Ledger, who: Consumer | Holder, task_id: str, after: str) -> Reply:
         """Return what runs of a task stored, to its owner and to who holds it: 200, 404, 410 purged."""

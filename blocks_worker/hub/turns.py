@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.dead_letters import dead_by_limit, dead_by_loss, dead_by_outcome, kept_for
-from blocks_worker.hub.due import RETENTION_MS, due_offered, due_queued, due_running, expiry
+from blocks_worker.hub.due import RETENTION_MS, due_asking, due_offered, due_queued, due_running, expiry
+from blocks_worker.hub.questions import has_answers
 from blocks_worker.hub.retries import USUAL, pause_before_next, told
 from blocks_worker.hub.steps import has_any
 from blocks_worker.hub.store.shown import shown
@@ -63,7 +64,7 @@ class Turns:
 
     def offer(self, ledger: Ledger, row: TaskRecord, to: Candidate) -> bool:
         """Offer a waiting task, with its lease where that may be; say that it starts again when somebody had run it."""
-        if self._granted.allows(row, to) and not has_any(ledger, row):
+        if self._granted.allows(row, to) and not has_any(ledger, row) and not has_answers(ledger, row):
             start = ledger.start(row.id)
             now = self._steady.now_ms()
             said = self._bell.granted(to, row, start, now) if len(start) <= self._numbers.inline_input else None
@@ -106,7 +107,7 @@ class Turns:
         now, limit = self._steady.now_ms(), self._numbers.max_lost
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
-        if ledger.lose(row, by, now=now, due=due_queued(row), max_lost=limit):
+        if self._left_asking(ledger, row, by) or ledger.lose(row, by, now=now, due=due_queued(row), max_lost=limit):
             return True
         dead = dead_by_loss(row)
         ended = ledger.lose_for_good(row, by, now=now, purge=now + kept_for(dead), max_lost=limit, dead=dead)
@@ -120,7 +121,7 @@ class Turns:
         now = self._steady.now_ms()
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
-        if ledger.take_back(row, by, now=now, due=due_queued(row)):
+        if self._left_asking(ledger, row, by) or ledger.take_back(row, by, now=now, due=due_queued(row)):
             return True
         dead = dead_by_loss(row)
         ended = ledger.take_for_good(row, by, now=now, purge=now + kept_for(dead), dead=dead)
@@ -134,10 +135,15 @@ class Turns:
         now = self._steady.now_ms()
         if row.state in _STOPPED:
             return self.force(ledger, row, by)
-        if ledger.release(row, by, now=now, due=due_queued(row)):
+        if self._left_asking(ledger, row, by) or ledger.release(row, by, now=now, due=due_queued(row)):
             return True
         ended = ledger.release_for_good(row, by, now=now, purge=now + RETENTION_MS)
         return ended and self._said_end(ledger, row.id)
+
+    def _left_asking(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
+        """Leave the question open of a task whose run is gone; tell whether there was one that may wait so."""
+        asks = row.state == State.INPUT_REQUIRED.value
+        return asks and ledger.unhold(row, by, now=self._steady.now_ms(), due=due_asking(row))
 
     def force(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """End a task whose cancel found nobody to obey it."""

@@ -171,10 +171,21 @@ def _values(card: dict[str, Any]) -> int:
 
 @cache
 def _schema() -> Schema:
+    return own_schema(_read_schema())
+
+
+@cache
+def free_schema() -> Schema:
+    """Return the schema of the schemas that users write: with it a keyword of a wrong type is found beforehand."""
+    return own_schema({"$ref": "#/$defs/freeSchema", "$defs": _read_schema()["$defs"]})
+
+
+def _read_schema() -> dict[str, Any]:
     from importlib import resources
 
     text = resources.files("blocks_worker.protocol").joinpath(_SCHEMA).read_text(encoding="utf-8")
-    return own_schema(json.loads(text))
+    read: dict[str, Any] = json.loads(text)
+    return read
 
 
 def _weighed(found: Finding) -> CardFinding:

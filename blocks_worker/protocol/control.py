@@ -112,6 +112,17 @@ class ResumeRun(Wire, tag_field="type", tag="ResumeTask"):
     protocol_version: str = PROTOCOL_VERSION
 
 
+class AnswerRun(Wire, tag_field="type", tag="AnswerTask"):
+    """Bring the run of a task what was answered to its question; ``null`` text: it is too long to travel along."""
+
+    task_id: str
+    epoch: Epoch
+    ask_id: str
+    #: The value as JSON text.
+    value: str | None = None
+    protocol_version: str = PROTOCOL_VERSION
+
+
 class Probe(Wire, tag_field="type", tag="Probe"):
     """Prove that the bus reaches the worker: the next heartbeat tells the nonce back."""
 
@@ -126,7 +137,7 @@ class Drain(Wire, tag_field="type", tag="Drain"):
     protocol_version: str = PROTOCOL_VERSION
 
 
-ControlMessage = StartTask | WithdrawOffer | CancelRun | ExpireRun | PauseRun | ResumeRun | Probe | Drain
+ControlMessage = StartTask | WithdrawOffer | CancelRun | ExpireRun | PauseRun | ResumeRun | AnswerRun | Probe | Drain
 
 
 class Signed(Wire):

@@ -57,7 +57,7 @@ class ArtifactRef(Wire):
 class EventBody(Wire):
     """A durable event as the worker makes it; the hub adds task, epoch, number and time."""
 
-    type: Literal["progress", "artifact", "system"]
+    type: Literal["progress", "artifact", "system", "question"]
     progress: float | None = None
     state: Literal["running"] | None = None
     message: str | None = None
@@ -68,13 +68,22 @@ class EventBody(Wire):
     stream_event: Literal["stream_started", "stream_ended"] | None = None
     streams: dict[str, Any] | None = None
     declared_stream: str | None = None
+    #: Of a question: its name, its text, the JSON Schema of the answer, and for how many seconds it is open.
+    ask_id: str | None = None
+    question: str | None = None
+    schema: dict[str, Any] | None = None
+    timeout: float | None = None
 
 
-class _Head(Wire):
+class EventHead(Wire):
     """What the hub reads of a worker's event, and the fields which only the hub writes: with one it is refused."""
 
-    type: Literal["progress", "artifact", "system"]
+    type: Literal["progress", "artifact", "system", "question"]
     status: str | None = None
+    ask_id: Any = None
+    question: Any = None
+    schema: Any = None
+    timeout: Any = None
     task_id: Any = msgspec.UNSET
     epoch: Any = msgspec.UNSET
     n: Any = msgspec.UNSET
@@ -87,17 +96,17 @@ class _Head(Wire):
 _HUB_FIELDS = ("task_id", "epoch", "n", "seq", "ts", "last_n", "protocol_version")
 
 
-def check_event(body: bytes) -> str | None:
-    """Return the status that a system event tells; refuse bytes that are not a worker's to send.
+def check_event(body: bytes) -> EventHead:
+    """Return what the hub has to know of an event; refuse bytes that are not a worker's to send.
 
     Raises:
         InvalidMessageError: too large, not an event, or with a field that only the hub writes.
     """
-    head = decode(_Head, body, limit=MAX_EVENT)
+    head = decode(EventHead, body, limit=MAX_EVENT)
     for name in _HUB_FIELDS:
         if getattr(head, name) is not msgspec.UNSET:
             raise InvalidMessageError("shape", f"an event may not carry {name!r}: the hub writes it")
-    return head.status if head.type == "system" else None
+    return head
 
 
 def stored_event(body: bytes, *, task_id: str, epoch: int, n: int, ts: int) -> bytes:
@@ -133,4 +142,8 @@ class TaskEventMessage(Wire):
     stream_event: str | None = None
     streams: dict[str, Any] | None = None
     declared_stream: str | None = None
+    ask_id: str | None = None
+    question: str | None = None
+    schema: dict[str, Any] | None = None
+    timeout: float | None = None
     last_n: int | None = None

@@ -153,8 +153,10 @@ class HeldTask(Wire):
 
     task_id: str
     epoch: Epoch
-    #: It takes no slot: it waits for its resume, or is a pipe whose handler has returned.
+    #: It takes no slot: it waits for its resume or an answer, or is a pipe whose handler has returned.
     parked: bool = False
+    #: The question whose answer it waits for.
+    asks: str | None = None
 
 
 class CancelFlag(Wire):
@@ -172,6 +174,15 @@ class PauseFlag(Wire, omit_defaults=False):
     epoch: Epoch
     pause: bool
     pause_seq: int
+
+
+class AnswerFlag(Wire):
+    """What was answered to a question of the task; without a value nobody did in time."""
+
+    task_id: str
+    epoch: Epoch
+    ask_id: str
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Claim(Wire):
@@ -210,6 +221,8 @@ class ClaimAnswer(Wire, omit_defaults=False):
     reason: str | None = None
     pause: bool = False
     pause_seq: int = 0
+    #: What was answered to questions of the task so far, by whatever run.
+    answers: list[AnswerFlag] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ReportEvent(Wire):
@@ -240,6 +253,8 @@ class Report(Wire):
     #: Kept first, each unless there is one of its name.
     steps: Annotated[list[Step], msgspec.Meta(max_length=REPORT_STEPS)] = []
     events: list[ReportEvent] = []
+    #: The question for whose answer the run waits no more, behind the events: whichever was first stands.
+    ask_closed: str | None = None
     outcome: Outcome | None = None
     release: bool = False
 
@@ -265,6 +280,8 @@ class ReportAnswer(Wire, omit_defaults=False):
     reason: str | None = None
     pause: bool = False
     pause_seq: int = 0
+    #: What was answered to the questions that the report asks or closes.
+    answers: list[AnswerFlag] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Heartbeat(Wire):
@@ -296,5 +313,7 @@ class HeartbeatAnswer(Wire, omit_defaults=False):
     expires: list[CancelFlag] = []
     #: Whoever was ever paused, as it is now.
     pauses: list[PauseFlag] = []
+    #: To the questions that the list names.
+    answers: list[AnswerFlag] = []
     fenced: list[HeldTask] = []
     drain: bool = False

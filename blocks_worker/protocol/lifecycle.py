@@ -19,7 +19,9 @@ class State(str, Enum):
     OFFERED = "OFFERED"
     #: an incarnation has the lease
     RUNNING = "RUNNING"
-    #: the same, and its cancel flag is set
+    #: its run has put a question to the consumer that is not answered yet; the run holds the lease, or is gone
+    INPUT_REQUIRED = "INPUT_REQUIRED"
+    #: an incarnation has the lease, and its cancel flag is set
     CANCELLING = "CANCELLING"
     #: a pipe whose time is over: its streams are ended, then it is
     EXPIRING = "EXPIRING"
@@ -56,17 +58,22 @@ class TaskTurn(str, Enum):
     RESUME = "resume"
     RETRY = "retry"
     READY = "ready"
+    ASK = "ask"
+    ANSWER = "answer"
+    ASK_CLOSED = "ask_closed"
+    ASK_EXPIRED = "ask_expired"
 
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.EXPIRED})
-#: A worker has the right to speak for the task.
-HELD = frozenset({State.RUNNING, State.CANCELLING, State.EXPIRING})
+#: A worker has the right to speak for the task, if it has a holder: one that waits for an answer may have none.
+HELD = frozenset({State.RUNNING, State.INPUT_REQUIRED, State.CANCELLING, State.EXPIRING})
 
 #: What consumers see, but for `PAUSED` and for a pipe whose duration is over.
 SHOWN = {
     State.QUEUED: "pending",
     State.OFFERED: "pending",
     State.RUNNING: "running",
+    State.INPUT_REQUIRED: "input-required",
     State.CANCELLING: "running",
     State.EXPIRING: "running",
     State.COMPLETED: "completed",
@@ -78,6 +85,11 @@ SHOWN = {
 PAUSED = "paused"
 #: Every state as consumers see it.
 NAMES = frozenset(SHOWN.values()) | {PAUSED}
+#: While a question is open.
+INPUT_REQUIRED = SHOWN[State.INPUT_REQUIRED]
+#: What `system` events say of a question: it was answered; nobody did in time.
+ANSWERED = "answered"
+QUESTION_CLOSED = "question_closed"
 #: What a `system` event says of one that goes on.
 RESUMED = "resumed"
 #: What a `system` event says of one whose run failed and that waits for the next one.
@@ -145,6 +157,8 @@ class _Rule:
 
 
 _Q, _O, _R, _C, _E = State.QUEUED, State.OFFERED, State.RUNNING, State.CANCELLING, State.EXPIRING
+_A = State.INPUT_REQUIRED
+_ANSWERLESS = "by its run, which waits no more; or late, as from the queue"
 _LATE = "late: from the last holder, who lost it, while it was offered to nobody since"
 
 #: (state, turn) -> what follows. What is not here is refused.
@@ -207,7 +221,9 @@ TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
     },
     (_Q, TaskTurn.PAUSE): _Rule(_Q, "the flag, told as `paused`; it is not offered", pauses=True),
     (_O, TaskTurn.PAUSE): _Rule(_Q, "withdrawn; a claim on its way gets 409", leaves=True, pauses=True),
-    **{(state, TaskTurn.PAUSE): _Rule(state, "the flag; its worker is told", pauses=True) for state in (_R, _C, _E)},
+    **{
+        (state, TaskTurn.PAUSE): _Rule(state, "the flag; its worker is told", pauses=True) for state in (_R, _A, _C, _E)
+    },
     (_R, TaskTurn.RETRY): _Rule(
         _Q, "failed, and its policy allows another run: not before `readyAt`", leaves=True, retries=-1, waits=True
     ),
@@ -215,7 +231,31 @@ TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
     (_Q, TaskTurn.READY): _Rule(_Q, "its delay, or the pause before the next run, is over", waits=False),
     (_Q, TaskTurn.RESUME): _Rule(_Q, "told as `resumed`; it is offered again", pauses=False),
     (_O, TaskTurn.RESUME): _Rule(_O, "nothing was set", pauses=False),
-    **{(state, TaskTurn.RESUME): _Rule(state, "the flag; its worker is told", pauses=False) for state in (_R, _C, _E)},
+    **{
+        (state, TaskTurn.RESUME): _Rule(state, "the flag; its worker is told", pauses=False)
+        for state in (_R, _A, _C, _E)
+    },
+    (_R, TaskTurn.ASK): _Rule(_A, "with the event that asks; not for a question that was answered or closed before"),
+    (_A, TaskTurn.ANSWER): _Rule(_R, "stored with it; its worker is told"),
+    (_A, TaskTurn.ASK_CLOSED): _Rule(_R, "its run waited long enough; that nobody answered is stored with it"),
+    (_A, TaskTurn.ASK_EXPIRED): _Rule(_Q, "nobody holds it: the hub saw the time of the question run out"),
+    (_A, TaskTurn.CANCEL): _Rule(_C, "as while it runs; the question is open no more"),
+    (_A, TaskTurn.EXPIRE): _Rule(State.EXPIRED, "as while it runs", leaves=True),
+    (_A, TaskTurn.COMPLETE): _Rule(State.COMPLETED, _ANSWERLESS, leaves=True),
+    (_A, TaskTurn.FAIL): _Rule(State.FAILED, _ANSWERLESS, leaves=True),
+    (_A, TaskTurn.CANCELED): _Rule(State.CANCELLED, _ANSWERLESS, leaves=True),
+    (_A, TaskTurn.RUN_OUT): _Rule(State.EXPIRED, "a pipe whose worker saw its time run out", leaves=True),
+    (_A, TaskTurn.RETRY): _Rule(_Q, "as while it runs, or late", leaves=True, retries=-1, waits=True),
+    **{
+        (_A, turn): _Rule(_A, "without a holder, who is remembered; no loss is counted", leaves=True, remembers=True)
+        for turn in (TaskTurn.RELEASE, TaskTurn.TAKE_BACK, TaskTurn.LOSE)
+    },
+}
+
+#: Where a task goes instead that waits for an answer and has no holder.
+UNHELD = {
+    TaskTurn.ANSWER: _Rule(_Q, "nobody holds it: the next run finds the answer"),
+    TaskTurn.CANCEL: _Rule(State.CANCELLED, "nobody holds it", epoch=1, leaves=True),
 }
 
 #: Where a task goes instead when it may not be run again.
@@ -226,6 +266,8 @@ INSTEAD = {
     TaskTurn.EXPIRE: _Rule(_E, "a pipe (its duration, or `deadline`); the forced end is due after the grace"),
 }
 
+#: What ends a lease: without one it cannot happen.
+_HOLDERS = frozenset({TaskTurn.RELEASE, TaskTurn.TAKE_BACK, TaskTurn.LOSE})
 _OUTCOMES = frozenset({TaskTurn.COMPLETE, TaskTurn.FAIL, TaskTurn.CANCELED, TaskTurn.RUN_OUT, TaskTurn.RETRY})
 
 
@@ -238,15 +280,17 @@ def advance(facts: TaskFacts, turn: TaskTurn, *, by: str | None = None) -> TaskF
     rule = TASK_RULES.get((facts.state, turn))
     if rule is None or not _may(facts, turn, by):
         raise RefusedTurnError(f"{turn.value} in {facts.state.value}")
-    if facts.state is _R and turn in INSTEAD and _goes_elsewhere(facts, turn):
+    if facts.state in {_R, _A} and turn in INSTEAD and _goes_elsewhere(facts, turn):
         rule = INSTEAD[turn]
+    elif facts.state is _A and facts.incarnation is None:
+        rule = UNHELD.get(turn, rule)
     return _apply(facts, rule, by)
 
 
 def _goes_elsewhere(facts: TaskFacts, turn: TaskTurn) -> bool:
     if turn is TaskTurn.EXPIRE:
         return facts.pipe
-    given_up = turn is TaskTurn.LOSE and facts.lost + 1 >= facts.max_lost
+    given_up = turn is TaskTurn.LOSE and facts.state is _R and facts.lost + 1 >= facts.max_lost
     return given_up or not facts.again
 
 
@@ -258,11 +302,23 @@ def _may(facts: TaskFacts, turn: TaskTurn, by: str | None) -> bool:
         return facts.waits
     if (turn is TaskTurn.RUN_OUT and not facts.pipe) or (turn is TaskTurn.RETRY and not _has_retry(facts)):
         return False
-    if turn in _OUTCOMES and facts.state is _Q:
+    if facts.state is _A and turn in _HOLDERS | {TaskTurn.ASK_EXPIRED} and not _is_of(facts, turn):
+        return False
+    return _may_speak(facts, turn, by)
+
+
+def _may_speak(facts: TaskFacts, turn: TaskTurn, by: str | None) -> bool:
+    """Tell whether this incarnation is the one whose turn it is, where it is somebody's."""
+    if turn in _OUTCOMES and facts.incarnation is None:
         return by is not None and facts.lost_incarnation == by
-    if turn in {TaskTurn.CLAIM, TaskTurn.RELEASE} | _OUTCOMES:
+    if turn in {TaskTurn.CLAIM, TaskTurn.RELEASE, TaskTurn.ASK, TaskTurn.ASK_CLOSED} | _OUTCOMES:
         return facts.incarnation == by or (turn is TaskTurn.CLAIM and facts.incarnation == EVERYBODY)
     return True
+
+
+def _is_of(facts: TaskFacts, turn: TaskTurn) -> bool:
+    """Tell whether a turn of one that waits for an answer is of those with a holder, or of those without, as it is."""
+    return (facts.incarnation is None) is (turn is TaskTurn.ASK_EXPIRED)
 
 
 def _has_retry(facts: TaskFacts) -> bool:
@@ -284,75 +340,3 @@ def _apply(facts: TaskFacts, rule: _Rule, by: str | None) -> TaskFacts:
         retries=facts.retries + rule.retries,
         waits=facts.waits and rule.to not in TERMINAL if rule.waits is None else rule.waits,
     )
-
-
-class InstanceState(str, Enum):
-    """Where an instance stands with the hub."""
-
-    REGISTERING = "registering"
-    READY = "ready"
-    DRAINING = "draining"
-    SUSPECT = "suspect"
-    DEGRADED = "degraded"
-    STOPPED = "stopped"
-    LOST = "lost"
-    SUPERSEDED = "superseded"
-
-
-class InstanceTurn(str, Enum):
-    """What may happen to an instance."""
-
-    #: its first heartbeat: it listens by then
-    PROVED = "proved"
-    #: a heartbeat says that it drains, or its owner asks it to
-    DRAIN = "drain"
-    #: its last heartbeat
-    STOP = "stop"
-    #: no heartbeat for 2.5 intervals
-    MISSED = "missed"
-    #: it was heard again, and has all that it needs
-    BEAT = "beat"
-    #: a heartbeat says that its process is short of descriptors, memory or threads: it is offered nothing
-    STRAINED = "strained"
-    #: its process is gone, or it was not heard of for `lease_ttl` + `lease_grace`
-    SILENT = "silent"
-    #: a newer incarnation of the same name connected
-    SUPERSEDE = "supersede"
-
-
-INSTANCE_GONE = frozenset({InstanceState.STOPPED, InstanceState.LOST, InstanceState.SUPERSEDED})
-
-_I, _T = InstanceState, InstanceTurn
-
-INSTANCE_RULES: dict[tuple[InstanceState, InstanceTurn], InstanceState] = {
-    (_I.REGISTERING, _T.PROVED): _I.READY,
-    (_I.REGISTERING, _T.SILENT): _I.LOST,
-    (_I.REGISTERING, _T.DRAIN): _I.DRAINING,
-    (_I.REGISTERING, _T.STOP): _I.STOPPED,
-    (_I.READY, _T.DRAIN): _I.DRAINING,
-    (_I.READY, _T.STOP): _I.STOPPED,
-    (_I.READY, _T.MISSED): _I.SUSPECT,
-    (_I.READY, _T.SILENT): _I.LOST,
-    (_I.DRAINING, _T.STOP): _I.STOPPED,
-    (_I.DRAINING, _T.SILENT): _I.LOST,
-    (_I.SUSPECT, _T.BEAT): _I.READY,
-    (_I.SUSPECT, _T.DRAIN): _I.DRAINING,
-    (_I.SUSPECT, _T.STOP): _I.STOPPED,
-    (_I.SUSPECT, _T.SILENT): _I.LOST,
-    (_I.READY, _T.STRAINED): _I.DEGRADED,
-    (_I.SUSPECT, _T.STRAINED): _I.DEGRADED,
-    (_I.DEGRADED, _T.BEAT): _I.READY,
-    (_I.DEGRADED, _T.DRAIN): _I.DRAINING,
-    (_I.DEGRADED, _T.STOP): _I.STOPPED,
-    (_I.DEGRADED, _T.MISSED): _I.SUSPECT,
-    (_I.DEGRADED, _T.SILENT): _I.LOST,
-    **{
-        (state, _T.SUPERSEDE): _I.SUPERSEDED
-        for state in (_I.REGISTERING, _I.READY, _I.DRAINING, _I.SUSPECT, _I.DEGRADED)
-    },
-}
-
-
-def advance_instance(state: InstanceState, turn: InstanceTurn) -> InstanceState:
-    """Return the state after the turn; a turn that means nothing now leaves it as it is."""
-    return INSTANCE_RULES.get((state, turn), state)

@@ -160,6 +160,8 @@ class TaskRow(Wire, omit_defaults=False):
     queue_until: int | None = None
     #: Why the hub gave the task up: it is a dead letter.
     dead_reason: DeadReason | None = None
+    #: What the task asks, while it is ``input-required``.
+    question: OpenQuestion | None = None
 
 
 class TaskPage(Wire, omit_defaults=False):
@@ -196,6 +198,37 @@ class RetryTask(Wire):
     idempotency_key: _Key | None = None
     #: The new one begins with the stored steps of the old one; else it does each of them again.
     keep_steps: bool = True
+    #: What was answered to the questions of the old one counts for the new one.
+    keep_answers: bool = True
+
+
+class AnswerTask(Wire):
+    """Answer the question that a task has open."""
+
+    ask_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    #: Any JSON; it has to fit the schema of the question, if that has one.
+    value: msgspec.Raw
+
+
+class AnswerAnswer(Wire, omit_defaults=False):
+    """Say what stands as the answer to a question."""
+
+    task_id: str
+    ask_id: str
+    state: str
+    value: msgspec.Raw
+    #: It was answered so before: nothing was changed.
+    already: bool = False
+
+
+class OpenQuestion(Wire, omit_defaults=False):
+    """A question of a task that nobody has answered yet."""
+
+    ask_id: str
+    question: str
+    #: Unix milliseconds at which the run, or the hub without one, waits no more.
+    until: int
+    schema: dict[str, Any] | None = None
 
 
 class PurgedTask(Wire, omit_defaults=False):

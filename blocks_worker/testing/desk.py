@@ -16,11 +16,12 @@ from blocks_worker.controlplane.files import store_file
 from blocks_worker.protocol.control import StartTask
 from blocks_worker.protocol.events import ArtifactRef, numbered, stored_event
 from blocks_worker.protocol.files import PIECE, RequestUpload, UploadDone, UploadOffer
-from blocks_worker.protocol.leases import Claim, ClaimAnswer, Outcome, Report, ReportAnswer
+from blocks_worker.protocol.leases import AnswerFlag, Claim, ClaimAnswer, Outcome, Report, ReportAnswer
 from blocks_worker.protocol.steps import Step, StepsAnswer
 from blocks_worker.protocol.streams import Frame, GrantedStream, StreamName, down_channel, read_message
 from blocks_worker.streams.exchange import StreamExchange
 from blocks_worker.streams.reader import Joiner, opened
+from blocks_worker.testing.given_answers import GivenAnswers
 from blocks_worker.transports.memory import MemoryBus, MemoryTransport
 
 if TYPE_CHECKING:
@@ -92,8 +93,11 @@ class Desk(Files):
 
     incarnation = "this-process"
 
-    def __init__(self, task_id: str, agent: str, *, max_runtime: float, clock: Clock) -> None:
+    def __init__(
+        self, task_id: str, agent: str, *, max_runtime: float, clock: Clock, answers: GivenAnswers | None = None
+    ) -> None:
         super().__init__()
+        self.answers = answers or GivenAnswers()
         self.over = threading.Event()
         self.outcome: Outcome | None = None
         self._task_id = task_id
@@ -162,12 +166,20 @@ class Desk(Files):
                 bytes(event.body), task_id=self._task_id, epoch=report.epoch, n=event.n, ts=self._clock.wall_ms()
             )
             self._events[event.n] = json.loads(numbered(said, event.n))
+        asked = [fields for event in report.events if (fields := self._events[event.n])["type"] == "question"]
         if report.outcome is not None or report.release:
             self.outcome = report.outcome
             self.over.set()
         state = "running" if report.outcome is None else report.outcome.state
         stored = self._listed(step.name for step in report.steps)
-        return ReportAnswer(task_id=report.task_id, epoch=report.epoch, state=state, steps=stored)
+        answer = ReportAnswer(task_id=report.task_id, epoch=report.epoch, state=state, steps=stored)
+        if asked:
+            answer.answers = [self._flag(report, fields) for fields in asked]
+        return answer
+
+    def _flag(self, report: Report, fields: dict[str, Any]) -> AnswerFlag:
+        value = self.answers.to(fields)
+        return AnswerFlag(task_id=report.task_id, epoch=report.epoch, ask_id=fields["askId"], value=value)
 
     def events(self) -> list[dict[str, Any]]:
         """Return what was said, in order."""

@@ -20,11 +20,12 @@ from blocks_worker.protocol.control import StartBody
 from blocks_worker.protocol.leases import Numbers
 from blocks_worker.runtime.options import AgentInstanceOptions, InstancePlan, plan
 from blocks_worker.testing.desk import Desk
+from blocks_worker.testing.given_answers import GivenAnswers
 from blocks_worker.worker.engine import Engine
 from blocks_worker.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from blocks_worker.context.messages import StartTaskMessage
     from blocks_worker.context.task import TaskContext
@@ -49,6 +50,7 @@ class HandlerRun:
         progress: each fraction of `report_progress`.
         events: what a consumer sees, without the terminal event.
         streams: what was written to each stream, under its name in the card or else under its id: events, or chunks.
+        questions: the text of each question that was asked.
         steps: what is stored under the name of each `ctx.step`; hand it to the next call, and that goes on from there.
         warnings: what of the result was left out, and why.
         error: what left the handler, or the check of its input; None when nothing did.
@@ -63,6 +65,7 @@ class HandlerRun:
     progress: list[float] = field(default_factory=list)
     events: list[TaskEvent] = field(default_factory=list)
     streams: dict[str, list[Any]] = field(default_factory=dict)
+    questions: list[str] = field(default_factory=list)
     steps: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     error: BaseException | None = None
@@ -96,6 +99,7 @@ def run_handler(  # noqa: PLR0913 - what a task may bring
     strict_results: bool = False,
     timeout: float = 30.0,
     cancel_grace: float = 5.0,
+    answers: Sequence[Any] | Mapping[str, Any] | None = None,
 ) -> HandlerRun:
     """Call a handler with a task as a worker does, and return what came of it.
 
@@ -113,13 +117,22 @@ def run_handler(  # noqa: PLR0913 - what a task may bring
         strict_results: a result of an unknown shape fails the task.
         timeout: the longest that the run may take, in seconds; then it fails with ``timeout``.
         cancel_grace: seconds that a handler has to return after its cancel; then it is given up.
+        answers: to what the handler asks with `ctx.ask`: a list in the order of its questions, or a dict by their ids.
+            What has no answer is at once a question that nobody answered in time.
 
     Raises:
-        ValueError, TypeError: the handler, the card, a part or a step is none.
+        ValueError, TypeError: the handler, the card, a part or a step is none; an answer does not fit its question.
         TimeoutError: the run did not end, which is a fault of this library.
     """
     options = AgentInstanceOptions(agent_name="tested", handler=handler, card=card, strict_results=strict_results)
-    run = _Run(plan(options, Entropy()), strict_results=strict_results, timeout=timeout, cancel_grace=cancel_grace)
+    given = GivenAnswers(answers)
+    run = _Run(
+        plan(options, Entropy()),
+        strict_results=strict_results,
+        timeout=timeout,
+        cancel_grace=cancel_grace,
+        answers=given,
+    )
     start = run.start_of(parts, metadata or {}, stream=stream)
     try:
         run.begin(start, steps or {})
@@ -128,18 +141,22 @@ def run_handler(  # noqa: PLR0913 - what a task may bring
         run.wait(timeout + cancel_grace + _SLACK)
     finally:
         run.close()
+    if given.misfit is not None:
+        raise given.misfit
     return run.told()
 
 
 class _Run:
     """One run on a worker's engine, with a desk in place of the hub."""
 
-    def __init__(self, plan: InstancePlan, *, strict_results: bool, timeout: float, cancel_grace: float) -> None:
+    def __init__(
+        self, plan: InstancePlan, *, strict_results: bool, timeout: float, cancel_grace: float, answers: GivenAnswers
+    ) -> None:
         self._plan = plan
         self._result = HandlerRun()
         self._begun = threading.Event()
         self._clock = Clock()
-        self._desk = Desk(_TASK, plan.agent_name, max_runtime=timeout, clock=self._clock)
+        self._desk = Desk(_TASK, plan.agent_name, max_runtime=timeout, clock=self._clock, answers=answers)
         settings = WorkerSettings(
             agent_name=plan.agent_name,
             instance_id=plan.instance_id,
@@ -221,6 +238,8 @@ class _Run:
                 result.artifacts.append(download_artifact(event.artifact_ref, self._desk))
             elif event.status == "warning" and event.message is not None:
                 result.warnings.append(event.message)
+            elif event.question is not None:
+                result.questions.append(event.question)
             elif event.stream_event == "stream_started":
                 self._read_streams(event)
         if outcome is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blocks_worker.concurrency import Clock
+    from blocks_worker.worker.asking import Asking
     from blocks_worker.worker.dispatcher import Dispatcher
     from blocks_worker.worker.heartbeat import Beat
     from blocks_worker.worker.pipes import Pipes
@@ -31,7 +32,7 @@ class Drain:
     #: Seconds that a run has after it was asked to stop.
     GRACE = 5.0
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - whatever a drain has to empty
         self,
         *,
         running: Running,
@@ -39,6 +40,7 @@ class Drain:
         beat: Beat,
         presence: Presence,
         pipes: Pipes,
+        asking: Asking,
         end: Callable[[Run, Ending], bool],
         tasks_of_threads: Callable[[], dict[int, str]],
         clock: Clock,
@@ -48,6 +50,7 @@ class Drain:
         self._beat = beat
         self._presence = presence
         self._pipes = pipes
+        self._asking = asking
         self._end = end
         self._tasks_of_threads = tasks_of_threads
         self._clock = clock
@@ -73,6 +76,7 @@ class Drain:
         _logger.info("draining", extra={"active": len(self._running.active_tasks()), "timeout": timeout})
         self._dispatcher.close()
         self._beat.draining = True
+        self._asking.drain()
         self._presence.wake()
         if not self._running.wait_idle(Deadline(timeout, self._clock), self._hurry):
             if timeout > 0 and not self._hurry.is_set():

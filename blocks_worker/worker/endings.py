@@ -10,8 +10,10 @@ from blocks_worker.worker.run import Ending
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import msgspec
+
     from blocks_worker.concurrency import Clock
-    from blocks_worker.protocol.leases import PauseFlag
+    from blocks_worker.protocol.leases import AnswerFlag, PauseFlag
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.dispatcher import Dispatcher
     from blocks_worker.worker.hooks import Hooks
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         reason: str | None
         pause: bool
         pause_seq: int
+        answers: list[AnswerFlag] | msgspec.UnsetType
 
 
 _logger = logging.getLogger(__name__)
@@ -135,6 +138,8 @@ class Endings:
             self.expire(key, flags.reason)
         if flags.pause_seq:
             self.pause(key, flags.pause_seq, on=flags.pause)
+        for flag in flags.answers or ():
+            self.answered_ask(flag)
 
     def expire(self, key: RunKey, limit: str | None) -> None:
         """Tell a run that its time is over; if it is not here, its offer is not taken when it comes."""
@@ -150,6 +155,12 @@ class Endings:
             # The hooks first: a request is ended by one of them before its handler is woken.
             self._hooks().on_cancel(run)
             run.wake()
+
+    def answered_ask(self, flag: AnswerFlag) -> None:
+        """Bring a run the answer to its question, or that nobody gave one."""
+        run = self._running.find((flag.task_id, flag.epoch))
+        if run is not None:
+            run.answers.take(flag)
 
     def paused(self, flag: PauseFlag) -> None:
         """Take a turn of the pause flag that came by heartbeat or network."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from blocks_worker.worker.asking import Asking
 from blocks_worker.worker.calls import Calls
 from blocks_worker.worker.claims import Claims
 from blocks_worker.worker.counters import Counters
 from blocks_worker.worker.deadlines import Deadlines
 from blocks_worker.worker.dispatcher import Dispatcher
+from blocks_worker.worker.drain import Drain
 from blocks_worker.worker.endings import Endings
 from blocks_worker.worker.executor import SlotExecutor
 from blocks_worker.worker.hooks import Hooks
@@ -43,8 +45,10 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.handlers.base import Handler
     from blocks_worker.protocol.leases import Numbers, Report
+    from blocks_worker.worker.heartbeat import Beat
     from blocks_worker.worker.middleware.base import Middleware
     from blocks_worker.worker.ports import Standpoint, StreamDoor
+    from blocks_worker.worker.presence import Presence
     from blocks_worker.worker.run import RunKey
     from blocks_worker.worker.settings import WorkerSettings
 
@@ -101,6 +105,7 @@ class Engine:
             clock=clock,
         )
         self._pauses = Pauses(running=self.running, executor=self.executor, parked=parked)
+        self._asking = Asking(running=self.running, pauses=self._pauses, close=self.publisher.close_ask, clock=clock)
         told = [] if settings.on_cancel_task is None else [CancelTold(settings.on_cancel_task, settings.network)]
         silence = SilenceLimit(deadlines=self.deadlines, run_out=self.endings.run_out, clock=clock)
         self._hooks = Hooks(
@@ -173,6 +178,20 @@ class Engine:
         """Wait for the threads of both; tell whether they ended."""
         return self.deadlines.join(timeout) and self.tick.join(timeout)
 
+    def drain(self, beat: Beat, presence: Presence, clock: Clock) -> Drain:
+        """Return what empties the slots when the worker is to end."""
+        return Drain(
+            running=self.running,
+            dispatcher=self.dispatcher,
+            beat=beat,
+            presence=presence,
+            pipes=self.pipes,
+            asking=self._asking,
+            end=self.endings.end,
+            tasks_of_threads=self.tasks_of_threads,
+            clock=clock,
+        )
+
     def use(self, numbers: Numbers) -> None:
         """Take over the hub's numbers."""
         self.publisher.use(numbers)
@@ -223,6 +242,7 @@ class Engine:
             streams=self.streams,
             pipes=self.pipes,
             pauses=self._pauses,
+            asking=self._asking,
             publisher=self.publisher,
             endings=self.endings,
             running=self.running,

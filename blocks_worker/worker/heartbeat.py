@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock
     from blocks_worker.protocol.control import StartTask
-    from blocks_worker.protocol.leases import HeartbeatAnswer, PauseFlag
+    from blocks_worker.protocol.leases import AnswerFlag, HeartbeatAnswer, PauseFlag
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.ports import WorkApi
     from blocks_worker.worker.run import RunKey
@@ -41,6 +41,7 @@ class Orders:
     cancel: Callable[[RunKey, str | None], None]
     expire: Callable[[RunKey, str | None], None]
     pause: Callable[[PauseFlag], None]
+    answer: Callable[[AnswerFlag], None]
     fence: Callable[[RunKey], None]
     drain: Callable[[], None]
     rebuild: Callable[[str], None]
@@ -143,6 +144,8 @@ class Beat:
             self._orders.expire((flag.task_id, flag.epoch), flag.reason)
         for turn in answer.pauses:
             self._orders.pause(turn)
+        for told in answer.answers:
+            self._orders.answer(told)
         if answer.drain:
             self._orders.drain()
         for offer in answer.offers:

@@ -6,9 +6,13 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from blocks_worker.concurrency import ServiceThread
 from blocks_worker.errors import InvalidMessageError, TransportClosedError
+from blocks_worker.protocol.codec import inspect
 from blocks_worker.protocol.control import (
+    AnswerRun,
     CancelRun,
     ControlMessage,
     Drain,
@@ -20,7 +24,7 @@ from blocks_worker.protocol.control import (
     WithdrawOffer,
     open_signed,
 )
-from blocks_worker.protocol.leases import PauseFlag
+from blocks_worker.protocol.leases import AnswerFlag, PauseFlag
 from blocks_worker.transports.base import Gap, Link, Message, Status
 from blocks_worker.worker.reach import Reach
 from blocks_worker.worker.replay import ReplayWindow
@@ -48,6 +52,7 @@ class Ears:
     cancel: Callable[[RunKey, str | None], None]
     expire: Callable[[RunKey, str | None], None]
     pause: Callable[[PauseFlag], None]
+    answer: Callable[[AnswerFlag], None]
     probe: Callable[[str], None]
     drain: Callable[[], None]
     reconcile: Callable[[], None]
@@ -130,10 +135,22 @@ class Listener:
             self._ears.expire((control.task_id, control.epoch), control.reason)
         elif isinstance(control, (PauseRun, ResumeRun)):
             self._ears.pause(_flag_of(control))
+        elif isinstance(control, AnswerRun):
+            self._answer(control)
         elif isinstance(control, Probe):
             self._ears.probe(control.nonce)
         elif isinstance(control, Drain):
             self._ears.drain()
+
+    def _answer(self, control: AnswerRun) -> None:
+        """Bring an answer; one that was too long to travel is asked for."""
+        if control.value is None:
+            self._ears.reconcile()
+            return
+        value = control.value.encode()
+        inspect(value)
+        flag = AnswerFlag(task_id=control.task_id, epoch=control.epoch, ask_id=control.ask_id, value=msgspec.Raw(value))
+        self._ears.answer(flag)
 
     def _note(self, status: Status) -> None:
         self._counters.count(f"transport_{status.link.value}")

@@ -50,6 +50,7 @@ class Outbox:
         self._last_n = 0
         self._outcome: Outcome | None = None
         self._release = False
+        self._ask_closed: str | None = None
         self._waiting: EventBody | None = None
         self._status_at = float("-inf")
         self._hold_until = 0.0
@@ -129,6 +130,13 @@ class Outbox:
         self._waiting = event
         self._flush_status(now)
 
+    def close_ask(self, ask: str) -> bool:
+        """Say, behind what was said so far, that the run waits for an answer no more; tell whether it may speak."""
+        if self._is_open:
+            self._hold_until = 0.0
+            self._ask_closed = ask
+        return self._is_open
+
     def finish(self, ending: Ending, now: float) -> bool:
         """End with an outcome; tell whether this ending is the first."""
         if not self._close(now):
@@ -158,7 +166,7 @@ class Outbox:
         if self._outcome is not None or self._release or self.steps.are_waiting:
             return self._not_before
         due = []
-        if self._events:
+        if self._events or self._ask_closed is not None:
             due.append(max(self._hold_until, self._not_before))
         if self._waiting is not None:
             due.append(max(self._status_at + STATUS_INTERVAL, self._not_before))
@@ -193,6 +201,8 @@ class Outbox:
         self.steps.answered(report.steps, stored)
         if report.events:
             self._forget_until(report.events[-1].n)
+        if report.ask_closed == self._ask_closed:
+            self._ask_closed = None
         if report.outcome is None and not report.release:
             return False
         self.drop()
@@ -260,6 +270,7 @@ class Outbox:
             size += len(body)
             events.append(ReportEvent(n=n, body=msgspec.Raw(body)))
         if start + len(events) == len(self._events):
+            report.ask_closed = self._ask_closed
             report.outcome = self._outcome
             report.release = self._release
         return report

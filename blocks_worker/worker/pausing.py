@@ -50,10 +50,13 @@ class Pauses:
                 run.wait_resumed()
 
     @contextmanager
-    def without_slot(self, run: Run) -> Iterator[None]:
-        """Let others have the slot inside the block; behind it the run has one again, or is to stop."""
+    def without_slot(self, run: Run, *, asks: bool = False) -> Iterator[None]:
+        """Let others have the slot inside the block; behind it the run has one again, or is to stop.
+
+        `asks`: it waits for an answer.
+        """
         run.on_cancel(self._running.wake_waiters)
-        self._running.park(run)
+        self._running.park(run, asks=asks)
         self._executor.step_aside(run)
         self._parked()
         try:

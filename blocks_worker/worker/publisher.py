@@ -137,7 +137,7 @@ class Publisher:
                 self._await_room(run)
             if run.outbox.is_open:
                 run.outbox.check_quota(len(body), *self._quota)
-            run.outbox.append(body, at_once=event.stream_event is not None)
+            run.outbox.append(body, at_once=event.stream_event is not None or event.type == "question")
             run.spoke_at = self._clock.monotonic()
             self._speaks(run.outbox)
 
@@ -153,6 +153,14 @@ class Publisher:
             run.spoke_at = self._clock.monotonic()
             run.outbox.latest(event, run.spoke_at)
             self._speaks(run.outbox)
+
+    def close_ask(self, run: Run, ask: str) -> bool:
+        """Say that a run waits for the answer to its question no more; tell whether it may still speak."""
+        with self._lock:
+            if not run.outbox.close_ask(ask):
+                return False
+            self._speaks(run.outbox)
+            return True
 
     def add_step(self, run: Run, name: str, value: bytes) -> None:
         """Take a step to send; whoever did it waits at the run's steps for the answer.

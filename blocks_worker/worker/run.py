@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from blocks_worker.worker.answers import Answers
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -77,6 +79,8 @@ class Run:
         self.voice: Voice | None = None
         #: Ids of the outputs that the handler published while it ran.
         self.published: set[str] = set()
+        #: To its questions.
+        self.answers = Answers()
         self._lock = threading.Lock()
         self._wakers: list[Callable[[], object]] = []
         self._pause_seq = 0
@@ -149,6 +153,7 @@ class Run:
             if self._turned is not None:
                 self._turned.notify_all()
             wakers, self._wakers = self._wakers, []
+        self.answers.wake()
         for waker in wakers:
             waker()
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock
     from blocks_worker.context.messages import StartTaskMessage
+    from blocks_worker.context.shapes import AskConsumer
     from blocks_worker.protocol.events import ArtifactRef, EventBody
     from blocks_worker.worker.calls import Calls
     from blocks_worker.worker.publisher import Publisher
@@ -58,7 +59,7 @@ class _RunContext(TaskContext):
         """Leave aside what the dataclass would store."""
 
 
-def context_of(  # noqa: PLR0913 - all that a handler is lent
+def context_of(  # noqa: PLR0913 - where the members of a context meet
     run: Run,
     task: StartTaskMessage,
     events: TaskEvents,
@@ -66,6 +67,7 @@ def context_of(  # noqa: PLR0913 - all that a handler is lent
     fetch: Callable[[ArtifactRef], bytes],
     create_stream: Callable[..., Any],
     wait_while_paused: Callable[[], bool],
+    ask: AskConsumer,
     calls: Calls,
     step: RunSteps,
     clock: Clock,
@@ -86,6 +88,7 @@ def context_of(  # noqa: PLR0913 - all that a handler is lent
         attempt=task.attempt,
         wait_while_paused=wait_while_paused,
         paused=lambda: run.is_paused,
+        ask=ask,
         call=partial(calls.call, run),
         step=step,
         expired=lambda: run.is_expired,

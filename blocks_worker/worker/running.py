@@ -20,23 +20,35 @@ if TYPE_CHECKING:
 
 #: Seconds after which who waits for a slot looks again whether it is to stop.
 _LOOK = 1.0
-#: Threads that wait without a slot, and pipes whose handlers have returned, before they count as slots.
+#: Threads that wait without a slot, those of them that wait for an answer, and pipes whose handlers have returned,
+#: before they count as slots.
 MAX_WAITING = 256
+MAX_ASKING = 100
 MAX_OPEN_PIPES = 100
 
 
 class Running:
     """Keep every run from its offer to the hub's answer, under one lock."""
 
-    def __init__(self, slots: int, *, max_waiting: int = MAX_WAITING, max_open_pipes: int = MAX_OPEN_PIPES) -> None:
+    def __init__(
+        self,
+        slots: int,
+        *,
+        max_waiting: int = MAX_WAITING,
+        max_asking: int = MAX_ASKING,
+        max_open_pipes: int = MAX_OPEN_PIPES,
+    ) -> None:
         self._slots = slots
         self._max_waiting = max_waiting
+        self._max_asking = max_asking
         self._max_open_pipes = max_open_pipes
         self._lock = threading.Lock()
         self._slot_came_back = threading.Condition(self._lock)
         self._held: dict[RunKey, Run] = {}
         self._busy: dict[RunKey, Run] = {}
         self._waiting: dict[RunKey, Run] = {}
+        #: Those of them that wait for an answer.
+        self._asking: set[RunKey] = set()
         self._pipes: dict[RunKey, Run] = {}
         #: Who may go on and waits for a slot, the first first: offers come after them.
         self._returning: dict[RunKey, Run] = {}
@@ -80,12 +92,14 @@ class Running:
 
     # ------------------------------------------------------------ without a slot
 
-    def park(self, run: Run) -> None:
-        """Take note that the thread of a run waits for its resume."""
+    def park(self, run: Run, *, asks: bool = False) -> None:
+        """Take note that the thread of a run waits: for its resume, or, if it asks, for an answer."""
         with self._lock:
             if self._busy.get(run.key) is run:
                 del self._busy[run.key]
                 self._waiting[run.key] = run
+                if asks:
+                    self._asking.add(run.key)
                 self._slot_came_back.notify_all()
 
     def may_go_on(self, run: Run, *, at_once: bool = False) -> bool:
@@ -110,6 +124,7 @@ class Running:
         if not at_once and not (is_first and self._slots > len(self._busy)):
             return False
         del self._returning[run.key], self._waiting[run.key]
+        self._asking.discard(run.key)
         self._busy[run.key] = run
         self._slot_came_back.notify_all()
         return True
@@ -133,8 +148,11 @@ class Running:
     def held_list(self) -> list[HeldTask]:
         """Return all that the hub must know we hold: claims in flight, runs, and endings not yet answered."""
         with self._lock:
-            parked = {*islice(self._waiting, self._max_waiting), *islice(self._pipes, self._max_open_pipes)}
-            return [HeldTask(task_id=key[0], epoch=key[1], parked=key in parked) for key in self._held]
+            parked = {*self._parked(), *islice(self._pipes, self._max_open_pipes)}
+            return [
+                HeldTask(task_id=key[0], epoch=key[1], parked=key in parked, asks=run.answers.awaited)
+                for key, run in self._held.items()
+            ]
 
     def held(self) -> list[Run]:
         """Return the runs that are held."""
@@ -172,8 +190,16 @@ class Running:
 
     def _free(self) -> int:
         """Return the slots that an offer may have: who waits for one comes first."""
-        beyond = max(0, len(self._waiting) - self._max_waiting) + max(0, len(self._pipes) - self._max_open_pipes)
+        beyond = max(0, len(self._pipes) - self._max_open_pipes)
+        if len(self._waiting) > self._max_waiting or len(self._asking) > self._max_asking:
+            beyond += len(self._waiting) - len(self._parked())
         return self._slots - len(self._busy) - len(self._returning) - beyond
+
+    def _parked(self) -> list[RunKey]:
+        """Return the runs that wait without a slot: the first of them, and of those that ask the first."""
+        asks = islice((key for key in self._waiting if key in self._asking), self._max_asking)
+        may = {*asks, *(self._waiting.keys() - self._asking)}
+        return list(islice((key for key in self._waiting if key in may), self._max_waiting))
 
     def wake_waiters(self) -> None:
         """Let `wait_idle` look again."""

@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blocks_worker.context.events import TaskEvents
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from blocks_worker.handlers.base import Handler
     from blocks_worker.handlers.results import Result
     from blocks_worker.protocol.leases import ClaimAnswer
+    from blocks_worker.worker.asking import Asking
     from blocks_worker.worker.calls import Calls
     from blocks_worker.worker.claims import Claims
     from blocks_worker.worker.counters import Counters
@@ -72,6 +74,7 @@ class TaskRun:
         streams: WorkerStreams,
         pipes: Pipes,
         pauses: Pauses,
+        asking: Asking,
         publisher: Publisher,
         endings: Endings,
         running: Running,
@@ -91,6 +94,7 @@ class TaskRun:
         self._streams = streams
         self._pipes = pipes
         self._pauses = pauses
+        self._asking = asking
         self._publisher = publisher
         self._endings = endings
         self._running = running
@@ -193,6 +197,7 @@ class TaskRun:
             fetch=files.fetch,
             create_stream=streams.create,
             wait_while_paused=lambda: self._pauses.wait(run, emitter.emit),
+            ask=partial(self._asking.ask, run, emitter.emit),
             calls=self._calls,
             step=self._steps(run),
             clock=self._clock,

@@ -102,16 +102,7 @@ class Worker:
         self._beat = self._make_beat()
         self._presence = self._make_presence(entropy)
         self._listener = Listener(self._ears(), self._engine.counters, self._reach)
-        self._drain = Drain(
-            running=self._engine.running,
-            dispatcher=self._engine.dispatcher,
-            beat=self._beat,
-            presence=self._presence,
-            pipes=self._engine.pipes,
-            end=self._engine.endings.end,
-            tasks_of_threads=self._engine.tasks_of_threads,
-            clock=clock,
-        )
+        self._drain = self._engine.drain(self._beat, self._presence, clock)
         self.insight = Insight(settings, self._engine, self._presence, self._drain, self, clock, network_counters or {})
 
     def _make_beat(self) -> Beat:
@@ -121,6 +112,7 @@ class Worker:
             cancel=engine.endings.cancel,
             expire=engine.endings.expire,
             pause=engine.endings.paused,
+            answer=engine.endings.answered_ask,
             fence=engine.endings.fenced,
             drain=self._asked_to_drain,
             rebuild=self._rebuild,
@@ -164,6 +156,7 @@ class Worker:
             cancel=self._engine.endings.cancel,
             expire=self._engine.endings.expire,
             pause=self._engine.endings.paused,
+            answer=self._engine.endings.answered_ask,
             probe=self._probed,
             drain=self._asked_to_drain,
             reconcile=self._presence.wake,

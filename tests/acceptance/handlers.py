@@ -158,3 +158,9 @@ def steady(task: Any, ctx: Any) -> str:
     ctx.wait(0.02)
     note(task, ctx, "end")
     return task.text()
+
+
+def inquire(task: Any, ctx: Any) -> str:
+    """Ask, and tell the answer."""
+    note(task, ctx, "start")
+    return f"{task.text()}: {ctx.ask('Go on?', {'type': 'boolean'}, timeout=120)}"

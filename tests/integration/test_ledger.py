@@ -16,7 +16,16 @@ from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.records import TaskRecord
 from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.protocol.leases import ReportEvent
-from blocks_worker.protocol.lifecycle import EVERYBODY, TERMINAL, RefusedTurnError, State, TaskFacts, TaskTurn, advance
+from blocks_worker.protocol.lifecycle import (
+    EVERYBODY,
+    HELD,
+    TERMINAL,
+    RefusedTurnError,
+    State,
+    TaskFacts,
+    TaskTurn,
+    advance,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +51,7 @@ def record(key: str, facts: TaskFacts, last_n: int = 2) -> TaskRecord:
         error_code=None, reason=None, created=1, updated=1, ended=ended, due_at=None, purge_at=ended,
         kind="pipe" if facts.pipe else "request", pause=int(facts.paused),
         retries=facts.retries, ready_at=NOW if facts.waits else None,
+        ask_id="ask-1" if facts.state is State.INPUT_REQUIRED else None, ask_until=NOW,
     )  # fmt: skip
 
 
@@ -68,6 +78,9 @@ def _force(by: str | None) -> Statement:
 END = {"now": NOW, "purge": PURGE}
 TURN: Any = {"now": NOW, "due": None}
 
+#: What the consumer does: he means the task, whatever its epoch.
+OF_ANY_EPOCH = {TaskTurn.CANCEL, TaskTurn.PAUSE, TaskTurn.RESUME, TaskTurn.ANSWER}
+
 #: The statements of each turn, tried in this order.
 STATEMENTS: dict[TaskTurn, list[Statement]] = {
     TaskTurn.OFFER: [lambda ledger, row: ledger.offer(row, "me", until=NOW + 5, **TURN)],
@@ -89,16 +102,19 @@ STATEMENTS: dict[TaskTurn, list[Statement]] = {
     TaskTurn.RUN_OUT: [lambda ledger, row: row.is_pipe and _outcome(TaskTurn.RUN_OUT)(ledger, row)],
     TaskTurn.RELEASE: [
         lambda ledger, row: ledger.release(row, "me", **TURN),
+        lambda ledger, row: ledger.unhold(row, "me", **TURN),
         lambda ledger, row: ledger.release_for_good(row, "me", **END),
         _force("me"),
     ],
     TaskTurn.TAKE_BACK: [
         lambda ledger, row: ledger.take_back(row, str(row.inc), **TURN),
+        lambda ledger, row: ledger.unhold(row, str(row.inc), **TURN),
         lambda ledger, row: ledger.take_for_good(row, str(row.inc), **END, dead="lease_lost"),
         _force(None),
     ],
     TaskTurn.LOSE: [
         lambda ledger, row: ledger.lose(row, str(row.inc), max_lost=MAX_LOST, **TURN),
+        lambda ledger, row: ledger.unhold(row, str(row.inc), **TURN),
         lambda ledger, row: ledger.lose_for_good(row, str(row.inc), **END, max_lost=MAX_LOST, dead="poison"),
         _force(None),
     ],
@@ -107,6 +123,10 @@ STATEMENTS: dict[TaskTurn, list[Statement]] = {
     TaskTurn.RESUME: [lambda ledger, row: _pause(ledger, row, flag=False)],
     TaskTurn.RETRY: [lambda ledger, row: ledger.retry(row, "me", ready=NOW + 5, said="s", n=row.last_n, **TURN)],
     TaskTurn.READY: [lambda ledger, row: ledger.ready(row, **TURN)],
+    TaskTurn.ASK: [lambda ledger, row: ledger.ask(row, "me", ask="ask-1", until=NOW + 5, question="{}", **TURN)],
+    TaskTurn.ANSWER: [lambda ledger, row: ledger.answer(row, ask="ask-1", value=b"1", **TURN)],
+    TaskTurn.ASK_CLOSED: [lambda ledger, row: ledger.ask_closed(row, "me", ask="ask-1", **TURN)],
+    TaskTurn.ASK_EXPIRED: [lambda ledger, row: ledger.ask_expired(row, ask="ask-1", **TURN)],
 }
 
 _OUTCOMES = {
@@ -159,7 +179,7 @@ def all_facts() -> Iterator[TaskFacts]:
     for state, (again, pipe), paused, lost, who in itertools.product(State, kinds, (False, True), (0, 1, 2), HOLDERS):
         # One that lost a lease has a run left that may fail; another has none.
         fixed: Any = {"again": again, "pipe": pipe, "paused": paused, "max_lost": MAX_LOST, "retries": int(lost == 1)}
-        has_holder = state in {State.OFFERED, State.RUNNING, State.CANCELLING, State.EXPIRING}
+        has_holder = state is State.OFFERED or state in HELD
         if (paused and state is State.OFFERED) or (state is State.EXPIRING and not pipe):
             continue
         if who == EVERYBODY and state is not State.OFFERED:
@@ -168,6 +188,8 @@ def all_facts() -> Iterator[TaskFacts]:
             yield TaskFacts(state, 4, 2, lost, incarnation=who, **fixed)
         elif state is State.QUEUED and (who is None or not pipe):
             yield TaskFacts(state, 4, 2, lost, lost_incarnation=who, **fixed)
+            if again:
+                yield TaskFacts(State.INPUT_REQUIRED, 4, 2, lost, lost_incarnation=who, **fixed)
             if who is None and again:
                 yield TaskFacts(state, 4, 2, lost, waits=True, **fixed)
         elif not has_holder and who is None:
@@ -202,7 +224,7 @@ def test_statements_are_the_table(world: World, turn: TaskTurn) -> None:
         assert (after.ended is not None) is (after.purge_at is not None)
 
 
-@pytest.mark.parametrize("turn", sorted(set(TaskTurn) - {TaskTurn.CANCEL, TaskTurn.PAUSE, TaskTurn.RESUME}))
+@pytest.mark.parametrize("turn", sorted(set(TaskTurn) - OF_ANY_EPOCH))
 def test_another_epoch_changes_nothing(world: World, turn: TaskTurn) -> None:
     """Every statement that is somebody's names the epoch it means: an older or newer one is not touched."""
     for number, facts in enumerate(all_facts()):

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from simulation.questions import Answering
 
 from blocks_worker.client.events import TaskEvent
 from blocks_worker.client.ordering import GAP_REPAIR_TIMEOUT, SessionOrder
@@ -55,6 +56,7 @@ class Consumer:
         self._plans: dict[str, TaskPlan] = {}
         assert OWNER.session_channel is not None
         world.network.listen(OWNER.session_channel, self._hear)
+        self._answering = Answering(world, self._until_answered)
         for plan in world.story.tasks:
             world.heap.after(plan.at, lambda plan=plan: self._submit(plan, self._request(plan)))
 
@@ -241,6 +243,9 @@ class Consumer:
     def _show(self, session: SessionOrder, events: list[TaskEvent]) -> None:
         history, task_id = self._world.history, session.task_id
         history.shown[task_id] += events
+        for event in events:
+            if event.type == "question":
+                self._answering.asked(self._plans.get(task_id), event)
         if session.finished and task_id not in history.finished:
             history.finished.add(task_id)
             history.say(self._world.heap.now, f"{task_id}: its session has ended, {events[-1].state}")

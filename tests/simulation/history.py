@@ -41,6 +41,9 @@ class History:
         self.cancelled: dict[str, float] = {}
         #: Pipes that their agents ended.
         self.ended_by_agent: set[str] = set()
+        #: What the hub said that stands as the answer to a task's question; what each run was answered, by epoch.
+        self.answered: dict[str, str] = {}
+        self.heard: dict[str, list[tuple[int, bytes | None]]] = defaultdict(list)
         #: Which steps were done, and what of each was seen: task, name, epoch and moment; with what was seen its value.
         self.done: list[tuple[str, str, int, float]] = []
         self.seen: list[tuple[str, str, int, float, bytes]] = []

@@ -12,9 +12,11 @@ from blocks_worker.client.ordering import SessionOrder
 from blocks_worker.hub import reports, steps, submits, turns
 from blocks_worker.hub.granted import Granted
 from blocks_worker.hub.instance_service import InstanceService
+from blocks_worker.hub.questions import Questions
 from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
+from blocks_worker.hub.store.task_turns import TaskTurns
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.turns import Turns
@@ -230,6 +232,11 @@ def _given_without_steps() -> list[Patch]:
     return [(turns, "has_any", lambda _ledger, _row: False)]
 
 
+def _given_without_answers() -> list[Patch]:
+    """An offer that brings its lease leaves out what was answered."""
+    return [(turns, "has_answers", lambda _ledger, _row: False)]
+
+
 def _steps_not_copied() -> list[Patch]:
     """A task that is sent again begins from nothing."""
     return [(Ledger, "copy_steps", lambda _self, _task_id, _new_id: None)]
@@ -238,6 +245,21 @@ def _steps_not_copied() -> list[Patch]:
 def _no_reconcile() -> list[Patch]:
     """Nobody compares the list of a worker with the ledger: a task whose lease never arrived stays held."""
     return [(InstanceService, "_reconcile", lambda _self, ledger, row, _pulse, _beat: ledger.tasks_of(row.incarnation))]
+
+
+def _answer_not_stored() -> list[Patch]:
+    """X11: the answer reaches the run that waits, and nobody else."""
+    shipped = TaskTurns._answered
+
+    def answered(self: TaskTurns, row: TaskRecord, ask: str, value: bytes | None, now: int) -> bool:
+        return value is not None or shipped(self, row, ask, value, now)
+
+    return [(TaskTurns, "_answered", answered)]
+
+
+def _asks_again() -> list[Patch]:
+    """X11: a run that begins is not told what was answered before it."""
+    return [(Questions, "flags", lambda _self, _ledger, _row: [])]
 
 
 def _granted_forgotten() -> list[Patch]:
@@ -284,9 +306,12 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),
     "never given up": (_never_given_up, {"I15"}, 0, 60),
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
+    "answer not stored": (_answer_not_stored, {"I10"}, 0, 60),
+    "re-run asks again": (_asks_again, {"I10"}, 0, 60),
     "step overwritten": (_step_overwritten, {"I10"}, 0, 60),
     "stored steps not given": (_steps_not_given, {"I10"}, 0, 60),
-    "given without its steps": (_given_without_steps, {"I10"}, 31, 60),
+    "given without its steps": (_given_without_steps, {"I10"}, 20, 60),
+    "given without its answers": (_given_without_answers, {"I10"}, 9, 60),
     # Few tasks are sent again behind a step: from the first that is.
     "stored steps not copied": (_steps_not_copied, {"I10"}, 8, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
+from simulation.questions import ask, plan_of
 
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.events import EventBody
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from simulation.network import Answers
     from simulation.worker import Life
 
-    from blocks_worker.worker.run import Run
+    from blocks_worker.worker.run import Run, RunKey
 
 #: Share of the handlers that fail, that never look at their cancel event, and that are long.
 FAILS, DEAF, LONG = 0.2, 0.1, 0.1
@@ -36,6 +37,8 @@ class Runs:
 
     def __init__(self, life: Life) -> None:
         self._life = life
+        #: Before which of its steps a run asks, until it has.
+        self._asks: dict[RunKey, int] = {}
 
     def begin(self, run: Run) -> None:
         """Go on with an accepted offer on a slot's thread."""
@@ -100,6 +103,7 @@ class Runs:
         draw = life.world.story.draw
         steps = int(draw(*run.key, "steps") * 9) + (15 if draw(*run.key, "long") < LONG else 0)
         self._emit(run, EventBody(type="system", status="running"))
+        self._asks[run.key] = steps // 2
         self._work(run, steps, is_deaf=draw(*run.key, "deaf") < DEAF)
 
     def _work(self, run: Run, left: int, *, is_deaf: bool) -> None:
@@ -112,6 +116,9 @@ class Runs:
             life.endings.end(run, ending, leaves=True)
         elif run.is_paused and story.draw(*run.key, "obeys") < OBEYS:
             self._wait_paused(run, lambda: self._work(run, left, is_deaf=is_deaf))
+        elif self._asks.get(run.key) == left:
+            del self._asks[run.key]
+            self._ask(run, lambda: self._work(run, left, is_deaf=is_deaf))
         elif left == 0 and run.is_pipe and story.draw(*run.key, "fails") >= FAILS:
             self._returned(run)
         elif left == 0:
@@ -123,6 +130,14 @@ class Runs:
             pause = story.between(0.01, 6, *run.key, "pause", left)
             life.later(pause, lambda: self._step(run, left, lambda: self._work(run, left - 1, is_deaf=is_deaf)))
         life.pump()
+
+    def _ask(self, run: Run, then: Callable[[], object]) -> None:
+        """Ask the consumer, where that is planned."""
+        plan = plan_of(self._life.world, content_of(run.offer, run.answer) or b"{}") if run.answer else None
+        if plan is None or plan.asks is None or run.cancel_event.is_set():
+            then()
+        else:
+            ask(self._life, run, plan.asks, then)
 
     def _step(self, run: Run, number: int, then: Callable[[], object]) -> None:
         """Do a durable step where the task has one of that number, as `RunSteps` does; who waits for it looks again."""

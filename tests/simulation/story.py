@@ -47,6 +47,10 @@ class TaskPlan:
     redrives: bool = False
     #: Purged when it has ended.
     purges: bool = False
+    #: For how many seconds it asks; when the consumer answers after he saw the question, never if None, and when again.
+    asks: float | None = None
+    answers_after: float | None = None
+    answers_again: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,9 @@ def _task(story: Story, number: int) -> TaskPlan:
         priority=int(story.draw(name, "priority") * 10) if story.draw(name, "urgent") < 0.5 else 5,
         redrives=story.draw(name, "redrives") < 0.3,
         purges=story.draw(name, "redrives") > 0.9,
+        asks=some(0.33, "asks", 5, 40),
+        answers_after=some(0.8, "answers", 0, 15),
+        answers_again=some(0.3, "answers again", 0, 20),
     )
 
 

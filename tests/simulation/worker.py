@@ -30,6 +30,7 @@ from blocks_worker.protocol.leases import (
 )
 from blocks_worker.protocol.tasks import Problem
 from blocks_worker.transports.base import Message
+from blocks_worker.worker.asking import Asking
 from blocks_worker.worker.counters import Counters
 from blocks_worker.worker.dispatcher import Dispatcher
 from blocks_worker.worker.drain import Drain
@@ -135,6 +136,7 @@ class Life(Owner):
             cancel=self.endings.cancel,
             expire=self.endings.expire,
             pause=self.endings.paused,
+            answer=self.endings.answered_ask,
             fence=self.endings.fenced,
             drain=lambda: None,
             rebuild=lambda _reason: None,
@@ -153,9 +155,16 @@ class Life(Owner):
             cancel=self.endings.cancel,
             expire=self.endings.expire,
             pause=self.endings.paused,
+            answer=self.endings.answered_ask,
             probe=self._probed,
             drain=lambda: None,
             reconcile=lambda: None,
+        )
+        self.asking = Asking(
+            running=self.running,
+            pauses=None,  # type: ignore[arg-type]  # who waits here is no thread
+            close=self.publisher.close_ask,
+            clock=clock,
         )
         self.listener = Listener(ears, self.counters)
 
@@ -337,6 +346,7 @@ class Life(Owner):
             return
         self.dispatcher.close()
         self.beat.draining = True
+        self.asking.drain()
         self.later(seconds, self._stop_runs)
         self.later(seconds + Drain.GRACE, self._give_back)
         self.later(seconds + Drain.GRACE + 3.0, self._farewell)

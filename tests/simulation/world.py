@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from simulation.consumer import Consumer
+from simulation.consumer import OWNER, Consumer
 from simulation.heap import Heap
 from simulation.history import History
 from simulation.hub import Hub
@@ -30,6 +30,7 @@ class World:
 
     def __init__(self, story: Story) -> None:
         self.story = story
+        self.owner = OWNER
         self.heap = Heap()
         self.entropy = SeededEntropy(story.seed)
         self.history = History()

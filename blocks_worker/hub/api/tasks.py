@@ -12,7 +12,15 @@ from blocks_worker.hub.api.calls import Answer, Door, answered
 from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.hub.task_service import MAX_BATCH_BYTES, MAX_EVENT_BYTES, MAX_PAGE, Reply
 from blocks_worker.protocol import codec
-from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, RetryTask, SubmitTask
+from blocks_worker.protocol.tasks import (
+    AnswerTask,
+    CancelTask,
+    EventsAnswer,
+    EventsQuery,
+    PauseTask,
+    RetryTask,
+    SubmitTask,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +57,7 @@ class TaskDoors:
             Door("DELETE", "/api/v1/tasks/{task_id}", self.purge),
             Door("GET", "/api/v1/tasks/{task_id}/events", self.events),
             Door("POST", "/api/v1/tasks/{task_id}/cancel", self.cancel),
+            Door("POST", "/api/v1/tasks/{task_id}/answer", self.answer),
             Door("POST", "/api/v1/tasks/{task_id}/retry", self.retry),
             Door("POST", "/api/v1/tasks/{task_id}/pause", self.pause),
             Door("POST", "/api/v1/tasks/{task_id}/resume", self.resume),
@@ -150,6 +159,19 @@ class TaskDoors:
         request = codec.decode(CancelTask, call.body or b"{}")
         return answered(
             await written(self._store, lambda ledger: self._tasks.cancel(ledger, consumer, task_id, request))
+        )
+
+    async def answer(self, call: Call) -> Answer:
+        """Answer the question that a task has open.
+
+        Who: consumer
+        Answers: 200, also for the same answer again · 400 `InvalidAnswer`: it does not fit the question · 404
+            · 409 `AnsweredBefore`, with the value that stands; `QuestionClosed`: nobody did in time; `NotAsked`
+        """
+        consumer = self._guard.consumer(call.bearer)
+        task_id, request = call.path["task_id"], codec.decode(AnswerTask, call.body)
+        return answered(
+            await written(self._store, lambda ledger: self._tasks.answer(ledger, consumer, task_id, request))
         )
 
     async def retry(self, call: Call) -> Answer:

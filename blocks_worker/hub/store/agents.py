@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, insert, or_, select, update
 
 from blocks_worker.hub.store.schema import agent, instance
-from blocks_worker.protocol.lifecycle import INSTANCE_GONE, InstanceState
+from blocks_worker.protocol.instances import INSTANCE_GONE, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

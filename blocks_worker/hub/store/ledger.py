@@ -300,7 +300,7 @@ class Ledger(TaskSteps, Usage):
         files.release(self.connection, [row.id for row in rows], now)
         for owner, size in self.room_of((row.id, row.owner) for row in rows).items():
             self.use_room(owner, -size)
-        for text in (sql.DELETE_EVENTS, sql.DELETE_STEPS, sql.DELETE_INPUT, sql.DELETE_TASK):
+        for text in (sql.DELETE_EVENTS, sql.DELETE_STEPS, sql.DELETE_ANSWERS, sql.DELETE_INPUT, sql.DELETE_TASK):
             self._group.executemany(text, keys)
         self._group.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])
         self.set_meta(PURGED, with_purged(self.meta(PURGED), [(row.agent, row.state, row.reason) for row in rows]))

@@ -61,6 +61,9 @@ class TaskRecord(NamedTuple):
     dead_reason: str | None = None
     priority: int = USUAL_PRIORITY
     rank: int = 0
+    ask_id: str | None = None
+    ask_until: int | None = None
+    question: str | None = None
     progress_timeout: float | None = None
     event_bytes: int = 0
 
@@ -72,7 +75,7 @@ class TaskRecord(NamedTuple):
     @property
     def is_held(self) -> bool:
         """Whether a worker has the right to speak for it."""
-        return self.state in HELD
+        return self.inc is not None and self.state in HELD
 
     @property
     def may_run_again(self) -> bool:
@@ -83,6 +86,16 @@ class TaskRecord(NamedTuple):
     def is_pipe(self) -> bool:
         """Whether it lives on after its handler has returned."""
         return self.kind == "pipe"
+
+
+class AnswerRecord(NamedTuple):
+    """What was answered to a question; the fields are the columns of the table, in their order."""
+
+    task: str
+    ask_id: str
+    #: As JSON; None: nobody answered in time.
+    value: bytes | None
+    at: int
 
 
 class StubRecord(NamedTuple):

@@ -12,6 +12,8 @@ is what the consumer wants and `pause_seq` how often he turned it; `paused` that
 `parked` that the run takes no slot. `retry_of` is the task that was sent again as this one, `dead_reason` why the
 hub gave a task up. `retry` is a retry policy as JSON, `retries` how many runs may still fail, `ready_at` the end of
 its delay, or of the pause after one that did: it is cleared then, so that what waits is found by its absence.
+`ask_id` is the question that is open, `question` its text and schema as JSON, `ask_until` when nobody waits for the
+answer any more; all three are cleared with the answer.
 `rank` is its place in the queue, the lowest first: when it may be offered, less a minute for each level of `priority`.
 """
 
@@ -90,6 +92,9 @@ task = Table(
     _text("dead_reason", nullable=True),
     Column("priority", Integer, nullable=False, server_default="5"),
     _flag("rank"),
+    _text("ask_id", nullable=True),
+    _number("ask_until", nullable=True),
+    _text("question", nullable=True),
     Column("progress_timeout", Float, nullable=True),
     _flag("event_bytes"),
     sqlite_with_rowid=False,
@@ -105,6 +110,7 @@ Index(
     task.c.id,
     sqlite_where=text("state = 'QUEUED'"),
 )
+Index("task_asks", task.c.agent, sqlite_where=text("state = 'INPUT_REQUIRED'"))
 Index("task_held", task.c.inc, sqlite_where=text("inc IS NOT NULL"))
 Index("task_due", task.c.due_at, sqlite_where=text("due_at IS NOT NULL"))
 Index("task_purge", task.c.purge_at, sqlite_where=text("purge_at IS NOT NULL"))
@@ -119,6 +125,18 @@ offer = Table(
     sqlite_with_rowid=False,
 )
 Index("offer_inc", offer.c.inc)
+
+#: What was answered to a question of a task: the first value, as JSON; none where its time was over first. It is
+#: written once, and what every later run of the task is told.
+answer = Table(
+    "answer",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("ask_id", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=True),
+    _number("at"),
+    sqlite_with_rowid=False,
+)
 
 #: Apart from the task, so that a turn of the task does not write its input again.
 task_input = Table(

@@ -2,6 +2,7 @@
 
 The names of the parameters: `key` is a task, `e` an epoch, `by` an incarnation. Constants stand in the text,
 because a partial index is found only by the words it was made with.
+Long because all turns stand in one place, where each is read beside the others.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -24,9 +26,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
-from blocks_worker.hub.store.schema import agent, event, instance, offer, step, stub, task, task_input
+from blocks_worker.hub.store.schema import agent, answer, event, instance, offer, step, stub, task, task_input
+from blocks_worker.protocol.instances import InstanceState
 from blocks_worker.protocol.lifecycle import EVERYBODY as _EVERYBODY
-from blocks_worker.protocol.lifecycle import InstanceState, State
+from blocks_worker.protocol.lifecycle import State
 from blocks_worker.protocol.tasks import LEVEL_MS
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ _ONE: ColumnElement[int] = literal_column("1")
 _NONE: ColumnElement[int] = literal_column("0")
 
 _Q, _O, _R, _C, _E = State.QUEUED, State.OFFERED, State.RUNNING, State.CANCELLING, State.EXPIRING
+_I = State.INPUT_REQUIRED
 _ROW = and_(task.c.id == _p("key"), task.c.epoch == _p("e"))
 _HIS = and_(_ROW, task.c.inc == _p("by"))
 #: Was offered the task: alone, or with others and has not refused it.
@@ -80,7 +84,9 @@ _AGAIN = and_(task.c.delivery == _word("at_least_once"), task.c.kind == _word("r
 _READY = task.c.ready_at.is_(_NULL)
 _GIVEN_UP = task.c.lost + _ONE >= _p("max_lost")
 #: May speak for the task: its holder, or the last one who lost it while it was offered to nobody since.
-_SPEAKS = or_(and_(_in(_R, _C, _E), task.c.inc == _p("by")), and_(_in(_Q), task.c.lost_inc == _p("by")))
+_SPEAKS = or_(and_(_in(_R, _I, _C, _E), task.c.inc == _p("by")), and_(_in(_Q, _I), task.c.lost_inc == _p("by")))
+#: No question is open any more.
+_ASKS_NOTHING: dict[str, Any] = {"ask_id": _NULL, "ask_until": _NULL, "question": _NULL}
 
 
 def _turn(where: ColumnElement[bool], to: State, **values: Any) -> str:
@@ -91,7 +97,14 @@ def _turn(where: ColumnElement[bool], to: State, **values: Any) -> str:
 def _end(where: ColumnElement[bool], to: State | None = None, **values: Any) -> str:
     """Return a turn to an end: nobody holds the task, the day of its purge is fixed."""
     state: Any = _p("to") if to is None else _word(to.value)
-    nobody = {"inc": _NULL, "lost_inc": _NULL, "offer_until": _NULL, "due_at": _NULL, "ready_at": _NULL}
+    nobody: dict[str, Any] = {
+        **_ASKS_NOTHING,
+        "inc": _NULL,
+        "lost_inc": _NULL,
+        "offer_until": _NULL,
+        "due_at": _NULL,
+        "ready_at": _NULL,
+    }
     ended = {"updated": _p("now"), "ended": _p("now"), "purge_at": _p("purge"), "reason": _p("why")}
     return _hot(update(task).where(where).values(state=state, **{**nobody, **ended, **values}))
 
@@ -162,7 +175,7 @@ RELEASE = _turn(and_(_HIS, _in(_R), _AGAIN), _Q, attempt=task.c.attempt - _ONE, 
 RETRY = _turn(
     and_(
         _ROW,
-        _in(_R, _Q),
+        _in(_R, _Q, _I),
         task.c.state == _p("was"),
         task.c.last_n == _p("n"),
         _SPEAKS,
@@ -178,10 +191,16 @@ RETRY = _turn(
     lost_inc=_NULL,
     paused=_NONE,
     parked=_NONE,
+    **_ASKS_NOTHING,
 )
 READY = _turn(and_(_ROW, _in(_Q), task.c.ready_at <= _p("now")), _Q, ready_at=_NULL)
 CANCEL_HELD = _turn(
-    and_(task.c.id == _p("key"), _in(_R)), _C, cancel_at=_p("now"), force_at=_p("due"), reason=_p("why")
+    and_(task.c.id == _p("key"), _in(_R, _I), task.c.inc.is_not(_NULL)),
+    _C,
+    cancel_at=_p("now"),
+    force_at=_p("due"),
+    reason=_p("why"),
+    **_ASKS_NOTHING,
 )
 #: A terminate that comes after a cancel: the same turn, a shorter grace.
 HASTEN = _turn(
@@ -189,7 +208,7 @@ HASTEN = _turn(
 )
 
 #: The time of a pipe is over: whoever holds it ends its streams first.
-EXPIRE_HELD = _turn(and_(_ROW, _in(_R), _PIPE), _E, force_at=_p("due"), reason=_p("why"))
+EXPIRE_HELD = _turn(and_(_ROW, _in(_R, _I), _PIPE), _E, force_at=_p("due"), reason=_p("why"), **_ASKS_NOTHING)
 #: The pause flag, turned once for each number: a repeat that comes late must not undo what came after it.
 PAUSE = _hot(
     update(task)
@@ -197,24 +216,59 @@ PAUSE = _hot(
     .values(pause=_p("flag"), pause_seq=task.c.pause_seq + _ONE, updated=_p("now"))
 )
 #: What the holder says of its run: that it waits for the resume, that it takes no slot.
-SAY_PAUSED = _hot(update(task).where(_HIS, _in(_R, _C, _E)).values(paused=_p("flag")))
-HEARD_OF = _hot(update(task).where(_HIS, _in(_R, _C, _E)).values(updated=_p("now")))
-PARK = _hot(update(task).where(_HIS, _in(_R, _C, _E)).values(parked=_p("flag")))
+SAY_PAUSED = _hot(update(task).where(_HIS, _in(_R, _I, _C, _E)).values(paused=_p("flag")))
+HEARD_OF = _hot(update(task).where(_HIS, _in(_R, _I, _C, _E)).values(updated=_p("now")))
+PARK = _hot(update(task).where(_HIS, _in(_R, _I, _C, _E)).values(parked=_p("flag")))
+
+# ------------------------------------------------------------------------------------------------ questions
+#: In the transaction of the event that asks; what was answered, or closed, before is asked no more.
+ASK = _turn(
+    and_(_HIS, _in(_R), ~exists().where(answer.c.task == task.c.id, answer.c.ask_id == _p("ask")).correlate(task)),
+    _I,
+    ask_id=_p("ask"),
+    ask_until=_p("until"),
+    question=_p("question"),
+)
+_ASKED = and_(_in(_I), task.c.ask_id == _p("ask"))
+#: The first answer is the one; who holds the task goes on, else the next run finds it.
+ANSWER = _hot(
+    update(task)
+    .where(task.c.id == _p("key"), _ASKED)
+    .values(
+        state=case((task.c.inc.is_(_NULL), _word(_Q.value)), else_=_word(_R.value)),
+        updated=_p("now"),
+        due_at=_p("due"),
+        **_ASKS_NOTHING,
+    )
+)
+ASK_CLOSED = _turn(and_(_HIS, _ASKED), _R, **_ASKS_NOTHING)
+ASK_EXPIRED = _turn(and_(_ROW, _ASKED, task.c.inc.is_(_NULL), task.c.ask_until <= _p("now")), _Q, **_ASKS_NOTHING)
+#: The holder is gone, gave it back or does not know of it: the question stays open.
+UNHOLD = _turn(and_(_HIS, _in(_I), _AGAIN), _I, lost_inc=task.c.inc, inc=_NULL, parked=_NONE)
+INSERT_ANSWER = _hot(insert(answer))
+ANSWERS = _hot(select(answer).where(answer.c.task == _p("key")).order_by(answer.c.ask_id))
+ANSWER_TO = _hot(select(answer).where(answer.c.task == _p("key"), answer.c.ask_id == _p("ask")))
+COUNT_ANSWERS = _hot(select(func.count()).select_from(answer).where(answer.c.task == _p("key")))
+#: A run that comes after a failure asks again what nobody answered.
+FORGET_CLOSED = _hot(delete(answer).where(answer.c.task == _p("key"), answer.c.value.is_(_NULL)))
 
 # ------------------------------------------------------------------------------------------------ ends
 CANCEL_UNHELD = _end(
-    and_(task.c.id == _p("key"), _in(_Q, _O)), State.CANCELLED, epoch=task.c.epoch + _ONE, last_n=_NONE
+    and_(task.c.id == _p("key"), or_(_in(_Q, _O), and_(_in(_I), task.c.inc.is_(_NULL)))),
+    State.CANCELLED,
+    epoch=task.c.epoch + _ONE,
+    last_n=_NONE,
 )
-EXPIRE = _end(and_(_ROW, or_(_in(_Q, _O), and_(_in(_R), ~_PIPE))), State.EXPIRED, **_GIVES_UP)
+EXPIRE = _end(and_(_ROW, or_(_in(_Q, _O), and_(_in(_R, _I), ~_PIPE))), State.EXPIRED, **_GIVES_UP)
 OUTCOME = _end(
     and_(_ROW, task.c.state == _p("was"), task.c.last_n == _p("n"), _SPEAKS),
     outcome_digest=_p("said"),
     **_GIVES_UP,
 )
 #: Instead of a turn back to the queue, for a task that may not be run again.
-LOSE_FOR_GOOD = _end(and_(_HIS, _in(_R), or_(~_AGAIN, _GIVEN_UP)), State.FAILED, **_GIVES_UP)
-TAKE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.FAILED, **_GIVES_UP)
-RELEASE_FOR_GOOD = _end(and_(_HIS, _in(_R), ~_AGAIN), State.CANCELLED)
+LOSE_FOR_GOOD = _end(and_(_HIS, or_(and_(_in(_R, _I), ~_AGAIN), and_(_in(_R), _GIVEN_UP))), State.FAILED, **_GIVES_UP)
+TAKE_FOR_GOOD = _end(and_(_HIS, _in(_R, _I), ~_AGAIN), State.FAILED, **_GIVES_UP)
+RELEASE_FOR_GOOD = _end(and_(_HIS, _in(_R, _I), ~_AGAIN), State.CANCELLED)
 FORCE = _end(and_(_HIS, _in(_C)), State.CANCELLED)
 FORCE_EXPIRED = _end(and_(_HIS, _in(_E)), State.EXPIRED, **_FAULT)
 
@@ -268,12 +322,13 @@ WAITING = _hot(
     .limit(_p("most"))
     .offset(_NONE)
 )
-#: A task that has not ended waits, or is somebody's: each has its index.
+#: A task that has not ended waits, is somebody's, or waits for an answer: each has its index.
 HAS_TASKS = _hot(
     select(
         or_(
             exists().where(_in(_Q), task.c.agent == _p("a")),
             exists().where(task.c.inc.is_not(_NULL), task.c.agent == _p("a")),
+            exists().where(_in(_I), task.c.agent == _p("a")),
         )
     )
 )
@@ -350,6 +405,7 @@ AGENT = _hot(
 # ------------------------------------------------------------------------------------------------ purge
 DELETE_EVENTS = _hot(delete(event).where(event.c.task == _p("key")))
 DELETE_INPUT = _hot(delete(task_input).where(task_input.c.task == _p("key")))
+DELETE_ANSWERS = _hot(delete(answer).where(answer.c.task == _p("key")))
 DELETE_STEPS = _hot(delete(step).where(step.c.task == _p("key")))
 DELETE_TASK = _hot(delete(task).where(task.c.id == _p("key")))
 INSERT_STUB = _hot(insert(stub))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.store import statements as sql
+from blocks_worker.hub.store.records import AnswerRecord
 from blocks_worker.hub.store.transaction import Transaction
 from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, FORCED, State
 
@@ -86,12 +87,56 @@ class TaskTurns(Transaction):
         return self._turn(sql.RELEASE, row, by=by, now=now, due=due)
 
     def retry(self, row: TaskRecord, by: str, *, now: int, ready: int, due: int | None, said: str, n: int) -> bool:
-        """Put a task whose run failed back: it is offered again once `ready` has come."""
-        return self._turn(sql.RETRY, row, by=by, was=row.state, now=now, ready=ready, due=due, said=said, n=n)
+        """Put a task whose run failed back: it is offered again once `ready` has come, and asks again what it asked."""
+        if not self._turn(sql.RETRY, row, by=by, was=row.state, now=now, ready=ready, due=due, said=said, n=n):
+            return False
+        self._group.execute(sql.FORGET_CLOSED, {"key": row.id})
+        return True
 
     def ready(self, row: TaskRecord, *, now: int, due: int | None) -> bool:
         """Have a task offered whose delay, or pause between two runs, is over."""
         return self._turn(sql.READY, row, now=now, due=due)
+
+    def ask(self, row: TaskRecord, by: str, *, now: int, due: int | None, ask: str, until: int, question: str) -> bool:
+        """Open a question of a run, unless it was answered or closed before."""
+        return self._turn(sql.ASK, row, by=by, now=now, due=due, ask=ask, until=until, question=question)
+
+    def answer(self, row: TaskRecord, *, now: int, due: int | None, ask: str, value: bytes) -> bool:
+        """Store the answer to the open question; the run goes on, or the next one begins."""
+        if not self._run(sql.ANSWER, key=row.id, now=now, due=due, ask=ask):
+            return False
+        return self._answered(row, ask, value, now)
+
+    def ask_closed(self, row: TaskRecord, by: str, *, now: int, due: int | None, ask: str) -> bool:
+        """Close a question for which its run waits no more, if it is open."""
+        return self._turn(sql.ASK_CLOSED, row, by=by, now=now, due=due, ask=ask) and self._answered(row, ask, None, now)
+
+    def ask_expired(self, row: TaskRecord, *, now: int, due: int | None, ask: str) -> bool:
+        """Close a question whose time is over and that no run waits for: the next run is told."""
+        return self._turn(sql.ASK_EXPIRED, row, now=now, due=due, ask=ask) and self._answered(row, ask, None, now)
+
+    def unhold(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
+        """Take the holder from a task that waits for an answer; the question stays open."""
+        return self._turn(sql.UNHOLD, row, by=by, now=now, due=due)
+
+    def answers(self, task_id: str) -> list[AnswerRecord]:
+        """Return what was answered to the questions of a task."""
+        return [AnswerRecord._make(row) for row in self._group.look(sql.ANSWERS, {"key": task_id}).fetchall()]
+
+    def answer_to(self, task_id: str, ask: str) -> AnswerRecord | None:
+        """Return what was answered to one question."""
+        row = self._group.look(sql.ANSWER_TO, {"key": task_id, "ask": ask}).fetchone()
+        return None if row is None else AnswerRecord._make(row)
+
+    def count_answers(self, task_id: str) -> int:
+        """Count the questions of a task that were answered, or closed."""
+        return int(self._group.look(sql.COUNT_ANSWERS, {"key": task_id}).fetchone()[0])
+
+    def copy_answers(self, task_id: str, to: str) -> None:
+        """Give a task the answers of another one; what nobody answered is asked again."""
+        for each in self.answers(task_id):
+            if each.value is not None:
+                self._group.execute(sql.INSERT_ANSWER, each._replace(task=to)._asdict())
 
     def cancel_held(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
         """Set the flag of a running task."""
@@ -147,6 +192,9 @@ class TaskTurns(Transaction):
             error=outcome["fault"],
             error_code=outcome["fault_code"],
             dead_reason=outcome["dead"],
+            ask_id=None,
+            ask_until=None,
+            question=None,
         )
         return self._kept_turn(sql.OUTCOME, row, after, by=by, was=row.state, **outcome)
 
@@ -173,6 +221,10 @@ class TaskTurns(Transaction):
     # -------------------------------------------------------------------------------------------- inside
     def _run(self, text: str, **values: Any) -> bool:
         return self._group.execute(text, values).rowcount == 1
+
+    def _answered(self, row: TaskRecord, ask: str, value: bytes | None, now: int) -> bool:
+        self._group.execute(sql.INSERT_ANSWER, AnswerRecord(row.id, ask, value, now)._asdict())
+        return True
 
     def _turn(self, text: str, row: TaskRecord, **values: Any) -> bool:
         return self._run(text, key=row.id, e=row.epoch, **values)

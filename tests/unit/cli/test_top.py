@@ -18,8 +18,8 @@ def test_an_agent_is_a_line() -> None:
 
     assert list(lines(look)) == [
         "your tasks: 0 pending, 1 running, 0 paused; 6 of the last minute, 0.1 a second",
-        "AGENT\tINSTANCES\tSLOTS\tPENDING\tRUNNING\tPAUSED\tDONE/MIN\tFAILED/MIN\tCANCELED/MIN",
-        "echo\t2 ready\t3/8\t0\t1\t0\t5\t0\t0",
+        "AGENT\tINSTANCES\tSLOTS\tPENDING\tRUNNING\tPAUSED\tASKING\tDONE/MIN\tFAILED/MIN\tCANCELED/MIN",
+        "echo\t2 ready\t3/8\t0\t1\t0\t0\t5\t0\t0",
     ]
 
 

@@ -4,19 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks_worker.protocol.instances import INSTANCE_GONE, InstanceState, InstanceTurn, advance_instance
 from blocks_worker.protocol.lifecycle import (
-    INSTANCE_GONE,
+    HELD,
     SHOWN,
     TASK_RULES,
     TERMINAL,
-    InstanceState,
-    InstanceTurn,
     RefusedTurnError,
     State,
     TaskFacts,
     TaskTurn,
     advance,
-    advance_instance,
 )
 
 turns = st.tuples(st.sampled_from(TaskTurn), st.sampled_from(["one", "two"]))
@@ -39,7 +37,8 @@ def test_whatever_happens_the_numbers_stay_sound(story: list[tuple[TaskTurn, str
         assert facts.lost <= facts.max_lost
         assert 0 <= facts.retries <= before.retries
         assert not facts.waits or facts.state is State.QUEUED
-        assert (facts.incarnation is not None) == (facts.state in {State.OFFERED, State.RUNNING, State.CANCELLING})
+        if facts.state is not State.INPUT_REQUIRED:
+            assert (facts.incarnation is not None) == (facts.state is State.OFFERED or facts.state in HELD)
 
 
 @pytest.mark.parametrize(("state", "turn"), list(product(sorted(TERMINAL), TaskTurn)))
@@ -59,9 +58,35 @@ def test_at_most_once_is_never_queued_again_after_a_lease() -> None:
     """Lost, taken back or given back, such a task ends. [B21] [I11]"""
     held = TaskFacts(State.RUNNING, epoch=1, attempt=1, incarnation="one", again=False)
 
-    assert advance(held, TaskTurn.LOSE).state is State.FAILED
-    assert advance(held, TaskTurn.TAKE_BACK).state is State.FAILED
-    assert advance(held, TaskTurn.RELEASE, by="one").state is State.CANCELLED
+    for facts in (held, advance(held, TaskTurn.ASK, by="one")):
+        assert advance(facts, TaskTurn.LOSE).state is State.FAILED
+        assert advance(facts, TaskTurn.TAKE_BACK).state is State.FAILED
+        assert advance(facts, TaskTurn.RELEASE, by="one").state is State.CANCELLED
+
+
+def test_a_question_outlives_its_run() -> None:
+    """Whose holder is lost waits on without a loss; the answer, or the question's end, queues it. [J16]"""
+    asks = advance(TaskFacts(State.RUNNING, epoch=1, attempt=1, incarnation="one"), TaskTurn.ASK, by="one")
+    left = advance(asks, TaskTurn.LOSE)
+
+    assert (left.state, left.incarnation, left.lost) == (State.INPUT_REQUIRED, None, 0)
+    assert advance(left, TaskTurn.ANSWER).state is State.QUEUED
+    assert advance(left, TaskTurn.ASK_EXPIRED).state is State.QUEUED
+    assert advance(left, TaskTurn.CANCEL).state is State.CANCELLED
+    assert advance(left, TaskTurn.COMPLETE, by="one").state is State.COMPLETED
+    with pytest.raises(RefusedTurnError):
+        advance(left, TaskTurn.ASK_CLOSED, by="one")
+
+
+def test_an_answer_lets_the_holder_go_on() -> None:
+    """A run that is there goes on with the answer, and only it may close its question."""
+    asks = advance(TaskFacts(State.RUNNING, epoch=1, attempt=1, incarnation="one"), TaskTurn.ASK, by="one")
+
+    assert advance(asks, TaskTurn.ANSWER).state is State.RUNNING
+    assert advance(asks, TaskTurn.ASK_CLOSED, by="one").state is State.RUNNING
+    for turn, by in ((TaskTurn.ASK_CLOSED, "two"), (TaskTurn.ASK_EXPIRED, None)):
+        with pytest.raises(RefusedTurnError):
+            advance(asks, turn, by=by)
 
 
 def test_the_third_loss_gives_up() -> None:

@@ -10,7 +10,17 @@ from support_worker import Bus
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.protocol.codec import encode
-from blocks_worker.protocol.control import CancelRun, Drain, ExpireRun, PauseRun, Probe, ResumeRun, StartTask, sign
+from blocks_worker.protocol.control import (
+    AnswerRun,
+    CancelRun,
+    Drain,
+    ExpireRun,
+    PauseRun,
+    Probe,
+    ResumeRun,
+    StartTask,
+    sign,
+)
 from blocks_worker.protocol.leases import PauseFlag
 from blocks_worker.transports.base import Gap, Link, Status
 from blocks_worker.worker.counters import Counters
@@ -34,6 +44,7 @@ class Heard:
             cancel=lambda key, reason: self.told.append((key, reason)),
             expire=lambda key, limit: self.told.append((key, limit)),
             pause=self.told.append,
+            answer=self.told.append,
             probe=self.told.append,
             drain=lambda: self.told.append("drain"),
             reconcile=lambda: self.told.append("reconcile"),
@@ -94,6 +105,17 @@ def test_the_end_of_a_duration_and_each_turn_of_a_pause_reach_their_ears(heard: 
     ]
 
 
+def test_an_answer_reaches_its_ear_and_one_that_was_too_long_is_asked_for(heard: Heard) -> None:
+    """The value comes as the hub sent it; where it stayed behind, the hub is asked at once."""
+    for sequence, value in enumerate(['{"a":1}', None]):
+        heard.say(heard.signed(AnswerRun(task_id="t", epoch=1, ask_id="ask-1", value=value), sequence))
+
+    wait_until(lambda: len(heard.told) == 2)
+    flag, then = heard.told
+    assert (flag.task_id, flag.epoch, flag.ask_id, bytes(flag.value)) == ("t", 1, "ask-1", b'{"a":1}')
+    assert then == "reconcile"
+
+
 def test_forged_and_replayed_messages_are_counted_and_dropped(heard: Heard) -> None:
     """Bad signature, changed number, second coming, unknown kind and junk: each refused by its reason. [K7]"""
     good = heard.signed(Probe(nonce="n"), 5)
@@ -126,6 +148,7 @@ def test_an_ear_that_raises_does_not_end_the_listening(heard: Heard) -> None:
         cancel=lambda _key, _reason: None,
         expire=lambda _key, _limit: None,
         pause=lambda _flag: None,
+        answer=lambda _flag: None,
         probe=told.append,
         drain=lambda: None,
         reconcile=lambda: None,

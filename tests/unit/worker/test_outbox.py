@@ -235,3 +235,21 @@ def test_all_that_is_unanswered_is_kept_in_order() -> None:
     assert len(take(box).events) == 10
     box.drop()
     assert box.unanswered(ROOM) == []
+
+
+def test_the_end_of_a_question_comes_behind_its_event_until_it_was_answered() -> None:
+    """[J17] It is sent at once, with what was said before it, again after a hole, and no more once the hub has it."""
+    box = outbox()
+    box.append(body())
+    assert box.close_ask("ask-1")
+    first = take(box, 0.0)
+    assert ([event.n for event in first.events], first.ask_closed) == ([1], "ask-1")
+    box.expected(1)
+    again = take(box, 0.0)
+    assert again.ask_closed == "ask-1"
+    box.answered(again)
+    assert box.due_at() is None
+
+    box.finish(DONE, 0.0)
+    assert take(box).ask_closed is None
+    assert not box.close_ask("ask-2")

@@ -148,3 +148,29 @@ def test_who_waits_for_an_answer_is_told_of_it() -> None:
     running.reserve(run_of("b"))
     running.close()
     assert not running.wait_answered(("b", 1), Deadline(None))
+
+
+def test_of_those_that_wait_only_some_may_ask() -> None:
+    """[J18] Questions keep their slots while there is room for others that wait: a resume is not held up by them."""
+    running = Running(4, max_waiting=3, max_asking=1)
+    runs = [run_of(name) for name in "abcd"]
+    for run, asks in zip(runs, (True, True, False, True), strict=True):
+        assert running.reserve(run)
+        running.park(run, asks=asks)
+
+    assert [held.parked for held in running.held_list()] == [True, False, True, False]
+    assert running.free() == 2
+
+    assert running.may_go_on(runs[0])
+    assert [held.parked for held in running.held_list()] == [False, True, True, False]
+
+
+def test_the_held_list_names_what_is_asked() -> None:
+    """The hub answers a question that the list names."""
+    running = Running(1)
+    run = run_of("a")
+    running.reserve(run)
+    run.answers.open("ask-1")
+    assert [held.asks for held in running.held_list()] == ["ask-1"]
+    run.answers.close()
+    assert [held.asks for held in running.held_list()] == [None]
