@@ -81,7 +81,8 @@ def convert(kind: type[T], value: Any) -> T:
     _decoder(kind)  # type: ignore[arg-type]  # for its look at the type; every one is hashable
     try:
         return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, UnicodeEncodeError) as error:
+        # Half a character stops msgspec at a key, and at a text where a number belongs.
         raise InvalidMessageError("shape", str(error)) from error
 
 

@@ -141,3 +141,12 @@ def test_raw_bodies_stay_the_bytes_that_came() -> None:
         body: msgspec.Raw
 
     assert bytes(decode(Holder, b'{"body": {"b" :1} }').body) == b'{"b" :1}'
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"taskId": "x", "count": "\udfff"}, {"taskId\ud800": "x"}])
+def test_half_a_character_is_refused_where_it_is_no_text(value: Any) -> None:
+    """Parsed JSON may hold one, as a key too, and it is told like any wrong shape. [H1]"""
+    with pytest.raises(InvalidMessageError) as raised:
+        convert(Sample, value)
+
+    assert raised.value.reason == "shape"
