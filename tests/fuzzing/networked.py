@@ -6,7 +6,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from fuzzing.targets import LINK_FROM_HUB, LINK_TO_HUB, Target
+from fuzzing.samples import LINK_FROM_HUB, LINK_TO_HUB
+from fuzzing.targets import Target
 from localnet import KEYS
 from pubnub_pair import Tokens as Grants
 
