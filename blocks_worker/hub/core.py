@@ -243,7 +243,13 @@ class Core:
         )
 
     def _serve_links(self, app: App) -> Links:
-        self._links = Links(carry=app.carry, network=self.network, guard=self._guard, life=self._entropy.name(8))
+        self._links = Links(
+            carry=app.carry,
+            network=self.network,
+            guard=self._guard,
+            life=self._entropy.name(8),
+            on_refused=self._audit.refused,
+        )
         return self._links
 
     async def tend(self) -> None:
