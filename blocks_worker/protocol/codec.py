@@ -23,7 +23,8 @@ MAX_DIGITS = 400
 
 T = TypeVar("T")
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+#: One that is never closed goes to the end: to look for its end behind each quote costs the square of the body.
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
 #: What every number has that no float can hold; others, and texts, may look so too.

@@ -29,6 +29,7 @@ DEPTHS = [*[2, 10, 30, 60, 63, 64, 65, 66, 130] * 6, 1500, 20_000]
 _BYTES = [
     *(b"", b"\0", b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\xfe\xff", b"\r\n"),
     *(b"\n", b"\r", b"\t", b" ", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"[" * 100, b"9" * 25, b"%00"),
+    *(b'\\"' * 4000, b"[" * 70 + b'\\"' * 4000, b"_" * 3000, b"0" * 3000),
 ]  # fmt: skip
 _CODINGS = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig", "utf-7", "cp037", "latin-1"]
 #: Bytes of the longest sample of which a message is made many times as long.

@@ -111,3 +111,19 @@ def test_it_is_made_once(hub: Caller) -> None:
     first, second = (hub.ask("GET", "/api/v1/openapi.json").body for _ in range(2))
 
     assert first == second
+
+
+def test_no_door_reads_a_form(hub: Caller, token: str, document: dict[str, Any]) -> None:
+    """[H8] A multipart body is taken apart by nobody: whoever takes JSON answers 4xx at once, however many parts it has."""
+    instance = hub.connect("formed")["accessToken"]
+    part = b'--b\r\nContent-Disposition: form-data; name="taskId"; filename="../a"\r\n\r\nx\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    for name, said in _operations(document).items():
+        verb, path = name.split()
+        if "application/json" not in said.get("requestBody", {}).get("content", {}):
+            continue
+        held = {"consumer": token, "instance": instance, "apiKey": hub.key}[next(iter(said["security"][0]))]
+        address = re.sub(r"{\w+}", "x", path)
+        for count in (1, 5000):
+            answered = hub.ask(verb, address, part * count + b"--b--\r\n", bearer=held, headers=headers)
+            assert 400 <= answered.status < 500, (name, answered)
