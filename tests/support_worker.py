@@ -39,6 +39,7 @@ from blocks_worker.protocol.leases import (
     Report,
     ReportAnswer,
 )
+from blocks_worker.protocol.steps import StepsAnswer
 from blocks_worker.protocol.tasks import CancelTask, EventsQuery, PauseTask, Problem, SubmitTask, TaskRow
 from blocks_worker.transports.base import Link, Message, Received, Status
 from blocks_worker.worker.worker import Worker, WorkerSettings
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from blocks_worker.hub.store.ledger import Ledger, Publication
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.transaction import Publication
     from blocks_worker.protocol.files import RequestUpload, UploadOffer
     from blocks_worker.protocol.streams import GrantedStream, StreamName
     from blocks_worker.streams.exchange import StreamExchange
@@ -304,7 +306,8 @@ class InProcessLogin:
         self._reach("late", len(items))
         copies = [decode_trusted(LateReport, encode(item)) for item in items]
         works = [lambda ledger, item=item: self._hub.tasks.report_late(ledger, OWNER.owner, item) for item in copies]
-        replies = [future.result(10) for future in self._hub.store.write_many(works)]
+        about = [item.report.task_id for item in copies]
+        replies = self._hub.store.write_many(works, about).result(10)
         self._answer()
         return [_item(reply, ReportAnswer) for reply in replies]
 
@@ -334,6 +337,16 @@ class InProcessLogin:
         """Report."""
         return self._batch("reports", items, self._hub.tasks.report, ReportAnswer)
 
+    def steps(self, task_id: str, after: str = "", *, timeout: float) -> StepsAnswer:
+        """Return stored steps."""
+        self._reach("steps", 1)
+        holder = self._holder()
+        reply = self._hub.store.read(lambda ledger: self._hub.tasks.steps(ledger, holder, task_id, after))
+        self._answer()
+        if not isinstance(reply.body, StepsAnswer):
+            raise _refusal(reply)
+        return decode_trusted(StepsAnswer, encode(reply.body))
+
     def heartbeat(self, beat: Heartbeat, *, timeout: float) -> HeartbeatAnswer:
         """Beat."""
         self._reach("heartbeat", 1)
@@ -358,7 +371,7 @@ class InProcessLogin:
         # Through wire bytes, as they would travel.
         copies = [decode_trusted(type(item), encode(item)) for item in items]
         works = [lambda ledger, item=item: verb(ledger, holder, item) for item in copies]
-        replies = [future.result(10) for future in self._hub.store.write_many(works)]
+        replies = self._hub.store.write_many(works, [item.task_id for item in copies]).result(10)
         self._answer()
         return [_item(reply, kind) for reply in replies]
 

@@ -124,7 +124,12 @@ class Core:
         )
         secret, numbers = derived(kept.secret, "ledger"), config.numbers
         self._tasks = TaskService(
-            numbers=numbers, steady=self._steady, entropy=entropy, secret=secret, admits=self._room.admits
+            numbers=numbers,
+            steady=self._steady,
+            entropy=entropy,
+            secret=secret,
+            admits=self._room.admits,
+            follows=lambda mode, channel: self.network.is_followed(keys[mode], channel),
         )
         self._instances = InstanceService(
             tasks=self._tasks,
@@ -249,6 +254,7 @@ class Core:
             guard=self._guard,
             life=self._entropy.name(8),
             on_refused=self._audit.refused,
+            on_left=self._tasks.granted.left,
         )
         return self._links
 

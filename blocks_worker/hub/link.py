@@ -36,7 +36,7 @@ from blocks_worker.protocol.link import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from blocks_worker.hub.api.calls import Answer as Answered
     from blocks_worker.hub.api.calls import Scope
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.link import FromHub, ToHub
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+    Told = Callable[..., None]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
     #: The same for one client, whose address is known.
     CarryHere = Callable[[str, str, "str | None", bytes], Awaitable[Answered]]
@@ -75,10 +76,6 @@ _FAULT = 1011
 _OK = 200
 
 
-def _unheard(_code: str, **_told: object) -> None:
-    """Be told of a refusal where nobody writes them down."""
-
-
 class Carry(Protocol):
     """Answer a call as if it had come over HTTP, from a client with this address."""
 
@@ -96,11 +93,13 @@ class Links:
         network: LocalNetwork,
         guard: Guard,
         life: str,
+        on_left: Callable[[Iterable[str]], None] = lambda _channels: None,
         unsent: int = UNSENT,
-        on_refused: Callable[..., None] = _unheard,
+        on_refused: Told = lambda _code, **_told: None,
     ) -> None:
         self._on_refused = on_refused
         self._unsent = unsent
+        self._on_left = on_left
         self._carry = carry
         self._network = network
         self._guard = guard
@@ -119,15 +118,15 @@ class Links:
         if len(self._open) >= LINKS:
             await send({"type": "websocket.close", "code": _TOO_MANY, "reason": "too many links"})
             return
-        client = scope.get("client") or (None,)
-        carry = partial(self._carry, client=scope.get("client"))
-        refused = partial(self._on_refused, route=LINK_PATH, by=who.owner, key=who.key, **{"from": client[0]})
+        carry, came = partial(self._carry, client=scope.get("client")), scope.get("client") or (None,)
+        refused = partial(self._on_refused, route=LINK_PATH, by=who.owner, key=who.key, **{"from": came[0]})
         link = _Link(carry, self._network, send, refused, life=self._life, bearer=bearer or "", unsent=self._unsent)
         self._open[link] = None
         try:
             await link.serve(receive)
         finally:
             del self._open[link]
+            self._on_left(link.followed)
 
     def look(self) -> None:
         """End the links whose key was taken back, and the following of those whose grant is over."""
@@ -144,15 +143,7 @@ class _Link:
     """Be one link: what its client says is done in order, calls beside each other; what it is told leaves in order."""
 
     def __init__(
-        self,
-        carry: CarryHere,
-        network: LocalNetwork,
-        send: Send,
-        refused: Callable[..., None],
-        *,
-        life: str,
-        bearer: str,
-        unsent: int,
+        self, carry: CarryHere, network: LocalNetwork, send: Send, refused: Told, *, life: str, bearer: str, unsent: int
     ) -> None:
         self._refused = refused
         self._most_unsent = unsent
@@ -171,6 +162,8 @@ class _Link:
         self._news = asyncio.Event()
         self._end: tuple[int, str] | None = None
         self._over = asyncio.Event()
+        #: What it followed when it ended.
+        self.followed: list[str] = []
 
     async def serve(self, receive: Receive) -> None:
         """Serve until either side ends it."""
@@ -185,6 +178,7 @@ class _Link:
                     await asyncio.wait_for(closing, CLOSING)
         finally:
             for following in self._followers.values():
+                self.followed += following.channels
                 following.close()
             for task in (*work, *self._calls):
                 task.cancel()
@@ -308,8 +302,8 @@ class _Link:
 
     def denied(self, act: str, key: str, user: str, channels: Sequence[str], why: str) -> None:
         """Have it written down that a channel was refused, as the network does of what it refuses itself."""
-        told = {"network": key, "user": user, "act": act, "channels": list(channels[:MOST_TOLD])}
-        self._refused("ChannelForbidden", status=FORBIDDEN, reason=why, **told)
+        told = {"act": act, "network": key, "user": user, "channels": list(channels[:MOST_TOLD]), "reason": why}
+        self._refused("ChannelForbidden", status=FORBIDDEN, **told)
 
     def _seat(self, key: str, user: str, grant: int) -> Seat:
         return self._network.seat(key, user, self._tokens.get(grant))
@@ -332,6 +326,11 @@ class _Following:
         self._follower: Follower | None = None
         #: What is followed now, each channel after its place of the beginning.
         self._places: dict[str, int] = {}
+
+    @property
+    def channels(self) -> list[str]:
+        """The channels that are followed."""
+        return list(self._places)
 
     def follow(self, seat: Seat, wish: Follow, life: str) -> None:
         """Follow what is wished, as far as the grant allows it; places of another life mean nothing here."""

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.hub import steps
 from blocks_worker.hub.answers import Holder, Reply, fenced, flags, problem, report_answer
 from blocks_worker.hub.leases import is_lease, lease_for
 from blocks_worker.protocol.events import check_event
-from blocks_worker.protocol.leases import Claim, ClaimAnswer, Report
+from blocks_worker.protocol.leases import Claim, ClaimAnswer, Report, ReportAnswer
 from blocks_worker.protocol.lifecycle import EVERYBODY, INSTANCE_GONE, PAUSED, RESUMED, InstanceState, State
 
 if TYPE_CHECKING:
     from blocks_worker.hub.dispatch import Dispatch
+    from blocks_worker.hub.granted import Granted
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import InstanceRecord, TaskRecord
     from blocks_worker.hub.turns import Turns
     from blocks_worker.protocol.leases import LateReport, ReportEvent
+    from blocks_worker.protocol.steps import Step
 
 
 def incarnation_unknown() -> Reply:
@@ -48,7 +51,8 @@ def was_outrun(ledger: Ledger, holder: Holder, item: Claim) -> bool:
 class Reports:
     """Answer claims and reports."""
 
-    def __init__(self, turns: Turns, dispatch: Dispatch, secret: bytes) -> None:
+    def __init__(self, turns: Turns, dispatch: Dispatch, granted: Granted, secret: bytes) -> None:
+        self._granted = granted
         self._turns = turns
         self._dispatch = dispatch
         self._secret = secret
@@ -56,6 +60,7 @@ class Reports:
     # -------------------------------------------------------------------------------------------- claims
     def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
         """Give the lease of an offer, the same one when it is asked for again."""
+        self._granted.heard([(item.task_id, item.epoch)])
         row = ledger.task(item.task_id)
         if item.nack is not None:
             return self._nack(ledger, holder, item, row)
@@ -72,8 +77,12 @@ class Reports:
 
     def _nack(self, ledger: Ledger, holder: Holder, item: Claim, row: TaskRecord | None) -> Reply:
         his = row is not None and _is_his(ledger, row, holder, item.epoch)
-        if row is not None and his and row.state == State.OFFERED.value:
-            self._turns.decline(ledger, row, holder.incarnation)
+        if row is not None and his:
+            if row.state == State.OFFERED.value:
+                self._turns.decline(ledger, row, holder.incarnation)
+            elif row.is_held and row.may_run_again:
+                # It was given with its offer, and not begun.
+                self._turns.take_back(ledger, row, holder.incarnation)
             self._dispatch.refused(holder.incarnation)
             self._dispatch.route(ledger, row.agent)
         nothing = ClaimAnswer(task_id=item.task_id, epoch=item.epoch, lease="", attempt=0, digest="", max_runtime=0.0)
@@ -100,22 +109,25 @@ class Reports:
             max_runtime=row.max_runtime,
             deadline=row.deadline,
             expires_at=row.expires_at,
+            steps=steps.for_claim(ledger, row),
             delivery=row.delivery,  # type: ignore[arg-type]  # checked when the task was taken in
             **flags(row),
         )
 
     # -------------------------------------------------------------------------------------------- reports
     def report(self, ledger: Ledger, holder: Holder, item: Report) -> Reply:
-        """Store what a run says, in its order: events, then its outcome or its release."""
+        """Store what a run says, in its order: steps, events, then its outcome or its release."""
         if not is_lease(self._secret, item.lease, item.task_id, item.epoch, holder.incarnation):
             return fenced(item.task_id, item.epoch)
+        self._granted.heard([(item.task_id, item.epoch)])
         row = ledger.task(item.task_id)
         if row is None:
             return fenced(item.task_id, item.epoch)
         if not _speaks(row, holder, item):
             return _replay(row, item)
         try:
-            return self._apply(ledger, holder, item, row)
+            stored = steps.keep(ledger, row, holder.incarnation, item.steps) if row.is_held else []
+            return _with_steps(self._apply(ledger, holder, item, row), stored)
         except InvalidMessageError as error:
             return problem(400, "InvalidInput", str(error), {"reason": error.reason})
 
@@ -139,7 +151,7 @@ class Reports:
         if new:
             if not ledger.append(row, holder.incarnation, new, self._turns.now_ms()):
                 return _replay(ledger.task(row.id) or row, item)
-            row = row._replace(last_n=last_n)
+            row = ledger.task(row.id) or row
             self._note_pause(ledger, row, holder, told)
         if holes:
             return report_answer(422, row, expected_n=row.last_n + 1)
@@ -192,6 +204,13 @@ def _replay(row: TaskRecord, item: Report) -> Reply:
     if same and item.release and released:
         return report_answer(200, row)
     return report_answer(409, row)
+
+
+def _with_steps(reply: Reply, stored: list[Step]) -> Reply:
+    """Tell a run what is stored under the names that it sent."""
+    if stored and isinstance(reply.body, ReportAnswer):
+        reply.body.steps = stored
+    return reply
 
 
 def _contiguous(events: list[ReportEvent], last_n: int) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
+from blocks_worker.hub import steps
 from blocks_worker.hub.answers import (
     Consumer,
     Holder,
@@ -19,6 +20,7 @@ from blocks_worker.hub.answers import (
 )
 from blocks_worker.hub.bell import Bell
 from blocks_worker.hub.dispatch import Dispatch
+from blocks_worker.hub.granted import Granted, nobody_follows
 from blocks_worker.hub.purges import missing, purged
 from blocks_worker.hub.reports import Reports, was_outrun
 from blocks_worker.hub.store.filters import ANY
@@ -70,12 +72,14 @@ class TaskService:
         entropy: Entropy,
         secret: bytes,
         admits: Callable[[], bool] = lambda: True,
+        follows: Callable[[str, str], bool] = nobody_follows,
     ) -> None:
         self.bell = Bell(steady, secret)
-        self.turns = Turns(numbers, steady, self.bell)
+        self.granted = Granted(numbers, steady, follows)
+        self.turns = Turns(numbers, steady, self.bell, self.granted)
         self.dispatch = Dispatch(self.turns, steady)
         self._submits = Submits(steady, entropy, self.dispatch, admits)
-        self._reports = Reports(self.turns, self.dispatch, secret)
+        self._reports = Reports(self.turns, self.dispatch, self.granted, secret)
 
     def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Reply:
         """Take a task in: 201 new, 200 the same again; it is offered in the same transaction."""
@@ -190,6 +194,10 @@ class TaskService:
         ledger.noted("task_paused" if on else "task_resumed", task=row.id, **_who(consumer))
         self.dispatch.route(ledger, row.agent)
         return Reply(202, task_row(ledger.task(task_id) or row))
+
+    def steps(self, ledger: Ledger, who: Consumer | Holder, task_id: str, after: str) -> Reply:
+        """Return what runs of a task stored, to its owner and to who holds it: 200, 404, 410 purged."""
+        return steps.page(ledger, who, task_id, after)
 
     def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
         """Give the lease of an offer, or take the refusal: 200, 409 fenced, 410 over."""

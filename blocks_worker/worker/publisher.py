@@ -7,7 +7,8 @@ import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
-from blocks_worker.concurrency import BATCH_ITEMS, Backoff, ServiceThread
+from blocks_worker.batching import BATCH_ITEMS
+from blocks_worker.concurrency import Backoff, ServiceThread
 from blocks_worker.errors import BlocksError, PublishTimeoutError, TaskCancelledError
 from blocks_worker.protocol.codec import encode
 from blocks_worker.worker.parts import answered_each
@@ -127,6 +128,16 @@ class Publisher:
         encode(event)
         with self._lock:
             run.outbox.latest(event, self._clock.monotonic())
+            self._speaks(run.outbox)
+
+    def add_step(self, run: Run, name: str, value: bytes) -> None:
+        """Take a step to send; whoever did it waits at the run's steps for the answer.
+
+        Raises:
+            TaskFinishedError: the run has ended.
+        """
+        with self._lock:
+            run.outbox.add_step(name, value)
             self._speaks(run.outbox)
 
     def end(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None = None) -> bool:
@@ -316,7 +327,7 @@ class Publisher:
     ) -> Callable[[RunKey], None] | None:
         now = self._clock.monotonic()
         if answer.status == HTTPStatus.OK:
-            if not outbox.answered(report):
+            if not outbox.answered(report, (answer.body and answer.body.steps) or ()):
                 return None
             state = report.outcome.state if report.outcome else "released"
             _logger.debug("reported", extra={"task": outbox.key[0], "epoch": outbox.key[1], "state": state})

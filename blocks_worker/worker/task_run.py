@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from blocks_worker.worker.publisher import Publisher
     from blocks_worker.worker.run import Run
     from blocks_worker.worker.run_files import RunFiles
+    from blocks_worker.worker.run_steps import RunSteps
     from blocks_worker.worker.run_streams import RunStreams
     from blocks_worker.worker.running import Running
     from blocks_worker.worker.settings import WorkerSettings
@@ -64,6 +65,7 @@ class TaskRun:
         standing: Standing,
         claims: Claims,
         files: Callable[[Run], RunFiles],
+        steps: Callable[[Run], RunSteps],
         streams: WorkerStreams,
         pipes: Pipes,
         pauses: Pauses,
@@ -82,6 +84,7 @@ class TaskRun:
         self._standing = standing
         self._claims = claims
         self._files = files
+        self._steps = steps
         self._streams = streams
         self._pipes = pipes
         self._pauses = pauses
@@ -130,7 +133,13 @@ class TaskRun:
         return True
 
     def _lease(self, run: Run) -> ClaimAnswer | None:
-        """Claim with what came along; should that be another content than the hub's, once more without it."""
+        """Claim with what came along; should that be another content than the hub's, once more without it.
+
+        A lease that came with its offer needs no claim, unless the task was cancelled or fenced before.
+        """
+        granted = self._standing.answers_for(run.offer, self._clock.monotonic())
+        if granted is not None and not run.is_fenced and content_of(run.offer, granted) is not None:
+            return granted
         until = run.received_at + self._standing.numbers.offer_timeout
         have = offered_digest(run.offer)
         sent = Claim(task_id=run.task_id, epoch=run.epoch, have=have)
@@ -177,6 +186,7 @@ class TaskRun:
             create_stream=streams.create,
             wait_while_paused=lambda: self._pauses.wait(run, emitter.emit),
             calls=self._calls,
+            step=self._steps(run),
             clock=self._clock,
         )
         self._hooks.before_run(run)

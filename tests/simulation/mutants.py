@@ -9,9 +9,11 @@ from unittest.mock import patch
 import msgspec
 
 from blocks_worker.client.ordering import SessionOrder
-from blocks_worker.hub import reports, submits, turns
+from blocks_worker.hub import reports, steps, submits, turns
+from blocks_worker.hub.granted import Granted
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.store import statements as sql
+from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.sweeper import Sweeper
@@ -23,7 +25,6 @@ from blocks_worker.worker.run import Ending
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.worker.run import Run
 
@@ -97,8 +98,8 @@ def _said_before_commit() -> list[Patch]:
             self._store._hand_over(said)
             self._ledger.commit()
 
-    def run_all(self: Store, ledger: Ledger, sets: Any, taken: Any) -> None:
-        shipped(self, Early(self, ledger), sets, taken)  # type: ignore[arg-type]  # the ledger, but for one verb
+    def run_all(self: Store, ledger: Ledger, sets: Any) -> Any:
+        return shipped(self, Early(self, ledger), sets)  # type: ignore[arg-type]  # the ledger, but for one verb
 
     return [(Store, "_run_all", run_all)]
 
@@ -213,9 +214,46 @@ def _pipe_put_back() -> list[Patch]:
     return [(sql, name, _without(getattr(sql, name), guard)) for name in ("LOSE", "TAKE_BACK", "RELEASE")]
 
 
+def _step_overwritten() -> list[Patch]:
+    """X11: whoever stores a step last stays."""
+    assert sql.STEP.endswith("DO NOTHING")
+    return [(sql, "STEP", sql.STEP.removesuffix("DO NOTHING") + "(task, name) DO UPDATE SET value = excluded.value")]
+
+
+def _steps_not_given() -> list[Patch]:
+    """X11: the next run of a task is not told what was stored."""
+    return [(steps, "for_claim", lambda _ledger, _row: msgspec.UNSET)]
+
+
+def _given_without_steps() -> list[Patch]:
+    """An offer that brings its lease leaves out what was stored."""
+    return [(turns, "has_any", lambda _ledger, _row: False)]
+
+
+def _steps_not_copied() -> list[Patch]:
+    """A task that is sent again begins from nothing."""
+    return [(Ledger, "copy_steps", lambda _self, _task_id, _new_id: None)]
+
+
 def _no_reconcile() -> list[Patch]:
     """Nobody compares the list of a worker with the ledger: a task whose lease never arrived stays held."""
     return [(InstanceService, "_reconcile", lambda _self, ledger, row, _pulse, _beat: ledger.tasks_of(row.incarnation))]
+
+
+def _granted_forgotten() -> list[Patch]:
+    """X7: what was given with its offer and never arrived is taken back by nobody."""
+    return [(Granted, "lost", lambda _self: []), *_no_reconcile()]
+
+
+def _events_dropped() -> list[Patch]:
+    """X12: of the events of one report only the first is stored."""
+    shipped = Ledger._store
+
+    def store(self: Ledger, row: TaskRecord, epoch: int, n: int | None, body: bytes, **more: Any) -> None:
+        if n is None or n == 1 or n % 3:
+            shipped(self, row, epoch, n, body, **more)
+
+    return [(Ledger, "_store", store)]
 
 
 #: Mutant by name: how it is planted, which invariants notice it, the first seed that is tried, how many at most.
@@ -229,9 +267,11 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "no session poll": (_no_poll, {"I3", "I4"}, 0, 20),
     "no gap repair": (_no_repair, {"I4"}, 0, 20),
     "no lease sweep": (_no_lease_sweep, {"I1"}, 0, 60),
-    "no offer timeout": (_no_offer_timeout, {"I1"}, 0, 200),
+    "no offer timeout": (_no_offer_timeout, {"I1"}, 31, 200),
     # From seed 6 on: the first that is noticed is one that can be made short.
     "at most once put back": (_once_put_back, {"I11"}, 6, 60),
+    "granted and never taken back": (_granted_forgotten, {"I1"}, 0, 60),
+    "events dropped inside a batch": (_events_dropped, {"I4"}, 0, 20),
     "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
     "pause without its number": (_pause_unnumbered, {"I1"}, 0, 200),
     "paused and offered": (_paused_offered, {"I12"}, 0, 60),
@@ -244,5 +284,10 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),
     "never given up": (_never_given_up, {"I15"}, 0, 60),
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
+    "step overwritten": (_step_overwritten, {"I10"}, 0, 60),
+    "stored steps not given": (_steps_not_given, {"I10"}, 0, 60),
+    "given without its steps": (_given_without_steps, {"I10"}, 31, 60),
+    # Few tasks are sent again behind a step: from the first that is.
+    "stored steps not copied": (_steps_not_copied, {"I10"}, 8, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }

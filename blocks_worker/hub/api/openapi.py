@@ -52,7 +52,7 @@ _STATUS = re.compile(r"\b[1-5]\d\d\b")
 _LIKE = re.compile(r"as `([A-Z]+) ([^`]+)`")
 _PART = re.compile(r"{(\w+)}")
 #: Parameters that are whole numbers; every other one is a word.
-_NUMBERS = frozenset({"after", "limit", "since", "until"})
+_NUMBERS = frozenset({"limit", "since", "until"})
 
 
 class DocumentDoors:

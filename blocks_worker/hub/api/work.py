@@ -17,6 +17,7 @@ from blocks_worker.protocol.leases import (
     Report,
     ReportAnswer,
 )
+from blocks_worker.protocol.steps import StepsAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.store import Store
     from blocks_worker.hub.task_service import Holder, Reply, TaskService
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Claim | Report | LateReport)
 Who = TypeVar("Who")
 
 
@@ -78,6 +79,7 @@ class WorkDoors:
                 refuses=ReportAnswer,
                 many=True,
             ),
+            Door("GET", "/api/v1/tasks/{task_id}/steps", self.steps, gives=StepsAnswer),
         ]
 
     async def claims(self, call: Call) -> Answer:
@@ -108,6 +110,16 @@ class WorkDoors:
         replies = await write_items(self._store, [_work(self._tasks.report_late, owner, item) for item in items])
         return answer_items(replies, many=many)
 
+    async def steps(self, call: Call) -> Answer:
+        """Show what runs of a task stored as its steps, by their names, those behind a name.
+
+        Query: after
+        Who: the consumer whose task it is, the instance that holds it
+        Answers: 200, with `more` where that is not all · 404 · 410 `TaskPurged`
+        """
+        who, task_id, after = self._guard.either(call.bearer), call.path["task_id"], call.query.get("after", "")
+        return answered(self._store.read(lambda ledger: self._tasks.steps(ledger, who, task_id, after)))
+
     async def heartbeat(self, call: Call) -> Answer:
         """Renew all leases of an instance and tell it all flags again.
 
@@ -130,4 +142,5 @@ def _work(
 ) -> Work | InvalidMessageError:
     if isinstance(item, InvalidMessageError):
         return item
-    return lambda ledger: act(ledger, who, item)
+    about = item.report.task_id if isinstance(item, LateReport) else item.task_id
+    return Work(about, lambda ledger: act(ledger, who, item))

@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, exists, func, insert, literal_column, null, or_, select, update
+from sqlalchemy import (
+    LargeBinary,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import sqlite
 
-from blocks_worker.hub.store.schema import agent, event, instance, offer, stub, task, task_input
+from blocks_worker.hub.store.schema import agent, event, instance, offer, step, stub, task, task_input
 from blocks_worker.protocol.lifecycle import EVERYBODY as _EVERYBODY
 from blocks_worker.protocol.lifecycle import InstanceState, State
 from blocks_worker.protocol.tasks import LEVEL_MS
@@ -25,6 +38,11 @@ _DIALECT = sqlite.dialect(paramstyle="named")
 
 def _hot(statement: ClauseElement) -> str:
     return str(statement.compile(dialect=_DIALECT))
+
+
+def _by_place(statement: ClauseElement) -> str:
+    """Return a statement that takes its values in the order of the columns."""
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
 
 
 def _p(name: str) -> BindParameter[Any]:
@@ -93,6 +111,21 @@ OFFER = _turn(
     last_n=_NONE,
     offer_until=_p("until"),
     leased_at=_NULL,
+    paused=_NONE,
+    parked=_NONE,
+)
+#: An offer that brings its lease along.
+GRANT = _turn(
+    and_(_ROW, _in(_Q), ~_PAUSED, _READY, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")), _AGAIN),
+    _R,
+    epoch=task.c.epoch + _ONE,
+    attempt=task.c.attempt + _ONE,
+    inc=_p("by"),
+    lost_inc=_NULL,
+    outcome_digest=_NULL,
+    last_n=_NONE,
+    queue_until=_NULL,
+    leased_at=_p("now"),
     paused=_NONE,
     parked=_NONE,
 )
@@ -184,9 +217,24 @@ FORCE_EXPIRED = _end(and_(_HIS, _in(_E)), State.EXPIRED, **_FAULT)
 
 # ------------------------------------------------------------------------------------------------ events, rows
 APPEND = _hot(update(task).where(_ROW, task.c.last_n == _p("lo"), _SPEAKS).values(last_n=_p("hi"), updated=_p("now")))
-INSERT_EVENT = _hot(insert(event))
-INSERT_TASK = _hot(insert(task))
-INSERT_INPUT = _hot(insert(task_input))
+INSERT_EVENT = _by_place(insert(event))
+#: Whoever is first stays; only who holds the task may be first.
+STEP = _hot(
+    sqlite.insert(step)
+    .from_select(
+        ["task", "name", "value"],
+        select(task.c.id, _p("name"), bindparam("value", type_=LargeBinary)).where(_HIS, _in(_R, _C, _E)),
+    )
+    .on_conflict_do_nothing()
+)
+#: The steps of a task that is sent again.
+COPY_STEPS = _hot(
+    insert(step).from_select(
+        ["task", "name", "value"], select(_p("new"), step.c.name, step.c.value).where(step.c.task == _p("key"))
+    )
+)
+INSERT_TASK = _by_place(insert(task))
+INSERT_INPUT = _by_place(insert(task_input))
 INSERT_OFFER = _hot(insert(offer))
 DELETE_OFFER = _hot(delete(offer).where(offer.c.task == _p("key"), offer.c.inc == _p("by")))
 DELETE_OFFERS = _hot(delete(offer).where(offer.c.task == _p("key")))
@@ -195,7 +243,11 @@ PUT_OFF = _hot(update(task).where(task.c.id == _p("key"), task.c.ended.is_(_NULL
 
 # ------------------------------------------------------------------------------------------------ reads
 TASK = _hot(select(task).where(task.c.id == _p("key")))
-TASK_BY_KEY = _hot(select(task).where(task.c.owner == _p("o"), task.c.agent == _p("a"), task.c.idem == _p("k")))
+#: The tasks with these ids, as a JSON array; which of them others were asked for by that go on.
+_KEYS = select(func.json_each(_p("keys")).table_valued("value").c.value)
+TASKS = _hot(select(task).where(task.c.id.in_(_KEYS)))
+PARENTS = _hot(select(task.c.parent).where(task.c.parent.in_(_KEYS), task.c.ended.is_(_NULL)))
+TASK_BY_KEY = _hot(select(task.c.id).where(task.c.owner == _p("o"), task.c.agent == _p("a"), task.c.idem == _p("k")))
 INPUT = _hot(select(task_input.c.start).where(task_input.c.task == _p("key")))
 CHILDREN = _hot(select(task).where(task.c.parent == _p("key"), task.c.ended.is_(_NULL)))
 HELD_BY = _hot(select(task).where(task.c.inc == _p("by")))
@@ -230,6 +282,17 @@ EVENTS = _hot(
     .limit(_p("most"))
     .offset(_NONE)
 )
+STEPS = _hot(
+    select(step.c.name, step.c.value)
+    .where(step.c.task == _p("key"), step.c.name > _p("after"))
+    .order_by(step.c.name)
+    .limit(_p("most"))
+    .offset(_NONE)
+)
+STORED_STEP = _hot(select(step.c.value).where(step.c.task == _p("key"), step.c.name == _p("name")))
+COUNT_STEPS = _hot(select(func.count()).select_from(step).where(step.c.task == _p("key")))
+#: SQLite knows the length of a value without reading it.
+SIZE_OF_STEPS = _hot(select(func.coalesce(func.sum(func.length(step.c.value)), _NONE)).where(step.c.task == _p("key")))
 #: Free slots: what the instance may hold, less what it is offered or holds, save what takes no slot.
 _IN_USE = (
     select(func.count())
@@ -279,9 +342,11 @@ AGENT = _hot(
 # ------------------------------------------------------------------------------------------------ purge
 DELETE_EVENTS = _hot(delete(event).where(event.c.task == _p("key")))
 DELETE_INPUT = _hot(delete(task_input).where(task_input.c.task == _p("key")))
+DELETE_STEPS = _hot(delete(step).where(step.c.task == _p("key")))
 DELETE_TASK = _hot(delete(task).where(task.c.id == _p("key")))
 INSERT_STUB = _hot(insert(stub))
 STUB = _hot(select(stub).where(stub.c.id == _p("key")))
+STUBS = _hot(select(stub.c.id).where(stub.c.id.in_(_KEYS)))
 #: A key counts as long after the end as that of a task which was not purged.
 STUB_BY_KEY = _hot(
     select(stub).where(

@@ -114,7 +114,7 @@ def test_it_is_made_once(hub: Caller) -> None:
 
 
 def test_no_door_reads_a_form(hub: Caller, token: str, document: dict[str, Any]) -> None:
-    """[H8] A multipart body is taken apart by nobody: whoever takes JSON answers 4xx at once, however many parts it has."""
+    """[H8] A multipart body is taken apart by nobody: who takes JSON answers 4xx at once."""
     instance = hub.connect("formed")["accessToken"]
     part = b'--b\r\nContent-Disposition: form-data; name="taskId"; filename="../a"\r\n\r\nx\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=b"}

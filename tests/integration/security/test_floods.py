@@ -223,7 +223,7 @@ def flooded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
 )
 @pytest.mark.parametrize("door", ["url", "origin"])
 def test_a_flood_of_connections_keeps_no_honest_caller_out(flooded: Arena, door: str, sent: bytes) -> None:
-    """[K10] [H7] More connections than there may be files, idle or half sent: who asks is served, files are to spare."""
+    """[K10] [H7] More connections than there may be files, idle or half sent: who asks is served."""
     world = World(flooded, flooded.hub.key)
     where = urlsplit(getattr(flooded.hub.address, door))
     pid = flooded.hub.address.pid
