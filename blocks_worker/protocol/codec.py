@@ -7,6 +7,7 @@ import math
 import re
 import threading
 from bisect import bisect_right
+from collections import Counter
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -124,8 +125,7 @@ def _check_depth(data: bytes, most: int) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise InvalidMessageError("duplicate_key", f"holds the key {twice[:80]!r} twice")
     return found
 

@@ -134,6 +134,7 @@ BOMBS: dict[str, bytes] = {
     "deep objects": _submit(b'[{"a":' * 1 + b'{"a":' * 50_000 + b"1" + b"}" * 50_001 + b"]"),
     "just too deep": _submit(b"[" * 65 + b"]" * 65),
     "quotes that close nothing": b"[" * 65 + b'\\"' * 500_000,
+    "one key twice among many": b"{" + b",".join(b'"%d":1' % n for n in range(80_000)) + b',"79999":1}',
     "a text that never ends": b"[" * 65 + b'"' + b'\\"' * 500_000 + b"\\\n",
     "unclosed": _submit(b"[" * 500_000),
     "a long integer": _submit(b"[" + b"9" * 100_000 + b"]"),

@@ -163,3 +163,14 @@ def test_quotes_that_close_nothing_cost_no_time(text: bytes) -> None:
         inspect(b"[" * 65 + text)
 
     assert time.process_time() - begun < 1
+
+
+def test_one_key_twice_among_many_is_found_in_a_moment() -> None:
+    """The last of eighty thousand keys is there twice: each is looked at once. [H5] [H10]"""
+    body = b"{" + b",".join(b'"%d":1' % number for number in range(80_000)) + b',"79999":1}'
+    begun = time.process_time()
+
+    with pytest.raises(InvalidMessageError, match="'79999' twice"):
+        inspect(body)
+
+    assert time.process_time() - begun < 1
