@@ -152,7 +152,7 @@ class StateFolder:
         text = self._read(name)
         try:
             kept = json.loads(text) if text else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return kept if isinstance(kept, dict) else {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from localnet import KEYS, OTHER_KEYS
 from pubnub_pair import Tokens
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.config import HubConfig
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support import LoopThread
+    from support_hub import Caller
 
 #: What can go wrong on a link; it is a stream of bytes, which keeps its order.
 LINK_FAULTS = frozenset({"drop", "delay", "duplicate", "cut", "refuse", "hang"})
@@ -189,3 +193,50 @@ def link_net(loop: LoopThread, folder: Path, **options: Any) -> Iterator[LinkNet
         yield net
     finally:
         net.close()
+
+
+class Bare:
+    """Speak the frames of a link by hand."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self._heard: list[list[Any]] = []
+
+    def say(self, *operations: list[Any]) -> None:
+        """Send one frame."""
+        self.socket.send(json.dumps(operations).encode())
+
+    def hear(self, word: str, timeout: float = 10.0) -> list[Any]:
+        """Return the next operation of this word; others before it are dropped."""
+        while True:
+            while self._heard:
+                operation = self._heard.pop(0)
+                if operation[0] == word:
+                    return operation
+            self._heard += json.loads(self.socket.recv(timeout))
+
+    def letters(self, count: int) -> list[Any]:
+        """Return the next letters, at least so many."""
+        letters: list[Any] = []
+        while len(letters) < count:
+            letters += self.hear("said")[2]
+        return letters
+
+    def closed_with(self) -> int:
+        """Return the code with which the hub closes it."""
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                self.socket.recv(10)
+        assert self.socket.close_code is not None
+        return self.socket.close_code
+
+
+@contextmanager
+def bare(hub: Caller, bearer: str | None = None, **headers: str) -> Iterator[Bare]:
+    """Give a WebSocket to the hub's link, with a consumer's token where none is given."""
+    token = hub.consumer()["accessToken"] if bearer is None else bearer
+    address = hub.address.url.replace("http", "ws") + "/api/v1/link"
+    with connect(
+        address, additional_headers={"Authorization": f"Bearer {token}", **headers}, compression=None, proxy=None
+    ) as socket:
+        yield Bare(socket)

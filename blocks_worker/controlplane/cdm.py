@@ -146,7 +146,10 @@ def checked_transport(transport: str, place: str) -> str:
 
 
 def _fetch(url: str, timeout: float) -> bytes:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{url[:200]!r} is no address; check BLOCKS_CDM_URL") from error
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     http = Http(f"{parts.scheme}://{parts.netloc}", timeout=timeout)
     try:
@@ -183,7 +186,10 @@ def _keyset(keys: _Keyset | None, name: str, place: str) -> CdmKeyset:
 
 
 def _origin(origin: str, place: str) -> str:
-    parts: Any = urlsplit(origin if "://" in origin else f"https://{origin}")
+    try:
+        parts: Any = urlsplit(origin if "://" in origin else f"https://{origin}")
+    except ValueError as error:
+        raise ConfigurationError(f"the CDM document at {place} names {origin[:80]!r}, which is no origin") from error
     if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
         raise ConfigurationError(f"the CDM document at {place} names the cleartext origin {origin}: only with TLS")
     return origin

@@ -91,11 +91,14 @@ class _Server:
     @classmethod
     def at(cls, base_url: str) -> _Server:
         """Return the server at an address; nothing is sent yet."""
-        parts = urlsplit(base_url)
+        try:
+            parts, port = urlsplit(base_url), urlsplit(base_url).port
+        except ValueError:  # half an IPv6 address, or a port beyond all ports
+            parts, port = urlsplit(""), None
         if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
             said = without_password(base_url)
             raise ConfigurationError(f"{said!r} is not the address of a hub; give one like http://127.0.0.1:3001")
-        pool = _pool(parts.scheme, parts.hostname, parts.port)
+        pool = _pool(parts.scheme, parts.hostname, port)
         return cls(base_url.rstrip("/"), parts.path.rstrip("/"), pool)
 
 

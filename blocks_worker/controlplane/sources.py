@@ -167,11 +167,18 @@ def token_result(given: object) -> TokenResult:
     token, life, user_id = _parts(given)
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError("'token' is missing, or no text that can stand in a header")
-    if isinstance(life, bool) or not isinstance(life, (int, float)) or not math.isfinite(life):
-        raise ValueError(f"'expiresIn' is a number of seconds, not {life!r}")
+    if isinstance(life, bool) or not isinstance(life, (int, float)) or not _is_life(life):
+        raise ValueError(f"'expiresIn' is a number of seconds, not {str(life)[:40]}")
     if user_id is not None and not isinstance(user_id, str):
         raise ValueError("'userId' is no text")
     return TokenResult(token, life, user_id)
+
+
+def _is_life(seconds: float) -> bool:
+    try:
+        return math.isfinite(seconds)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _parts(given: object) -> tuple[Any, Any, Any]:

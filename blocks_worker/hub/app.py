@@ -134,7 +134,7 @@ class App:
         else:
             scope[_ROUTE] = scope["path"]
         answer = None if endpoint in self._streaming else await endpoint(Call(scope, body, parts))
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, Answer) or answer.content_type != Answer.content_type:
             raise RefusalError(NOT_FOUND, "NotFound", "this is asked over HTTP only")
         return answer
 

@@ -18,6 +18,7 @@ from blocks_worker.hub.api.cdm import KEYSET_OF_MODE, CdmDoors, Surroundings
 from blocks_worker.hub.api.files import FileDoors
 from blocks_worker.hub.api.health import HealthDoors
 from blocks_worker.hub.api.keys import KeyDoors
+from blocks_worker.hub.api.openapi import DocumentDoors
 from blocks_worker.hub.api.registry import RegistryDoors
 from blocks_worker.hub.api.streams import StreamDoors
 from blocks_worker.hub.api.tasks import TaskDoors
@@ -249,6 +250,7 @@ class Core:
             executor=self._metrics_thread,
             is_private=is_loopback_host(self._config.host) and not self._config.public,
         ).doors()
+        doors += DocumentDoors(doors).doors()
         watch = Watch(self._audit, guard)
         return App(
             doors,
@@ -265,6 +267,7 @@ class Core:
             network=self.network,
             guard=self._guard,
             life=self._entropy.name(8),
+            on_refused=self._audit.refused,
             on_left=self._tasks.granted.left,
         )
         return self._links

@@ -12,10 +12,12 @@ import msgspec
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.network.access import Denied as DeniedError
+from blocks_worker.hub.network.network import MOST_TOLD
 from blocks_worker.hub.problems import BAD_REQUEST, FORBIDDEN, UNAUTHORIZED, RefusalError
 from blocks_worker.protocol.codec import encode, inspect
 from blocks_worker.protocol.link import (
     BEAT,
+    LINK_PATH,
     Answer,
     Ask,
     Beat,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.link import FromHub, ToHub
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+    Told = Callable[..., None]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
     #: The same for one client, whose address is known.
     CarryHere = Callable[[str, str, "str | None", bytes], Awaitable[Answered]]
@@ -92,7 +95,9 @@ class Links:
         life: str,
         on_left: Callable[[Iterable[str]], None] = lambda _channels: None,
         unsent: int = UNSENT,
+        on_refused: Told = lambda _code, **_told: None,
     ) -> None:
+        self._on_refused = on_refused
         self._unsent = unsent
         self._on_left = on_left
         self._carry = carry
@@ -107,14 +112,15 @@ class Links:
         Raises:
             RefusalError: 401, before anything was answered.
         """
-        self._guard.admitted(bearer)
+        who, _ = self._guard.admitted(bearer)
         await receive()  # the handshake, which says nothing that the scope does not
         await send({"type": "websocket.accept"})
         if len(self._open) >= LINKS:
             await send({"type": "websocket.close", "code": _TOO_MANY, "reason": "too many links"})
             return
-        carry = partial(self._carry, client=scope.get("client"))
-        link = _Link(carry, self._network, send, life=self._life, bearer=bearer or "", unsent=self._unsent)
+        carry, came = partial(self._carry, client=scope.get("client")), scope.get("client") or (None,)
+        refused = partial(self._on_refused, route=LINK_PATH, by=who.owner, key=who.key, **{"from": came[0]})
+        link = _Link(carry, self._network, send, refused, life=self._life, bearer=bearer or "", unsent=self._unsent)
         self._open[link] = None
         try:
             await link.serve(receive)
@@ -137,8 +143,9 @@ class _Link:
     """Be one link: what its client says is done in order, calls beside each other; what it is told leaves in order."""
 
     def __init__(
-        self, carry: CarryHere, network: LocalNetwork, send: Send, *, life: str, bearer: str, unsent: int
+        self, carry: CarryHere, network: LocalNetwork, send: Send, refused: Told, *, life: str, bearer: str, unsent: int
     ) -> None:
+        self._refused = refused
         self._most_unsent = unsent
         self._carry = carry
         self._network = network
@@ -221,6 +228,7 @@ class _Link:
                 await self._do(message.get("bytes") or b"")
             except InvalidMessageError as error:
                 _logger.warning("link_frame_refused", extra={"reason": error.reason})
+                self._refused("BadFrame", status=_BAD_FRAME, reason=error.reason)
                 self.end(_BAD_FRAME, error.reason)
                 return
             except Exception:  # the top of one link: reported, the hub lives on
@@ -232,7 +240,7 @@ class _Link:
         for operation in from_client(frame):
             if isinstance(operation, Ask):
                 await self._room.acquire()
-                task = asyncio.ensure_future(self._call(operation))
+                task = asyncio.ensure_future(self._call(operation, self._tokens.get(operation.token)))
                 self._calls.add(task)
                 task.add_done_callback(self._called)
             else:
@@ -263,8 +271,7 @@ class _Link:
             case Where():
                 self._answer(operation.id, _OK, b"%d" % self._network.shared.timeline.draw())
 
-    async def _call(self, ask: Ask) -> None:
-        bearer = self._tokens.get(ask.token)
+    async def _call(self, ask: Ask, bearer: str | None) -> None:
         body = bytes(ask.body)
         answer = await self._carry(ask.method, ask.path, bearer, b"" if body == b"null" else body)
         if bearer is not None and answer.status != UNAUTHORIZED:
@@ -278,6 +285,7 @@ class _Link:
             inspect(payload)
             position = seat.publish(said.channel, payload)
         except DeniedError as denied:
+            self.denied("publish", said.key, said.user, [said.channel], denied.message)
             self._refuse(said.id, RefusalError(FORBIDDEN, "Forbidden", denied.message))
         except InvalidMessageError as error:
             self._refuse(said.id, RefusalError(BAD_REQUEST, "InvalidInput", str(error)))
@@ -291,6 +299,11 @@ class _Link:
                 raise InvalidMessageError("followers", "too many followers")
             following = self._followers[wish.follower] = _Following(self, wish.follower)
         following.follow(self._seat(wish.key, wish.user, wish.grant), wish, self._life)
+
+    def denied(self, act: str, key: str, user: str, channels: Sequence[str], why: str) -> None:
+        """Have it written down that a channel was refused, as the network does of what it refuses itself."""
+        told = {"act": act, "network": key, "user": user, "channels": list(channels[:MOST_TOLD]), "reason": why}
+        self._refused("ChannelForbidden", status=FORBIDDEN, **told)
 
     def _seat(self, key: str, user: str, grant: int) -> Seat:
         return self._network.seat(key, user, self._tokens.get(grant))
@@ -323,6 +336,8 @@ class _Following:
         """Follow what is wished, as far as the grant allows it; places of another life mean nothing here."""
         self._turn = wish.turn
         refused, why = seat.not_readable(tuple(wish.channels))
+        if why:
+            self._link.denied("follow", wish.key, wish.user, refused, why)
         if why and len(refused) == len(wish.channels):
             self._refuse(refused, why)
             return

@@ -12,10 +12,11 @@ MAX_FIELD = 2048
 _MAX_DEPTH, _MAX_ITEMS = 4, 50
 _BLANK = "***"
 
-_SENSITIVE = r"(?:\w*(?:token|secret|signature|passw(?:or)?d|api_?key|message_?key|cookie)|auth|authorization)"
+_WORDS = r"(?:token|secret|signature|passw(?:or)?d|api_?key|message_?key|cookie)"
 #: ``auth=…`` in an address, ``"accessToken": "…"`` in JSON, ``'Authorization': 'Bearer …'`` in a repr.
 _PAIR = re.compile(
-    rf"""(?ix) (?<![a-z]) (?P<name>{_SENSITIVE}) (?P<sign> \\?["']? \s* [:=] \s*)
+    # What stands before the word is not looked at: to try each beginning of it costs the square of a long text.
+    rf"""(?ix) (?P<name>{_WORDS}|(?<![a-z])auth(?:orization)?) (?P<sign> \\?["']? \s* [:=] \s*)
     (?: (?P<quote> b?\\?["']) (?: (?!\\?["']) . )* | (?:bearer|basic)\s+\S+ | [^\s"',;&)}}\]>]+ )""",
     re.DOTALL,
 )
@@ -30,7 +31,7 @@ _KNOWN = re.compile(
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 #: The password before a host, in an address that can be one or not: a port is none. No longer than anybody's is.
 _PASSWORD = re.compile(r"(?P<user>//[^\s/?#:\"'<>]{0,256}):(?!\d{1,5}(?:[/?#\s,;)\]}\"']|$))[^\s<>]{0,1024}@")
-_IS_SECRET = re.compile(rf"(?i){_SENSITIVE}\Z")
+_IS_SECRET = re.compile(rf"(?i)(?:\w*{_WORDS}|auth|authorization)\Z")
 #: C0, DEL and C1 (ANSI sequences begin with one), line and paragraph separators, bidi controls, surrogates.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 

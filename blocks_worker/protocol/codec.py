@@ -7,6 +7,7 @@ import math
 import re
 import threading
 from bisect import bisect_right
+from collections import Counter
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -23,7 +24,8 @@ MAX_DIGITS = 400
 
 T = TypeVar("T")
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+#: One that is never closed goes to the end: to look for its end behind each quote costs the square of the body.
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
 #: What every number has that no float can hold; others, and texts, may look so too.
@@ -81,7 +83,8 @@ def convert(kind: type[T], value: Any) -> T:
     _decoder(kind)  # type: ignore[arg-type]  # for its look at the type; every one is hashable
     try:
         return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, UnicodeEncodeError) as error:
+        # Half a character stops msgspec at a key, and at a text where a number belongs.
         raise InvalidMessageError("shape", str(error)) from error
 
 
@@ -122,8 +125,7 @@ def _check_depth(data: bytes, most: int) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise InvalidMessageError("duplicate_key", f"holds the key {twice[:80]!r} twice")
     return found
 

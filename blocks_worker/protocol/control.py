@@ -161,7 +161,9 @@ def open_signed(body: dict[str, Any], key: str) -> tuple[int, ControlMessage]:
     """
     signed = convert(Signed, body)
     control = signed.control.encode("utf-8", errors="replace")
-    if not hmac.compare_digest(signed.signature.encode(), _signature(control, signed.sequence, key).encode()):
+    if not hmac.compare_digest(
+        signed.signature.encode("utf-8", errors="replace"), _signature(control, signed.sequence, key).encode()
+    ):
         raise InvalidMessageError("signature", "the signature is not the hub's")
     return signed.sequence, _content(control)
 

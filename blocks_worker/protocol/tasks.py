@@ -62,12 +62,17 @@ class RetryPolicy(Wire, omit_defaults=False):
     retry_on: Annotated[list[str], msgspec.Meta(max_length=MAX_CODES)] | None = None
 
 
+def _no_parts() -> msgspec.Raw:
+    """Return the parts of who sends none; as a value of its own the default could not stand in a schema."""
+    return msgspec.Raw(b"[]")
+
+
 class SubmitTask(Wire):
     """Ask for a task. `request_parts` stays as the bytes that came."""
 
     agent_name: _Name
     billing_mode: BillingMode = "free"
-    request_parts: msgspec.Raw = msgspec.Raw(b"[]")
+    request_parts: msgspec.Raw = msgspec.field(default_factory=_no_parts)
     task_id: str | None = None
     idempotency_key: _Key | None = None
     owner_id: str | None = None

@@ -80,7 +80,8 @@ def _read_event(item: object, channels: frozenset[str], refuse: Callable[[str, s
     if not isinstance(channel, str) or not position or "d" not in item or not isinstance(item.get("k"), str):
         refuse("fields", channel if isinstance(channel, str) else "", position or 0)
         return None
-    if channel not in channels and item.get("b") not in channels:
+    listed = item.get("b")
+    if channel not in channels and not (isinstance(listed, str) and listed in channels):
         refuse("foreign_channel", channel, position)
         return None
     if item.get("e", 0) != 0 or channel.endswith("-pnpres"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,9 +11,9 @@ import pytest
 from localnet import KEYS
 from support import LoopThread, wait_until
 from support_hub import Caller, running_hub
-from support_link import LinkNet, link_net
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from support_link import Bare, LinkNet, bare, link_net
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from blocks_worker import AgentInstanceOptions, TaskClient, start_agent_instance
 from blocks_worker.errors import ConfigurationError
@@ -31,53 +29,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     """Run one hub for all."""
     with running_hub(tmp_path_factory.mktemp("hub"), transport="hublink") as caller:
         yield caller
-
-
-class Bare:
-    """Speak the frames of a link by hand."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-        self._heard: list[list[Any]] = []
-
-    def say(self, *operations: list[Any]) -> None:
-        """Send one frame."""
-        self.socket.send(json.dumps(operations).encode())
-
-    def hear(self, word: str, timeout: float = 10.0) -> list[Any]:
-        """Return the next operation of this word; others before it are dropped."""
-        while True:
-            while self._heard:
-                operation = self._heard.pop(0)
-                if operation[0] == word:
-                    return operation
-            self._heard += json.loads(self.socket.recv(timeout))
-
-    def letters(self, count: int) -> list[Any]:
-        """Return the next letters, at least so many."""
-        letters: list[Any] = []
-        while len(letters) < count:
-            letters += self.hear("said")[2]
-        return letters
-
-    def closed_with(self) -> int:
-        """Return the code with which the hub closes it."""
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                self.socket.recv(10)
-        assert self.socket.close_code is not None
-        return self.socket.close_code
-
-
-@contextmanager
-def bare(hub: Caller, bearer: str | None = None, **headers: str) -> Iterator[Bare]:
-    """Give a WebSocket to the hub's link, with a consumer's token where none is given."""
-    token = hub.consumer()["accessToken"] if bearer is None else bearer
-    address = hub.address.url.replace("http", "ws") + "/api/v1/link"
-    with connect(
-        address, additional_headers={"Authorization": f"Bearer {token}", **headers}, compression=None, proxy=None
-    ) as socket:
-        yield Bare(socket)
 
 
 @pytest.mark.parametrize("bearer", ["", "junk", "bk_a-key-is-no-token"])

@@ -101,3 +101,13 @@ def test_a_process_on_another_host_cannot_be_told() -> None:
     """Nothing is said of a process that cannot be seen from here."""
     assert is_alive(Process(host="elsewhere", pid=1, started="1")) is None
     assert is_alive(this_process()) is True
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{", "5", '{"url": "x"}', '{"a": NaN}'])
+def test_a_spoilt_announcement_announces_no_hub(tmp_path: Path, content: str) -> None:
+    """Whatever stands in the file, nobody fails over it: there is no hub here. [H2]"""
+    folder = StateFolder(tmp_path / "state")
+    folder.save_json("hub.json", {})
+    (tmp_path / "state" / "hub.json").write_text(content, encoding="utf-8")
+
+    assert folder.discovered() is None

@@ -70,11 +70,17 @@ class AuthDoors:
     def doors(self) -> list[Door]:
         """Return the endpoints."""
         return [
-            Door("POST", "/api/v1/auth/agent/connect", self.connect),
-            Door("POST", "/api/v1/auth/agent/refresh", self.refresh),
-            Door("POST", "/api/v1/auth/agent/consumer-token", self.consumer_token),
-            Door("POST", "/api/v1/auth/session", self.session),
-            Door("POST", "/api/v1/auth/task-read-token", self.task_read_token),
+            Door("POST", "/api/v1/auth/agent/connect", self.connect, takes=ConnectRequest, gives=ConnectAnswer),
+            Door("POST", "/api/v1/auth/agent/refresh", self.refresh, takes=RefreshRequest, gives=RefreshAnswer),
+            Door(
+                "POST",
+                "/api/v1/auth/agent/consumer-token",
+                self.consumer_token,
+                takes=ConsumerTokenRequest,
+                gives=ConsumerToken,
+            ),
+            Door("POST", "/api/v1/auth/session", self.session, takes=SessionRequest, gives=SessionAnswer),
+            Door("POST", "/api/v1/auth/task-read-token", self.task_read_token, takes=ReadTokenRequest, gives=ReadToken),
         ]
 
     async def connect(self, call: Call) -> Answer:

@@ -101,6 +101,8 @@ class Door:
     """Be one endpoint: its verb and address; a hot one has no variable part and is found first.
 
     One that `streams` is given its request before the body is here, whatever its length.
+    `takes` and `gives` are the types of its bodies: `bytes` for those of a file, `str` for text. One that takes `many`
+    takes a list of them too, and gives an answer for each. `refuses`: what a refusal may hold besides a problem.
     """
 
     method: str
@@ -108,6 +110,10 @@ class Door:
     endpoint: Endpoint
     hot: bool = field(default=False)
     streams: bool = field(default=False)
+    takes: Any = None
+    gives: Any = None
+    refuses: Any = None
+    many: bool = False
 
 
 def answered(reply: Reply) -> Answer:

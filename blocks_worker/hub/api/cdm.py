@@ -40,7 +40,7 @@ class CdmDoors:
 
     def doors(self) -> list[Door]:
         """Return the endpoints."""
-        return [Door("GET", "/api/v1/cdm", self.document)]
+        return [Door("GET", "/api/v1/cdm", self.document, gives=dict)]
 
     async def document(self, _call: Call) -> Answer:
         """Show the document.

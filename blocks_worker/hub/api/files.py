@@ -13,7 +13,7 @@ from blocks_worker.hub.api.calls import Answer, Door, StreamedAnswer
 from blocks_worker.hub.files import Incoming, pieces_of
 from blocks_worker.hub.problems import RefusalError, not_found
 from blocks_worker.protocol import codec
-from blocks_worker.protocol.files import ConfirmUpload, RequestUpload
+from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -57,10 +57,10 @@ class FileDoors:
     def doors(self) -> list[Door]:
         """Return the endpoints."""
         return [
-            Door("POST", "/api/v1/files/request-upload", self.request),
-            Door("PUT", "/api/v1/files/uploads/{token}", self.receive, streams=True),
-            Door("POST", "/api/v1/files/confirm-upload", self.confirm),
-            Door("GET", "/api/v1/files/{file_id}", self.read),
+            Door("POST", "/api/v1/files/request-upload", self.request, takes=RequestUpload, gives=UploadOffer),
+            Door("PUT", "/api/v1/files/uploads/{token}", self.receive, streams=True, takes=bytes, gives=dict),
+            Door("POST", "/api/v1/files/confirm-upload", self.confirm, takes=ConfirmUpload, gives=UploadDone),
+            Door("GET", "/api/v1/files/{file_id}", self.read, gives=bytes),
         ]
 
     async def request(self, call: Call) -> Answer:
@@ -102,7 +102,7 @@ class FileDoors:
     async def confirm(self, call: Call) -> Answer:
         """Say whether all of a file is there.
 
-        Who: who asked for the upload
+        Who: consumer or instance, whoever asked for the upload
         Answers: 200 the reference · 404 · 409 `NotUploaded`
         """
         who = self._guard.either(call.bearer)

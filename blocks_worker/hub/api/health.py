@@ -52,10 +52,10 @@ class HealthDoors:
     def doors(self) -> list[Door]:
         """Return the endpoints."""
         return [
-            Door("GET", "/livez", self.alive),
-            Door("GET", "/healthz", self.alive),
-            Door("GET", "/readyz", self.ready),
-            Door("GET", "/metrics", self.numbers),
+            Door("GET", "/livez", self.alive, gives=dict),
+            Door("GET", "/healthz", self.alive, gives=dict),
+            Door("GET", "/readyz", self.ready, gives=dict, refuses=dict),
+            Door("GET", "/metrics", self.numbers, gives=str),
         ]
 
     async def alive(self, _call: Call) -> Answer:

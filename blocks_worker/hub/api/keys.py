@@ -58,8 +58,8 @@ class KeyDoors:
     def doors(self) -> list[Door]:
         """Return the endpoints."""
         return [
-            Door("POST", "/api/v1/auth/keys", self.create),
-            Door("GET", "/api/v1/auth/keys", self.show),
+            Door("POST", "/api/v1/auth/keys", self.create, takes=CreateKey, gives=CreatedKey),
+            Door("GET", "/api/v1/auth/keys", self.show, gives=KeyList),
             Door("DELETE", "/api/v1/auth/keys/{id}", self.revoke),
         ]
 

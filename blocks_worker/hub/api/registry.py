@@ -54,19 +54,19 @@ class RegistryDoors:
     def doors(self) -> list[Door]:
         """Return the endpoints."""
         return [
-            Door("GET", "/api/v1/registry/agents", self.show),
-            Door("POST", "/api/v1/registry/agents", self.register),
+            Door("GET", "/api/v1/registry/agents", self.show, gives=AgentAnswer | AgentPage),
+            Door("POST", "/api/v1/registry/agents", self.register, takes=RegisterAgent, gives=AgentAnswer),
             Door("DELETE", "/api/v1/registry/agents", self.remove),
-            Door("POST", "/api/v1/registry/agents/{name}/offline", self.offline),
-            Door("POST", "/api/v1/registry/agents/{name}/online", self.online),
-            Door("POST", "/api/v1/registry/instances/{id}/drain", self.drain),
+            Door("POST", "/api/v1/registry/agents/{name}/offline", self.offline, gives=AgentAnswer),
+            Door("POST", "/api/v1/registry/agents/{name}/online", self.online, gives=AgentAnswer),
+            Door("POST", "/api/v1/registry/instances/{id}/drain", self.drain, takes=DrainInstance, gives=InstanceList),
         ]
 
     async def show(self, call: Call) -> Answer:
         """Show one agent, or a page of them.
 
         Query: agentName, listing, tag, include, cursor, limit
-        Who: anybody; private ones their owner
+        Who: anybody; private ones the consumer who owns them
         Answers: 200 · 404
         """
         asking = self._asking(call)

@@ -51,7 +51,7 @@ class StreamDoors:
 
     def doors(self) -> list[Door]:
         """Return the endpoints."""
-        return [Door("POST", "/api/v1/streams/grants", self.grant)]
+        return [Door("POST", "/api/v1/streams/grants", self.grant, takes=StreamGrantRequest, gives=StreamGrant)]
 
     async def grant(self, call: Call) -> Answer:
         """Return one grant over all streams that are named.

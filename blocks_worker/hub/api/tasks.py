@@ -13,13 +13,19 @@ from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.hub.task_service import MAX_BATCH_BYTES, MAX_EVENT_BYTES, MAX_PAGE, Reply
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.tasks import (
+    AnswerAnswer,
     AnswerTask,
+    CancelAnswer,
     CancelTask,
     EventsAnswer,
     EventsQuery,
     PauseTask,
+    PurgedTask,
     RetryTask,
+    SubmitAnswer,
     SubmitTask,
+    TaskPage,
+    TaskRow,
 )
 
 if TYPE_CHECKING:
@@ -50,17 +56,25 @@ class TaskDoors:
     def doors(self) -> list[Door]:
         """Return the endpoints."""
         return [
-            Door("POST", "/api/v1/tasks", self.submit, hot=True),
-            Door("POST", "/api/v1/events", self.events_of_many, hot=True),
-            Door("GET", "/api/v1/tasks", self.page),
-            Door("GET", "/api/v1/tasks/{task_id}", self.get),
-            Door("DELETE", "/api/v1/tasks/{task_id}", self.purge),
-            Door("GET", "/api/v1/tasks/{task_id}/events", self.events),
-            Door("POST", "/api/v1/tasks/{task_id}/cancel", self.cancel),
-            Door("POST", "/api/v1/tasks/{task_id}/answer", self.answer),
-            Door("POST", "/api/v1/tasks/{task_id}/retry", self.retry),
-            Door("POST", "/api/v1/tasks/{task_id}/pause", self.pause),
-            Door("POST", "/api/v1/tasks/{task_id}/resume", self.resume),
+            Door("POST", "/api/v1/tasks", self.submit, hot=True, takes=SubmitTask, gives=SubmitAnswer, many=True),
+            Door(
+                "POST",
+                "/api/v1/events",
+                self.events_of_many,
+                hot=True,
+                takes=EventsQuery,
+                gives=EventsAnswer,
+                many=True,
+            ),
+            Door("GET", "/api/v1/tasks", self.page, gives=TaskPage),
+            Door("GET", "/api/v1/tasks/{task_id}", self.get, gives=TaskRow),
+            Door("DELETE", "/api/v1/tasks/{task_id}", self.purge, gives=PurgedTask),
+            Door("GET", "/api/v1/tasks/{task_id}/events", self.events, gives=EventsAnswer),
+            Door("POST", "/api/v1/tasks/{task_id}/cancel", self.cancel, takes=CancelTask, gives=CancelAnswer),
+            Door("POST", "/api/v1/tasks/{task_id}/answer", self.answer, takes=AnswerTask, gives=AnswerAnswer),
+            Door("POST", "/api/v1/tasks/{task_id}/retry", self.retry, takes=RetryTask, gives=SubmitAnswer),
+            Door("POST", "/api/v1/tasks/{task_id}/pause", self.pause, takes=PauseTask, gives=TaskRow),
+            Door("POST", "/api/v1/tasks/{task_id}/resume", self.resume, takes=PauseTask, gives=TaskRow),
         ]
 
     async def submit(self, call: Call) -> Answer:

@@ -8,7 +8,16 @@ from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.api.batches import Work, answer_items, items_of, write_items, written
 from blocks_worker.hub.api.calls import Answer, Door, answered
 from blocks_worker.protocol import codec
-from blocks_worker.protocol.leases import Claim, Heartbeat, LateReport, Report
+from blocks_worker.protocol.leases import (
+    Claim,
+    ClaimAnswer,
+    Heartbeat,
+    HeartbeatAnswer,
+    LateReport,
+    Report,
+    ReportAnswer,
+)
+from blocks_worker.protocol.steps import StepsAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,11 +49,37 @@ class WorkDoors:
     def doors(self) -> list[Door]:
         """Return the endpoints."""
         return [
-            Door("POST", "/api/v1/claims", self.claims, hot=True),
-            Door("POST", "/api/v1/reports", self.reports, hot=True),
-            Door("POST", "/api/v1/heartbeats", self.heartbeat, hot=True),
-            Door("POST", "/api/v1/reports/late", self.late_reports),
-            Door("GET", "/api/v1/tasks/{task_id}/steps", self.steps),
+            Door(
+                "POST",
+                "/api/v1/claims",
+                self.claims,
+                hot=True,
+                takes=Claim,
+                gives=ClaimAnswer,
+                refuses=ReportAnswer,
+                many=True,
+            ),
+            Door(
+                "POST",
+                "/api/v1/reports",
+                self.reports,
+                hot=True,
+                takes=Report,
+                gives=ReportAnswer,
+                refuses=ReportAnswer,
+                many=True,
+            ),
+            Door("POST", "/api/v1/heartbeats", self.heartbeat, hot=True, takes=Heartbeat, gives=HeartbeatAnswer),
+            Door(
+                "POST",
+                "/api/v1/reports/late",
+                self.late_reports,
+                takes=LateReport,
+                gives=ReportAnswer,
+                refuses=ReportAnswer,
+                many=True,
+            ),
+            Door("GET", "/api/v1/tasks/{task_id}/steps", self.steps, gives=StepsAnswer),
         ]
 
     async def claims(self, call: Call) -> Answer:

@@ -72,7 +72,7 @@ def test_a_batch_holds_up_to_256_items(hub: Caller, token: str, count: int, stat
 def test_bad_bodies_are_refused_with_their_reason(
     hub: Caller, token: str, body: bytes, status: int, reason: str
 ) -> None:
-    """[H1] [H2] [H3] [H4] [H5] What is not sound JSON of the right shape is told so and never 500."""
+    """[H3] [H4] [H5] What is not sound JSON of the right shape is told so and never 500."""
     answered = hub.ask("POST", TASKS, body, bearer=token)
 
     assert (answered.status, answered.code) == (status, "InvalidInput")

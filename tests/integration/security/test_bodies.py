@@ -133,6 +133,9 @@ BOMBS: dict[str, bytes] = {
     "deep arrays": _submit(b"[" * 100_000 + b"]" * 100_000),
     "deep objects": _submit(b'[{"a":' * 1 + b'{"a":' * 50_000 + b"1" + b"}" * 50_001 + b"]"),
     "just too deep": _submit(b"[" * 65 + b"]" * 65),
+    "quotes that close nothing": b"[" * 65 + b'\\"' * 500_000,
+    "one key twice among many": b"{" + b",".join(b'"%d":1' % n for n in range(80_000)) + b',"79999":1}',
+    "a text that never ends": b"[" * 65 + b'"' + b'\\"' * 500_000 + b"\\\n",
     "unclosed": _submit(b"[" * 500_000),
     "a long integer": _submit(b"[" + b"9" * 100_000 + b"]"),
     "a long fraction": _submit(b"[0." + b"9" * 100_000 + b"]"),
@@ -171,7 +174,7 @@ BOMBS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_at_once(stage: Arena, ann: World, name: str) -> None:
-    """[K9] Nothing is unpacked, nothing runs, nothing is taken in; the next request is served as ever. [F4]"""
+    """[K9] [H2] [F4] Nothing is unpacked, nothing runs, nothing is taken in; the next request is served as ever."""
     body = BOMBS[name].replace(b"%s", ann.agent.encode())
     headers = {"Content-Encoding": "gzip"} if name == "gzip, said" else {}
 

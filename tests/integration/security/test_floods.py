@@ -131,7 +131,7 @@ def test_a_slow_head_is_cut(site: Site, sent: bytes) -> None:
 
 
 def test_a_dripping_head_is_cut(site: Site) -> None:
-    """A byte now and then does not renew the time of a head."""
+    """[H7] A byte now and then does not renew the time of a head."""
     with site.opened() as slow:
         end = time.monotonic() + 5
 
@@ -236,7 +236,7 @@ def flooded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
 )
 @pytest.mark.parametrize("door", ["url", "origin"])
 def test_a_flood_of_connections_keeps_no_honest_caller_out(flooded: Arena, door: str, sent: bytes) -> None:
-    """[K10] More connections than there may be files, idle or half sent: who asks is served, and files are to spare."""
+    """[K10] [H7] More connections than there may be files, idle or half sent: who asks is served."""
     world = World(flooded, flooded.hub.key)
     where = urlsplit(getattr(flooded.hub.address, door))
     pid = flooded.hub.address.pid
@@ -280,7 +280,7 @@ def test_a_body_has_its_bound(stage: Arena, ann: World) -> None:
 
 @pytest.mark.parametrize(("count", "status"), [(50, 200), (200, 431), (60_000, 431)])
 def test_header_fields_have_a_bound(stage: Arena, count: int, status: int) -> None:
-    """[K10] Some headers are no flood; 16 KiB are refused with a record or, far above, cut off with 431."""
+    """[K10] [H7] Some headers are no flood; 16 KiB are refused with a record or, far above, cut off with 431."""
     head = HEAD + b"".join(b"X-%d: %s\r\n" % (number, b"y" * 80) for number in range(count))
 
     answer = stage.raw(head + b"Connection: close\r\n\r\n")

@@ -121,7 +121,7 @@ def test_text_that_is_kept_comes_back_as_it_was(stage: Arena, ann_key: str, text
 
 @pytest.mark.parametrize("fmt", ["text", "json"])
 def test_no_text_writes_a_line_of_its_own(stage: Arena, bob: World, fmt: str) -> None:
-    """[K11] In the log at DEBUG and in the audit each record stays a line without control characters."""
+    """[K11] [H9] In the log at DEBUG and in the audit each record stays a line without control characters."""
     said = StringIO()
     setup_logging("debug", fmt, said)
     stage.refusals.new()

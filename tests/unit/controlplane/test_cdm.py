@@ -52,6 +52,7 @@ def test_api_may_be_absent_beside_a_hub(tmp_path: Path) -> None:
         ({"network": {"publishKey": "x"}}, r"network\.subscribeKey"),
         ({"api": None}, r"api\.baseUrl"),
         ({"origin": "http://far.example"}, "TLS"),
+        ({"origin": "http://[half"}, "no origin"),
         ({"playground": 3}, "playground"),
     ],
 )

@@ -83,7 +83,9 @@ def test_redirects_are_not_followed() -> None:
         assert http.call("GET", "/x", bearer="secret").status == 307
 
 
-@pytest.mark.parametrize("url", ["", "hub", "ftp://x", "http://", "http://user:pw@host", "file:///x"])
+@pytest.mark.parametrize(
+    "url", ["", "hub", "ftp://x", "http://", "http://user:pw@host", "file:///x", "http://[half", "http://h:99999"]
+)
 def test_wrong_address(url: str) -> None:
     """What is no address of a hub is refused before any network use."""
     with pytest.raises(ConfigurationError):

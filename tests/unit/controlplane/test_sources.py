@@ -43,6 +43,7 @@ def test_what_is_a_token(given: Any, expected: TokenResult) -> None:
         {"token": "t", "expiresIn": "60"},
         {"token": "t", "expiresIn": True},
         {"token": "t", "expiresIn": float("nan")},
+        {"token": "t", "expiresIn": 10**399},
         {"token": "t", "userId": 5},
         TokenResult(None, 5),  # type: ignore[arg-type]
     ],

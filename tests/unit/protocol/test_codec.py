@@ -1,4 +1,5 @@
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -70,7 +71,7 @@ def test_any_bytes_are_answered_with_one_error(data: bytes) -> None:
     ],
 )
 def test_hostile_bytes_are_refused_by_reason(data: bytes, reason: str) -> None:
-    """Each kind of bad input has its own word, which is counted. [H1] [H2] [H3] [H4] [H5]"""
+    """Each kind of bad input has its own word, which is counted. [H3] [H4] [H5]"""
     with pytest.raises(InvalidMessageError) as raised:
         decode(Sample, data)
 
@@ -141,3 +142,35 @@ def test_raw_bodies_stay_the_bytes_that_came() -> None:
         body: msgspec.Raw
 
     assert bytes(decode(Holder, b'{"body": {"b" :1} }').body) == b'{"b" :1}'
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"taskId": "x", "count": "\udfff"}, {"taskId\ud800": "x"}])
+def test_half_a_character_is_refused_where_it_is_no_text(value: Any) -> None:
+    """Parsed JSON may hold one, as a key too, and it is told like any wrong shape. [H1]"""
+    with pytest.raises(InvalidMessageError) as raised:
+        convert(Sample, value)
+
+    assert raised.value.reason == "shape"
+
+
+@pytest.mark.parametrize(
+    "text", [b'\\"' * 500_000, b'"' + b'\\"' * 500_000 + b"\\\n", b'"' * 1_000_000, b'"a\\' * 300_000]
+)
+def test_quotes_that_close_nothing_cost_no_time(text: bytes) -> None:
+    """The time to see how deep a body is grows with its length and no faster. [H2] [H10]"""
+    begun = time.process_time()
+    with pytest.raises(InvalidMessageError):
+        inspect(b"[" * 65 + text)
+
+    assert time.process_time() - begun < 1
+
+
+def test_one_key_twice_among_many_is_found_in_a_moment() -> None:
+    """The last of eighty thousand keys is there twice: each is looked at once. [H5] [H10]"""
+    body = b"{" + b",".join(b'"%d":1' % number for number in range(80_000)) + b',"79999":1}'
+    begun = time.process_time()
+
+    with pytest.raises(InvalidMessageError, match="'79999' twice"):
+        inspect(body)
+
+    assert time.process_time() - begun < 1

@@ -78,3 +78,11 @@ def test_what_is_not_signed_at_all_is_refused(body: dict[str, Any]) -> None:
         open_signed(body, KEY)
 
     assert raised.value.reason == "shape"
+
+
+def test_half_a_character_is_no_signature() -> None:
+    """Whatever text stands where the signature belongs is compared, and is not the hub's. [H1]"""
+    with pytest.raises(InvalidMessageError) as raised:
+        open_signed({"control": "{}", "sequence": 1, "signature": "\ud800"}, KEY)
+
+    assert raised.value.reason == "signature"

@@ -103,3 +103,11 @@ def test_a_wildcard_brings_channels_by_their_own_names() -> None:
 def test_a_position_is_digits_or_a_whole_number(value: Any, position: int | None) -> None:
     """Everything else is none."""
     assert read_position(value) == position
+
+
+@pytest.mark.parametrize("listed", [[], {}, None, 5, ["a"]])
+def test_a_subscription_of_another_type_is_set_aside(listed: Any) -> None:
+    """A message says by which name it was listed; what is no name lists nothing, and the rest goes on. [H6]"""
+    reply, aside = read({"t": {"t": "300", "r": 1}, "m": [item(c="b", b=listed), item()]})
+
+    assert (len(reply.events), aside) == (1, ["foreign_channel"])
