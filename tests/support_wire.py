@@ -105,7 +105,7 @@ class Wire:
                 for pump in pumps:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # it is cancelled by `_stop` alone
             return
         finally:
             self._writers -= {writer, there}  # type: ignore[arg-type]
