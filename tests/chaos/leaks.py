@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WARM_UP = 5_000
 #: Tasks of one submit; half of them fail, a tenth is stopped.
-BATCH = 100
+BATCH = 200
 MIB = 1 << 20
 MOST_GROWTH = 10 * MIB
 #: Seconds of rest before a look: what is under way ends.
