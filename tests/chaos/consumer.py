@@ -56,6 +56,7 @@ class Consumer:
         self._lock = threading.Lock()
         self._sessions = 0
         self._open: set[TaskSession] = set()
+        self._joined: list[threading.Thread] = []
         self._stoppers = ThreadPoolExecutor(4)
         self._numbers = list(range(share.first, share.tasks, share.step))
         self._client = self._patiently("create", lambda: TaskClient.create("free"))
@@ -67,10 +68,10 @@ class Consumer:
         ended = {note["task"] for note in before if note["word"] == "told" and note["type"] == "terminal"}
         for number, task in known.items():
             if task not in ended:
-                self._room.acquire()
-                self._watch(number, self._patiently("connect", lambda task=task: self._client.connect(task)))  # type: ignore[misc]
+                session = self._patiently("connect", lambda task=task: self._client.connect(task))  # type: ignore[misc]
+                self._watch(number, session, joins=True)
         self._ask_all([number for number in self._numbers if number not in known])
-        while any(not session.is_closed for session in list(self._open)):
+        while any(not session.is_closed for session in self._open) or any(one.is_alive() for one in self._joined):
             self._pause.wait(0.05)
         self._stoppers.shutdown()
         self._client.destroy()
@@ -114,7 +115,8 @@ class Consumer:
         self._notes.add("acknowledged", number=number, task=session.task_id)
         self._watch(number, session)
 
-    def _watch(self, number: int, session: TaskSession) -> None:
+    def _watch(self, number: int, session: TaskSession, *, joins: bool = False) -> None:
+        """Note all that the session tells; of what went before, only who iterates is told everything."""
         kind = wish(self._share.seed, number)["kind"]
         task = session.task_id
         with self._lock:
@@ -138,12 +140,17 @@ class Consumer:
                 gap=event.gap,
             )
             if event.type == "terminal":
-                self._room.release()
+                if not joins:
+                    self._room.release()
             elif kind in STOPPED_WHEN_BEGUN and event.n is not None and not stopping.is_set():
                 stopping.set()
                 self._stoppers.submit(self._stop, task)
 
-        session.on_event(told)
+        if joins:
+            self._joined.append(threading.Thread(target=lambda: [told(event) for event in session]))
+            self._joined[-1].start()
+        else:
+            session.on_event(told)
         if kind in STOPPED_AT_ONCE:
             self._stoppers.submit(self._stop, task)
 

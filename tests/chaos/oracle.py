@@ -9,6 +9,7 @@ for a longer run to show; I10, of steps and questions, is one more function in `
 
 from __future__ import annotations
 
+import signal
 from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -205,10 +206,12 @@ def processes(history: History) -> Iterator[str]:
     for note in history.of("died"):
         yield f"D: worker {note['worker']} ended with {note['code']} while it was {note['state']}: {note['text']}"
     for note in history.of("drained"):
-        if note["code"] != CLEAN or note["seconds"] > history.plan.drain_timeout + 10:
+        # Before there is any Python that could hear a signal, the system ends the process for it.
+        clean = {CLEAN} if note["was_ready"] else {CLEAN, -signal.SIGTERM}
+        if note["code"] not in clean or note["seconds"] > history.plan.drain_timeout + 10:
             yield f"D: worker {note['worker']} drained in {note['seconds']} s and ended with {note['code']}"
     for note in (*history.of("consumer ended"), *history.of("ended"), *history.of("hub ended")):
-        if note["code"] not in {CLEAN, -9}:
+        if note["code"] not in {CLEAN, -signal.SIGKILL}:
             yield f"D: {note}"
     if history.integrity != "ok":
         yield f"E: integrity_check says {history.integrity}"

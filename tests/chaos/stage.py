@@ -148,10 +148,11 @@ class Stage:
         """Send a worker a signal, and note it."""
         assert worker.daemon is not None
         pid = worker.daemon.process.pid
+        # Noted before: its task may run again before this process hears of the death.
+        self.notes.add("signal", signal=number.name, worker=worker.number, process=pid, returns=worker.name is not None)
         worker.daemon.process.send_signal(number)
         if number is signal.SIGKILL:
             worker.daemon.process.wait()
-        self.notes.add("signal", signal=number.name, worker=worker.number, process=pid, returns=worker.name is not None)
 
     # ------------------------------------------------------------------ consumers
     def start_consumer(self, number: int) -> None:

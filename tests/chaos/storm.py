@@ -196,7 +196,8 @@ class Storm:
                 return
         elif worker.state == "ending":
             took = time.monotonic() - self._ending.pop(worker.number)
-            stage.notes.add("drained", worker=worker.number, code=code, seconds=round(took, 3))
+            was_ready = "[agent] ready" in worker.daemon.text()
+            stage.notes.add("drained", worker=worker.number, code=code, seconds=round(took, 3), was_ready=was_ready)
         else:
             text = worker.daemon.text()[-600:]
             stage.notes.add("died", worker=worker.number, code=code, state=worker.state, text=text)
