@@ -14,7 +14,7 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from chaos.wishes import ENDS
+from chaos.wishes import ENDS, UNSTORED
 
 from blocks_worker.protocol.leases import Numbers
 from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, SHOWN, SHOWN_TERMINAL, State
@@ -67,7 +67,8 @@ def ends(history: History) -> Iterator[str]:
         if task in numbers and shown(row) in SHOWN_TERMINAL:
             kind = history.wish(numbers[task])["kind"]
             code = row["error_code"] if shown(row) == "failed" else None
-            if (shown(row), code) not in ENDS[kind]:
+            end = (shown(row), code)
+            if end not in ENDS[kind] or (end == UNSTORED and not history.of("disk filled")):
                 yield f"I2: task {task} ({kind}) ended {shown(row)} ({code}: {row['error']}; {row['reason']})"
 
 
@@ -126,14 +127,14 @@ def overlapping(history: History) -> Iterator[tuple[Run, Run]]:
 
 
 def is_excused(history: History, before: Run, again: Run) -> bool:
-    """Tell whether the process of the earlier run was stopped, cut off, or asked to end before the later one."""
+    """Tell whether the process of the earlier run was stopped, cut off, asked to end, or had its key taken away."""
     for note in history.faults:
         if note["at"] > again.start:
             break
         since = note["at"] + (note.get("seconds", 0.0) if note["word"] == "wire" else Numbers().lease_ttl)
         if since < before.start:
             continue
-        if note["word"] == "signal" and note["process"] == before.pid:
+        if note["word"] in {"signal", "revoked"} and note["process"] == before.pid:
             return True
         if note["word"] == "wire" and note["wire"] < 2:
             return True

@@ -6,17 +6,17 @@ import contextlib
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
-from chaos.clock import Clocks
 from chaos.consumer import Share
 from chaos.notes import Notes
-from support import LoopThread, wait_until
+from support import LoopThread
+from support_clock import Clocks
+from support_disk import fill, small_disk
 from support_processes import World, new_world
 from support_wire import Wire
 
@@ -172,7 +172,7 @@ class Stage:
         """Tell whether each has seen the end of all its tasks."""
         for number, consumer in enumerate(self.consumers):
             code = consumer.process.poll()
-            if code:
+            if code and code != -signal.SIGKILL:
                 self.notes.add("consumer ended", consumer=number, code=code, text=consumer.text()[-500:])
         return all(consumer.process.poll() is not None for consumer in self.consumers)
 
@@ -200,9 +200,7 @@ class Stage:
     # ------------------------------------------------------------------ the disk
     def fill_disk(self) -> None:
         """Leave next to nothing free on the ledger's disk."""
-        with (self.state_dir / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while (free := shutil.disk_usage(self.state_dir).free) > LEFT:
-                file.write(bytes(min(1 << 20, max(LEFT, free - LEFT))))
+        fill(self.state_dir, LEFT)
         self.notes.add("disk filled", free=shutil.disk_usage(self.state_dir).free)
 
     def empty_disk(self) -> None:
@@ -221,21 +219,15 @@ class Stage:
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[bool]:
-    """Mount a small file system there if this user may; tell whether."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)]
-    try:
-        has_disk = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    except OSError:
-        has_disk = False
-    try:
-        yield has_disk
-    finally:
-        if has_disk:
-            kept = folder.with_name(f"{folder.name}-kept")
-            shutil.copytree(folder, kept, ignore=shutil.ignore_patterns("hub-reserve", "filler"))
-            subprocess.run(["umount", "-l", str(folder)], check=True)
+def ledger_disk(folder: Path) -> Iterator[str]:
+    """Have a small disk under the ledger, of which a copy stays; give why there is none, or nothing."""
+    with small_disk(folder, DISK) as missing:
+        try:
+            yield missing
+        finally:
+            if not missing:
+                kept = folder.with_name(f"{folder.name}-kept")
+                shutil.copytree(folder, kept, ignore=shutil.ignore_patterns("hub-reserve", "filler"))
 
 
 @contextlib.contextmanager
@@ -243,21 +235,15 @@ def staged(plan: Plan, folder: Path) -> Iterator[Stage]:
     """Start a run's processes in an empty folder; whatever still runs is ended with the block."""
     with contextlib.ExitStack() as stack:
         loop = stack.enter_context(LoopThread("wires"))
-        has_disk = bool(plan.disk_every) and stack.enter_context(small_disk(folder / "state"))
+        no_disk = stack.enter_context(ledger_disk(folder / "state")) if plan.disk_every else "not wanted"
         world = new_world(folder)
         clocks = Clocks(folder)
-        if plan.disk_every and not has_disk:
-            sys.stderr.write("chaos: no small disk can be mounted here (root may): no disk will be full\n")
+        if plan.disk_every and no_disk:
+            sys.stderr.write(f"chaos: no disk will be full, for none can be mounted here: {no_disk}\n")
         if plan.clock_every and clocks.missing:
             sys.stderr.write(f"chaos: no clock will be moved: {clocks.missing}\n")
         notes = Notes(folder / "faults")
         stack.callback(notes.close)
-        stage = Stage(plan, world, notes, clocks, loop, has_disk)
+        stage = Stage(plan, world, notes, clocks, loop, not no_disk)
         stage.open(stack)
         yield stage
-
-
-def wait_for_end(daemon: Daemon, timeout: float) -> int:
-    """Return the exit code, once there is one."""
-    wait_until(lambda: daemon.process.poll() is not None, timeout, "its end")
-    return int(daemon.process.returncode)

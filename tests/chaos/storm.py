@@ -138,9 +138,11 @@ class Storm:
         """Take a worker's key away; when it has ended for that it gets another one."""
         worker = self._stage.workers[fault.target]
         if worker.state == "up" and self._is_hub_up:
+            assert worker.daemon is not None
+            # Noted before: the hub gives its tasks to others at once, the worker hears of it by its next heartbeat.
+            self._stage.notes.add("revoked", worker=worker.number, process=worker.daemon.process.pid)
             done = self._stage.world.run("blocks", "keys", "revoke", worker.key["id"])
             if done.returncode == 0:
-                self._stage.notes.add("revoked", worker=worker.number)
                 worker.state = "revoked"
 
     def _move_clock(self, fault: Fault) -> None:

@@ -49,7 +49,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
 
 @pytest.mark.timeout(180)
 def test_a_broken_system_keeps_its_promises(history: History, capsys: pytest.CaptureFixture[str]) -> None:
-    """Workers, hub and consumers die, wires, keys, disk and clocks fail: each task ends, once. [P1] [P3] [P4]"""
+    """Workers, hub and consumers die, wires, keys, disk and clocks fail: each task ends, once. [D1] [D2] [P1]"""
     figures = _judged(history, capsys)
     assert len(figures.restarts) + len(figures.gone) >= 1, "no worker was killed in the middle of a task"
     assert figures.faults["hub killed"] >= 1
@@ -63,7 +63,7 @@ def test_a_broken_system_keeps_its_promises(history: History, capsys: pytest.Cap
 def test_a_system_that_is_broken_for_long_keeps_its_promises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], transport: str
 ) -> None:
-    """The same for two minutes, with stops that outlast a lease. [P1] [P3] [P4]"""
+    """The same for two minutes, with stops that outlast a lease. [B12] [P3] [P4]"""
     plan = Plan(seed=seed(), tasks=1500, seconds=120.0, transport=transport, hub_every=30.0, long_stops=0.2)
     figures = _judged(play(plan, tmp_path), capsys)
     assert len(figures.restarts) + len(figures.gone) >= 5

@@ -25,11 +25,13 @@ KINDS = {
 #: Who lost as many leases as the hub allows is given up, whatever it is.
 GIVEN_UP = ("failed", "lease_lost")
 DONE, FAILED, STOPPED = ("completed", None), ("failed", "handler_error"), ("canceled", None)
+#: The hub's disk was full when a result was to be stored.
+UNSTORED = ("failed", "artifact_failed")
 #: The ends, state and error code, that a task of a kind may have.
 ENDS = {
     "plain": {DONE, GIVEN_UP},
     "events": {DONE, GIVEN_UP},
-    "artifact": {DONE, GIVEN_UP},
+    "artifact": {DONE, GIVEN_UP, UNSTORED},
     "retried": {DONE, GIVEN_UP},
     "failing": {FAILED, GIVEN_UP},
     "cancelled": {STOPPED, GIVEN_UP},

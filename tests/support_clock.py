@@ -7,7 +7,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-_SOURCE = Path(__file__).with_name("clock.c")
+_SOURCE = Path(__file__).with_name("support_clock.c")
 
 
 class Clocks:
