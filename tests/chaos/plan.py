@@ -32,6 +32,8 @@ class Plan:
     clock_every: float = 20.0
     #: Workers and hub are killed, and nothing else goes wrong.
     only_kills: bool = False
+    #: Who is killed has a task: a short run can wait for that.
+    aims: bool = False
     #: The share of stops that outlast a lease.
     long_stops: float = 0.04
     #: What is left to end all tasks once all is healed.

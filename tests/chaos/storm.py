@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from chaos.notes import read
 from chaos.plan import schedule
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 #: Seconds between two looks at the processes.
 LOOK = 0.05
 REVOKED = 77
+#: Seconds between two looks for a worker that is at a task.
+AIM = 0.1
 
 
 class Storm:
@@ -94,10 +97,22 @@ class Storm:
         getattr(self, f"_{fault.what.replace(' ', '_')}")(fault)
 
     def _kill_worker(self, fault: Fault) -> None:
-        worker = self._stage.workers[fault.target]
-        if worker.state in {"up", "stopped"}:
+        worker: Worker | None = self._stage.workers[fault.target]
+        if self._stage.plan.aims:
+            worker = self._busy_worker()
+        if worker is None:
+            self._after(AIM, lambda: self._kill_worker(fault))
+        elif worker.state in {"up", "stopped"}:
             self._stage.send(worker, signal.SIGKILL)
             self._stage.start_worker(worker)
+
+    def _busy_worker(self) -> Worker | None:
+        """Return a worker that is at a task."""
+        notes = read(self._stage.world.runs)
+        ends = {(note["task"], note["pid"]) for note in notes if note["word"] == "end"}
+        busy = {note["pid"] for note in notes if note["word"] == "start" and (note["task"], note["pid"]) not in ends}
+        up = [worker for worker in self._stage.workers if worker.state == "up" and worker.daemon is not None]
+        return next((worker for worker in up if worker.daemon and worker.daemon.process.pid in busy), None)
 
     def _stop_worker(self, fault: Fault) -> None:
         worker = self._stage.workers[fault.target]

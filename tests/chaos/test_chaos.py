@@ -38,6 +38,7 @@ SHORT = {
     "clock_every": 3.0,
     "long_stops": 0.0,
     "settle": 90.0,
+    "aims": True,
 }
 
 
@@ -163,10 +164,10 @@ def goes_back_an_epoch(history: History) -> None:
 
 def runs_beside(history: History) -> None:
     """A task begins in another process while its first run goes on."""
-    run = next(one for one in history.runs if one.end is not None and history.of("healed")[0]["at"] < one.start + 60)
+    run = next(runs[0] for runs in history.runs_of().values() if len(runs) == 1 and runs[0].end is not None)
     again = copy.copy(run)
-    again.pid, again.start = 1, (run.start + run.end) / 2 if run.end else run.start
-    history.faults = [note for note in history.faults if note["word"] not in {"signal", "wire"}]
+    again.pid, again.start = 1, (run.start + (run.end or 0.0)) / 2
+    history.faults = [note for note in history.faults if note["word"] not in {"signal", "wire", "revoked"}]
     history.runs.append(again)
 
 
@@ -209,7 +210,7 @@ def begins_too_soon(history: History) -> None:
     """A task begins before its time."""
     task = _of_kind(history, "delayed")
     history.faults = [note for note in history.faults if note["word"] != "clock moved"]
-    next(run for run in history.runs if run.task == task).start -= 2.5
+    history.runs_of()[task][0].start = history.asked[history.numbers()[task]] + 0.5
 
 
 def has_too_many(history: History) -> None:
