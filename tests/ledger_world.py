@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from blocks_worker.hub.store.ledger import Ledger, Publication
+    from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
+    from blocks_worker.hub.store.transaction import Publication
 
 T = TypeVar("T")
 
@@ -56,6 +57,8 @@ class World:
         self.entropy = SeededEntropy(seed)
         self.said: list[Publication] = []
         self.has_room = True
+        #: Whether the instances have links, by which they are given tasks with their offers.
+        self.is_linked = False
         #: What the host knows of processes, by pid; one that is not here cannot be told.
         self.processes: dict[int, bool] = {}
         self._path = path
@@ -73,6 +76,7 @@ class World:
             entropy=self.entropy,
             secret=secret,
             admits=lambda: self.has_room,
+            follows=lambda _mode, _channel: self.is_linked,
         )
         self.instances = InstanceService(
             tasks=self.tasks,

@@ -104,6 +104,7 @@ class SeededEntropy(Entropy):
     """Draw the same each time."""
 
     def __init__(self, seed: int = 1) -> None:
+        super().__init__()
         self._random = random.Random(seed)
 
     def uuid7(self, wall_ms: int) -> str:

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from blocks_worker.hub.store.ledger import Ledger, Publication
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.transaction import Publication
     from blocks_worker.protocol.files import RequestUpload, UploadOffer
     from blocks_worker.protocol.streams import GrantedStream, StreamName
     from blocks_worker.streams.exchange import StreamExchange
@@ -304,7 +305,8 @@ class InProcessLogin:
         self._reach("late", len(items))
         copies = [decode_trusted(LateReport, encode(item)) for item in items]
         works = [lambda ledger, item=item: self._hub.tasks.report_late(ledger, OWNER.owner, item) for item in copies]
-        replies = [future.result(10) for future in self._hub.store.write_many(works)]
+        about = [item.report.task_id for item in copies]
+        replies = self._hub.store.write_many(works, about).result(10)
         self._answer()
         return [_item(reply, ReportAnswer) for reply in replies]
 
@@ -358,7 +360,7 @@ class InProcessLogin:
         # Through wire bytes, as they would travel.
         copies = [decode_trusted(type(item), encode(item)) for item in items]
         works = [lambda ledger, item=item: verb(ledger, holder, item) for item in copies]
-        replies = [future.result(10) for future in self._hub.store.write_many(works)]
+        replies = self._hub.store.write_many(works, [item.task_id for item in copies]).result(10)
         self._answer()
         return [_item(reply, kind) for reply in replies]
 

@@ -136,7 +136,7 @@ class TaskClient:
             anon_fingerprint: None; anonymous viewing is not offered.
             rpc_headers: sent along with each call to the hub.
             timeout: seconds of one call to the hub, and of a submit with its repeats.
-            transport: ``pubnub``, or None for what the document says.
+            transport: ``pubnub`` or ``hublink``; None: as ``BLOCKS_TRANSPORT``, else the document, says.
             on_auth_error: called with the exception once the login could not be renewed three times.
 
         Raises:
@@ -157,6 +157,7 @@ class TaskClient:
             api_key=api_key,
             has_tokens=source is not None,
             needs_key=False,
+            transport=transport,
         )
         made = connected(wishes, mode, timeout=timeout, headers=headers, source=source, on_auth_error=on_auth_error)
         return cls(made)

@@ -72,15 +72,16 @@ def chosen_source(
 
 
 def check_offered(*, anon_fingerprint: object, transport: str | None = None) -> None:
-    """Refuse what is known by name only.
+    """Refuse what is known by name only, and a transport that is not known.
 
     Raises:
         ConfigurationError: it was asked for.
     """
     if anon_fingerprint is not None:
         raise ConfigurationError("anon_fingerprint must be None: anonymous viewing is not offered")
-    if transport not in {None, "pubnub"}:
-        raise ConfigurationError(f"transport {transport!r} is not offered; this version knows 'pubnub'")
+    if transport not in {None, *config.TRANSPORTS}:
+        known = " and ".join(map(repr, config.TRANSPORTS))
+        raise ConfigurationError(f"transport {transport!r} is not offered; this version knows {known}")
 
 
 def direct(

@@ -61,6 +61,7 @@ class Wishes:
     find_url: Callable[[], str] | None = None
     has_tokens: bool = False
     needs_key: bool = True
+    transport: str | None = None
 
 
 def billing_mode_of(billing_mode: str | None, env: str | None) -> BillingMode:
@@ -99,7 +100,8 @@ def find_place(wishes: Wishes, config: ClientConfig, mode: BillingMode, *, timeo
     base_url, subscribe_key, publish_key = _told(wishes, config)
     if base_url and subscribe_key and publish_key:
         key = _key(wishes, config, base_url)
-        keys, transport = CdmKeyset(publish_key, subscribe_key), config.connection.transport or "pubnub"
+        keys = CdmKeyset(publish_key, subscribe_key)
+        transport = wishes.transport or config.connection.transport or "pubnub"
         return Place(base_url, HOSTED_ORIGIN, keys, CdmPubNub(), key, transport)
     return _documented(wishes, config, mode, _cdm(wishes, config), timeout)
 
@@ -133,7 +135,7 @@ def _documented(
     cdm = fetch_cdm_config(cdm_url, timeout=min(timeout, 10.0))
     found = cdm.keyset(mode)
     keys = CdmKeyset(publish_key or found.publish_key, subscribe_key or found.subscribe_key)
-    transport = config.connection.transport or cdm.transport
+    transport = wishes.transport or config.connection.transport or cdm.transport
     return Place(base_url or cdm.hub_url, cdm.origin, keys, cdm.pubnub, api_key, checked_transport(transport, cdm_url))
 
 

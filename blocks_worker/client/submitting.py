@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from blocks_worker.batching import BATCH_BYTES, Batcher
 from blocks_worker.client.repeating import UNKNOWN, one_try, repeated
-from blocks_worker.concurrency import BATCH_BYTES, Batcher, Deadline
+from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import RpcError
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.store import agents
@@ -74,11 +75,15 @@ def waits_for(ledger: Ledger, row: TaskRecord) -> WaitsFor | None:
         return None
     if row.ready_at is not None:
         return "retry" if row.attempt else "delay"
-    facts = ledger.agent(row.agent)
+    return ledger.remembered(("waits", row.agent), partial(_agent_lacks, ledger, row.agent))
+
+
+def _agent_lacks(ledger: Ledger, agent: str) -> WaitsFor:
+    facts = ledger.agent(agent)
     if facts is not None and ledger.below_limit(facts) == 0:
         return "limit"
     # Most of what waits has somebody who is busy: that is cheap to see.
-    return "room" if ledger.candidates(row.agent) or agents.runs(ledger.connection, row.agent) else "instance"
+    return "room" if ledger.candidates(agent) or agents.runs(ledger.connection, agent) else "instance"
 
 
 def task_row(row: TaskRecord, waiting: WaitsFor | None = None) -> TaskRow:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blocks_worker.hub.leases import message_key
-from blocks_worker.hub.store.ledger import Ledger, Publication
+from blocks_worker.hub.leases import lease_for, message_key
+from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.protocol.channels import control_channel
 from blocks_worker.protocol.codec import encode
 from blocks_worker.protocol.control import (
     CancelRun,
     ControlMessage,
     ExpireRun,
+    GrantedLease,
     PauseRun,
     ResumeRun,
     StartTask,
@@ -21,6 +22,7 @@ from blocks_worker.protocol.control import (
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
+    from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import Candidate, InstanceRecord, TaskRecord
 
 #: A restart goes on so far above the last number that was saved: a minute's worth, should saving have failed for long.
@@ -51,6 +53,19 @@ class Bell:
                 return
         self._ring(ledger, to, bare)
 
+    def granted(self, to: Candidate, row: TaskRecord, start: bytes, now: int) -> Publication | None:
+        """Return the offer that gives a task at once, as it is to be said; None when it would be too large."""
+        epoch = row.epoch + 1
+        granted = GrantedLease(
+            lease=lease_for(self._secret, row.id, epoch, to.incarnation),
+            attempt=row.attempt + 1,
+            max_runtime=row.max_runtime,
+            hub_time=now,
+            deadline=row.deadline,
+        )
+        message = StartTask(task_id=row.id, epoch=epoch, digest=row.digest, start=start.decode(), granted=granted)
+        return self._said(to, message)
+
     def withdraw(self, ledger: Ledger, by: str, row: TaskRecord) -> None:
         """Tell an incarnation that its offer stands no more, before anything else is offered to it."""
         to = ledger.instance(by)
@@ -80,9 +95,14 @@ class Bell:
             self._ring(ledger, to, message)
 
     def _ring(self, ledger: Ledger, to: Candidate | InstanceRecord, message: ControlMessage) -> bool:
+        said = self._said(to, message)
+        if said is not None:
+            ledger.outbox.append(said)
+        return said is not None
+
+    def _said(self, to: Candidate | InstanceRecord, message: ControlMessage) -> Publication | None:
         self.sequence = max(self.sequence + 1, self._steady.now_ms() * 1000)
         signed = encode(sign(encode(message), self.sequence, message_key(self._secret, to.incarnation)))
         if len(signed) > MAX_CONTROL:
-            return False
-        ledger.outbox.append(Publication(control_channel(to.agent_id), signed, to.billing_mode))
-        return True
+            return None
+        return Publication(control_channel(to.agent_id), signed, to.billing_mode)

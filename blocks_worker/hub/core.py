@@ -123,7 +123,12 @@ class Core:
         )
         secret, numbers = derived(kept.secret, "ledger"), config.numbers
         self._tasks = TaskService(
-            numbers=numbers, steady=self._steady, entropy=entropy, secret=secret, admits=self._room.admits
+            numbers=numbers,
+            steady=self._steady,
+            entropy=entropy,
+            secret=secret,
+            admits=self._room.admits,
+            follows=lambda mode, channel: self.network.is_followed(keys[mode], channel),
         )
         self._instances = InstanceService(
             tasks=self._tasks,
@@ -241,7 +246,13 @@ class Core:
         )
 
     def _serve_links(self, app: App) -> Links:
-        self._links = Links(carry=app.carry, network=self.network, guard=self._guard, life=self._entropy.name(8))
+        self._links = Links(
+            carry=app.carry,
+            network=self.network,
+            guard=self._guard,
+            life=self._entropy.name(8),
+            on_left=self._tasks.granted.left,
+        )
         return self._links
 
     async def tend(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blocks_worker.hub.routing import choose, choose_all
@@ -44,6 +45,10 @@ class Dispatch:
         return _allowed(ledger, ledger.agent(agent)) > 0 and bool(self._choose(ledger.candidates(agent), to_all=False))
 
     def route(self, ledger: Ledger, agent: str) -> None:
+        """Have what waits for the agent offered, once all that this transaction does was done."""
+        ledger.put_off(("route", agent), partial(self.route_now, ledger, agent))
+
+    def route_now(self, ledger: Ledger, agent: str) -> None:
         """Offer what waits for the agent, lowest rank first, while there is room; of a broadcast one to all at once."""
         candidates = ledger.candidates(agent)
         room = sum(one.free for one in candidates if one.free > 0)

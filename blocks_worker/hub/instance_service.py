@@ -140,6 +140,7 @@ class InstanceService:
             if row is not None and row.state == InstanceState.SUPERSEDED.value:
                 self._pulses.spoke_again((row.owner, row.instance_id), row.incarnation)
             return refusal or incarnation_unknown()
+        self._tasks.granted.heard((held.task_id, held.epoch) for held in beat.held)
         pulse = self._pulses.beat(row.incarnation, self._steady.now_ms())
         pulse.active_streams, pulse.key, pulse.sdk_version = beat.active_streams, holder.key, beat.sdk_version
         if beat.stopped:
@@ -147,7 +148,7 @@ class InstanceService:
             return Reply(200, HeartbeatAnswer(hub_time=self._steady.now_ms(), nonce=""))
         self._stand(ledger, row, (InstanceTurn.DRAIN,) if beat.draining else (InstanceTurn.PROVED, InstanceTurn.BEAT))
         self._park(ledger, row, beat)
-        self._tasks.dispatch.route(ledger, row.agent)
+        self._tasks.dispatch.route_now(ledger, row.agent)
         mine = self._reconcile(ledger, row, pulse, beat)
         return Reply(200, self._answer(ledger, row, beat, mine))
 
@@ -175,7 +176,7 @@ class InstanceService:
         for task in mine:
             if (task.id, task.epoch) in unknown:
                 self._tasks.turns.take_back(ledger, task, row.incarnation)
-        self._tasks.dispatch.route(ledger, row.agent)
+        self._tasks.dispatch.route_now(ledger, row.agent)
         return [task for task in mine if (task.id, task.epoch) not in unknown]
 
     def _answer(self, ledger: Ledger, row: InstanceRecord, beat: Heartbeat, mine: list[TaskRecord]) -> HeartbeatAnswer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 
 
@@ -23,4 +22,4 @@ def message_key(secret: bytes, incarnation: str) -> str:
 
 
 def _mac(secret: bytes, text: str) -> str:
-    return hmac.new(secret, text.encode("utf-8", errors="replace"), hashlib.sha256).hexdigest()
+    return hmac.digest(secret, text.encode("utf-8", errors="replace"), "sha256").hex()

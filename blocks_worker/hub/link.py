@@ -34,7 +34,7 @@ from blocks_worker.protocol.link import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from blocks_worker.hub.api.calls import Answer as Answered
     from blocks_worker.hub.api.calls import Scope
@@ -83,8 +83,18 @@ class Carry(Protocol):
 class Links:
     """Serve every link of a hub; everything here lives on the hub's loop."""
 
-    def __init__(self, *, carry: Carry, network: LocalNetwork, guard: Guard, life: str, unsent: int = UNSENT) -> None:
+    def __init__(
+        self,
+        *,
+        carry: Carry,
+        network: LocalNetwork,
+        guard: Guard,
+        life: str,
+        on_left: Callable[[Iterable[str]], None] = lambda _channels: None,
+        unsent: int = UNSENT,
+    ) -> None:
         self._unsent = unsent
+        self._on_left = on_left
         self._carry = carry
         self._network = network
         self._guard = guard
@@ -110,6 +120,7 @@ class Links:
             await link.serve(receive)
         finally:
             del self._open[link]
+            self._on_left(link.followed)
 
     def look(self) -> None:
         """End the links whose key was taken back, and the following of those whose grant is over."""
@@ -144,6 +155,8 @@ class _Link:
         self._news = asyncio.Event()
         self._end: tuple[int, str] | None = None
         self._over = asyncio.Event()
+        #: What it followed when it ended.
+        self.followed: list[str] = []
 
     async def serve(self, receive: Receive) -> None:
         """Serve until either side ends it."""
@@ -158,6 +171,7 @@ class _Link:
                     await asyncio.wait_for(closing, CLOSING)
         finally:
             for following in self._followers.values():
+                self.followed += following.channels
                 following.close()
             for task in (*work, *self._calls):
                 task.cancel()
@@ -299,6 +313,11 @@ class _Following:
         self._follower: Follower | None = None
         #: What is followed now, each channel after its place of the beginning.
         self._places: dict[str, int] = {}
+
+    @property
+    def channels(self) -> list[str]:
+        """The channels that are followed."""
+        return list(self._places)
 
     def follow(self, seat: Seat, wish: Follow, life: str) -> None:
         """Follow what is wished, as far as the grant allows it; places of another life mean nothing here."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from blocks_worker.concurrency import Entropy
-    from blocks_worker.hub.store.ledger import Publication
+    from blocks_worker.hub.store.transaction import Publication
 
 #: Messages of one envelope, and bytes of all of them: 24 KiB less what stands around them.
 ENVELOPE_MESSAGES = 100

@@ -15,6 +15,7 @@ from blocks_worker.protocol.lifecycle import EVERYBODY, INSTANCE_GONE, PAUSED, R
 
 if TYPE_CHECKING:
     from blocks_worker.hub.dispatch import Dispatch
+    from blocks_worker.hub.granted import Granted
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import InstanceRecord, TaskRecord
     from blocks_worker.hub.turns import Turns
@@ -48,7 +49,8 @@ def was_outrun(ledger: Ledger, holder: Holder, item: Claim) -> bool:
 class Reports:
     """Answer claims and reports."""
 
-    def __init__(self, turns: Turns, dispatch: Dispatch, secret: bytes) -> None:
+    def __init__(self, turns: Turns, dispatch: Dispatch, granted: Granted, secret: bytes) -> None:
+        self._granted = granted
         self._turns = turns
         self._dispatch = dispatch
         self._secret = secret
@@ -56,6 +58,7 @@ class Reports:
     # -------------------------------------------------------------------------------------------- claims
     def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
         """Give the lease of an offer, the same one when it is asked for again."""
+        self._granted.heard([(item.task_id, item.epoch)])
         row = ledger.task(item.task_id)
         if item.nack is not None:
             return self._nack(ledger, holder, item, row)
@@ -72,8 +75,12 @@ class Reports:
 
     def _nack(self, ledger: Ledger, holder: Holder, item: Claim, row: TaskRecord | None) -> Reply:
         his = row is not None and _is_his(ledger, row, holder, item.epoch)
-        if row is not None and his and row.state == State.OFFERED.value:
-            self._turns.decline(ledger, row, holder.incarnation)
+        if row is not None and his:
+            if row.state == State.OFFERED.value:
+                self._turns.decline(ledger, row, holder.incarnation)
+            elif row.is_held and row.may_run_again:
+                # It was given with its offer, and not begun.
+                self._turns.take_back(ledger, row, holder.incarnation)
             self._dispatch.refused(holder.incarnation)
             self._dispatch.route(ledger, row.agent)
         nothing = ClaimAnswer(task_id=item.task_id, epoch=item.epoch, lease="", attempt=0, digest="", max_runtime=0.0)
@@ -109,6 +116,7 @@ class Reports:
         """Store what a run says, in its order: events, then its outcome or its release."""
         if not is_lease(self._secret, item.lease, item.task_id, item.epoch, holder.incarnation):
             return fenced(item.task_id, item.epoch)
+        self._granted.heard([(item.task_id, item.epoch)])
         row = ledger.task(item.task_id)
         if row is None:
             return fenced(item.task_id, item.epoch)
@@ -139,7 +147,7 @@ class Reports:
         if new:
             if not ledger.append(row, holder.incarnation, new, self._turns.now_ms()):
                 return _replay(ledger.task(row.id) or row, item)
-            row = row._replace(last_n=last_n)
+            row = ledger.task(row.id) or row
             self._note_pause(ledger, row, holder, told)
         if holes:
             return report_answer(422, row, expected_n=row.last_n + 1)

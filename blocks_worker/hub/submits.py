@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -59,7 +60,7 @@ class Submits:
         """Send a task that ended without a result again: 201, 200 when this was done under the id or key before."""
         known = sent_again(ledger, row, wish)
         if known is not None:
-            return _accepted(200, known, waits_for(ledger, known))
+            return Reply(200, _accepted(known, waits_for(ledger, known)))
         if shown(row) not in REPEATABLE:
             text = f"the task is {shown(row)}: only one that failed or was canceled can be sent again"
             raise RefusedError(problem(409, "InvalidState", text, {"state": shown(row)}))
@@ -72,7 +73,7 @@ class Submits:
         digest = _digest(encode(_as_compared(request)))
         known = self._known(ledger, consumer, request, digest)
         if known is not None:
-            return _accepted(200, known, waits_for(ledger, known))
+            return Reply(200, _accepted(known, waits_for(ledger, known)))
         check_not_purged(ledger, consumer, request, self._steady.now_ms())
         if not self._admits():
             raise RefusedError(problem(507, "NoRoom", "the hub's disk is nearly full: free some room, then try again"))
@@ -87,11 +88,11 @@ class Submits:
         row = self._insert(ledger, consumer, request, agent, digest, above)
         for file_id in stored:
             files.use(ledger.connection, file_id, row.id)
+        self._waiting[agent.name] = self._waiting.get(agent.name, 0) + 1
         self._dispatch.route(ledger, agent.name)
-        now_row = ledger.task(row.id) or row
-        if now_row.state == State.QUEUED.value:
-            self._waiting[agent.name] = self._waiting.get(agent.name, 0) + 1
-        return _accepted(201, now_row, waits_for(ledger, now_row), new=True)
+        answer = _accepted(row, None, new=True)
+        ledger.put_off(("standing", row.id), partial(_say_standing, ledger, row.id, answer))
+        return Reply(201, answer)
 
     def _known(self, ledger: Ledger, consumer: Consumer, request: SubmitTask, digest: str) -> TaskRecord | None:
         if request.idempotency_key is not None:
@@ -124,6 +125,8 @@ class Submits:
     def _check_backlog(self, ledger: Ledger, agent: AgentFacts) -> None:
         if self._waiting.get(agent.name, 0) < agent.max_pending_backlog:
             return
+        # What this transaction has taken in was not offered yet.
+        self._dispatch.route_now(ledger, agent.name)
         self._waiting[agent.name] = ledger.count_waiting(agent.name)
         if self._waiting[agent.name] >= agent.max_pending_backlog and not self._dispatch.has_room(ledger, agent.name):
             text = f"{self._waiting[agent.name]} tasks wait for {agent.name!r} already: try again later"
@@ -298,8 +301,16 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _accepted(status: int, row: TaskRecord, waiting: WaitsFor | None, *, new: bool = False) -> Reply:
-    answer = SubmitAnswer(
+def _say_standing(ledger: Ledger, task_id: str, answer: SubmitAnswer) -> None:
+    """Have the answer to a submit say how the task stands when all was offered that could be."""
+    row = ledger.task(task_id)
+    if row is not None:
+        answer.state, answer.queued = shown(row), row.state == State.QUEUED.value
+        answer.waits_for = waits_for(ledger, row)
+
+
+def _accepted(row: TaskRecord, waiting: WaitsFor | None, *, new: bool = False) -> SubmitAnswer:
+    return SubmitAnswer(
         task_id=row.id,
         state=shown(row),
         owner_id=row.owner,
@@ -309,4 +320,3 @@ def _accepted(status: int, row: TaskRecord, waiting: WaitsFor | None, *, new: bo
         queued=row.state == State.QUEUED.value,
         waits_for=waiting,
     )
-    return Reply(status, answer)

@@ -48,6 +48,8 @@ class Sweeper:
         agents = self._sweep_instances(ledger)
         for row in ledger.due(now, MOST_ROWS):
             self._guarded(ledger, row.id, partial(self._end_time, ledger, row, now))
+        for task_id, epoch in self._tasks.granted.lost():
+            self._guarded(ledger, task_id, partial(self._take_back, ledger, task_id, epoch))
         for agent in sorted(agents):
             self._guarded(ledger, agent, partial(self._tasks.dispatch.route, ledger, agent))
         ledger.purge_tasks(now, MOST_ROWS, "retention")
@@ -76,7 +78,14 @@ class Sweeper:
                 self._tasks.dispatch.refused(incarnation)
             self._tasks.turns.withdraw(ledger, row, row.inc)
         else:
-            ledger.put_off(row.id, now + PUT_OFF_MS)
+            ledger.look_later(row.id, now + PUT_OFF_MS)
+
+    def _take_back(self, ledger: Ledger, task_id: str, epoch: int) -> None:
+        """Take back a task that was given with its offer, when nothing was heard of that."""
+        row = ledger.task(task_id)
+        if row is not None and row.epoch == epoch and row.is_held and row.inc is not None:
+            self._tasks.turns.take_back(ledger, row, row.inc)
+            self._tasks.dispatch.route(ledger, row.agent)
 
     def _guarded(self, ledger: Ledger, name: str, work: Callable[[], None]) -> None:
         try:
@@ -87,7 +96,7 @@ class Sweeper:
                 raise
             self.failures += 1
             _logger.exception("sweep_row_failed", extra={"row": name})
-            ledger.put_off(name, self._tasks.turns.now_ms() + PUT_OFF_MS)
+            ledger.look_later(name, self._tasks.turns.now_ms() + PUT_OFF_MS)
 
     def _purge_instances(self, ledger: Ledger, now: int) -> None:
         if now < self._next_instance_purge:

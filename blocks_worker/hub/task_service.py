@@ -19,6 +19,7 @@ from blocks_worker.hub.answers import (
 )
 from blocks_worker.hub.bell import Bell
 from blocks_worker.hub.dispatch import Dispatch
+from blocks_worker.hub.granted import Granted, nobody_follows
 from blocks_worker.hub.purges import missing, purged
 from blocks_worker.hub.reports import Reports, was_outrun
 from blocks_worker.hub.store.filters import ANY
@@ -70,12 +71,14 @@ class TaskService:
         entropy: Entropy,
         secret: bytes,
         admits: Callable[[], bool] = lambda: True,
+        follows: Callable[[str, str], bool] = nobody_follows,
     ) -> None:
         self.bell = Bell(steady, secret)
-        self.turns = Turns(numbers, steady, self.bell)
+        self.granted = Granted(numbers, steady, follows)
+        self.turns = Turns(numbers, steady, self.bell, self.granted)
         self.dispatch = Dispatch(self.turns, steady)
         self._submits = Submits(steady, entropy, self.dispatch, admits)
-        self._reports = Reports(self.turns, self.dispatch, secret)
+        self._reports = Reports(self.turns, self.dispatch, self.granted, secret)
 
     def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Reply:
         """Take a task in: 201 new, 200 the same again; it is offered in the same transaction."""

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import SteadyClock
     from blocks_worker.hub.bell import Bell
+    from blocks_worker.hub.granted import Granted
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import Candidate, TaskRecord
+    from blocks_worker.hub.store.transaction import Publication
     from blocks_worker.protocol.leases import Numbers, Outcome
 
 _TO = {
@@ -48,7 +50,8 @@ _STOPPED = {State.CANCELLING.value: State.CANCELLED, State.EXPIRING.value: State
 class Turns:
     """Make turns of tasks."""
 
-    def __init__(self, numbers: Numbers, steady: SteadyClock, bell: Bell) -> None:
+    def __init__(self, numbers: Numbers, steady: SteadyClock, bell: Bell, granted: Granted) -> None:
+        self._granted = granted
         self._numbers = numbers
         self._steady = steady
         self._bell = bell
@@ -58,7 +61,13 @@ class Turns:
         return self._steady.now_ms()
 
     def offer(self, ledger: Ledger, row: TaskRecord, to: Candidate) -> bool:
-        """Offer a waiting task; say that it starts again when somebody had run it."""
+        """Offer a waiting task, with its lease where that may be; say that it starts again when somebody had run it."""
+        if self._granted.allows(row, to):
+            start = ledger.start(row.id)
+            now = self._steady.now_ms()
+            said = self._bell.granted(to, row, start, now) if len(start) <= self._numbers.inline_input else None
+            if said is not None:
+                return self._given(ledger, row, to, said, now)
         return self._offered(ledger, row, to.incarnation, [to])
 
     def broadcast(self, ledger: Ledger, row: TaskRecord, to: Sequence[Candidate]) -> bool:
@@ -199,12 +208,25 @@ class Turns:
         until = now + int(self._numbers.offer_timeout * 1000)
         if not ledger.offer(row, by, now=now, until=until, due=due_offered(row, until)):
             return False
-        if row.leased_at is not None:
-            ledger.say(row, row.epoch + 1, {"type": "system", "status": "restarted", "ts": now})
+        self._say_restarted(ledger, row, now)
         start = ledger.start(row.id)
         for one in to:
             self._bell.offer(ledger, one, row, start if len(start) <= self._numbers.inline_input else None)
         return True
+
+    def _given(self, ledger: Ledger, row: TaskRecord, to: Candidate, said: Publication, now: int) -> bool:
+        """Give a waiting task to an instance that hears of it by its link."""
+        due = due_running(row._replace(queue_until=None), now)
+        if not ledger.grant(row, to.incarnation, now=now, due=due):
+            return False
+        self._say_restarted(ledger, row, now)
+        ledger.outbox.append(said)
+        self._granted.gave((row.id, row.epoch + 1), to)
+        return ledger.counted("offers_granted")
+
+    def _say_restarted(self, ledger: Ledger, row: TaskRecord, now: int) -> None:
+        if row.leased_at is not None:
+            ledger.say(row, row.epoch + 1, {"type": "system", "status": "restarted", "ts": now})
 
     def _called_off(self, ledger: Ledger, row: TaskRecord, but: str | None = None) -> bool:
         """End the offers of a task that was offered to everybody, and tell all but who has it now."""

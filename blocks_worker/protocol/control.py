@@ -6,7 +6,6 @@ heartbeat answer tells of again.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import Annotated, Any
 
@@ -40,13 +39,29 @@ class StartBody(Wire):
     parent_task_id: str | None = None
 
 
+class GrantedLease(Wire):
+    """The right to run that comes with an offer: what else the answer to a claim would bring."""
+
+    lease: str
+    attempt: int
+    #: Seconds that this run may take.
+    max_runtime: float
+    #: Unix milliseconds by the hub's clock: when it was given, and when the whole task ends.
+    hub_time: int
+    deadline: int | None = None
+
+
 class StartTask(Wire, tag_field="type", tag="StartTask"):
-    """Offer a task. `start` is a `StartBody` as JSON text, when it is short enough to travel along."""
+    """Offer a task. `start` is a `StartBody` as JSON text, when it is short enough to travel along.
+
+    With `granted` the task is the instance's already, and it starts at once, unless the offer is old.
+    """
 
     task_id: str
     epoch: Epoch
     digest: str
     start: str | None = None
+    granted: GrantedLease | None = None
     protocol_version: str = PROTOCOL_VERSION
 
 
@@ -148,4 +163,4 @@ def _content(control: bytes) -> ControlMessage:
 
 
 def _signature(control: bytes, sequence: int, key: str) -> str:
-    return hmac.new(key.encode(), b"%d." % sequence + control, hashlib.sha256).hexdigest()
+    return hmac.digest(key.encode(), b"%d." % sequence + control, "sha256").hex()

@@ -29,6 +29,8 @@ class Numbers(Wire, omit_defaults=False):
     lease_grace: float = 5.0
     #: an offer that nobody claimed goes back to the queue; a worker claims no older one
     offer_timeout: float = 6.0
+    #: an offer that brings its lease along is claimed all the same when it is older than this
+    granted_max_age: float = 3.0
     #: from the cancel flag to the forced end; the worker gives the handler as much
     cancel_grace: float = 30.0
     #: the same for terminate, which shortens the grace of a cancel on its way

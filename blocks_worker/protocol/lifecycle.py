@@ -39,6 +39,7 @@ class TaskTurn(str, Enum):
     """What may happen to a task."""
 
     OFFER = "offer"
+    GRANT = "grant"
     CLAIM = "claim"
     WITHDRAW = "withdraw"
     CANCEL = "cancel"
@@ -152,6 +153,13 @@ TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
         epoch=1,
         takes=True,
     ),
+    (_Q, TaskTurn.GRANT): _Rule(
+        _R,
+        "as above, to one whose link is open; the lease comes with the offer. Never at most once, never a pipe",
+        epoch=1,
+        attempt=1,
+        takes=True,
+    ),
     (_O, TaskTurn.CLAIM): _Rule(
         _R,
         "by the incarnation it was offered to, the first of them when several were; the others are told at once",
@@ -239,8 +247,9 @@ def _goes_elsewhere(facts: TaskFacts, turn: TaskTurn) -> bool:
 
 
 def _may(facts: TaskFacts, turn: TaskTurn, by: str | None) -> bool:
-    if turn is TaskTurn.OFFER:
-        return by is not None and not facts.paused and not facts.waits
+    if turn in {TaskTurn.OFFER, TaskTurn.GRANT}:
+        is_free = by is not None and not facts.paused and not facts.waits
+        return is_free and (turn is TaskTurn.OFFER or facts.again)
     if turn is TaskTurn.READY:
         return facts.waits
     if (turn is TaskTurn.RUN_OUT and not facts.pipe) or (turn is TaskTurn.RETRY and not _has_retry(facts)):

@@ -7,7 +7,8 @@ import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from blocks_worker.concurrency import Backoff, Batcher
+from blocks_worker.batching import Batcher
+from blocks_worker.concurrency import Backoff
 from blocks_worker.errors import BlocksError
 from blocks_worker.protocol.codec import MAX_BODY
 from blocks_worker.worker.parts import answered_each

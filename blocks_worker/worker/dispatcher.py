@@ -7,6 +7,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from blocks_worker.worker.outbox import Outbox
 from blocks_worker.worker.run import Run, RunKey
 
@@ -68,7 +70,10 @@ class Dispatcher:
             if key in self._seen:
                 return Ignore("duplicate")
             if self._tombstones.get(offer.task_id, (0, 0.0))[0] >= offer.epoch:
-                return Ignore("cancelled")
+                if offer.granted is None:
+                    return Ignore("cancelled")
+                # It is held here already: its claim tells of the cancel, which is then obeyed.
+                offer = msgspec.structs.replace(offer, granted=None)
             if self._closed:
                 return Nack("draining")
             run = Run(offer, Outbox(key), now)

@@ -104,6 +104,7 @@ class Beat:
             nonce = self._nonces.newest
         answer = self._api.heartbeat(self._message(nonce, stopped=False), timeout=HEARTBEAT_TIMEOUT)
         self._standing.trust.renewed(begun)
+        self._standing.heard(answer.hub_time, begun)
         self._obey(answer)
         self._listen_for(answer.nonce)
         return nonce is not None

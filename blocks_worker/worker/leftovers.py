@@ -7,7 +7,8 @@ import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from blocks_worker.concurrency import BATCH_ITEMS, Backoff, ServiceThread
+from blocks_worker.batching import BATCH_ITEMS
+from blocks_worker.concurrency import Backoff, ServiceThread
 from blocks_worker.errors import BlocksError, HubUnavailableError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted
 from blocks_worker.protocol.leases import LateReport

@@ -130,7 +130,13 @@ class TaskRun:
         return True
 
     def _lease(self, run: Run) -> ClaimAnswer | None:
-        """Claim with what came along; should that be another content than the hub's, once more without it."""
+        """Claim with what came along; should that be another content than the hub's, once more without it.
+
+        A lease that came with its offer needs no claim, unless the task was cancelled or fenced before.
+        """
+        granted = self._standing.answers_for(run.offer, self._clock.monotonic())
+        if granted is not None and not run.is_fenced and content_of(run.offer, granted) is not None:
+            return granted
         until = run.received_at + self._standing.numbers.offer_timeout
         have = offered_digest(run.offer)
         sent = Claim(task_id=run.task_id, epoch=run.epoch, have=have)

@@ -11,8 +11,8 @@ from ledger_world import World, done
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import StoreError
-from blocks_worker.hub.store.ledger import Publication
 from blocks_worker.hub.store.store import MAX_WAITING
+from blocks_worker.hub.store.transaction import Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,8 +75,8 @@ def test_a_caller_reads_its_own_writes(world: World) -> None:
 def test_a_group_is_committed_in_order_and_said_once(world: World) -> None:
     """What gathers while the writer is at work is one commit: its sets in order, its messages after it, each once."""
     held = Held(world)
-    futures = world.store.write_many([noting(f"k{number}", str(number)) for number in range(30)])
-    futures += world.store.write_many([noting("k0", "last")])
+    futures = [world.store.write(noting(f"k{number}", str(number))) for number in range(30)]
+    futures += [world.store.write(noting("k0", "last"))]
     held.release()
     wait(futures, 10)
 
@@ -97,7 +97,7 @@ def test_a_set_that_raises_takes_nobody_with_it(world: World) -> None:
 
     world.add("t1")
     held = Held(world)
-    first, broken, last = world.store.write_many([noting("a"), bad, noting("b")])
+    first, broken, last = (world.store.write(work) for work in [noting("a"), bad, noting("b")])
     held.release()
 
     assert (first.result(10), last.result(10)) == ("x", "x")
@@ -113,9 +113,9 @@ def test_two_who_want_the_same_turn(world: World) -> None:
     row = world.add("t1")
     offered = world.row("t1")
     held = Held(world)
-    futures = world.store.write_many(
-        [lambda ledger: ledger.claim(offered, holder.incarnation, now=1, due=None) for _ in range(2)]
-    )
+    futures = [
+        world.store.write(lambda ledger: ledger.claim(offered, holder.incarnation, now=1, due=None)) for _ in range(2)
+    ]
     held.release()
 
     assert [future.result(10) for future in futures] == [True, False]
@@ -125,9 +125,8 @@ def test_two_who_want_the_same_turn(world: World) -> None:
 def test_too_much_is_refused_by_name_and_passes(world: World) -> None:
     """New work is turned away at once as busy when too much waits, and taken once there is room; a report is not."""
     held = Held(world)
-    futures = world.store.write_many([noting("a")] * MAX_WAITING)
-    (refused,) = world.store.write_many([noting("b")], is_new=True)
-    error = refused.exception(0)
+    futures = [world.store.write(noting("a")) for _ in range(MAX_WAITING)]
+    (error,) = world.store.write_many([noting("b")], [""], is_new=True).result(0)
     futures.append(world.store.write(noting("report")))
     held.release()
     wait(futures, 30)
@@ -135,7 +134,7 @@ def test_too_much_is_refused_by_name_and_passes(world: World) -> None:
     assert isinstance(error, StoreError)
     assert error.code == "busy"
     assert noted(world, "report") == "x"
-    assert world.store.write_many([noting("b")], is_new=True)[0].result(10) == "x"
+    assert world.store.write_many([noting("b")], [""], is_new=True).result(10) == ["x"]
 
 
 def test_a_full_disk_is_told_and_spares_what_fits(world: World) -> None:
@@ -146,7 +145,7 @@ def test_a_full_disk_is_told_and_spares_what_fits(world: World) -> None:
 
     world.do(lambda ledger: limit(ledger, 90))
     held = Held(world)
-    small, big = world.store.write_many([noting("a"), noting("b", "x" * 1_000_000)])
+    small, big = (world.store.write(work) for work in [noting("a"), noting("b", "x" * 1_000_000)])
     held.release()
     error = big.exception(10)
 
@@ -159,7 +158,7 @@ def test_a_full_disk_is_told_and_spares_what_fits(world: World) -> None:
 
 def test_a_store_that_is_closed_says_so(world: World) -> None:
     """Who comes after the end is refused by name, reader and writer alike; who was there was answered."""
-    futures = world.store.write_many([noting(str(number)) for number in range(20)])
+    futures = [world.store.write(noting(str(number))) for number in range(20)]
     world.store.close(Deadline(10))
     late = world.store.write(noting("late")).exception(0)
 

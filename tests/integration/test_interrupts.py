@@ -9,7 +9,7 @@ import time
 
 from support import wait_until
 
-from blocks_worker.concurrency import Batcher
+from blocks_worker.batching import Batcher
 
 
 def test_an_interrupt_at_any_point_leaves_nobody_waiting() -> None:

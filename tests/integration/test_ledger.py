@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from ledger_world import World
 
-from blocks_worker.hub.store.ledger import Ledger, Publication
+from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.records import TaskRecord
+from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.protocol.leases import ReportEvent
 from blocks_worker.protocol.lifecycle import EVERYBODY, TERMINAL, RefusedTurnError, State, TaskFacts, TaskTurn, advance
 
@@ -70,6 +71,7 @@ TURN: Any = {"now": NOW, "due": None}
 #: The statements of each turn, tried in this order.
 STATEMENTS: dict[TaskTurn, list[Statement]] = {
     TaskTurn.OFFER: [lambda ledger, row: ledger.offer(row, "me", until=NOW + 5, **TURN)],
+    TaskTurn.GRANT: [lambda ledger, row: ledger.grant(row, "me", **TURN)],
     TaskTurn.CLAIM: [lambda ledger, row: ledger.claim(row, "me", **TURN)],
     TaskTurn.WITHDRAW: [lambda ledger, row: ledger.withdraw(row, str(row.inc), **TURN)],
     TaskTurn.CANCEL: [

@@ -327,3 +327,34 @@ def test_a_transport_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("BLOCKS_TRANSPORT", "pigeon")
     with pytest.raises(ConfigurationError, match="pubnub, hublink"):
         TaskClient.create("free", api_key="k")
+
+
+def test_a_client_may_choose_its_transport(hub: Caller, linked: TaskClient) -> None:
+    """What the caller says wins over the document: a client without a link beside one that has it."""
+    address = hub.address.url + "/api/v1/cdm"
+    before = sum(thread.name == "hub-link" for thread in threading.enumerate())
+    for transport, links in (("pubnub", 0), ("hublink", 1)):
+        with TaskClient.create("free", cdm_url=address, api_key=hub.key, transport=transport) as client:
+            assert client.run("over_a_link", "ab").text == "ba"
+            assert sum(thread.name == "hub-link" for thread in threading.enumerate()) == before + links
+        wait_until(lambda: sum(t.name == "hub-link" for t in threading.enumerate()) == before, 10, "the link's end")
+
+    with pytest.raises(ConfigurationError, match="'pubnub' and 'hublink'"):
+        TaskClient.create("free", cdm_url=address, api_key=hub.key, transport="pigeon")
+
+
+def test_tasks_are_given_with_their_offers(hub: Caller, linked: TaskClient) -> None:
+    """Over a link a task is taken, run and told without a claim; what may run once only is claimed. [J6]"""
+
+    def claims() -> float:
+        lines = hub.ask("GET", "/metrics").body.decode().splitlines()
+        counted = [line for line in lines if line.startswith("blocks_hub_http_request_seconds_count")]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in counted if '"/api/v1/claims"' in line)
+
+    linked.run("over_a_link", "warm")
+    before = claims()
+    sessions = linked.send_many([{"agent_name": "over_a_link", "request_parts": f"{n}"} for n in range(30)])
+    assert [session.text(20) for session in sessions] == [f"{n}"[::-1] for n in range(30)]
+    assert claims() == before
+    assert linked.send_message("over_a_link", "ab", delivery="at_most_once").text(20) == "ba"
+    assert claims() == before + 1

@@ -26,7 +26,7 @@ store = Store(Path(sys.argv[1]), clock=Clock())
 store.open()
 number = 0
 while True:
-    futures = store.write_many([lambda ledger, n=number + i: ledger.set_meta(f"k{n}", "x") for i in range(7)])
+    futures = [store.write(lambda ledger, n=number + i: ledger.set_meta(f"k{n}", "x")) for i in range(7)]
     for future in futures:
         future.result()
         print(number, flush=True)

@@ -13,7 +13,7 @@ from blocks_worker.concurrency import SteadyClock
 from blocks_worker.errors import StoreError
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.store.database import driver_of, open_database
-from blocks_worker.hub.store.ledger import Ledger, Publication
+from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import TaskService
@@ -26,9 +26,17 @@ if TYPE_CHECKING:
     from simulation.network import Answers
     from simulation.world import World
 
+    from blocks_worker.hub.store.transaction import Publication
+
 SECRET = b"s" * 32
 #: Seconds that gather calls into one commit, between sweeps, between savings of what was published.
 GATHER, SWEEP, SAVE = 0.002, 1.0, 1.0
+#: Which part of the processes is given tasks with their offers.
+LINKED = 0.5
+
+
+#: Calls whose items are about one task each.
+_ABOUT_TASKS = ("submit", "claim", "nack", "reports")
 
 
 class CrashError(BaseException):
@@ -69,7 +77,9 @@ class Hub:
         (last,) = self._driver.execute("SELECT max(seq) FROM event").fetchone()
         self._published = self._store.read(Ledger.published)
         self._store._numbering.start_after(max(last or 0, self._published))
-        self.tasks = TaskService(numbers=numbers, steady=steady, entropy=world.entropy, secret=SECRET)
+        self.tasks = TaskService(
+            numbers=numbers, steady=steady, entropy=world.entropy, secret=SECRET, follows=self._follows
+        )
         self.instances = InstanceService(
             tasks=self.tasks,
             numbers=numbers,
@@ -96,7 +106,7 @@ class Hub:
             answer(None)
             return
         self._has_reports |= name.startswith("reports")
-        self._waiting.append((self._store.write_many(works), answer))
+        self._waiting.append((self._written(name, works), answer))
         self._flush_soon()
 
     def crash(self, point: str, seconds: float) -> None:
@@ -106,6 +116,10 @@ class Hub:
         self._doom, self._away = point, seconds
         if point == "now":
             self._die()
+
+    def _follows(self, _billing_mode: str, channel: str) -> bool:
+        """Tell of half of the processes that they have a link: they are given tasks with their offers."""
+        return self._world.story.draw("linked", channel) < LINKED
 
     def _is_alive(self, process: Process) -> bool | None:
         return self._world.knows_process(process.pid)
@@ -135,12 +149,21 @@ class Hub:
         if self._store._broken is not None:
             self._die()
 
+    def _written(self, name: str, works: Sequence[Callable[[Ledger], Any]]) -> list[Future[Any]]:
+        """Have the works written as the doors do: those about tasks together."""
+        if name.startswith(_ABOUT_TASKS):
+            return [self._store.write_many([work], [""]) for work in works]
+        return [self._store.write(work) for work in works]
+
     def _results(self, futures: list[Future[Any]]) -> Answers:
-        errors = [error for future in futures if (error := future.exception(0)) is not None]
+        raised = [future.exception(0) for future in futures]
+        answers = [error or future.result(0) for error, future in zip(raised, futures, strict=True)]
+        answers = [answer[0] if isinstance(answer, list) else answer for answer in answers]
+        errors = [answer for answer in answers if isinstance(answer, Exception)]
         for error in errors:
             if not isinstance(error, StoreError):
                 self._world.history.wrong(self._world.heap.now, f"a write raised {error!r}")
-        return None if errors else [future.result(0) for future in futures]
+        return None if errors else answers
 
     def _said(self, said: list[Publication]) -> None:
         """Take what one commit said."""

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from simulation.heap import Owner
     from simulation.world import World
 
-    from blocks_worker.hub.store.ledger import Ledger, Publication
+    from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.transaction import Publication
 
 Answers = list[Any] | None
 #: Seconds until a caller gives a call up.

@@ -45,6 +45,11 @@ class Runs:
         if life.now >= until:
             self._not_ours(run)
             return
+        granted = life.standing.answers_for(run.offer, life.now)
+        if granted is not None and not run.is_fenced:
+            life.world.given(run.key, life.incarnation)
+            self._leased(run, granted)
+            return
         sent = Claim(task_id=run.task_id, epoch=run.epoch, have=offered_digest(run.offer))
         item, holder = decode_trusted(Claim, encode(sent)), life.holder
 

@@ -266,6 +266,7 @@ class Life(Owner):
             if reply is not None:
                 answer = decode_trusted(HeartbeatAnswer, encode(reply.body))
                 self.standing.trust.renewed(begun)
+                self.standing.heard(answer.hub_time, begun)
                 self.beat._obey(answer)
                 self.pump()
             pause = 5.0 if reply is not None else 1.0

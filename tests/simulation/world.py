@@ -101,6 +101,11 @@ class World:
             self.history.say(self.heap.now, f"{item.task_id}: epoch {item.epoch} is leased to {holder.incarnation}")
         return reply
 
+    def given(self, key: tuple[str, int], incarnation: str) -> None:
+        """Record who takes a lease that came with its offer."""
+        self.history.leases[key].add(incarnation)
+        self.history.say(self.heap.now, f"{key[0]}: epoch {key[1]} came with its lease to {incarnation}")
+
     def _check_delay(self, row: TaskRecord) -> None:
         """Notice a lease of a task that was not to begin yet."""
         plan = next((plan for plan in self.story.tasks if plan.name == row.idem), None)

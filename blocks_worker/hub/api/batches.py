@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,6 +16,7 @@ from blocks_worker.protocol import codec
 from blocks_worker.protocol.tasks import MAX_BATCH, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
     from blocks_worker.hub.store.ledger import Ledger
@@ -28,37 +27,20 @@ _logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: What is done with one item inside a transaction.
-Work = Callable[["Ledger"], Reply]
+
+class Work(NamedTuple):
+    """What is done with one item inside a transaction, maybe twice, and the id of the task that it is about."""
+
+    about: str
+    act: Callable[[Ledger], Reply]
+
 
 _OK = 200
 
 
 async def written(store: Store, work: Callable[[Ledger], Result]) -> Result:
     """Return what the work returned once it is committed, or raise what it raised."""
-    (future,) = await settled([store.write(work)])
-    return future.result()
-
-
-async def settled(futures: Sequence[Future[Result]]) -> Sequence[Future[Result]]:
-    """Wait for all of them on the loop, which is woken once however many there are."""
-    loop = asyncio.get_running_loop()
-    everyone = loop.create_future()
-    done = itertools.count(1)
-
-    def wake() -> None:
-        if not everyone.done():
-            everyone.set_result(None)
-
-    def one_done(_future: Future[Result]) -> None:
-        if next(done) == len(futures):
-            loop.call_soon_threadsafe(wake)
-
-    for future in futures:
-        future.add_done_callback(one_done)
-    if futures:
-        await everyone
-    return futures
+    return await asyncio.wrap_future(store.write(work))
 
 
 def items_of(kind: type[Item], body: bytes) -> tuple[bool, list[Item | InvalidMessageError]]:
@@ -89,11 +71,11 @@ async def write_items(
     `are_new`: they bring new work, which a ledger that is too busy turns away.
     """
     works = [item for item in items if not isinstance(item, InvalidMessageError)]
-    futures = iter(await settled(store.write_many(works, is_new=are_new)))
-    return [
-        refused_item(item) if isinstance(item, InvalidMessageError) else _replied(next(futures))  # one future a work
-        for item in items
-    ]
+    acts, about = [work.act for work in works], [work.about for work in works]
+    written: Future[list[Reply | Exception]] = store.write_many(acts, about, is_new=are_new)
+    results: list[Reply | Exception] = await asyncio.wrap_future(written)
+    replies = iter(results)
+    return [_replied(item if isinstance(item, InvalidMessageError) else next(replies)) for item in items]
 
 
 def answer_items(replies: Sequence[Reply], *, many: bool) -> Answer:
@@ -123,9 +105,8 @@ def _decoded(kind: type[Item], raw: msgspec.Raw) -> Item | InvalidMessageError:
         return error
 
 
-def _replied(future: Future[Reply]) -> Reply:
-    error = future.exception()
-    return future.result() if error is None else refused_item(error)
+def _replied(result: Reply | Exception) -> Reply:
+    return refused_item(result) if isinstance(result, Exception) else result
 
 
 def refused_item(error: BaseException) -> Reply:

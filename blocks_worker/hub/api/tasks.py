@@ -160,8 +160,8 @@ class TaskDoors:
         """
         consumer = self._guard.consumer(call.bearer)
         task_id, request = call.path["task_id"], codec.decode(RetryTask, call.body or b"{}")
-        works: list[Work | InvalidMessageError] = [lambda ledger: self._tasks.retry(ledger, consumer, task_id, request)]
-        return answer_items(await write_items(self._store, works, are_new=True), many=False)
+        again = Work(task_id, lambda ledger: self._tasks.retry(ledger, consumer, task_id, request))
+        return answer_items(await write_items(self._store, [again], are_new=True), many=False)
 
     async def pause(self, call: Call) -> Answer:
         """Ask that a task wait: it is not offered, and its run is told.
@@ -190,7 +190,7 @@ class TaskDoors:
     def _submission(self, consumer: Consumer, item: SubmitTask | InvalidMessageError) -> Work | InvalidMessageError:
         if isinstance(item, InvalidMessageError):
             return item
-        return lambda ledger: self._tasks.submit(ledger, consumer, item)
+        return Work(item.task_id or "", lambda ledger: self._tasks.submit(ledger, consumer, item))
 
     async def _listened(
         self, consumer: Consumer, queries: Sequence[EventsQuery | InvalidMessageError]
@@ -199,7 +199,8 @@ class TaskDoors:
         wishes = [query for query in queries if isinstance(query, EventsQuery) and query.listen is not None]
         if not wishes:
             return list(queries)
-        works = [partial(self._tasks.listen, consumer=consumer, query=query) for query in wishes]
+        listen = self._tasks.listen
+        works = [Work(query.task_id, partial(listen, consumer=consumer, query=query)) for query in wishes]
         replies = zip(wishes, await write_items(self._store, works), strict=True)
         refused = {id(query): reply for query, reply in replies if reply.status != OK}
         return [refused.get(id(query), query) for query in queries]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.store import Store
     from blocks_worker.hub.task_service import Holder, Reply, TaskService
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Claim | Report | LateReport)
 Who = TypeVar("Who")
 
 
@@ -96,4 +96,5 @@ def _work(
 ) -> Work | InvalidMessageError:
     if isinstance(item, InvalidMessageError):
         return item
-    return lambda ledger: act(ledger, who, item)
+    about = item.report.task_id if isinstance(item, LateReport) else item.task_id
+    return Work(about, lambda ledger: act(ledger, who, item))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -157,4 +156,4 @@ def _resources(channels: dict[str, int]) -> dict[bytes, dict[str, int]]:
 
 
 def _sign(secret: bytes, data: bytes) -> bytes:
-    return hmac.new(secret, data, hashlib.sha256).digest()
+    return hmac.digest(secret, data, "sha256")

@@ -177,6 +177,10 @@ class LocalNetwork:
         """Return what somebody on a link may do; an unknown keyset is refused when it is used."""
         return Seat(self._realms.get(subscribe_key), self._access, user, grant)
 
+    def is_followed(self, subscribe_key: str, channel: str) -> bool:
+        """Tell whether somebody on a link is told at once what is published on this channel; any thread may ask."""
+        return self._realms[subscribe_key].is_followed(channel)
+
     @property
     def listens(self) -> bool:
         """Whether it takes connections."""

@@ -90,6 +90,10 @@ class Realm:
         """Return one who follows nothing yet; what is published without being stored its reader is not told."""
         return Follower(self.history, reader, self.followers)
 
+    def is_followed(self, channel: str) -> bool:
+        """Tell whether a follower is told what is published on this channel."""
+        return channel in self.followers
+
     def greeting(self) -> Reply:
         """Return the answer to a first poll: from here on nothing is missed."""
         return self._empty(self.shared.timeline.draw())

@@ -6,8 +6,6 @@ bus once the transaction is committed gathers in `outbox`.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select, update
@@ -18,6 +16,7 @@ from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecor
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
 from blocks_worker.hub.store.survey import PURGED, stub_of, with_purged
 from blocks_worker.hub.store.task_turns import TaskTurns
+from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
 from blocks_worker.protocol.events import numbered, stored_event
@@ -25,7 +24,7 @@ from blocks_worker.protocol.lifecycle import EVERYBODY
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Connection
 
@@ -39,92 +38,43 @@ _RUNG = "control_seq"
 MOST_WATCHERS = 16
 
 
-@dataclass(frozen=True)
-class Publication:
-    """One logical message for the bus, as JSON bytes; `ends_channel`: the last one of that task channel."""
-
-    channel: str
-    message: bytes
-    billing_mode: str
-    seq: int | None = None
-    ends_channel: bool = False
-
-
 class Ledger(TaskTurns):
-    """Be the open transaction; `connection` is for the cold statements, which are plain SQLAlchemy Core."""
+    """Be the open transaction: each verb a statement or two, those of frequent verbs run together."""
 
     def __init__(self, connection: Connection, driver: sqlite3.Connection, numbering: Numbering) -> None:
-        super().__init__(driver)
-        self.connection = connection
-        self.outbox: list[Publication] = []
-        #: What is to be counted once the transaction stands.
-        self.happened: list[str] = []
-        #: What is to be written to the audit once the transaction stands.
-        self.acts: list[tuple[str, dict[str, Any]]] = []
+        super().__init__(connection, driver)
         self._numbering = numbering
-
-    def begin(self) -> None:
-        """Open the transaction as a writer."""
-        self._driver.execute("BEGIN IMMEDIATE")
-
-    def commit(self) -> None:
-        """Make it durable."""
-        self._driver.execute("COMMIT")
-
-    def roll_back(self) -> None:
-        """Undo it all."""
-        self.outbox.clear()
-        self.happened.clear()
-        self.acts.clear()
-        if self._driver.in_transaction:
-            self._driver.execute("ROLLBACK")
-
-    def is_open(self) -> bool:
-        """Tell whether the transaction still stands: some errors of the disk end it."""
-        return self._driver.in_transaction
-
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        """Undo what was done inside, and only that, when it raises; its messages are unsaid too, and nothing counts."""
-        said, happened, acts = len(self.outbox), len(self.happened), len(self.acts)
-        self._driver.execute("SAVEPOINT inner_work")
-        try:
-            yield
-        except BaseException:
-            del self.outbox[said:], self.happened[happened:], self.acts[acts:]
-            if self._driver.in_transaction:
-                self._driver.execute("ROLLBACK TO inner_work")
-                self._driver.execute("RELEASE inner_work")
-            raise
-        self._driver.execute("RELEASE inner_work")
-
-    def counted(self, what: str, *, happened: bool = True) -> bool:
-        """Count what happened, if it did and once it is committed; tell whether it did."""
-        if happened:
-            self.happened.append(what)
-        return happened
-
-    def noted(self, act: str, **fields: Any) -> None:
-        """Have the audit know of an act once it is committed; fields that are None are left out."""
-        self.acts.append((act, fields))
+        #: Start bodies, and ids by idempotency key, of the tasks that were taken in.
+        self._starts: dict[str, bytes] = {}
+        self._keys: dict[tuple[str, str, str], str] = {}
 
     # -------------------------------------------------------------------------------------------- rows
     def task(self, task_id: str) -> TaskRecord | None:
         """Return the task."""
-        return self._one_task(sql.TASK, key=task_id)
+        return self._group.task(task_id)
 
     def task_by_key(self, owner: str, agent: str, key: str) -> TaskRecord | None:
         """Return the task that was asked for under an idempotency key."""
-        return self._one_task(sql.TASK_BY_KEY, o=owner, a=agent, k=key)
+        found = self._keys.get((owner, agent, key))
+        if found is not None:
+            return self.task(found)
+        row = self._group.look(sql.TASK_BY_KEY, {"o": owner, "a": agent, "k": key}).fetchone()
+        return None if row is None else self.task(row[0])
 
     def insert_task(self, record: TaskRecord, start: bytes) -> None:
         """Take a new task in."""
-        self._driver.execute(sql.INSERT_TASK, record._asdict())
-        self._driver.execute(sql.INSERT_INPUT, {"task": record.id, "start": start})
+        self._group.insert(sql.INSERT_TASK, record)
+        self._group.keep(sql.INSERT_INPUT, (record.id, start))
+        self._starts[record.id] = start
+        if record.idem is not None:
+            self._keys[(record.owner, record.agent, record.idem)] = record.id
 
     def start(self, task_id: str) -> bytes:
         """Return the start body as it was stored."""
-        row = self._driver.execute(sql.INPUT, {"key": task_id}).fetchone()
+        known = self._starts.get(task_id)
+        if known is not None:
+            return known
+        row = self._group.look(sql.INPUT, {"key": task_id}).fetchone()
         return bytes(row[0])
 
     def tasks_of(self, incarnation: str) -> list[TaskRecord]:
@@ -135,11 +85,11 @@ class Ledger(TaskTurns):
         """Return the incarnations that a task which is offered may be claimed by."""
         if row.inc != EVERYBODY:
             return [] if row.inc is None else [row.inc]
-        return [inc for (inc,) in self._driver.execute(sql.OFFERED_TO, {"key": row.id}).fetchall()]
+        return [inc for (inc,) in self._group.execute(sql.OFFERED_TO, {"key": row.id}).fetchall()]
 
     def offer_with_others(self, task_id: str, incarnations: Iterable[str]) -> None:
         """Note whom a task is offered to that is offered to everybody."""
-        self._driver.executemany(sql.INSERT_OFFER, [{"task": task_id, "inc": inc} for inc in incarnations])
+        self._group.executemany(sql.INSERT_OFFER, [{"task": task_id, "inc": inc} for inc in incarnations])
 
     def decline(self, task_id: str, by: str) -> bool:
         """Offer a task that is offered to everybody no longer to this one."""
@@ -147,11 +97,11 @@ class Ledger(TaskTurns):
 
     def drop_offers(self, task_id: str) -> None:
         """Forget whom a task was offered to together with others."""
-        self._driver.execute(sql.DELETE_OFFERS, {"key": task_id})
+        self._group.execute(sql.DELETE_OFFERS, {"key": task_id})
 
     def children(self, task_id: str) -> list[TaskRecord]:
         """Return the tasks that this one asked for and that have not ended."""
-        return self._tasks(sql.CHILDREN, key=task_id)
+        return [] if self._group.is_childless(task_id) else self._tasks(sql.CHILDREN, key=task_id)
 
     def waiting(self, agent: str, now: int, most: int) -> list[TaskRecord]:
         """Return the tasks that wait for an instance of the agent, those of the lowest rank first."""
@@ -159,26 +109,26 @@ class Ledger(TaskTurns):
 
     def count_waiting(self, agent: str) -> int:
         """Count what waits for the agent: dear when it is much."""
-        return int(self._driver.execute(sql.COUNT_WAITING, {"a": agent}).fetchone()[0])
+        return int(self._group.execute(sql.COUNT_WAITING, {"a": agent}).fetchone()[0])
 
     def below_limit(self, facts: AgentFacts) -> int | None:
         """Return how many tasks of the agent may be offered besides those that are, by its limit; None without one."""
         if facts.concurrency_limit is None:
             return None
-        taken = int(self._driver.execute(sql.COUNT_TAKEN, {"a": facts.name}).fetchone()[0])
+        taken = int(self._group.execute(sql.COUNT_TAKEN, {"a": facts.name}).fetchone()[0])
         return max(0, facts.concurrency_limit - taken)
 
     def has_tasks(self, agent: str) -> bool:
         """Tell whether a task of the agent has not ended."""
-        return bool(self._driver.execute(sql.HAS_TASKS, {"a": agent}).fetchone()[0])
+        return bool(self._group.execute(sql.HAS_TASKS, {"a": agent}).fetchone()[0])
 
     def due(self, now: int, most: int) -> list[TaskRecord]:
         """Return tasks that a time limit has reached."""
         return self._tasks(sql.DUE, now=now, most=most)
 
-    def put_off(self, task_id: str, until: int) -> None:
+    def look_later(self, task_id: str, until: int) -> None:
         """Let the sweeper look at the task again only then."""
-        self._driver.execute(sql.PUT_OFF, {"key": task_id, "due": until})
+        self._group.execute(sql.PUT_OFF, {"key": task_id, "due": until})
 
     def page(self, owner: str, wanted: TaskFilter, *, before: str | None, most: int) -> list[TaskRecord]:
         """Return tasks of an owner, newest id first."""
@@ -207,7 +157,8 @@ class Ledger(TaskTurns):
     def append(self, row: TaskRecord, by: str, events: Sequence[ReportEvent], now: int) -> bool:
         """Store a run's next events, contiguous behind the last one, and say them."""
         low, high = row.last_n, row.last_n + len(events)
-        if not self._turn(sql.APPEND, row, by=by, lo=low, hi=high, now=now):
+        after = row._replace(last_n=high, updated=now)
+        if not self._kept_turn(sql.APPEND, row, after, by=by, lo=low, hi=high, now=now):
             return False
         for item in events:
             body = stored_event(bytes(item.body), task_id=row.id, epoch=row.epoch, n=item.n, ts=now)
@@ -226,7 +177,7 @@ class Ledger(TaskTurns):
 
     def events(self, task_id: str, after: int, most: int) -> list[bytes]:
         """Return stored events as readers get them."""
-        found = self._driver.execute(sql.EVENTS, {"key": task_id, "after": after, "most": most}).fetchall()
+        found = self._group.execute(sql.EVENTS, {"key": task_id, "after": after, "most": most}).fetchall()
         return [numbered(body, seq) for seq, body in found]
 
     def events_after(self, seq: int, limit: int) -> list[Publication]:
@@ -273,17 +224,20 @@ class Ledger(TaskTurns):
 
     def agent(self, name: str) -> AgentFacts | None:
         """Return what decides about the tasks of an agent."""
-        row = self._driver.execute(sql.AGENT, {"a": name}).fetchone()
+        return self.remembered(("agent", name), lambda: self._agent(name))
+
+    def _agent(self, name: str) -> AgentFacts | None:
+        row = self._group.look(sql.AGENT, {"a": name}).fetchone()
         return None if row is None else AgentFacts._make(row)
 
     def candidates(self, agent: str) -> list[Candidate]:
         """Return the agent's instances that take offers, with their free slots by the hub's own count."""
-        found = self._driver.execute(sql.CANDIDATES, {"a": agent}).fetchall()
+        found = self._group.execute(sql.CANDIDATES, {"a": agent}).fetchall()
         return [Candidate(*row) for row in found]
 
     def instance(self, incarnation: str) -> InstanceRecord | None:
         """Return one process life of an instance."""
-        row = self._driver.execute(sql.INSTANCE, {"by": incarnation}).fetchone()
+        row = self._group.execute(sql.INSTANCE, {"by": incarnation}).fetchone()
         return None if row is None else InstanceRecord._make(row)
 
     def instances(
@@ -320,8 +274,8 @@ class Ledger(TaskTurns):
         keys = [{"key": row.id} for row in rows]
         files.release(self.connection, [row.id for row in rows], now)
         for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_TASK):
-            self._driver.executemany(text, keys)
-        self._driver.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])
+            self._group.executemany(text, keys)
+        self._group.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])
         self.set_meta(PURGED, with_purged(self.meta(PURGED), [(row.agent, row.state, row.reason) for row in rows]))
         oldest = min(row.ended or now for row in rows)
         self.connection.execute(insert(purge).values(at=now, what="task", count=len(keys), oldest=oldest, rule=rule))
@@ -330,33 +284,31 @@ class Ledger(TaskTurns):
 
     def stub(self, task_id: str) -> StubRecord | None:
         """Return what stays of a purged task."""
-        row = self._driver.execute(sql.STUB, {"key": task_id}).fetchone()
+        if self._group.was_never_purged(task_id):
+            return None
+        row = self._group.look(sql.STUB, {"key": task_id}).fetchone()
         return None if row is None else StubRecord._make(row)
 
     def stub_by_key(self, owner: str, agent: str, key: str, since: int) -> StubRecord | None:
         """Return what stays of the purged task that was asked for under a key, and ended after that."""
-        row = self._driver.execute(sql.STUB_BY_KEY, {"o": owner, "a": agent, "k": key, "since": since}).fetchone()
+        row = self._group.look(sql.STUB_BY_KEY, {"o": owner, "a": agent, "k": key, "since": since}).fetchone()
         return None if row is None else StubRecord._make(row)
 
     def drop_stubs(self, purged_before: int) -> None:
         """Forget what was purged before then."""
-        self._driver.execute(sql.DELETE_STUBS, {"before": purged_before})
+        self._group.execute(sql.DELETE_STUBS, {"before": purged_before})
 
     def purge_instances(self, ended_before: int) -> int:
         """Delete instances that ended before then; return how many."""
         return self.connection.execute(instance.delete().where(instance.c.ended < ended_before)).rowcount
 
     # -------------------------------------------------------------------------------------------- inside
-    def _one_task(self, text: str, **values: Any) -> TaskRecord | None:
-        row = self._driver.execute(text, values).fetchone()
-        return None if row is None else TaskRecord._make(row)
-
     def _tasks(self, text: str, **values: Any) -> list[TaskRecord]:
-        return [TaskRecord._make(row) for row in self._driver.execute(text, values).fetchall()]
+        return self._group.tasks(text, values)
 
     def _store(self, row: TaskRecord, epoch: int, n: int | None, body: bytes, *, ends: bool) -> None:
         seq = self._numbering.next()
-        self._driver.execute(sql.INSERT_EVENT, {"seq": seq, "task": row.id, "epoch": epoch, "n": n, "body": body})
+        self._group.keep(sql.INSERT_EVENT, (seq, row.id, epoch, n, body))
         self.outbox += _publications(row, seq, body, ends=ends)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from blocks_worker.protocol.leases import Process
-from blocks_worker.protocol.lifecycle import HELD, TERMINAL, State
+from blocks_worker.protocol.lifecycle import HELD, TERMINAL
 from blocks_worker.protocol.tasks import USUAL_PRIORITY
 
 
@@ -65,12 +65,12 @@ class TaskRecord(NamedTuple):
     @property
     def is_ended(self) -> bool:
         """Whether the task reached its end."""
-        return State(self.state) in TERMINAL
+        return self.state in TERMINAL
 
     @property
     def is_held(self) -> bool:
         """Whether a worker has the right to speak for it."""
-        return State(self.state) in HELD
+        return self.state in HELD
 
     @property
     def may_run_again(self) -> bool:

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.records import TaskRecord
 
 
+_SHOWN = {state.value: name for state, name in SHOWN.items()}
+
+
 def ended_as(state: str, reason: str | None) -> str:
     """Return what consumers see of a task that ended so."""
     ran_out = state == State.EXPIRED.value and reason == DURATION_EXPIRED
-    return "completed" if ran_out else SHOWN[State(state)]
+    return "completed" if ran_out else _SHOWN[state]
 
 
 def shown(row: TaskRecord) -> str:
     """Return the state of a task as consumers see it."""
-    state = State(row.state)
-    if (state is State.QUEUED and row.pause) or (state is State.RUNNING and row.paused):
+    if (row.pause and row.state == State.QUEUED.value) or (row.paused and row.state == State.RUNNING.value):
         return PAUSED
     return ended_as(row.state, row.reason)
 

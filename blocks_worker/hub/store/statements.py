@@ -27,6 +27,11 @@ def _hot(statement: ClauseElement) -> str:
     return str(statement.compile(dialect=_DIALECT))
 
 
+def _by_place(statement: ClauseElement) -> str:
+    """Return a statement that takes its values in the order of the columns."""
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+
+
 def _p(name: str) -> BindParameter[Any]:
     return bindparam(name)
 
@@ -93,6 +98,21 @@ OFFER = _turn(
     last_n=_NONE,
     offer_until=_p("until"),
     leased_at=_NULL,
+    paused=_NONE,
+    parked=_NONE,
+)
+#: An offer that brings its lease along.
+GRANT = _turn(
+    and_(_ROW, _in(_Q), ~_PAUSED, _READY, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")), _AGAIN),
+    _R,
+    epoch=task.c.epoch + _ONE,
+    attempt=task.c.attempt + _ONE,
+    inc=_p("by"),
+    lost_inc=_NULL,
+    outcome_digest=_NULL,
+    last_n=_NONE,
+    queue_until=_NULL,
+    leased_at=_p("now"),
     paused=_NONE,
     parked=_NONE,
 )
@@ -184,9 +204,9 @@ FORCE_EXPIRED = _end(and_(_HIS, _in(_E)), State.EXPIRED, **_FAULT)
 
 # ------------------------------------------------------------------------------------------------ events, rows
 APPEND = _hot(update(task).where(_ROW, task.c.last_n == _p("lo"), _SPEAKS).values(last_n=_p("hi"), updated=_p("now")))
-INSERT_EVENT = _hot(insert(event))
-INSERT_TASK = _hot(insert(task))
-INSERT_INPUT = _hot(insert(task_input))
+INSERT_EVENT = _by_place(insert(event))
+INSERT_TASK = _by_place(insert(task))
+INSERT_INPUT = _by_place(insert(task_input))
 INSERT_OFFER = _hot(insert(offer))
 DELETE_OFFER = _hot(delete(offer).where(offer.c.task == _p("key"), offer.c.inc == _p("by")))
 DELETE_OFFERS = _hot(delete(offer).where(offer.c.task == _p("key")))
@@ -195,7 +215,11 @@ PUT_OFF = _hot(update(task).where(task.c.id == _p("key"), task.c.ended.is_(_NULL
 
 # ------------------------------------------------------------------------------------------------ reads
 TASK = _hot(select(task).where(task.c.id == _p("key")))
-TASK_BY_KEY = _hot(select(task).where(task.c.owner == _p("o"), task.c.agent == _p("a"), task.c.idem == _p("k")))
+#: The tasks with these ids, as a JSON array; which of them others were asked for by that go on.
+_KEYS = select(func.json_each(_p("keys")).table_valued("value").c.value)
+TASKS = _hot(select(task).where(task.c.id.in_(_KEYS)))
+PARENTS = _hot(select(task.c.parent).where(task.c.parent.in_(_KEYS), task.c.ended.is_(_NULL)))
+TASK_BY_KEY = _hot(select(task.c.id).where(task.c.owner == _p("o"), task.c.agent == _p("a"), task.c.idem == _p("k")))
 INPUT = _hot(select(task_input.c.start).where(task_input.c.task == _p("key")))
 CHILDREN = _hot(select(task).where(task.c.parent == _p("key"), task.c.ended.is_(_NULL)))
 HELD_BY = _hot(select(task).where(task.c.inc == _p("by")))
@@ -282,6 +306,7 @@ DELETE_INPUT = _hot(delete(task_input).where(task_input.c.task == _p("key")))
 DELETE_TASK = _hot(delete(task).where(task.c.id == _p("key")))
 INSERT_STUB = _hot(insert(stub))
 STUB = _hot(select(stub).where(stub.c.id == _p("key")))
+STUBS = _hot(select(stub.c.id).where(stub.c.id.in_(_KEYS)))
 #: A key counts as long after the end as that of a task which was not purged.
 STUB_BY_KEY = _hot(
     select(stub).where(

@@ -6,7 +6,6 @@ import logging
 import sqlite3
 import threading
 from collections import Counter, deque
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -14,17 +13,21 @@ from sqlalchemy.exc import DBAPIError
 from blocks_worker.concurrency import ServiceThread
 from blocks_worker.errors import StoreError
 from blocks_worker.hub.store.database import Database, driver_of, open_database
-from blocks_worker.hub.store.ledger import Ledger, Publication
+from blocks_worker.hub.store.group import MismatchError
+from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.numbering import Numbering
+from blocks_worker.hub.store.sets import Call, WriteSet
 from blocks_worker.observability.spread import Spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from sqlalchemy import Connection
 
     from blocks_worker.concurrency import Clock, Deadline
+    from blocks_worker.hub.store.transaction import Publication
 
 T = TypeVar("T")
 
@@ -40,29 +43,11 @@ MAX_WAITING = 2048
 _logger = logging.getLogger(__name__)
 
 
-class _Set:
-    """One set of writes that stands or falls together, and who waits for it."""
-
-    __slots__ = ("error", "future", "result", "work")
-
-    def __init__(self, work: Callable[[Ledger], Any]) -> None:
-        self.work = work
-        self.future: Future[Any] = Future()
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def resolve(self) -> None:
-        """Tell who waits."""
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-
-
 class Store:
     """Own the ledger's database and its writer thread.
 
-    1. Writes wait in one queue; the writer takes all that wait as one transaction, each in a savepoint.
+    1. Writes wait in one queue; the writer takes all that wait as one transaction. Those about tasks are run together,
+       and one after the other where one is not as expected; each of the others has a savepoint of its own.
     2. After the commit the acts are handed to `on_acts` and the messages to `on_commit`, then the callers are answered.
     3. When the disk is full `on_full` is asked to make room, and what failed is tried once more.
     4. Reads run on the caller's thread, one at a time, and see every write that was answered.
@@ -86,7 +71,7 @@ class Store:
         self._database: Database | None = None
         self._thread = ServiceThread("store-writer", self._write_loop)
         self._changed = threading.Condition()
-        self._queue: deque[_Set] = deque()
+        self._queue: deque[WriteSet] = deque()
         self._closing = False
         self._broken: StoreError | None = None
         #: Held while the reading connection is in use; in memory it is the writer's too.
@@ -123,14 +108,27 @@ class Store:
 
     def write(self, work: Callable[[Ledger], T]) -> Future[T]:
         """Run the work in a transaction; the future is resolved after the commit."""
-        return self.write_many([work])[0]
+        return self._queued([work], [None], Call(1, is_one=True))
 
-    def write_many(self, works: Sequence[Callable[[Ledger], T]], *, is_new: bool = False) -> list[Future[T]]:
-        """Run several works, in order, in one transaction as far as it has room.
+    def write_many(
+        self, works: Sequence[Callable[[Ledger], T]], about: Sequence[str], *, is_new: bool = False
+    ) -> Future[list[T | Exception]]:
+        """Run works in one transaction as far as it has room; the future has what each returned, or raised, in order.
 
-        `is_new`: they bring new work, and are turned away when too many wait.
+        `about`: the task that each is about. Such a work may be run twice, of which one counts: it does nothing outside
+        the ledger. `is_new`: they bring new work, and are turned away when too many wait.
         """
-        sets = [_Set(work) for work in works]
+        return self._queued(works, about, Call(len(works), is_one=False), is_new=is_new)
+
+    def _queued(
+        self,
+        works: Sequence[Callable[[Ledger], Any]],
+        about: Sequence[str | None],
+        call: Call,
+        *,
+        is_new: bool = False,
+    ) -> Future[Any]:
+        sets = [WriteSet(work, call, place, about[place]) for place, work in enumerate(works)]
         with self._changed:
             refusal = self._refusal(len(sets) if is_new else 0)
             if refusal is None:
@@ -139,7 +137,9 @@ class Store:
         for item in sets if refusal is not None else ():
             item.error = refusal
             item.resolve()
-        return [item.future for item in sets]
+        if not sets:
+            call.future.set_result([])
+        return call.future
 
     def read(self, work: Callable[[Ledger], T]) -> T:
         """Run a short read on this thread, all of it at one moment of the ledger."""
@@ -210,7 +210,7 @@ class Store:
                 self._changed.wait()
             return bool(self._queue)
 
-    def _commit_group(self, said: list[Publication]) -> list[_Set]:
+    def _commit_group(self, said: list[Publication]) -> list[WriteSet]:
         database = self._database
         if database is None:
             raise RuntimeError("the writer runs on an open database only")
@@ -219,28 +219,20 @@ class Store:
         with self._reading:
             return self._transact(database, self._take(), said)
 
-    def _take(self) -> Iterable[_Set]:
-        """Yield what waits, until the group is full or took long enough."""
-        end = self._clock.monotonic() + GROUP_SECONDS
-        for _ in range(GROUP_SETS):
-            with self._changed:
-                if not self._queue:
-                    return
-                item = self._queue.popleft()
-            if item.future.set_running_or_notify_cancel():
-                yield item
-            if self._clock.monotonic() >= end:
-                return
+    def _take(self) -> list[WriteSet]:
+        """Return what waits, and who waits for it still."""
+        with self._changed:
+            taken = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_SETS))]
+        return [item for item in taken if item.call.takes()]
 
-    def _transact(self, database: Database, sets: Iterable[_Set], said: list[Publication]) -> list[_Set]:
-        """Run the sets in one transaction; when the disk is full, each in one of its own."""
+    def _transact(self, database: Database, sets: list[WriteSet], said: list[Publication]) -> list[WriteSet]:
+        """Run the sets in one transaction, and return those that had their turn; when the disk is full, each alone."""
         ledger = Ledger(database.writer, driver_of(database.writer), self._numbering)
-        taken: list[_Set] = []
+        taken = sets
         try:
-            self._run_all(ledger, sets, taken)
+            taken = self._run_all(ledger, sets)
         except Exception as error:  # noqa: BLE001 - whatever it was, everybody who waits is told
             self._roll_back(ledger)
-            taken += () if taken else sets
             self._after_failure(database, error, taken, said)
             return taken
         said += ledger.outbox
@@ -253,14 +245,59 @@ class Store:
             self._each_alone(database, refused, said)
         return taken
 
-    def _run_all(self, ledger: Ledger, sets: Iterable[_Set], taken: list[_Set]) -> None:
+    def _run_all(self, ledger: Ledger, sets: list[WriteSet]) -> list[WriteSet]:
+        """Run the sets until it took long enough, and commit; those that are left wait again, before all others."""
+        end = self._clock.monotonic() + GROUP_SECONDS
+        # Those about tasks come first: should they have to be repeated, nothing else has to be.
+        ordered = sorted(sets, key=lambda item: item.about is None)
+        about = [item for item in ordered if item.about is not None]
         ledger.begin()
-        for item in sets:
-            taken.append(item)
+        taken = self._run_together(ledger, about, end) if about else []
+        for item in ordered[len(taken) :]:
+            if taken and self._clock.monotonic() >= end:
+                break
             self._run_one(ledger, item)
+            taken.append(item)
+        self._close_up(ledger)
         ledger.commit()
+        self._put_back(ordered[len(taken) :])
+        return taken
 
-    def _run_one(self, ledger: Ledger, item: _Set) -> None:
+    def _run_together(self, ledger: Ledger, sets: list[WriteSet], end: float) -> list[WriteSet]:
+        """Run sets whose statements can be run together; return those that were, none if that did not work."""
+        taken: list[WriteSet] = []
+        try:
+            with ledger.together():
+                ledger.prefetch(item.about for item in sets if item.about is not None)
+                for item in sets:
+                    taken.append(item)
+                    self._run_kept(ledger, item)
+                    if self._clock.monotonic() >= end:
+                        break
+                for act in ledger.take_put_off():
+                    act()
+        except Exception as error:  # noqa: BLE001 - each is run alone now, which tells whose error it was
+            _logger.debug("group_undone", extra={"reason": repr(error), "sets": len(taken)})
+            self.counts["groups_undone"] += 1
+            for item in taken:
+                item.error = item.result = None
+            ledger.roll_back()
+            ledger.begin()
+            return []
+        return taken
+
+    def _run_kept(self, ledger: Ledger, item: WriteSet) -> None:
+        try:
+            with ledger.one_of_many():
+                item.result = item.work(ledger)
+        except MismatchError:
+            raise
+        except Exception as error:
+            if not ledger.is_open():
+                raise
+            item.error = _ours(error, "write_failed")
+
+    def _run_one(self, ledger: Ledger, item: WriteSet) -> None:
         """Run one set in its savepoint; an error is its own, unless it took the whole transaction with it."""
         try:
             with ledger.savepoint():
@@ -270,7 +307,25 @@ class Store:
                 raise
             item.error = _ours(error, "write_failed")
 
-    def _after_failure(self, database: Database, error: Exception, taken: list[_Set], said: list[Publication]) -> None:
+    def _close_up(self, ledger: Ledger) -> None:
+        """Do what was put off; what fails is left to the next sweep."""
+        for act in ledger.take_put_off():
+            try:
+                with ledger.savepoint():
+                    act()
+            except Exception:
+                if not ledger.is_open():
+                    raise
+                _logger.exception("put_off_failed")
+
+    def _put_back(self, sets: list[WriteSet]) -> None:
+        if sets:
+            with self._changed:
+                self._queue.extendleft(reversed(sets))
+
+    def _after_failure(
+        self, database: Database, error: Exception, taken: list[WriteSet], said: list[Publication]
+    ) -> None:
         failure = _ours(error, "commit_failed")
         code = getattr(failure, "code", "commit_failed")
         _logger.error("commit_failed", extra={"reason": str(error), "code": code, "sets": len(taken)})
@@ -283,7 +338,7 @@ class Store:
         for item in taken:
             item.error = failure
 
-    def _each_alone(self, database: Database, sets: list[_Set], said: list[Publication]) -> None:
+    def _each_alone(self, database: Database, sets: list[WriteSet], said: list[Publication]) -> None:
         for item in sets:
             item.error = None
             self._transact(database, [item], said)

@@ -5,27 +5,67 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.hub.store import statements as sql
+from blocks_worker.hub.store.transaction import Transaction
 from blocks_worker.protocol.lifecycle import DURATION_EXPIRED, FORCED, State
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from blocks_worker.hub.store.records import TaskRecord
 
 
-class TaskTurns:
+class TaskTurns(Transaction):
     """Be the half of the ledger that changes tasks: one compare-and-set a verb."""
-
-    def __init__(self, driver: sqlite3.Connection) -> None:
-        self._driver = driver
 
     def offer(self, row: TaskRecord, by: str, *, now: int, until: int, due: int | None) -> bool:
         """Offer a waiting task to an incarnation, or to `EVERYBODY`: the epoch rises."""
-        return self._turn(sql.OFFER, row, by=by, now=now, until=until, due=due)
+        after = row._replace(
+            state=State.OFFERED.value,
+            epoch=row.epoch + 1,
+            inc=by,
+            lost_inc=None,
+            outcome_digest=None,
+            last_n=0,
+            offer_until=until,
+            leased_at=None,
+            paused=0,
+            parked=0,
+            due_at=due,
+            updated=now,
+        )
+        return self._kept_turn(sql.OFFER, row, after, by=by, now=now, until=until, due=due)
+
+    def grant(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
+        """Offer a waiting task to an incarnation and give it the lease at once: the epoch rises."""
+        after = row._replace(
+            state=State.RUNNING.value,
+            epoch=row.epoch + 1,
+            attempt=row.attempt + 1,
+            inc=by,
+            lost_inc=None,
+            outcome_digest=None,
+            last_n=0,
+            queue_until=None,
+            leased_at=now,
+            paused=0,
+            parked=0,
+            due_at=due,
+            updated=now,
+        )
+        return self._kept_turn(sql.GRANT, row, after, by=by, now=now, due=due)
 
     def claim(self, row: TaskRecord, by: str, *, now: int, due: int | None, expires: int | None = None) -> bool:
         """Give the lease to an incarnation it was offered to; `expires`: when the time of a pipe is over."""
-        return self._turn(sql.CLAIM, row, by=by, now=now, due=due, expires=expires)
+        after = row._replace(
+            state=State.RUNNING.value,
+            inc=by,
+            attempt=row.attempt + 1,
+            leased_at=now,
+            expires_at=expires,
+            queue_until=None,
+            offer_until=None,
+            due_at=due,
+            updated=now,
+        )
+        return self._kept_turn(sql.CLAIM, row, after, by=by, now=now, due=due, expires=expires)
 
     def withdraw(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
         """Take an offer back into the queue, at no cost to the task."""
@@ -86,7 +126,23 @@ class TaskTurns:
 
     def outcome(self, row: TaskRecord, by: str, outcome: dict[str, Any]) -> bool:
         """Record how a run ended; `outcome` holds now, purge, to, n, said, why, fault, fault_code and dead."""
-        return self._turn(sql.OUTCOME, row, by=by, was=row.state, **outcome)
+        after = row._replace(
+            state=outcome["to"],
+            inc=None,
+            lost_inc=None,
+            offer_until=None,
+            due_at=None,
+            ready_at=None,
+            updated=outcome["now"],
+            ended=outcome["now"],
+            purge_at=outcome["purge"],
+            reason=outcome["why"],
+            outcome_digest=outcome["said"],
+            error=outcome["fault"],
+            error_code=outcome["fault_code"],
+            dead_reason=outcome["dead"],
+        )
+        return self._kept_turn(sql.OUTCOME, row, after, by=by, was=row.state, **outcome)
 
     def lose_for_good(self, row: TaskRecord, by: str, *, now: int, purge: int, max_lost: int, dead: str) -> bool:
         """Fail a task whose lease was lost and that may not be run again; `dead`: why it is given up."""
@@ -110,10 +166,14 @@ class TaskTurns:
 
     # -------------------------------------------------------------------------------------------- inside
     def _run(self, text: str, **values: Any) -> bool:
-        return self._driver.execute(text, values).rowcount == 1
+        return self._group.execute(text, values).rowcount == 1
 
     def _turn(self, text: str, row: TaskRecord, **values: Any) -> bool:
-        return self._driver.execute(text, {"key": row.id, "e": row.epoch, **values}).rowcount == 1
+        return self._run(text, key=row.id, e=row.epoch, **values)
+
+    def _kept_turn(self, text: str, row: TaskRecord, after: TaskRecord, **values: Any) -> bool:
+        """Make a frequent turn, behind which the row is as in `after`."""
+        return self._group.turn(text, row, {"key": row.id, "e": row.epoch, **values}, after)
 
 
 def fault_of(limit: str | None) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ from typing import Any
 from blocks_worker.concurrency import Entropy
 from blocks_worker.hub import publications
 from blocks_worker.hub.publications import ENVELOPE_BYTES, Publisher
-from blocks_worker.hub.store.ledger import Publication
+from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.transports.envelope import open_envelope
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks_worker.protocol.control import StartTask
+from blocks_worker.protocol.control import GrantedLease, StartTask
 from blocks_worker.worker.dispatcher import SEEN_MAX, SEEN_SECONDS, Accept, Dispatcher, Ignore, Nack
 from blocks_worker.worker.running import Running
 
@@ -60,6 +60,17 @@ def test_a_cancel_before_the_offer_leaves_a_tombstone() -> None:
     assert dispatcher.offer(offer(epoch=1), 1.0) == Ignore("cancelled")
     assert dispatcher.offer(offer(epoch=2), 1.0) == Ignore("cancelled")
     assert isinstance(dispatcher.offer(offer(epoch=3), 1.0), Accept)
+
+
+def test_what_was_given_and_cancelled_before_is_claimed() -> None:
+    """A task that is ours already has to be ended: it is taken, and claimed to hear of the cancel."""
+    dispatcher = Dispatcher(Running(1))
+    dispatcher.cancelled(("t", 1), 0.0)
+    lease = GrantedLease(lease="l", attempt=1, max_runtime=9.0, hub_time=0)
+    taken = dispatcher.offer(StartTask(task_id="t", epoch=1, digest="d", granted=lease), 1.0)
+
+    assert isinstance(taken, Accept)
+    assert taken.run.offer.granted is None
 
 
 def test_a_closed_dispatcher_refuses() -> None:

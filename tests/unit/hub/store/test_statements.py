@@ -18,7 +18,7 @@ def test_no_hot_statement_scans(name: str) -> None:
     text = statements.HOT[name]
     database = open_database(None)
     try:
-        plan = driver_of(database.writer).execute(f"EXPLAIN QUERY PLAN {text}", _named(text)).fetchall()
+        plan = driver_of(database.writer).execute(f"EXPLAIN QUERY PLAN {text}", _values(text)).fetchall()
     finally:
         database.close()
 
@@ -31,15 +31,16 @@ def test_ordered_statements_sort_nothing(name: str) -> None:
     text = statements.HOT[name]
     database = open_database(None)
     try:
-        plan = driver_of(database.writer).execute(f"EXPLAIN QUERY PLAN {text}", _named(text)).fetchall()
+        plan = driver_of(database.writer).execute(f"EXPLAIN QUERY PLAN {text}", _values(text)).fetchall()
     finally:
         database.close()
 
     assert name == "CANDIDATES" or not [step[-1] for step in plan if "TEMP B-TREE" in step[-1]]
 
 
-def _named(text: str) -> dict[str, int]:
-    return dict.fromkeys(re.findall(r":(\w+)", text), 1)
+def _values(text: str) -> dict[str, int] | list[int]:
+    """Return some value for each that the statement takes, by name or by place."""
+    return [1] * text.count("?") or dict.fromkeys(re.findall(r":(\w+)", text), 1)
 
 
 def test_a_statement_takes_what_it_names() -> None:

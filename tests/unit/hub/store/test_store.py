@@ -11,8 +11,8 @@ from support import FakeClock
 from blocks_worker.concurrency import Clock, Deadline
 from blocks_worker.errors import StoreError
 from blocks_worker.hub.store.database import driver_of
-from blocks_worker.hub.store.ledger import Publication
 from blocks_worker.hub.store.store import MAX_WAITING, Store
+from blocks_worker.hub.store.transaction import Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def test_a_write_is_read_once_it_is_answered(store: Store) -> None:
 def test_what_waits_is_one_commit(store: Store, said: list[list[Publication]]) -> None:
     """Sets that gather while another runs are committed together, in order, and said together."""
     gate = Gate(store)
-    futures = store.write_many([remember(str(number)) for number in range(20)])
+    futures = [store.write(remember(str(number))) for number in range(20)]
     gate.release()
     wait(futures, 10)
 
@@ -95,7 +95,7 @@ def test_a_set_that_raises_falls_alone(store: Store, said: list[list[Publication
         raise LookupError("no")
 
     gate = Gate(store)
-    good, broken, also = store.write_many([remember("a"), bad, remember("b")])
+    good, broken, also = (store.write(work) for work in [remember("a"), bad, remember("b")])
     gate.release()
 
     assert (good.result(10), also.result(10)) == ("x", "x")
@@ -135,9 +135,8 @@ def test_a_listener_that_fails_stops_nothing(path: Path | None, caplog: pytest.L
 def test_too_many_sets_turn_new_work_away(store: Store) -> None:
     """When much waits, new work is told at once to come again; what is under way is written all the same."""
     gate = Gate(store)
-    waiting = store.write_many([remember("a")] * MAX_WAITING)
-    (refused,) = store.write_many([remember("b")], is_new=True)
-    error = refused.exception(0)
+    waiting = [store.write(remember("a")) for _ in range(MAX_WAITING)]
+    (error,) = store.write_many([remember("b")], [""], is_new=True).result(0)
     report = store.write(remember("c", "1"))
     gate.release()
     wait(waiting, 30)
@@ -145,13 +144,13 @@ def test_too_many_sets_turn_new_work_away(store: Store) -> None:
     assert isinstance(error, StoreError)
     assert error.code == "busy"
     assert report.result(10) == "1"
-    assert store.write_many([remember("d")], is_new=True)[0].result(10) == "x"
+    assert store.write_many([remember("d")], [""], is_new=True).result(10) == ["x"]
 
 
 def test_a_write_that_nobody_awaits_is_left_out(store: Store) -> None:
     """A caller who left before his set began changes nothing."""
     gate = Gate(store)
-    left, stays = store.write_many([remember("a"), remember("b")])
+    left, stays = (store.write(work) for work in [remember("a"), remember("b")])
     left.cancel()
     gate.release()
     stays.result(10)
@@ -163,7 +162,7 @@ def test_close_writes_what_waits(path: Path | None) -> None:
     """A close answers everybody who was there, and refuses who comes later."""
     store = Store(path, clock=Clock())
     store.open()
-    futures = store.write_many([remember(str(number)) for number in range(50)])
+    futures = [store.write(remember(str(number))) for number in range(50)]
     store.close(Deadline(10))
     late = store.write(remember("late")).exception(0)
 
@@ -184,7 +183,7 @@ def test_a_full_disk_is_told_and_recovers(tmp_path: Path) -> None:
 
     store.write(lambda ledger: set_limit(ledger, 60)).result(10)
     gate = Gate(store)
-    small, big = store.write_many([remember("a", "1"), remember("b", "x" * 1_000_000)])
+    small, big = (store.write(work) for work in [remember("a", "1"), remember("b", "x" * 1_000_000)])
     gate.release()
     error = big.exception(10)
 

@@ -1,0 +1,58 @@
+"""Sets of writes, each of which stands or falls by itself, and the calls that wait for them."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blocks_worker.hub.store.ledger import Ledger
+
+
+class Call:
+    """Some sets of writes that one caller waits for; `is_one`: he gets what came of it, not a list."""
+
+    __slots__ = ("_is_one", "_left", "_results", "future")
+
+    def __init__(self, size: int, *, is_one: bool) -> None:
+        self.future: Future[Any] = Future()
+        self._is_one = is_one
+        self._left = size
+        self._results: list[Any] = [None] * size
+
+    def takes(self) -> bool:
+        """Tell whether the caller still waits when a set begins."""
+        return self.future.running() or self.future.set_running_or_notify_cancel()
+
+    def settle(self, place: int, result: Any) -> None:
+        """Note what came of one set, and tell the caller when it was the last."""
+        self._results[place] = result
+        self._left -= 1
+        if self._left:
+            return
+        if not self._is_one:
+            self.future.set_result(self._results)
+        elif isinstance(result, Exception):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
+
+
+class WriteSet:
+    """One set of writes that stands or falls together; `about`: the task that it is about, where it may be repeated."""
+
+    __slots__ = ("about", "call", "error", "place", "result", "work")
+
+    def __init__(self, work: Callable[[Ledger], Any], call: Call, place: int, about: str | None) -> None:
+        self.work = work
+        self.call = call
+        self.place = place
+        self.about = about
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def resolve(self) -> None:
+        """Tell who waits."""
+        self.call.settle(self.place, self.result if self.error is None else self.error)
