@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
+from acceptance.storm import start_hub
 from chaos.figures import told
 from chaos.notes import read
 from support import LoopThread, wait_until
@@ -55,11 +56,16 @@ class Row:
 class Bench:
     """Own the processes of one measure."""
 
-    def __init__(self, world: World, stack: contextlib.ExitStack, transport: str) -> None:
+    def __init__(
+        self, world: World, stack: contextlib.ExitStack, transport: str, network: dict[str, Any] | None
+    ) -> None:
         self.world = world
         self._stack = stack
         self._loop: LoopThread | None = None
-        self.hub = world.hub("--transport", transport)
+        if network is None:
+            self.hub = world.hub("--transport", transport)
+        else:
+            self.hub = start_hub(world, transport=transport, network=network)
         done = world.run("blocks", "keys", "create", "measure", "--json")
         assert done.returncode == 0, done.stderr
         self.key: str = json.loads(done.stdout)["key"]
@@ -117,13 +123,13 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(transport: str = "pubnub", folder: Path | None = None) -> Iterator[Bench]:
-    """Start a hub and a client in a folder of their own; everything ends with the block."""
+def bench(transport: str = "pubnub", network: dict[str, Any] | None = None) -> Iterator[Bench]:
+    """Start a hub, whose network has these settings, and a client in a new folder; everything ends with the block."""
     with contextlib.ExitStack() as stack:
-        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        world = new_world(place, transport)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        world = new_world(folder, transport)
         stack.callback(_kill_all, world)
-        yield Bench(world, stack, transport)
+        yield Bench(world, stack, transport, network)
 
 
 def settle(seconds: float) -> None:
