@@ -235,12 +235,13 @@ def staged(plan: Plan, folder: Path) -> Iterator[Stage]:
     """Start a run's processes in an empty folder; whatever still runs is ended with the block."""
     with contextlib.ExitStack() as stack:
         loop = stack.enter_context(LoopThread("wires"))
-        no_disk = stack.enter_context(ledger_disk(folder / "state")) if plan.disk_every else "not wanted"
+        wants_disk = bool(plan.disk_every) and not plan.only_kills
+        no_disk = stack.enter_context(ledger_disk(folder / "state")) if wants_disk else "not wanted"
         world = new_world(folder)
         clocks = Clocks(folder)
-        if plan.disk_every and no_disk:
+        if wants_disk and no_disk:
             sys.stderr.write(f"chaos: no disk will be full, for none can be mounted here: {no_disk}\n")
-        if plan.clock_every and clocks.missing:
+        if plan.clock_every and not plan.only_kills and clocks.missing:
             sys.stderr.write(f"chaos: no clock will be moved: {clocks.missing}\n")
         notes = Notes(folder / "faults")
         stack.callback(notes.close)
