@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from blocks_worker.client.session import TaskSession
 
 HERE = Path(__file__).parent
+#: Seconds in which a worker is ready on a machine that is busy with other things.
+START = 180.0
 #: The hub's and the network's wire of a worker.
 Wires = tuple[Wire, Wire]
 
@@ -89,7 +91,7 @@ class Bench:
             PYTHONPATH=f"{HERE}:{HERE.parent}",
         )
         if wait:
-            daemon.wait_for("[agent] ready")
+            daemon.wait_for("[agent] ready", START)
         return daemon
 
     def wires(self) -> Wires:

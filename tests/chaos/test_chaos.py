@@ -37,25 +37,24 @@ SHORT = {
     "disk_every": 6.0,
     "clock_every": 3.0,
     "long_stops": 0.0,
-    "settle": 90.0,
+    "settle": 120.0,
     "aims": True,
 }
 
 
-@pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> History:
-    """Play one short run."""
-    return play(Plan(seed=seed(), **SHORT), tmp_path_factory.mktemp("chaos"))
+@pytest.mark.timeout(300)
+def test_a_broken_system_keeps_its_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Workers, hub and consumers die, wires, keys, disk and clocks fail: each task ends, once. [D1] [D2] [P1]
 
-
-@pytest.mark.timeout(180)
-def test_a_broken_system_keeps_its_promises(history: History, capsys: pytest.CaptureFixture[str]) -> None:
-    """Workers, hub and consumers die, wires, keys, disk and clocks fail: each task ends, once. [D1] [D2] [P1]"""
+    The judge is then shown what would have been wrong, in each way: one run of processes serves both.
+    """
+    history = play(Plan(seed=seed(), **SHORT), tmp_path)
     figures = _judged(history, capsys)
     assert len(figures.restarts) + len(figures.gone) >= 1, "no worker was killed in the middle of a task"
     assert figures.faults["hub killed"] >= 1
     assert figures.faults["consumer killed"] >= 1
     assert sum(count for fault, count in figures.faults.items() if fault.endswith("wire")) >= 2
+    assert [breaks.__name__ for breaks, promise in BROKEN.items() if not _sees(history, breaks, promise)] == []
 
 
 @pytest.mark.long
@@ -262,9 +261,8 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("breaks", BROKEN, ids=lambda breaks: breaks.__name__)
-def test_the_judge_sees_what_is_wrong(history: History, breaks: Callable[[History], None]) -> None:
-    """Each way in which a history can be wrong is found, and named by the promise that it breaks."""
+def _sees(history: History, breaks: Callable[[History], None], promise: str) -> bool:
+    """Tell whether the judge finds what is wrong with a history, and names the promise that is broken."""
     broken = copy.deepcopy(history)
     breaks(broken)
-    assert BROKEN[breaks] in {wrong.partition(":")[0] for wrong in wrongs(broken)}
+    return promise in {wrong.partition(":")[0] for wrong in wrongs(broken)}
