@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 from chaos.consumer import Share
 from chaos.notes import Notes
+from chaos.plan import schedule
 from support import LoopThread
 from support_clock import Clocks
 from support_disk import fill, small_disk
@@ -44,6 +45,8 @@ class Worker:
     #: `up`, `stopped`, `ending`, `revoked` or `down`.
     state: str = "down"
     daemon: Daemon | None = None
+    #: The command that takes its key away.
+    revoking: Daemon | None = None
 
 
 @dataclass
@@ -59,6 +62,8 @@ class Stage:
     wires: list[Wire] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     consumers: list[Daemon] = field(default_factory=list)
+    #: For workers whose key was taken away: nothing waits for a command once the storm blows.
+    keys: list[dict[str, Any]] = field(default_factory=list)
     hub: Daemon | None = None
 
     @property
@@ -90,6 +95,7 @@ class Stage:
             assert worker.daemon is not None
             worker.daemon.wait_for("[agent] ready")
         self._key = self.new_key("consumer")["key"]
+        self.keys = [self.new_key("another") for fault in schedule(self.plan) if fault.what == "revoke"]
         for number in range(self.plan.consumers):
             self.consumers.append(self._consumer(number))
 

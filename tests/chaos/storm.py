@@ -165,9 +165,8 @@ class Storm:
             assert worker.daemon is not None
             # Noted before: the hub gives its tasks to others at once, the worker hears of it by its next heartbeat.
             self._stage.notes.add("revoked", worker=worker.number, process=worker.daemon.process.pid)
-            done = self._stage.world.run("blocks", "keys", "revoke", worker.key["id"])
-            if done.returncode == 0:
-                worker.state = "revoked"
+            worker.revoking = self._stage.world.start("blocks", "keys", "revoke", worker.key["id"])
+            worker.state = "revoked"
 
     def _move_clock(self, fault: Fault) -> None:
         name = "hub" if fault.target == len(self._stage.workers) else f"worker-{fault.target}"
@@ -210,16 +209,12 @@ class Storm:
         assert worker.daemon is not None
         code = worker.daemon.process.poll()
         if code is None:
+            if worker.state == "revoked" and worker.revoking is not None and worker.revoking.process.poll():
+                worker.state = "up"  # no hub heard the command
             return
         stage = self._stage
-        if worker.state == "revoked" and code == REVOKED:
-            if not self._is_hub_up:
-                return
-            try:
-                worker.key = stage.new_key(f"worker-{worker.number}")
-            except AssertionError as error:
-                stage.notes.add("no key", why=str(error)[-300:])
-                return
+        if code == REVOKED and worker.revoking is not None:
+            worker.key, worker.revoking = stage.keys.pop(), None
         elif worker.state == "ending":
             took = time.monotonic() - self._ending.pop(worker.number)
             was_ready = "[agent] ready" in worker.daemon.text()
