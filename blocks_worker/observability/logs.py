@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import copy
 import logging
 import os
 import re
@@ -17,7 +16,7 @@ from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from blocks_worker import whose
 from blocks_worker.observability.redact import clean, clean_value, one_line, redact
@@ -204,7 +203,7 @@ class _Lines(_Handler):
         """Drop a line that cannot be written: the usual dump of it would hold the secrets that were blanked."""
 
 
-class _JsonLines(JsonFormatter):
+class _JsonLines(MsgspecFormatter):
     """Write a record as one JSON object."""
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
@@ -243,7 +242,8 @@ def readable(record: logging.LogRecord) -> str:
 
 def _completed(record: logging.LogRecord, names: Mapping[str, str]) -> logging.LogRecord:
     """Return a copy with what is known besides, and without secrets."""
-    record = copy.copy(record)
+    known, record = record, logging.LogRecord.__new__(type(record))
+    vars(record).update(vars(known))
     for name, value in {**names, "task": _task.get()}.items():
         if getattr(record, name, None) is None:
             setattr(record, name, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 #: Characters of one field; what is longer is cut and says so.
@@ -34,6 +35,10 @@ _IS_SECRET = re.compile(rf"(?i){_SENSITIVE}\Z")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+#: A name, a word or an id: only the look of a known secret could be one in it.
+_WORD = re.compile(r"[A-Za-z0-9_-]{0,64}\Z")
+
+
 def redact(text: str) -> str:
     """Return the text with every secret in it blanked."""
     text = without_password(text)
@@ -59,13 +64,20 @@ def short(text: str, limit: int = MAX_FIELD) -> str:
 
 def clean(text: str) -> str:
     """Return the text as it may stand in one field."""
+    if _WORD.match(text) and not _KNOWN.search(text):
+        return text
     # Cut twice: a secret is recognised before the cut, and an endless text is not searched through.
     return one_line(short(redact(text[: 8 * MAX_FIELD]))) + ("…" if len(text) > 8 * MAX_FIELD else "")
 
 
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _IS_SECRET.match(name) is not None
+
+
 def clean_value(name: str, value: object, depth: int = 0) -> Any:
     """Return a field as it may be written: numbers and truth values as they are, the rest as clean text."""
-    if _IS_SECRET.match(name) and value is not None:
+    if value is not None and _is_secret(name):
         return _BLANK
     if value is None or isinstance(value, (bool, int, float)):
         return value

@@ -121,6 +121,10 @@ class Hub:
         """Tell of half of the processes that they have a link: they are given tasks with their offers."""
         return self._world.story.draw("linked", channel) < LINKED
 
+    def link_ended(self, channel: str) -> None:
+        """Notice that a process has its link no more."""
+        self.tasks.granted.left([channel])
+
     def _is_alive(self, process: Process) -> bool | None:
         return self._world.knows_process(process.pid)
 

@@ -10,8 +10,10 @@ import msgspec
 
 from blocks_worker.client.ordering import SessionOrder
 from blocks_worker.hub import reports, submits, turns
+from blocks_worker.hub.granted import Granted
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.store import statements as sql
+from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.sweeper import Sweeper
@@ -23,7 +25,6 @@ from blocks_worker.worker.run import Ending
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.worker.run import Run
 
@@ -218,6 +219,22 @@ def _no_reconcile() -> list[Patch]:
     return [(InstanceService, "_reconcile", lambda _self, ledger, row, _pulse, _beat: ledger.tasks_of(row.incarnation))]
 
 
+def _granted_forgotten() -> list[Patch]:
+    """X7: what was given with its offer and never arrived is taken back by nobody."""
+    return [(Granted, "lost", lambda _self: []), *_no_reconcile()]
+
+
+def _events_dropped() -> list[Patch]:
+    """X12: of the events of one report only the first is stored."""
+    shipped = Ledger._store
+
+    def store(self: Ledger, row: TaskRecord, epoch: int, n: int | None, body: bytes, **more: Any) -> None:
+        if n is None or n == 1 or n % 3:
+            shipped(self, row, epoch, n, body, **more)
+
+    return [(Ledger, "_store", store)]
+
+
 #: Mutant by name: how it is planted, which invariants notice it, the first seed that is tried, how many at most.
 MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "outcome without compare-and-set": (_outcome_unguarded, {"I2", "I3", "I5"}, 0, 20),
@@ -232,6 +249,8 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "no offer timeout": (_no_offer_timeout, {"I1"}, 0, 200),
     # From seed 6 on: the first that is noticed is one that can be made short.
     "at most once put back": (_once_put_back, {"I11"}, 6, 60),
+    "granted and never taken back": (_granted_forgotten, {"I1"}, 0, 60),
+    "events dropped inside a batch": (_events_dropped, {"I4"}, 0, 20),
     "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
     "pause without its number": (_pause_unnumbered, {"I1"}, 0, 200),
     "paused and offered": (_paused_offered, {"I12"}, 0, 60),

@@ -81,6 +81,7 @@ class Life(Owner):
         self._registration: Registration | None = None
         self._is_sending = False
         self._beats = 0
+        self._channel = ""
         self._renew()
         self._connect()
 
@@ -236,6 +237,7 @@ class Life(Owner):
         self.standing.connected(answer, begun)
         self.listener.rekey(done.message_key)
         self.beat.restart()
+        self._channel = done.control_channel
         self.world.network.listen(done.control_channel, self._hear)
         self._beats += 1
         self._exchange(self._beats)
@@ -363,6 +365,9 @@ class Life(Owner):
         if not self.is_gone:
             self.is_gone = True
             self._ended()
+            # The hub notices the end of its link at once, or up to five seconds late.
+            world, channel = self.world, self._channel
+            world.heap.after(world.story.between(0, 5, "link", self.incarnation), lambda: world.hub.link_ended(channel))
 
 
 class _Moment:
