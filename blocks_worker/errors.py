@@ -27,6 +27,7 @@
     ├── TaskFailedError (RuntimeError)             the task failed: `event` is its terminal
     ├── InputError (ValueError)                    the task's input is wrong: never retried
     ├── ArtifactError (ValueError)                 the result cannot travel as it is
+    ├── StepError (ValueError)                     mend the step: its name, or what it returns, cannot be stored
     ├── StoreError (RuntimeError)                  the ledger refused: `code` tells why
     └── AnonTaskAccessDenied                       anonymous viewing is not offered
 
@@ -35,6 +36,7 @@ Data stands on the exception, the sentence is made in ``__str__`` or at the rais
 
 from __future__ import annotations
 
+import reprlib
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
@@ -333,6 +335,18 @@ class InputError(BlocksError, ValueError):
 
 class ArtifactError(BlocksError, ValueError):
     """Say why an artifact can not be published or read."""
+
+
+class StepError(BlocksError, ValueError):
+    """Say why a durable step cannot be stored; `name` is what it was called."""
+
+    def __init__(self, name: object, why: str) -> None:
+        super().__init__(name, why)
+        self.name = name
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"the step {reprlib.repr(self.name)} {self.why}"
 
 
 class StoreError(BlocksError, RuntimeError):

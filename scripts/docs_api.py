@@ -51,8 +51,8 @@ GROUPS = {
     "errors": """
         BlocksError ConfigurationError InvalidMessageError RpcError BillingModeMismatchError SomeRefusedError
         HubUnavailableError AgentAuthFatalError AuthRefreshFailedError FileUploadError InputError ArtifactError
-        TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError StreamWriteError TransportError
-        AnonTaskAccessDenied AnonTaskAccessDeniedError
+        StepError TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError StreamWriteError
+        TransportError AnonTaskAccessDenied AnonTaskAccessDeniedError
     """,
 }
 #: Members of a context that a run puts there: what does them.

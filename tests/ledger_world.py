@@ -30,6 +30,7 @@ from blocks_worker.protocol.leases import (
     Report,
     ReportEvent,
 )
+from blocks_worker.protocol.steps import Step
 from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, RetryTask, SubmitTask
 
 if TYPE_CHECKING:
@@ -181,9 +182,11 @@ class World:
         request = PauseTask(pause_seq=self.row(task_id).pause_seq if seq is None else seq)
         return self.do(lambda ledger: self.tasks.pause(ledger, consumer, task_id, request, on=on))
 
-    def retry(self, task_id: str, new_id: str | None, key: str | None = None, *, consumer: Consumer = ANN) -> Reply:
+    def retry(
+        self, task_id: str, new_id: str | None, key: str | None = None, *, consumer: Consumer = ANN, **fields: Any
+    ) -> Reply:
         """Send a task again."""
-        request = RetryTask(task_id=new_id, idempotency_key=key)
+        request = RetryTask(task_id=new_id, idempotency_key=key, **fields)
         return self.do(lambda ledger: self.tasks.retry(ledger, consumer, task_id, request))
 
     def page(self, consumer: Consumer = ANN, *, cursor: str | None = None, limit: int = 9, **wanted: Any) -> Reply:
@@ -223,15 +226,17 @@ class World:
         task_id: str = "t1",
         *,
         epoch: int | None = None,
+        steps: dict[str, bytes] | None = None,
         events: tuple[int, ...] = (),
         outcome: Outcome | None = None,
         release: bool = False,
     ) -> Reply:
-        """Report events by their numbers, and an end."""
+        """Report steps by their names, events by their numbers, and an end."""
         item = Report(
             task_id=task_id,
             epoch=self.row(task_id).epoch if epoch is None else epoch,
             lease=lease,
+            steps=[Step(name=name, value=msgspec.Raw(value)) for name, value in (steps or {}).items()],
             events=[
                 ReportEvent(n=n, body=msgspec.Raw(encode({"type": "progress", "message": str(n)}))) for n in events
             ],

@@ -39,6 +39,7 @@ from blocks_worker.protocol.leases import (
     Report,
     ReportAnswer,
 )
+from blocks_worker.protocol.steps import StepsAnswer
 from blocks_worker.protocol.tasks import CancelTask, EventsQuery, PauseTask, Problem, SubmitTask, TaskRow
 from blocks_worker.transports.base import Link, Message, Received, Status
 from blocks_worker.worker.worker import Worker, WorkerSettings
@@ -335,6 +336,16 @@ class InProcessLogin:
     def reports(self, items: Sequence[Report], *, timeout: float) -> list[ItemResult[ReportAnswer]]:
         """Report."""
         return self._batch("reports", items, self._hub.tasks.report, ReportAnswer)
+
+    def steps(self, task_id: str, after: str = "", *, timeout: float) -> StepsAnswer:
+        """Return stored steps."""
+        self._reach("steps", 1)
+        holder = self._holder()
+        reply = self._hub.store.read(lambda ledger: self._hub.tasks.steps(ledger, holder, task_id, after))
+        self._answer()
+        if not isinstance(reply.body, StepsAnswer):
+            raise _refusal(reply)
+        return decode_trusted(StepsAnswer, encode(reply.body))
 
     def heartbeat(self, beat: Heartbeat, *, timeout: float) -> HeartbeatAnswer:
         """Beat."""

@@ -99,9 +99,19 @@ def show(*, task: str, as_json: bool) -> None:
 @_selecting
 @click.option("--all", "everything", is_flag=True, help="All dead letters.")
 @click.option("--yes", is_flag=True, help="Do not ask before many are sent again.")
+@click.option("--no-steps", is_flag=True, help="Do again what the old tasks had done in their steps.")
 @click.option("--key", default=_ONCE, show_default=True, help="Send each again once under this word.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a task: taskId and retryOf, or the error.")
-def redrive(*, tasks: tuple[str, ...], everything: bool, yes: bool, key: str, as_json: bool, **selection: Any) -> None:
+def redrive(
+    *,
+    tasks: tuple[str, ...],
+    everything: bool,
+    yes: bool,
+    no_steps: bool,
+    key: str,
+    as_json: bool,
+    **selection: Any,
+) -> None:
     """Send each TASK again, or all that the flags select, as new tasks with the same input.
 
     What was sent again before under the same --key is not sent once more: its new task is told instead. The old tasks
@@ -118,15 +128,17 @@ def redrive(*, tasks: tuple[str, ...], everything: bool, yes: bool, key: str, as
             confirmed(
                 f"send {counted(len(wanted), 'task')} again?", "nothing was sent; --yes sends them without asking"
             )
-        refused = [task for task in wanted if not _redriven(client, task, key, as_json=as_json)]
+        refused = [
+            task for task in wanted if not _redriven(client, task, key, keep_steps=not no_steps, as_json=as_json)
+        ]
     if refused:
         raise SystemExit(int(Exit.FAILED))
 
 
-def _redriven(client: TaskClient, task: str, key: str, *, as_json: bool) -> bool:
+def _redriven(client: TaskClient, task: str, key: str, *, keep_steps: bool, as_json: bool) -> bool:
     try:
         with chosen_task(client.api, task) as task_id:
-            new_id = client.retry_task(task_id, f"{key}:{task_id}")
+            new_id = client.retry_task(task_id, f"{key}:{task_id}", keep_steps=keep_steps)
     except (RpcError, ConfigurationError) as error:
         if as_json:
             click.echo(json.dumps({"retryOf": task, "error": sentence(error)}))

@@ -18,10 +18,11 @@ from blocks_worker.observability.redact import one_line
 
 @click.command()
 @click.argument("tasks", metavar="TASK...", nargs=-1, required=True, shell_complete=completion.tasks_to_retry)
+@click.option("--no-steps", is_flag=True, help="Do again what the old task had done in its steps.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a task: taskId and its retry, or the error."
 )
-def retry(*, tasks: tuple[str, ...], as_json: bool) -> None:
+def retry(*, tasks: tuple[str, ...], no_steps: bool, as_json: bool) -> None:
     """Send each TASK that failed or was canceled again, as a new task with the same input.
 
     TASK is an id, or its beginning or end as far as no other task of yours has the same. The exit code is 1 when one of
@@ -32,7 +33,7 @@ def retry(*, tasks: tuple[str, ...], as_json: bool) -> None:
         for task in tasks:
             try:
                 with chosen_task(client.api, task) as task_id:
-                    _tell(task_id, client.retry_task(task_id), as_json=as_json)
+                    _tell(task_id, client.retry_task(task_id, keep_steps=not no_steps), as_json=as_json)
             except (RpcError, ConfigurationError) as error:
                 refused = True
                 _tell_refusal(task, error, as_json=as_json)

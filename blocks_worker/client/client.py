@@ -298,17 +298,18 @@ class TaskClient:
     def _pause(self, task_id: str, *, on: bool) -> str:
         return self._core.pause_task(checked_id(task_id), on=on).state
 
-    def retry_task(self, task_id: str, idempotency_key: str | None = None) -> str:
+    def retry_task(self, task_id: str, idempotency_key: str | None = None, *, keep_steps: bool = True) -> str:
         """Send a task that failed or was canceled again, with the same input; return the id of the new task.
 
         The new one says in its row which it was (``get_task(new).extra["retryOf"]``); the old one stays as it is. Its
-        limits of a run go along, a deadline does not. The same key again gives the same new task.
+        limits of a run go along, a deadline does not. The same key again gives the same new task. What the old one did
+        in `ctx.step` is not done again, unless `keep_steps` is False.
 
         Raises:
             RpcError: there is no such task, or, with the code ``InvalidState``, it goes on or is completed.
             HubUnavailableError: the hub did not answer in time.
         """
-        return self._core.retry_task(checked_id(task_id), idempotency_key)
+        return self._core.retry_task(checked_id(task_id), idempotency_key, keep_steps=keep_steps)
 
     def purge_task(self, task_id: str) -> None:
         """Have the hub delete a task that is over, with its input, events and files; nothing brings it back.

@@ -28,7 +28,7 @@ from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.tokens import ConsumerLogin
 from blocks_worker.controlplane.whereabouts import Whereabouts
 from blocks_worker.errors import AgentAuthFatalError, RpcError
-from blocks_worker.protocol.tasks import BillingMode, CancelTask, EventsQuery
+from blocks_worker.protocol.tasks import BillingMode, CancelTask, EventsQuery, RetryTask
 from blocks_worker.streams.writer import USUAL as USUAL_STREAMS
 from blocks_worker.streams.writer import WriterOptions
 from blocks_worker.transports.opening import Transports, open_link
@@ -264,13 +264,12 @@ class ClientCore:
         """Ask the hub that a task wait, or go on; return its row as it is then."""
         return paused(self.api, task_id, on=on, deadline=Deadline(self.timeout, self.clock), patiently=self._patiently)
 
-    def retry_task(self, task_id: str, key: str | None = None) -> str:
+    def retry_task(self, task_id: str, key: str | None = None, *, keep_steps: bool = True) -> str:
         """Ask the hub that a task be sent again; return the id of the new one, which repeats do not change."""
         new_id = self._entropy.uuid7(self.clock.wall_ms())
+        wish = RetryTask(task_id=new_id, idempotency_key=key, keep_steps=keep_steps)
         deadline = Deadline(self.timeout, self.clock)
-        return self._patiently(
-            lambda: self.api.retry_task(task_id, new_id, key, timeout=one_try(deadline)), deadline
-        ).task_id
+        return self._patiently(lambda: self.api.retry_task(task_id, wish, timeout=one_try(deadline)), deadline).task_id
 
     def purge_task(self, task_id: str) -> None:
         """Ask the hub to delete a task that has ended."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Unpack
 
     from blocks_worker.client.params import RunOptions
@@ -32,6 +34,13 @@ class PublishArtifact(Protocol):
     ) -> ArtifactRef:
         """Return where it is."""
         ...
+
+
+class DoStep(Protocol):
+    """Do something once in a task, under a name."""
+
+    def __call__(self, name: str, fn: Callable[[], object]) -> Any:
+        """Return what is stored under the name."""
 
 
 class CallAgent(Protocol):

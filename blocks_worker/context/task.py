@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from blocks_worker.concurrency import Clock
+from blocks_worker.context.steps import LocalSteps
 from blocks_worker.errors import TaskCancelledError, TaskFinishedError
 from blocks_worker.observability.logs import TaskLogger
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from blocks_worker.context.shapes import CallAgent, PublishArtifact, ReportProgress
+    from blocks_worker.context.shapes import CallAgent, DoStep, PublishArtifact, ReportProgress
 
 
 def _say_nothing(*_said: Any, **_more: Any) -> None:
@@ -73,6 +74,10 @@ class TaskContext:
             ``client.run``, return its result; the slot is given back
             meanwhile, and the sub-task ends with this one. Raises `TaskFailedError`, or `TimeoutError` when it is not
             over in time; it is cancelled then. Not for coroutines: it would hold up the others.
+        step: ``step(name, fn)``: call `fn`, store what it returns under the name, and return that; where something is
+            stored, by this run or one before, return it and call nothing. It is JSON of at most 64 KiB, and comes back
+            as JSON gives it. Raises `StepError` when it cannot be stored. A loop puts its index into the name. Not for
+            coroutines: ``await asyncio.to_thread(ctx.step, name, fn)``.
         task_client: asks for sub-tasks of this task without waiting for them.
         wait_while_paused: return when the consumer wants the task to go on, and whether he had it wait; the slot is
             given back meanwhile. Raises `TaskCancelledError` when the task is to stop.
@@ -99,12 +104,15 @@ class TaskContext:
     wait_while_paused: Callable[[], bool] = field(default=lambda: False, repr=False)
     paused: Callable[[], bool] = field(default=lambda: False, repr=False)
     call: CallAgent = field(default=_not_here, repr=False)
+    step: DoStep = field(default=_not_here, repr=False)
     expired: Callable[[], bool] = field(default=lambda: False, repr=False)
     clock: Clock = field(default_factory=Clock, repr=False)
     log: TaskLogger = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Bind the logger; a task's key is its id unless told otherwise."""
+        """Bind the logger; a task's key is its id unless told otherwise, and its steps are kept here."""
+        if self.step is _not_here:
+            self.step = LocalSteps()
         self.idempotency_key = self.idempotency_key or self.task_id
         self.log = TaskLogger(self.task_id)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
+from blocks_worker.controlplane.refusals import STALE_CODES
 from blocks_worker.errors import BillingModeMismatchError, HubUnavailableError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.credentials import CreatedKey, CreateKey, KeyList, KeyRow, SessionAnswer, SessionRequest
@@ -27,6 +28,7 @@ from blocks_worker.protocol.leases import (
     ReportAnswer,
 )
 from blocks_worker.protocol.registry import AgentAnswer, AgentPage, AgentRow, DrainInstance, InstanceList
+from blocks_worker.protocol.steps import StepsAnswer
 from blocks_worker.protocol.streams import StreamGrant, StreamGrantRequest, StreamName
 from blocks_worker.protocol.tasks import (
     CancelAnswer,
@@ -58,17 +60,6 @@ _UNAUTHORIZED = 401
 _REFUSED = 400
 #: Whatever is not a success; redirects are not followed.
 _REDIRECTED = 300
-#: Words by which the hub says that a new token would do, whatever the status.
-_STALE_TOKEN = frozenset(
-    {
-        "EMBEDDED_JWT_REVOKED",
-        "EMBEDDED_JWT_LOGOUT",
-        "EMBEDDED_JWT_KILLED",
-        "EMBEDDED_JWT_SCOPE_DRIFT",
-        "AGENT_OUT_OF_SCOPE",
-    }
-)
-
 T = TypeVar("T")
 
 
@@ -203,12 +194,9 @@ class HubApi:
         """Ask that a task stop; may be repeated."""
         return self._post(f"tasks/{quote(task_id, safe='')}/cancel", request, CancelAnswer, timeout)
 
-    def retry_task(
-        self, task_id: str, new_id: str, key: str | None = None, *, timeout: float | None = None
-    ) -> SubmitAnswer:
+    def retry_task(self, task_id: str, request: RetryTask, *, timeout: float | None = None) -> SubmitAnswer:
         """Send a task that failed or was canceled again; may be repeated with the same id of the new one, or key."""
-        path = f"tasks/{quote(task_id, safe='')}/retry"
-        return self._post(path, RetryTask(task_id=new_id, idempotency_key=key), SubmitAnswer, timeout)
+        return self._post(f"tasks/{quote(task_id, safe='')}/retry", request, SubmitAnswer, timeout)
 
     def purge_task(self, task_id: str, *, timeout: float | None = None) -> PurgedTask:
         """Delete a task that has ended; may be repeated."""
@@ -231,6 +219,10 @@ class HubApi:
     def reports(self, items: Sequence[Report], *, timeout: float | None = None) -> list[ItemResult[ReportAnswer]]:
         """Say what runs have to say; an item that is fenced or has a hole keeps its body."""
         return self._batch("reports", items, ReportAnswer, timeout=timeout)
+
+    def steps(self, task_id: str, after: str = "", *, timeout: float | None = None) -> StepsAnswer:
+        """Return the stored steps of a task behind a name."""
+        return self._get(f"tasks/{quote(task_id, safe='')}/steps", {"after": after or None}, StepsAnswer, timeout)
 
     def heartbeat(self, beat: Heartbeat, *, timeout: float | None = None) -> HeartbeatAnswer:
         """Say that the instance lives and what it holds."""
@@ -309,10 +301,10 @@ class HubApi:
     def _with_key(self, path: str, api_key: str, message: Any, kind: type[T]) -> T:
         return _content(self._http.call("POST", f"{_BASE}/{path}", body=encode(message), bearer=api_key), kind)
 
-    def _get(self, path: str, query: dict[str, str | int | None], kind: type[T]) -> T:
+    def _get(self, path: str, query: dict[str, str | int | None], kind: type[T], timeout: float | None = None) -> T:
         given = {name: value for name, value in query.items() if value is not None}
         target = f"{path}?{urlencode(given)}" if given else path
-        return _content(self._call("GET", target, None, None), kind)
+        return _content(self._call("GET", target, None, timeout), kind)
 
     def _post(self, path: str, message: Any, kind: type[T], timeout: float | None = None) -> T:
         return _content(self._call("POST", path, encode(message), timeout), kind)
@@ -351,7 +343,7 @@ def _wants_new_token(answer: HttpAnswer) -> bool:
     if answer.status == _UNAUTHORIZED:
         return True
     problem = _problem(answer.body)
-    return problem is not None and problem.code in _STALE_TOKEN
+    return problem is not None and problem.code in STALE_CODES
 
 
 def _content(answer: HttpAnswer, kind: type[T]) -> T:

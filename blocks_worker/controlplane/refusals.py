@@ -1,4 +1,4 @@
-"""Refusals of a credential that no repeating will change, told with what to do about the key."""
+"""Refusals of a credential: by another token mended, or final, and then told with what to do about the key."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 KEY_INVALID = "API_KEY_INVALID"
 #: Words by which the hub says that a key is refused for good.
 FATAL_CODES = frozenset({KEY_INVALID, "AGENT_FORCED_OFFLINE"})
+#: Words by which the hub says that a new token would do, whatever the status.
+STALE_CODES = frozenset(
+    {
+        "EMBEDDED_JWT_REVOKED",
+        "EMBEDDED_JWT_LOGOUT",
+        "EMBEDDED_JWT_KILLED",
+        "EMBEDDED_JWT_SCOPE_DRIFT",
+        "AGENT_OUT_OF_SCOPE",
+    }
+)
 
 
 @contextmanager

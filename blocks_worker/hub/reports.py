@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.hub import steps
 from blocks_worker.hub.answers import Holder, Reply, fenced, flags, problem, report_answer
 from blocks_worker.hub.leases import is_lease, lease_for
 from blocks_worker.protocol.events import check_event
-from blocks_worker.protocol.leases import Claim, ClaimAnswer, Report
+from blocks_worker.protocol.leases import Claim, ClaimAnswer, Report, ReportAnswer
 from blocks_worker.protocol.lifecycle import EVERYBODY, INSTANCE_GONE, PAUSED, RESUMED, InstanceState, State
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.records import InstanceRecord, TaskRecord
     from blocks_worker.hub.turns import Turns
     from blocks_worker.protocol.leases import LateReport, ReportEvent
+    from blocks_worker.protocol.steps import Step
 
 
 def incarnation_unknown() -> Reply:
@@ -107,13 +109,14 @@ class Reports:
             max_runtime=row.max_runtime,
             deadline=row.deadline,
             expires_at=row.expires_at,
+            steps=steps.for_claim(ledger, row),
             delivery=row.delivery,  # type: ignore[arg-type]  # checked when the task was taken in
             **flags(row),
         )
 
     # -------------------------------------------------------------------------------------------- reports
     def report(self, ledger: Ledger, holder: Holder, item: Report) -> Reply:
-        """Store what a run says, in its order: events, then its outcome or its release."""
+        """Store what a run says, in its order: steps, events, then its outcome or its release."""
         if not is_lease(self._secret, item.lease, item.task_id, item.epoch, holder.incarnation):
             return fenced(item.task_id, item.epoch)
         self._granted.heard([(item.task_id, item.epoch)])
@@ -123,7 +126,8 @@ class Reports:
         if not _speaks(row, holder, item):
             return _replay(row, item)
         try:
-            return self._apply(ledger, holder, item, row)
+            stored = steps.keep(ledger, row, holder.incarnation, item.steps) if row.is_held else []
+            return _with_steps(self._apply(ledger, holder, item, row), stored)
         except InvalidMessageError as error:
             return problem(400, "InvalidInput", str(error), {"reason": error.reason})
 
@@ -200,6 +204,13 @@ def _replay(row: TaskRecord, item: Report) -> Reply:
     if same and item.release and released:
         return report_answer(200, row)
     return report_answer(409, row)
+
+
+def _with_steps(reply: Reply, stored: list[Step]) -> Reply:
+    """Tell a run what is stored under the names that it sent."""
+    if stored and isinstance(reply.body, ReportAnswer):
+        reply.body.steps = stored
+    return reply
 
 
 def _contiguous(events: list[ReportEvent], last_n: int) -> bool:

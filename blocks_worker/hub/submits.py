@@ -66,7 +66,11 @@ class Submits:
             raise RefusedError(problem(409, "InvalidState", text, {"state": shown(row)}))
         new_id = wish.task_id or self._entropy.uuid7(self._steady.now_ms())
         again = resubmission(ledger, row, new_id, wish.idempotency_key)
-        return self.submit(ledger, consumer, again, retry_of=row.id)
+        reply = self.submit(ledger, consumer, again, retry_of=row.id)
+        if wish.keep_steps:
+            # Before anybody can have claimed it: that takes another transaction.
+            ledger.copy_steps(row.id, new_id)
+        return reply
 
     def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask, *, retry_of: str | None = None) -> Reply:
         """Return 201 for a new task, 200 for the one that is there under the same key."""

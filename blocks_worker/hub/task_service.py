@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
+from blocks_worker.hub import steps
 from blocks_worker.hub.answers import (
     Consumer,
     Holder,
@@ -193,6 +194,10 @@ class TaskService:
         ledger.noted("task_paused" if on else "task_resumed", task=row.id, **_who(consumer))
         self.dispatch.route(ledger, row.agent)
         return Reply(202, task_row(ledger.task(task_id) or row))
+
+    def steps(self, ledger: Ledger, who: Consumer | Holder, task_id: str, after: str) -> Reply:
+        """Return what runs of a task stored, to its owner and to who holds it: 200, 404, 410 purged."""
+        return steps.page(ledger, who, task_id, after)
 
     def claim(self, ledger: Ledger, holder: Holder, item: Claim) -> Reply:
         """Give the lease of an offer, or take the refusal: 200, 409 fenced, 410 over."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from blocks_worker.hub.dead_letters import dead_by_limit, dead_by_loss, dead_by_outcome, kept_for
 from blocks_worker.hub.due import RETENTION_MS, due_offered, due_queued, due_running, expiry
 from blocks_worker.hub.retries import USUAL, pause_before_next, told
+from blocks_worker.hub.steps import has_any
 from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.store.task_turns import fault_of
 from blocks_worker.protocol.codec import fitting
@@ -62,7 +63,7 @@ class Turns:
 
     def offer(self, ledger: Ledger, row: TaskRecord, to: Candidate) -> bool:
         """Offer a waiting task, with its lease where that may be; say that it starts again when somebody had run it."""
-        if self._granted.allows(row, to):
+        if self._granted.allows(row, to) and not has_any(ledger, row):
             start = ledger.start(row.id)
             now = self._steady.now_ms()
             said = self._bell.granted(to, row, start, now) if len(start) <= self._numbers.inline_input else None

@@ -8,6 +8,7 @@ import msgspec
 
 from blocks_worker.protocol.codec import Wire
 from blocks_worker.protocol.control import PROTOCOL_VERSION, Epoch, StartTask
+from blocks_worker.protocol.steps import REPORT_STEPS, Step
 from blocks_worker.protocol.tasks import MAX_REASON, MAX_SECONDS, BillingMode, Delivery
 
 #: Longest error text that is kept of a run, in bytes as JSON: with it the terminal event fits one envelope.
@@ -185,6 +186,8 @@ class ClaimAnswer(Wire, omit_defaults=False):
     #: Seconds that this run may take.
     max_runtime: float
     start: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    #: What runs before this one stored; left out when that is nothing, null when it is too much for here.
+    steps: list[Step] | None | msgspec.UnsetType = msgspec.UNSET
     #: Unix milliseconds by the hub's clock at which the whole task ends.
     deadline: int | None = None
     #: The same for the duration of a pipe.
@@ -218,11 +221,13 @@ class Outcome(Wire):
 
 
 class Report(Wire):
-    """What a run has to say under its lease: events, and at the end its outcome, or that it is given back."""
+    """What a run has to say under its lease: steps, events, and at the end its outcome, or that it is given back."""
 
     task_id: str
     epoch: Epoch
     lease: str
+    #: Kept first, each unless there is one of its name.
+    steps: Annotated[list[Step], msgspec.Meta(max_length=REPORT_STEPS)] = []
     events: list[ReportEvent] = []
     outcome: Outcome | None = None
     release: bool = False
@@ -242,6 +247,8 @@ class ReportAnswer(Wire, omit_defaults=False):
     epoch: int
     state: str
     expected_n: int | None = None
+    #: What is stored under the names that the report has; left out where it has none.
+    steps: list[Step] | msgspec.UnsetType = msgspec.UNSET
     cancel: bool = False
     expire: bool = False
     reason: str | None = None

@@ -192,6 +192,8 @@ class RetryTask(Wire):
     task_id: str | None = None
     #: The new task's: under one key a task is sent again once.
     idempotency_key: _Key | None = None
+    #: The new one begins with the stored steps of the old one; else it does each of them again.
+    keep_steps: bool = True
 
 
 class PurgedTask(Wire, omit_defaults=False):

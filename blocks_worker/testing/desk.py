@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
+from blocks_worker.context.steps import stored_form, value_of
 from blocks_worker.controlplane.api import ItemResult
 from blocks_worker.controlplane.files import store_file
 from blocks_worker.protocol.control import StartTask
 from blocks_worker.protocol.events import ArtifactRef, numbered, stored_event
 from blocks_worker.protocol.files import PIECE, RequestUpload, UploadDone, UploadOffer
 from blocks_worker.protocol.leases import Claim, ClaimAnswer, Outcome, Report, ReportAnswer
+from blocks_worker.protocol.steps import Step, StepsAnswer
 from blocks_worker.protocol.streams import Frame, GrantedStream, StreamName, down_channel, read_message
 from blocks_worker.streams.exchange import StreamExchange
 from blocks_worker.streams.reader import Joiner, opened
 from blocks_worker.transports.memory import MemoryBus, MemoryTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from blocks_worker.client.parts import LargeFile
     from blocks_worker.concurrency import Clock
@@ -100,12 +102,28 @@ class Desk(Files):
         self._clock = clock
         self._start = b""
         self._events: dict[int, dict[str, Any]] = {}
+        self._steps: dict[str, bytes] = {}
         self._bus = _Tape()
 
     @property
     def api(self) -> Desk:
         """The calls of a run."""
         return self
+
+    def know(self, steps: Mapping[str, object]) -> None:
+        """Have these steps stored, as if a run before had done them."""
+        self._steps.update({name: stored_form(name, value) for name, value in steps.items()})
+
+    def stored(self) -> dict[str, Any]:
+        """Return what is stored of each step."""
+        return {name: value_of(value) for name, value in self._steps.items()}
+
+    def steps(self, task_id: str, after: str = "", *, timeout: float) -> StepsAnswer:  # noqa: ARG002 - at once
+        """Return what is stored of the steps behind a name."""
+        return StepsAnswer(steps=[step for step in self._listed(self._steps) if step.name > after])
+
+    def _listed(self, names: Iterable[str]) -> list[Step]:
+        return [Step(name=name, value=msgspec.Raw(self._steps[name])) for name in sorted(names)]
 
     def offer(self, start: bytes) -> StartTask:
         """Return the offer of the task with this content; the claim brings it."""
@@ -125,6 +143,7 @@ class Desk(Files):
                     digest=hashlib.sha256(self._start).hexdigest(),
                     max_runtime=self._max_runtime,
                     start=msgspec.Raw(self._start),
+                    steps=self._listed(self._steps),
                 ),
                 None,
             )
@@ -136,6 +155,8 @@ class Desk(Files):
         return [ItemResult(_OK, self._take(item), None) for item in items]
 
     def _take(self, report: Report) -> ReportAnswer:
+        for step in report.steps:
+            self._steps.setdefault(step.name, bytes(step.value))
         for event in report.events:
             said = stored_event(
                 bytes(event.body), task_id=self._task_id, epoch=report.epoch, n=event.n, ts=self._clock.wall_ms()
@@ -145,7 +166,8 @@ class Desk(Files):
             self.outcome = report.outcome
             self.over.set()
         state = "running" if report.outcome is None else report.outcome.state
-        return ReportAnswer(task_id=report.task_id, epoch=report.epoch, state=state)
+        stored = self._listed(step.name for step in report.steps)
+        return ReportAnswer(task_id=report.task_id, epoch=report.epoch, state=state, steps=stored)
 
     def events(self) -> list[dict[str, Any]]:
         """Return what was said, in order."""

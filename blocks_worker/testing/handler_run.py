@@ -49,6 +49,7 @@ class HandlerRun:
         progress: each fraction of `report_progress`.
         events: what a consumer sees, without the terminal event.
         streams: what was written to each stream, under its name in the card or else under its id: events, or chunks.
+        steps: what is stored under the name of each `ctx.step`; hand it to the next call, and that goes on from there.
         warnings: what of the result was left out, and why.
         error: what left the handler, or the check of its input; None when nothing did.
         message: how a consumer reads why the task failed.
@@ -62,6 +63,7 @@ class HandlerRun:
     progress: list[float] = field(default_factory=list)
     events: list[TaskEvent] = field(default_factory=list)
     streams: dict[str, list[Any]] = field(default_factory=dict)
+    steps: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     error: BaseException | None = None
     message: str | None = None
@@ -88,6 +90,7 @@ def run_handler(  # noqa: PLR0913 - what a task may bring
     card: dict[str, Any] | None = None,
     metadata: dict[str, Any] | None = None,
     stream: bool | None = None,
+    steps: dict[str, Any] | None = None,
     cancel_after: float | None = None,
     cancel_reason: str | None = None,
     strict_results: bool = False,
@@ -104,6 +107,7 @@ def run_handler(  # noqa: PLR0913 - what a task may bring
         card: the agent's card: its inputs, outputs and streams are checked.
         metadata: of the task.
         stream: whether streams are negotiated; None: when the card declares any.
+        steps: what runs before this one stored under the names of their steps.
         cancel_after: seconds from the handler's call to its cancel; 0: at once. None: it is not cancelled.
         cancel_reason: why.
         strict_results: a result of an unknown shape fails the task.
@@ -111,14 +115,14 @@ def run_handler(  # noqa: PLR0913 - what a task may bring
         cancel_grace: seconds that a handler has to return after its cancel; then it is given up.
 
     Raises:
-        ValueError, TypeError: the handler, the card or a part is none.
+        ValueError, TypeError: the handler, the card, a part or a step is none.
         TimeoutError: the run did not end, which is a fault of this library.
     """
     options = AgentInstanceOptions(agent_name="tested", handler=handler, card=card, strict_results=strict_results)
     run = _Run(plan(options, Entropy()), strict_results=strict_results, timeout=timeout, cancel_grace=cancel_grace)
     start = run.start_of(parts, metadata or {}, stream=stream)
     try:
-        run.begin(start)
+        run.begin(start, steps or {})
         if cancel_after is not None:
             run.cancel(cancel_after, cancel_reason)
         run.wait(timeout + cancel_grace + _SLACK)
@@ -173,8 +177,9 @@ class _Run:
             )
         )
 
-    def begin(self, start: bytes) -> None:
-        """Offer the task."""
+    def begin(self, start: bytes, steps: dict[str, Any]) -> None:
+        """Offer the task, with what runs before stored."""
+        self._desk.know(steps)
         self._engine.start()
         self._engine.intake.offer(self._desk.offer(start))
 
@@ -209,6 +214,7 @@ class _Run:
     def told(self) -> HandlerRun:
         """Return the run, whole."""
         result, outcome = self._result, self._desk.outcome
+        result.steps = self._desk.stored()
         result.events = [TaskEvent.of(raw) for raw in self._desk.events()]
         for event in result.events:
             if event.artifact_ref is not None:

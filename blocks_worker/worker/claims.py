@@ -11,6 +11,7 @@ from blocks_worker.batching import Batcher
 from blocks_worker.concurrency import Backoff
 from blocks_worker.errors import BlocksError
 from blocks_worker.protocol.codec import MAX_BODY
+from blocks_worker.protocol.steps import INLINE_STEPS
 from blocks_worker.worker.parts import answered_each
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds until a claim without an answer is repeated; an answer that comes later is not used.
 CLAIM_TIMEOUT = 5.0
-#: Most bytes of inputs that the answer to one request may bring; each may be as large as a body.
+#: Most bytes of inputs and steps that the answer to one request may bring; each may be as large as a body.
 INPUT_BYTES = 32 * MAX_BODY
 
 
@@ -86,5 +87,7 @@ class Claims:
 
 
 def _brought(claim: Claim) -> int:
-    """Return how many bytes of input the answer may bring at most."""
-    return MAX_BODY if claim.have is None and claim.nack is None else 0
+    """Return how many bytes of input and steps the answer may bring at most."""
+    if claim.nack is not None:
+        return 0
+    return INLINE_STEPS + (MAX_BODY if claim.have is None else 0)

@@ -24,6 +24,7 @@ from blocks_worker.worker.pipes import Pipes
 from blocks_worker.worker.publisher import Publisher
 from blocks_worker.worker.run import Ending
 from blocks_worker.worker.run_files import RunFiles
+from blocks_worker.worker.run_steps import FETCH_TIMEOUT, RunSteps
 from blocks_worker.worker.running import Running
 from blocks_worker.worker.spool import Spool
 from blocks_worker.worker.standing import Standing
@@ -96,7 +97,14 @@ class Engine:
             [TaskLog(clock), self._time_limit, StreamEnds(self.streams), self.pipes, *told, *middleware]
         )
         files = partial(RunFiles, api, inline_limit=settings.inline_limit, clock=clock, entropy=entropy)
-        self._task_run = self._runs(settings, handler, claims, files, task_client, clock)
+        steps = partial(
+            RunSteps,
+            publisher=self.publisher,
+            fetch=partial(api.steps, timeout=FETCH_TIMEOUT),
+            clock=clock,
+            entropy=entropy,
+        )
+        self._task_run = self._runs(settings, handler, claims, files, steps, task_client, clock)
         self.intake = Intake(
             self.dispatcher, begin=self._begin, refuse=self.publisher.refuse, clock=clock, counters=self.counters
         )
@@ -162,6 +170,7 @@ class Engine:
         handler: Handler,
         claims: Claims,
         files: Callable[[Run], RunFiles],
+        steps: Callable[[Run], RunSteps],
         task_client: Callable[[], object] | None,
         clock: Clock,
     ) -> TaskRun:
@@ -171,6 +180,7 @@ class Engine:
             standing=self.standing,
             claims=claims,
             files=files,
+            steps=steps,
             streams=self.streams,
             pipes=self.pipes,
             pauses=self._pauses,

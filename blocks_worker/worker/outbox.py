@@ -17,8 +17,12 @@ from blocks_worker.protocol.codec import encode, fitting
 from blocks_worker.protocol.events import MAX_EVENT, EventBody
 from blocks_worker.protocol.leases import MAX_ERROR, Outcome, Report, ReportEvent
 from blocks_worker.protocol.tasks import MAX_REASON
+from blocks_worker.worker.step_box import StepBox
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blocks_worker.protocol.steps import Step
     from blocks_worker.worker.run import Ending, RunKey
 
 #: What may wait for the hub's answer before who emits has to wait.
@@ -33,11 +37,12 @@ HOLD = 0.02
 
 
 class Outbox:
-    """Number the events of one run, keep them until they were answered, and end once."""
+    """Number the events of one run, keep them and its steps until they were answered, and end once."""
 
     def __init__(self, key: RunKey) -> None:
         self.key = key
         self.lease = ""
+        self.steps = StepBox()
         self._events: deque[tuple[int, bytes]] = deque()
         self._size = 0
         self._last_n = 0
@@ -88,6 +93,16 @@ class Outbox:
         self._add_status()
         self._add(body)
 
+    def add_step(self, name: str, value: bytes) -> None:
+        """Add a step: whoever did it waits for the answer, so it goes at once.
+
+        Raises:
+            TaskFinishedError: the run has ended.
+        """
+        if not self._is_open:
+            raise TaskFinishedError(self.key[0])
+        self.steps.add(name, value)
+
     def latest(self, event: EventBody, now: float) -> None:
         """Add a status at its pace: the newest text and the newest fraction wait for their second."""
         if not self._is_open:
@@ -115,18 +130,16 @@ class Outbox:
     def drop(self) -> bool:
         """End without another word, for the task is not ours any more; tell whether it still had an open end."""
         first = not self.has_ended
-        self._is_open = False
+        self._shut()
         self._is_over = True
-        self._events.clear()
-        self._size = 0
-        self._waiting = None
+        self._forget_all()
         return first
 
     def due_at(self) -> float | None:
         """Return when there is something to send; None when there is nothing."""
         if self._is_over or not self.lease:
             return None
-        if self._outcome is not None or self._release:
+        if self._outcome is not None or self._release or self.steps.are_waiting:
             return self._not_before
         due = []
         if self._events:
@@ -141,7 +154,7 @@ class Outbox:
         if due is None or due > now:
             return None
         self._flush_status(now)
-        report = self._report(0, room)
+        report = self._report(0, 0, room)
         return report, len(encode(report))
 
     def unanswered(self, room: int) -> list[Report]:
@@ -152,15 +165,16 @@ class Outbox:
         if self._outcome is None or self._is_over:
             return []
         reports: list[Report] = []
-        taken = 0
+        steps = events = 0
         while not reports or reports[-1].outcome is None:
-            report = self._report(taken, room)
-            taken += len(report.events)
+            report = self._report(steps, events, room)
+            steps, events = steps + len(report.steps), events + len(report.events)
             reports.append(report)
         return reports
 
-    def answered(self, report: Report) -> bool:
-        """Take note that the hub has it; tell whether all is said."""
+    def answered(self, report: Report, stored: Sequence[Step] = ()) -> bool:
+        """Take note that the hub has it, and what it stored of its steps; tell whether all is said."""
+        self.steps.answered(report.steps, stored)
         if report.events:
             self._forget_until(report.events[-1].n)
         if report.outcome is None and not report.release:
@@ -181,15 +195,13 @@ class Outbox:
 
     def refused(self, report: Report, ending: Ending, now: float) -> bool:
         """End as failed because the hub cannot take this report; tell whether that is possible: once."""
-        if self._was_refused or not (report.events or report.outcome):
+        if self._was_refused or not (report.steps or report.events or report.outcome):
             return False
         self._was_refused = True
         if report.events:
             self._last_n = report.events[0].n - 1
-        self._events.clear()
-        self._size = 0
-        self._waiting = None
-        self._is_open = False
+        self._forget_all()
+        self._shut()
         self._release = False
         self._outcome = _outcome(self.key[1], self._last_n, ending)
         self._not_before = now
@@ -214,24 +226,37 @@ class Outbox:
     def _close(self, now: float) -> bool:
         if self.has_ended or not self.lease:
             return False
-        self._is_open = False
+        self._shut()
         self._flush_status(now)
         return True
 
-    def _report(self, start: int, room: int) -> Report:
-        """Return a report of the kept events from that place on; the ending stands in the last one."""
-        events: list[ReportEvent] = []
-        size = 0
+    def _report(self, steps_from: int, start: int, room: int) -> Report:
+        """Return a report of the kept steps and events from these places on; the ending stands in the last one."""
+        steps, size = self.steps.take(steps_from, room)
+        report = Report(task_id=self.key[0], epoch=self.key[1], lease=self.lease, steps=steps)
+        if self.steps.remain(steps_from + len(steps)):
+            return report
+        events = report.events = []
         for n, body in islice(self._events, start, None):
-            if events and (size + len(body) > room or len(events) == REPORT_EVENTS):
+            if (steps or events) and (size + len(body) > room or len(events) == REPORT_EVENTS):
                 break
             size += len(body)
             events.append(ReportEvent(n=n, body=msgspec.Raw(body)))
-        report = Report(task_id=self.key[0], epoch=self.key[1], lease=self.lease, events=events)
         if start + len(events) == len(self._events):
             report.outcome = self._outcome
             report.release = self._release
         return report
+
+    def _shut(self) -> None:
+        """Let nothing more be said, and nobody wait."""
+        self._is_open = False
+        self.steps.close()
+
+    def _forget_all(self) -> None:
+        self.steps.drop()
+        self._events.clear()
+        self._size = 0
+        self._waiting = None
 
     def _first_kept(self) -> int:
         return self._events[0][0] if self._events else self._last_n + 1

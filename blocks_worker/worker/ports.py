@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Report,
         ReportAnswer,
     )
+    from blocks_worker.protocol.steps import StepsAnswer
     from blocks_worker.protocol.streams import GrantedStream, StreamName
     from blocks_worker.streams.exchange import StreamExchange
 
@@ -36,6 +37,9 @@ class RunApi(FileApi, Protocol):
 
     def reports(self, items: Sequence[Report], *, timeout: float) -> Sequence[ItemResult[ReportAnswer]]:
         """Say what runs have to say; one result an item, in order."""
+
+    def steps(self, task_id: str, after: str = "", *, timeout: float) -> StepsAnswer:
+        """Return the stored steps of a task behind a name."""
 
 
 class WorkApi(RunApi, Protocol):

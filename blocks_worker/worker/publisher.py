@@ -130,6 +130,16 @@ class Publisher:
             run.outbox.latest(event, self._clock.monotonic())
             self._speaks(run.outbox)
 
+    def add_step(self, run: Run, name: str, value: bytes) -> None:
+        """Take a step to send; whoever did it waits at the run's steps for the answer.
+
+        Raises:
+            TaskFinishedError: the run has ended.
+        """
+        with self._lock:
+            run.outbox.add_step(name, value)
+            self._speaks(run.outbox)
+
     def end(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None = None) -> bool:
         """Take the ending of a run; tell whether it is the first, for only that one counts.
 
@@ -317,7 +327,7 @@ class Publisher:
     ) -> Callable[[RunKey], None] | None:
         now = self._clock.monotonic()
         if answer.status == HTTPStatus.OK:
-            if not outbox.answered(report):
+            if not outbox.answered(report, (answer.body and answer.body.steps) or ()):
                 return None
             state = report.outcome.state if report.outcome else "released"
             _logger.debug("reported", extra={"task": outbox.key[0], "epoch": outbox.key[1], "state": state})

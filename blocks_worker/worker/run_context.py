@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from blocks_worker.worker.calls import Calls
     from blocks_worker.worker.publisher import Publisher
     from blocks_worker.worker.run import Run
+    from blocks_worker.worker.run_steps import RunSteps
     from blocks_worker.worker.voice import Voice
 
 
@@ -57,7 +58,7 @@ class _RunContext(TaskContext):
         """Leave aside what the dataclass would store."""
 
 
-def context_of(
+def context_of(  # noqa: PLR0913 - all that a handler is lent
     run: Run,
     task: StartTaskMessage,
     events: TaskEvents,
@@ -66,6 +67,7 @@ def context_of(
     create_stream: Callable[..., Any],
     wait_while_paused: Callable[[], bool],
     calls: Calls,
+    step: RunSteps,
     clock: Clock,
 ) -> TaskContext:
     """Return what the handler of this run is given."""
@@ -85,6 +87,7 @@ def context_of(
         wait_while_paused=wait_while_paused,
         paused=lambda: run.is_paused,
         call=partial(calls.call, run),
+        step=step,
         expired=lambda: run.is_expired,
         clock=clock,
     )

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from blocks_worker.worker.publisher import Publisher
     from blocks_worker.worker.run import Run
     from blocks_worker.worker.run_files import RunFiles
+    from blocks_worker.worker.run_steps import RunSteps
     from blocks_worker.worker.run_streams import RunStreams
     from blocks_worker.worker.running import Running
     from blocks_worker.worker.settings import WorkerSettings
@@ -64,6 +65,7 @@ class TaskRun:
         standing: Standing,
         claims: Claims,
         files: Callable[[Run], RunFiles],
+        steps: Callable[[Run], RunSteps],
         streams: WorkerStreams,
         pipes: Pipes,
         pauses: Pauses,
@@ -82,6 +84,7 @@ class TaskRun:
         self._standing = standing
         self._claims = claims
         self._files = files
+        self._steps = steps
         self._streams = streams
         self._pipes = pipes
         self._pauses = pauses
@@ -183,6 +186,7 @@ class TaskRun:
             create_stream=streams.create,
             wait_while_paused=lambda: self._pauses.wait(run, emitter.emit),
             calls=self._calls,
+            step=self._steps(run),
             clock=self._clock,
         )
         self._hooks.before_run(run)

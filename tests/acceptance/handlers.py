@@ -141,6 +141,14 @@ def flood(task: Any, ctx: Any) -> str:
     return "all"
 
 
+def stepwise(task: Any, ctx: Any) -> str:
+    """Do two durable steps, and wait between them until the gate is open."""
+    first = ctx.step("first", lambda: note(task, ctx, "first") or os.getpid())
+    hold(task, ctx)
+    second = ctx.step("second", lambda: note(task, ctx, "second") or os.getpid())
+    return f"{first} {second}"
+
+
 def steady(task: Any, ctx: Any) -> str:
     """Work for a moment; where the text says so, until the gate is open."""
     note(task, ctx, "start")

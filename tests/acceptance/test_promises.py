@@ -44,6 +44,21 @@ def test_a_killed_workers_task_is_completed_by_another(world: World, client: Ope
     assert {task for _, task, _, _, _ in runs} == {session.task_id}
 
 
+def test_a_killed_worker_leaves_the_steps_it_had_done(world: World, client: Open) -> None:
+    """Kill -9 between two steps: the second run is given what the first one stored, and does only the rest. [J19]"""
+    world.hub()
+    first = world.worker("handlers:stepwise")
+    session = client().send_message(agent_name="stepwise", request_parts="x")
+    wait_until(lambda: world.notes("start"), what="the first run is behind its first step")
+    second = world.worker("handlers:stepwise")
+
+    first.kill()
+    world.open_gate()
+
+    assert session.text(60) == f"{first.process.pid} {second.process.pid}"
+    assert [len(world.notes(word)) for word in ("first", "start", "second")] == [1, 2, 1]
+
+
 @BOTH
 def test_a_killed_hub_comes_back_and_the_task_completes(world: World, client: Open) -> None:
     """Kill -9 of the hub between submit and result loses nothing, and the task runs once. [P1] [E1] [B14]"""

@@ -29,7 +29,7 @@ from sqlalchemy import update
 from blocks_worker.hub.instance_service import Registration
 from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.hub.store.schema import agent
-from blocks_worker.protocol.leases import ClaimAnswer, HeartbeatAnswer
+from blocks_worker.protocol.leases import ClaimAnswer, HeartbeatAnswer, ReportAnswer
 from blocks_worker.protocol.lifecycle import EVERYBODY
 from blocks_worker.protocol.tasks import RetryPolicy, SubmitAnswer
 
@@ -82,6 +82,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.started: dict[str, int] = {}
         #: Failures that were taken and did not end their task.
         self.failures: dict[str, int] = {}
+        #: What was stored of the steps of each task.
+        self.steps: dict[str, dict[str, bytes]] = {}
         #: The rows of ended tasks, which never change again.
         self.ended: dict[str, Any] = {}
 
@@ -162,6 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert reply.status == 201
             new = self.world.row(new_id)
             assert (new.retry_of, new.kind, new.delivery, new.retry) == (old.id, old.kind, old.delivery, old.retry)
+            self.steps[new_id] = dict(self.steps.get(old.id, {}))
             if not new.may_run_again:
                 self.once.add(new_id)
         else:
@@ -252,6 +255,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert isinstance(reply.body, ClaimAnswer)
         if refuse:
             return None
+        steps = reply.body.steps or []
+        assert {step.name: bytes(step.value) for step in steps} == self.steps.get(task_id, {})
         assert self.leases.setdefault((task_id, epoch), worker.holder.incarnation) == worker.holder.incarnation
         if not known:
             return None
@@ -278,6 +283,17 @@ class LedgerMachine(RuleBasedStateMachine):
         assert reply.status in {200, 409, 422}
         if reply.status == 200 and numbers:
             run.said = max(run.said, numbers[-1])
+
+    @rule(run=runs, name=st.sampled_from("ab"), value=st.integers(0, 9))
+    def store(self, run: Run, name: str, value: int) -> None:
+        """[I10] Store a step: only the holder may, and the first value under a name stays."""
+        steps = {name: b"%d" % value}
+        reply = self.world.report(run.holder, run.lease, run.task_id, epoch=run.epoch, steps=steps)
+        assert reply.status in {200, 409}
+        if reply.status == 200:
+            first = self.steps.setdefault(run.task_id, {}).setdefault(name, steps[name])
+            assert isinstance(reply.body, ReportAnswer)
+            assert [bytes(step.value) for step in reply.body.steps or []] == [first]
 
     @rule(run=runs, state=st.sampled_from(["completed", "failed", "canceled"]), more=st.integers(0, 2))
     def finish(self, run: Run, state: str, more: int) -> None:

@@ -48,6 +48,7 @@ def _of_ledger(world: World) -> Iterator[str]:
         yield from _of_pipe(world, row)
         yield from _of_retries(world, row)
         yield from _of_dead(row)
+    yield from _of_steps(world, dict(driver.execute("SELECT task || ' ' || name, value FROM step")), purged)
     yield from watch.wrongs(driver)
     for key, holders in world.history.leases.items():
         if len(holders) > 1:
@@ -134,6 +135,21 @@ def _of_pipe(world: World, row: Any) -> Iterator[str]:
         yield f"I13: the pipe {task} ended {expires_at - ended} ms before its time"
     if sum(key[0] == task for key in world.history.starts) > 1:
         yield f"I13: the pipe {task} was started more than once"
+
+
+def _of_steps(world: World, stored: dict[str, bytes], purged: list[str]) -> Iterator[str]:
+    """I10: what is stored of a step never changes, and whoever runs the task later sees it and does it no more."""
+    seen: dict[tuple[str, str], list[tuple[int, float, bytes]]] = defaultdict(list)
+    for task, name, epoch, moment, value in world.history.seen:
+        seen[task, name].append((epoch, moment, value))
+        if task not in purged and stored.get(f"{task} {name}") != value:
+            yield f"I10: {task} saw {value!r} of {name}, and {stored.get(f'{task} {name}')!r} is stored"
+    accepted = world.history.accepted
+    before = {accepted[name]: name.removesuffix(AGAIN) for name in accepted if name.endswith(AGAIN)}
+    for task, name, epoch, moment in world.history.done:
+        earlier = [each for each in seen[task, name] if each[0] < epoch or (each[0] == epoch and each[1] < moment)]
+        if earlier or seen[before.get(task, ""), name]:
+            yield f"I10: {task} did {name} again in epoch {epoch}"
 
 
 def _plan_of(world: World, task: str) -> TaskPlan | None:

@@ -41,6 +41,9 @@ class History:
         self.cancelled: dict[str, float] = {}
         #: Pipes that their agents ended.
         self.ended_by_agent: set[str] = set()
+        #: Which steps were done, and what of each was seen: task, name, epoch and moment; with what was seen its value.
+        self.done: list[tuple[str, str, int, float]] = []
+        self.seen: list[tuple[str, str, int, float, bytes]] = []
         #: When the hub was away.
         self.away: list[tuple[float, float]] = []
 
@@ -49,6 +52,16 @@ class History:
         for task_id, failure in self.failing:
             self.failed[task_id].append(failure)
         self.failing.clear()
+
+    def did(self, key: Key, name: str, now: float) -> None:
+        """Record that the function of a step is called."""
+        self.done.append((key[0], name, key[1], now))
+        self.say(now, f"{key[0]}: epoch {key[1]} does {name}")
+
+    def saw(self, key: Key, name: str, value: bytes, now: float) -> None:
+        """Record what a run is told of a step."""
+        self.seen.append((key[0], name, key[1], now, value))
+        self.say(now, f"{key[0]}: epoch {key[1]} sees {name}: {value.decode()}")
 
     def say(self, now: float, text: str) -> None:
         """Write a line."""

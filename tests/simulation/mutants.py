@@ -9,7 +9,7 @@ from unittest.mock import patch
 import msgspec
 
 from blocks_worker.client.ordering import SessionOrder
-from blocks_worker.hub import reports, submits, turns
+from blocks_worker.hub import reports, steps, submits, turns
 from blocks_worker.hub.granted import Granted
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.store import statements as sql
@@ -214,6 +214,27 @@ def _pipe_put_back() -> list[Patch]:
     return [(sql, name, _without(getattr(sql, name), guard)) for name in ("LOSE", "TAKE_BACK", "RELEASE")]
 
 
+def _step_overwritten() -> list[Patch]:
+    """X11: whoever stores a step last stays."""
+    assert sql.STEP.endswith("DO NOTHING")
+    return [(sql, "STEP", sql.STEP.removesuffix("DO NOTHING") + "(task, name) DO UPDATE SET value = excluded.value")]
+
+
+def _steps_not_given() -> list[Patch]:
+    """X11: the next run of a task is not told what was stored."""
+    return [(steps, "for_claim", lambda _ledger, _row: msgspec.UNSET)]
+
+
+def _given_without_steps() -> list[Patch]:
+    """An offer that brings its lease leaves out what was stored."""
+    return [(turns, "has_any", lambda _ledger, _row: False)]
+
+
+def _steps_not_copied() -> list[Patch]:
+    """A task that is sent again begins from nothing."""
+    return [(Ledger, "copy_steps", lambda _self, _task_id, _new_id: None)]
+
+
 def _no_reconcile() -> list[Patch]:
     """Nobody compares the list of a worker with the ledger: a task whose lease never arrived stays held."""
     return [(InstanceService, "_reconcile", lambda _self, ledger, row, _pulse, _beat: ledger.tasks_of(row.incarnation))]
@@ -246,7 +267,7 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "no session poll": (_no_poll, {"I3", "I4"}, 0, 20),
     "no gap repair": (_no_repair, {"I4"}, 0, 20),
     "no lease sweep": (_no_lease_sweep, {"I1"}, 0, 60),
-    "no offer timeout": (_no_offer_timeout, {"I1"}, 0, 200),
+    "no offer timeout": (_no_offer_timeout, {"I1"}, 31, 200),
     # From seed 6 on: the first that is noticed is one that can be made short.
     "at most once put back": (_once_put_back, {"I11"}, 6, 60),
     "granted and never taken back": (_granted_forgotten, {"I1"}, 0, 60),
@@ -263,5 +284,10 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),
     "never given up": (_never_given_up, {"I15"}, 0, 60),
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
+    "step overwritten": (_step_overwritten, {"I10"}, 0, 60),
+    "stored steps not given": (_steps_not_given, {"I10"}, 0, 60),
+    "given without its steps": (_given_without_steps, {"I10"}, 31, 60),
+    # Few tasks are sent again behind a step: from the first that is.
+    "stored steps not copied": (_steps_not_copied, {"I10"}, 8, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }

@@ -28,6 +28,12 @@ class Played:
         """How many handlers were started."""
         return sum(len(told) for told in self.history.starts.values())
 
+    @property
+    def handed_on(self) -> int:
+        """How often a run was told of a step that another one had done."""
+        done = {(task, name, epoch) for task, name, epoch, _ in self.history.done}
+        return sum((task, name, epoch) not in done for task, name, epoch, _, _ in self.history.seen)
+
 
 def play(story: Story) -> Played:
     """Play a story to its end."""

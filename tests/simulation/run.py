@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Raw
+
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.events import EventBody
-from blocks_worker.protocol.leases import Claim, ClaimAnswer
+from blocks_worker.protocol.leases import Claim, ClaimAnswer, Report
+from blocks_worker.protocol.steps import Step
 from blocks_worker.worker.run import Ending
 from blocks_worker.worker.start_body import content_of, offered_digest
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 FAILS, DEAF, LONG = 0.2, 0.1, 0.1
 #: Share of the handlers that wait while they are paused, and of the pipes that their agents end.
 OBEYS, ENDED_BY_AGENT = 0.7, 0.3
+#: Share of the tasks with durable steps, how many at most, and share of them that come again with another value.
+STEPPED, STEPS, REPEATED = 0.5, 3, 0.4
 #: Seconds between two looks of a handler that waits.
 LOOK = 0.2
 
@@ -73,6 +78,8 @@ class Runs:
         run.deadline, run.limit = life.standing.run_until(
             life.now, answer.max_runtime, answer.deadline, answer.expires_at
         )
+        if answer.steps:
+            run.outbox.steps.know(answer.steps)
         life.publisher.open(run, answer.lease)
         if not run.outbox.is_open:
             life.running.slot_back(run)
@@ -114,8 +121,47 @@ class Runs:
         else:
             self._emit(run, EventBody(type="progress", message=f"{left} left"))
             pause = story.between(0.01, 6, *run.key, "pause", left)
-            life.later(pause, lambda: self._work(run, left - 1, is_deaf=is_deaf))
+            life.later(pause, lambda: self._step(run, left, lambda: self._work(run, left - 1, is_deaf=is_deaf)))
         life.pump()
+
+    def _step(self, run: Run, number: int, then: Callable[[], object]) -> None:
+        """Do a durable step where the task has one of that number, as `RunSteps` does; who waits for it looks again."""
+        life, name = self._life, f"step-{number}"
+        draw = life.world.story.draw
+        has_steps = draw(run.task_id, "stepped") < STEPPED and number <= 1 + int(
+            draw(run.task_id, "stepped", "most") * STEPS
+        )
+        if not has_steps or not run.outbox.is_open or run.cancel_event.is_set():
+            then()
+            return
+        if run.outbox.steps.stored(name) is None:
+            life.world.history.did(run.key, name, life.now)
+            run.outbox.add_step(name, encode(f"of epoch {run.epoch}"))
+            life.publisher._speaks(run.outbox)
+
+        def look() -> None:
+            stored = run.outbox.steps.stored(name)
+            if stored is not None:
+                life.world.history.saw(run.key, name, stored, life.now)
+                self._repeat(run, name)
+            elif run.outbox.is_open and not run.cancel_event.is_set():
+                life.later(LOOK, look)
+                return
+            then()
+
+        look()
+        life.pump()
+
+    def _repeat(self, run: Run, name: str) -> None:
+        """Be another process that shares the lease, and reports a step that is stored with a value of its own."""
+        life = self._life
+        if life.world.story.draw(*run.key, name, "repeated") >= REPEATED:
+            return
+        step = Step(name=name, value=Raw(encode(f"of epoch {run.epoch}, again")))
+        report = Report(task_id=run.task_id, epoch=run.epoch, lease=run.outbox.lease, steps=[step])
+        item, holder = decode_trusted(Report, encode(report)), life.holder
+        work = [lambda ledger: life.world.reported(ledger, holder, item)]
+        life.call(f"reports again {run.task_id}", work, lambda _answers: None)
 
     def _wait_paused(self, run: Run, then: Callable[[], object]) -> None:
         """Wait for the resume, as `Pauses` does: without a slot, which is had again before anything goes on."""

@@ -27,7 +27,7 @@ def first_wrong(first: int, most: int) -> Played | None:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_rule_is_noticed(name: str) -> None:
-    """Whatever rule is broken, one of a bounded number of histories breaks an invariant that guards it."""
+    """[X11] Whatever rule is broken, one of a bounded number of histories breaks an invariant that guards it."""
     make, expected, first, most = MUTANTS[name]
     with planted(*make()):
         played = first_wrong(first, most)

@@ -117,7 +117,13 @@ class World:
         """Report, and record what was taken from whom."""
         before = ledger.task(item.task_id)
         reply = self.hub.tasks.report(ledger, holder, item)
-        what = "an outcome" if item.outcome else "a release" if item.release else f"{len(item.events)} events"
+        what = (
+            "an outcome"
+            if item.outcome
+            else "a release"
+            if item.release
+            else f"{len(item.steps)} steps, {len(item.events)} events"
+        )
         self.history.say(
             self.heap.now, f"{item.task_id}: {holder.incarnation} reports {what} of epoch {item.epoch}: {reply.status}"
         )

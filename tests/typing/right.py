@@ -49,6 +49,8 @@ def handler(task: StartTaskMessage, ctx: TaskContext) -> dict[str, Any]:
     ctx.report_status("thinking")
     ctx.report_progress(0.5, "half")
     ctx.check_cancelled()
+    order = ctx.step("order", lambda: {"id": 7})
+    ctx.report_status(f"ordered {order['id']}")
     with ctx.create_stream(format="events") as stream:
         stream.write({"word": 1})
     return {"owner": task.owner_id, "asked": ctx.call("other", "x").text}

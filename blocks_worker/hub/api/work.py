@@ -44,6 +44,7 @@ class WorkDoors:
             Door("POST", "/api/v1/reports", self.reports, hot=True),
             Door("POST", "/api/v1/heartbeats", self.heartbeat, hot=True),
             Door("POST", "/api/v1/reports/late", self.late_reports),
+            Door("GET", "/api/v1/tasks/{task_id}/steps", self.steps),
         ]
 
     async def claims(self, call: Call) -> Answer:
@@ -73,6 +74,16 @@ class WorkDoors:
         many, items = items_of(LateReport, call.body)
         replies = await write_items(self._store, [_work(self._tasks.report_late, owner, item) for item in items])
         return answer_items(replies, many=many)
+
+    async def steps(self, call: Call) -> Answer:
+        """Show what runs of a task stored as its steps, by their names, those behind a name.
+
+        Query: after
+        Who: the consumer whose task it is, the instance that holds it
+        Answers: 200, with `more` where that is not all · 404 · 410 `TaskPurged`
+        """
+        who, task_id, after = self._guard.either(call.bearer), call.path["task_id"], call.query.get("after", "")
+        return answered(self._store.read(lambda ledger: self._tasks.steps(ledger, who, task_id, after)))
 
     async def heartbeat(self, call: Call) -> Answer:
         """Renew all leases of an instance and tell it all flags again.

@@ -15,7 +15,7 @@ from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, StubRecord, TaskRecord
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
 from blocks_worker.hub.store.survey import PURGED, stub_of, with_purged
-from blocks_worker.hub.store.task_turns import TaskTurns
+from blocks_worker.hub.store.task_steps import TaskSteps
 from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
@@ -38,7 +38,7 @@ _RUNG = "control_seq"
 MOST_WATCHERS = 16
 
 
-class Ledger(TaskTurns):
+class Ledger(TaskSteps):
     """Be the open transaction: each verb a statement or two, those of frequent verbs run together."""
 
     def __init__(self, connection: Connection, driver: sqlite3.Connection, numbering: Numbering) -> None:
@@ -273,7 +273,7 @@ class Ledger(TaskTurns):
             return 0
         keys = [{"key": row.id} for row in rows]
         files.release(self.connection, [row.id for row in rows], now)
-        for text in (sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_TASK):
+        for text in (sql.DELETE_EVENTS, sql.DELETE_STEPS, sql.DELETE_INPUT, sql.DELETE_TASK):
             self._group.executemany(text, keys)
         self._group.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])
         self.set_meta(PURGED, with_purged(self.meta(PURGED), [(row.agent, row.state, row.reason) for row in rows]))

@@ -127,6 +127,17 @@ task_input = Table(
     sqlite_with_rowid=False,
 )
 
+#: What runs of a task did under a name: the first value stays. The index alone answers how many there are.
+step = Table(
+    "step",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _text("task"),
+    _text("name"),
+    Column("value", LargeBinary, nullable=False),
+)
+Index("step_name", step.c.task, step.c.name, unique=True)
+
 #: `n` is None for the hub's own events. That an epoch holds 1…last_n once each is kept by the compare-and-set
 #: on `task.last_n`, which costs no second index.
 event = Table(

@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, exists, func, insert, literal_column, null, or_, select, update
+from sqlalchemy import (
+    LargeBinary,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import sqlite
 
-from blocks_worker.hub.store.schema import agent, event, instance, offer, stub, task, task_input
+from blocks_worker.hub.store.schema import agent, event, instance, offer, step, stub, task, task_input
 from blocks_worker.protocol.lifecycle import EVERYBODY as _EVERYBODY
 from blocks_worker.protocol.lifecycle import InstanceState, State
 from blocks_worker.protocol.tasks import LEVEL_MS
@@ -205,6 +218,21 @@ FORCE_EXPIRED = _end(and_(_HIS, _in(_E)), State.EXPIRED, **_FAULT)
 # ------------------------------------------------------------------------------------------------ events, rows
 APPEND = _hot(update(task).where(_ROW, task.c.last_n == _p("lo"), _SPEAKS).values(last_n=_p("hi"), updated=_p("now")))
 INSERT_EVENT = _by_place(insert(event))
+#: Whoever is first stays; only who holds the task may be first.
+STEP = _hot(
+    sqlite.insert(step)
+    .from_select(
+        ["task", "name", "value"],
+        select(task.c.id, _p("name"), bindparam("value", type_=LargeBinary)).where(_HIS, _in(_R, _C, _E)),
+    )
+    .on_conflict_do_nothing()
+)
+#: The steps of a task that is sent again.
+COPY_STEPS = _hot(
+    insert(step).from_select(
+        ["task", "name", "value"], select(_p("new"), step.c.name, step.c.value).where(step.c.task == _p("key"))
+    )
+)
 INSERT_TASK = _by_place(insert(task))
 INSERT_INPUT = _by_place(insert(task_input))
 INSERT_OFFER = _hot(insert(offer))
@@ -254,6 +282,17 @@ EVENTS = _hot(
     .limit(_p("most"))
     .offset(_NONE)
 )
+STEPS = _hot(
+    select(step.c.name, step.c.value)
+    .where(step.c.task == _p("key"), step.c.name > _p("after"))
+    .order_by(step.c.name)
+    .limit(_p("most"))
+    .offset(_NONE)
+)
+STORED_STEP = _hot(select(step.c.value).where(step.c.task == _p("key"), step.c.name == _p("name")))
+COUNT_STEPS = _hot(select(func.count()).select_from(step).where(step.c.task == _p("key")))
+#: SQLite knows the length of a value without reading it.
+SIZE_OF_STEPS = _hot(select(func.coalesce(func.sum(func.length(step.c.value)), _NONE)).where(step.c.task == _p("key")))
 #: Free slots: what the instance may hold, less what it is offered or holds, save what takes no slot.
 _IN_USE = (
     select(func.count())
@@ -303,6 +342,7 @@ AGENT = _hot(
 # ------------------------------------------------------------------------------------------------ purge
 DELETE_EVENTS = _hot(delete(event).where(event.c.task == _p("key")))
 DELETE_INPUT = _hot(delete(task_input).where(task_input.c.task == _p("key")))
+DELETE_STEPS = _hot(delete(step).where(step.c.task == _p("key")))
 DELETE_TASK = _hot(delete(task).where(task.c.id == _p("key")))
 INSERT_STUB = _hot(insert(stub))
 STUB = _hot(select(stub).where(stub.c.id == _p("key")))

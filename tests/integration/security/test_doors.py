@@ -45,6 +45,7 @@ DOORS = [
     Asked("GET", "/api/v1/tasks", CONSUMER),
     Asked("GET", "/api/v1/tasks/{task}", CONSUMER),
     Asked("GET", "/api/v1/tasks/{task}/events", CONSUMER),
+    Asked("GET", "/api/v1/tasks/{task}/steps", EITHER),
     Asked("POST", "/api/v1/tasks/{task}/cancel", CONSUMER, lambda _: {}, 202),
     Asked("POST", "/api/v1/tasks/{failed}/retry", CONSUMER, lambda _: {}, 201),
     Asked("POST", "/api/v1/tasks/{task}/pause", CONSUMER, lambda _: {"pauseSeq": 0}, 202),

@@ -14,6 +14,7 @@ from blocks_worker.controlplane.api import ItemResult
 from blocks_worker.errors import HubUnavailableError, RpcError
 from blocks_worker.protocol.codec import MAX_BODY
 from blocks_worker.protocol.leases import Claim, ClaimAnswer
+from blocks_worker.protocol.steps import INLINE_STEPS
 from blocks_worker.worker.claims import INPUT_BYTES, Claims
 from blocks_worker.worker.counters import Counters
 from blocks_worker.worker.parts import answered_each
@@ -76,7 +77,7 @@ class Api:
         return [ItemResult(200, answer, None) for _ in items]
 
 
-@pytest.mark.parametrize(("have", "most"), [(None, INPUT_BYTES // MAX_BODY), ("digest", 69)])
+@pytest.mark.parametrize(("have", "most"), [(None, INPUT_BYTES // (MAX_BODY + INLINE_STEPS)), ("digest", 69)])
 def test_the_inputs_of_one_answer_are_bounded(have: str | None, most: int) -> None:
     """Claims whose answers may bring an input each are not asked for in one request beyond what a reader takes."""
     api: Any = Api()

@@ -9,7 +9,7 @@ from blocks_worker.hub.store import statements
 from blocks_worker.hub.store.database import driver_of, open_database
 
 #: A full look at one of these would grow with the history; the few instances may be looked through.
-GROWING = re.compile(r"SCAN (task|event|task_input|offer|stub)\b")
+GROWING = re.compile(r"SCAN (task|event|task_input|offer|step|stub)\b")
 
 
 @pytest.mark.parametrize("name", sorted(statements.HOT))
