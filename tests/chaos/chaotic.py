@@ -55,6 +55,14 @@ def retried(asked: dict[str, Any], ctx: Any) -> str:
     return told
 
 
+def steps(asked: dict[str, Any], ctx: Any) -> str:
+    """Do three steps, each with another value whenever it is done, and fail the first runs after them."""
+    for number in range(3):
+        value = ctx.step(f"step {number}", lambda: os.urandom(8).hex())
+        _NOTES.add("step", task=ctx.task_id, step=number, value=value)
+    return retried(asked, ctx)
+
+
 def failing(asked: dict[str, Any], ctx: Any) -> str:
     """Fail."""
     raise RuntimeError(plain(asked, ctx))
@@ -76,12 +84,13 @@ def pipe(_asked: dict[str, Any], ctx: Any) -> str:
     return "open"
 
 
-#: What each kind does; steps and questions get a line each, and a function above.
+#: What each kind does; questions get a line, and a function above.
 WORK = {
     "plain": plain,
     "events": events,
     "artifact": artifact,
     "retried": retried,
+    "steps": steps,
     "failing": failing,
     "cancelled": cancelled,
     "delayed": plain,

@@ -54,6 +54,8 @@ class History:
     runs: list[Run]
     #: When handlers saw that they were to stop.
     flags: dict[str, list[float]]
+    #: What each run of a task had as the value of a step: task and step, and the values.
+    steps: dict[tuple[str, int], list[str]]
     #: When each number was first asked, and the tasks that were acknowledged for it, with when.
     asked: dict[int, float]
     acknowledged: dict[int, list[tuple[str, float]]]
@@ -97,6 +99,7 @@ def collect(plan: Plan, faults: Path, runs: Path, consumers: list[Path], ledger:
         plan=plan,
         runs=_runs(read(runs)),
         flags=_moments(note for note in read(runs) if note["word"] == "flag"),
+        steps=defaultdict(list),
         asked={},
         acknowledged=defaultdict(list),
         stopping={},
@@ -109,6 +112,9 @@ def collect(plan: Plan, faults: Path, runs: Path, consumers: list[Path], ledger:
         refused=[note for note in notes if note["word"] == "refused"],
     )
     done = {note["pid"] for note in notes if note["word"] == "done"}
+    for note in read(runs):
+        if note["word"] == "step":
+            history.steps[note["task"], note["step"]].append(note["value"])
     sessions: dict[str, Session] = {}
     for note in notes:
         if note["word"] == "asked":
@@ -131,7 +137,7 @@ def _runs(notes: list[Note]) -> list[Run]:
     runs: list[Run] = []
     running: dict[tuple[str, int, int], Run] = {}
     for note in notes:
-        if note["word"] == "flag":
+        if note["word"] not in {"start", "end"}:
             continue
         key = (note["task"], note["attempt"], note["pid"])
         if note["word"] == "start":

@@ -2,9 +2,10 @@
 
 I1 what was accepted ends. I2 it ends once. I3 each session tells one end, the ledger's. I4 the events of the last
 epoch are all there and in order. I5 no older epoch comes after a newer one. I6 nobody runs what another one has.
-I7 what was stopped ends within its bound, and never runs if it had not begun. I8 one key is one task. I11 what may
-be begun once is. I12 nothing begins before its time, and nobody has more than its slots. I9, that nothing grows, is
-for a longer run to show; I10, of steps and questions, is one more function in `CHECKS`.
+I7 what was stopped ends within its bound, and never runs if it had not begun. I8 one key is one task. I10 what
+a step has stored every later run sees. I11 what may be begun once is. I12 nothing begins before its time, and nobody
+has more than its slots. I9, that nothing grows, is for a longer run to show. Answers to questions are one more
+function in `CHECKS`.
 """
 
 from __future__ import annotations
@@ -169,6 +170,13 @@ def keys(history: History) -> Iterator[str]:
         yield f"I8: nobody asked for the tasks {sorted(unknown)[:5]} ({len(unknown)} in all)"
 
 
+def stored(history: History) -> Iterator[str]:
+    """I10: whatever run asks for a step has the value that was stored first."""
+    for (task, step), values in history.steps.items():
+        if len(set(values)) != 1:
+            yield f"I10: step {step} of task {task} was {values}"
+
+
 def once(history: History) -> Iterator[str]:
     """I11: what may be begun once was begun once at most; a pipe too."""
     numbers = history.numbers()
@@ -219,7 +227,7 @@ def processes(history: History) -> Iterator[str]:
 
 
 #: One function for each promise.
-CHECKS = (lost, ends, sessions, order, overlaps, stops, keys, once, limits, processes)
+CHECKS = (lost, ends, sessions, order, overlaps, stops, keys, stored, once, limits, processes)
 
 
 def _deaths(history: History) -> dict[int, float]:

@@ -70,6 +70,7 @@ def main() -> int:
         worker_every=asked.worker_every,
         hub_every=asked.hub_every,
         only_kills=asked.only_kills,
+        settle=max(180.0, asked.minutes * 60),
     )
     folder = asked.keep.absolute() if asked.keep else Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -199,6 +199,11 @@ def makes_one_of_nothing(history: History) -> None:
     history.rows["another"] = {**next(iter(history.rows.values())), "id": "another"}
 
 
+def forgets_a_step(history: History) -> None:
+    """A later run has another value of a step."""
+    next(iter(history.steps.values())).append("another")
+
+
 def begins_twice(history: History) -> None:
     """What may be begun once is begun again."""
     task = _of_kind(history, "once")
@@ -252,6 +257,7 @@ BROKEN = {
     runs_what_was_stopped: "I7",
     makes_two_of_a_key: "I8",
     makes_one_of_nothing: "I8",
+    forgets_a_step: "I10",
     begins_twice: "I11",
     begins_too_soon: "I12",
     has_too_many: "I12",

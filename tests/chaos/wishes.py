@@ -8,12 +8,13 @@ from __future__ import annotations
 import random
 from typing import Any
 
-#: How many of a hundred tasks are of which kind. Steps and questions get a line each.
+#: How many of a hundred tasks are of which kind. Questions get a line.
 KINDS = {
-    "plain": 46,
+    "plain": 40,
     "events": 10,
     "artifact": 8,
     "retried": 10,
+    "steps": 6,
     "failing": 5,
     "cancelled": 8,
     "delayed": 4,
@@ -33,6 +34,7 @@ ENDS = {
     "events": {DONE, GIVEN_UP},
     "artifact": {DONE, GIVEN_UP, UNSTORED},
     "retried": {DONE, GIVEN_UP},
+    "steps": {DONE, GIVEN_UP},
     "failing": {FAILED, GIVEN_UP},
     "cancelled": {STOPPED, GIVEN_UP},
     "delayed": {DONE, GIVEN_UP},
@@ -53,7 +55,7 @@ def wish(seed: int, number: int) -> dict[str, Any]:
     if number < len(KINDS):  # none is left out, however short the run
         kind = list(KINDS)[number]
     asked: dict[str, Any] = {"number": number, "kind": kind, "seconds": round(dice.uniform(0.02, 0.4), 3)}
-    if kind == "retried":
+    if kind in {"retried", "steps"}:
         asked["failures"] = dice.choice((1, 1, 2))
     if kind in {"delayed", "unbegun"}:
         asked["delay"] = 2.0 if kind == "delayed" else 20.0
@@ -63,7 +65,7 @@ def wish(seed: int, number: int) -> dict[str, Any]:
 def options(asked: dict[str, Any]) -> dict[str, Any]:
     """Return with what the task is sent."""
     kind = asked["kind"]
-    if kind == "retried":
+    if kind in {"retried", "steps"}:
         return {"retry_policy": {"maxAttempts": 8, "initialDelaySec": 0.2, "maxDelaySec": 1.0}}
     if kind in {"delayed", "unbegun"}:
         return {"not_before": asked["delay"]}
