@@ -132,10 +132,10 @@ class Backoff:
         self._failures = 0
 
     def next(self, at_least: float = 0.0) -> float:
-        """Return the next pause in seconds; `at_least` is what the other side asked for."""
+        """Return the next pause in seconds; `at_least` is what the other side asked for, of many at once perhaps."""
         ceiling = min(self._cap, self._first * 2 ** min(self._failures, 30))
         self._failures += 1
-        return max(at_least, self._entropy.uniform(0.0, ceiling))
+        return min(at_least + self._entropy.uniform(0.0, ceiling), max(at_least, self._cap))
 
     def reset(self) -> None:
         """Start again from the shortest pause."""
@@ -152,6 +152,10 @@ class Stoppable(Protocol):
         """Wait for its end; tell whether it came."""
 
 
+class _Made(threading.Thread):
+    """Be a thread that a `ServiceThread` made."""
+
+
 class ServiceThread:
     """Be a thread with a name, an owner and a report when it dies; it works for the agent for which it was made.
 
@@ -162,7 +166,12 @@ class ServiceThread:
         self.name = name
         self._target = target
         self._names = whose.names()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=daemon)
+        self._thread = _Made(target=self._run, name=name, daemon=daemon)
+
+    @staticmethod
+    def made(thread: threading.Thread) -> bool:
+        """Tell whether a thread is one of these."""
+        return isinstance(thread, _Made)
 
     def start(self) -> None:
         """Start the thread."""

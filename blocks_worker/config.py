@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.protocol.leases import Numbers
+from blocks_worker.quotas import Quotas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ VARIABLES = frozenset(
         "BLOCKS_HEALTH_PORT",
         "BLOCKS_HUB_URL",
         "BLOCKS_LOG_FORMAT",
+        "BLOCKS_MAX_RSS_MB",
         "BLOCKS_PUBLISH_KEY",
         "BLOCKS_REGISTRY",
         "BLOCKS_STATE_DIR",
@@ -78,6 +80,7 @@ class HubConfig:
         port_before: of an embedded hub that comes after another one: where that was, and others look; 0: after none.
         testing: let tests reach the fault hooks.
         transport: what its document tells others to speak by; it listens to both.
+        quotas: how much of it one owner, or one run, may have.
     """
 
     state_dir: Path
@@ -98,6 +101,7 @@ class HubConfig:
     port_before: int = 0
     testing: bool = False
     transport: str = "pubnub"
+    quotas: Quotas = field(default_factory=Quotas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +158,7 @@ class WorkerConfig:
         health_port: port on loopback where `blocks-run` tells how it does; 0 is any free one, None is none.
         notify_socket: where the service manager hears how the program stands.
         watchdog: seconds of silence there after which it ends the program; None: it does not.
+        max_rss_mb: MiB of memory in RAM beyond which no new task is taken; None: any number.
     """
 
     connection: Connection
@@ -167,6 +172,7 @@ class WorkerConfig:
     log_level: str = "info"
     log_format: str = "auto"
     health_port: int | None = None
+    max_rss_mb: int | None = None
 
 
 def environment() -> dict[str, str]:
@@ -209,6 +215,7 @@ def worker_config(env: Mapping[str, str] | None = None) -> WorkerConfig:
         log_level=_choice(env, "LOG_LEVEL", LOG_LEVELS, "info"),
         log_format=_choice(env, "BLOCKS_LOG_FORMAT", LOG_FORMATS, "auto"),
         health_port=_port(env, "BLOCKS_HEALTH_PORT"),
+        max_rss_mb=_number(env, "BLOCKS_MAX_RSS_MB", int, 0) or None,
     )
 
 

@@ -1,5 +1,7 @@
 """The one tree of exceptions; a branch answers what the caller would do.
 
+Long because it is one tree.
+
     BlocksError
     ├── ConfigurationError (ValueError)            mend the configuration; the text names the key
     │   ├── CardError                              mend the agent card: `findings` name its keys
@@ -11,9 +13,11 @@
     │   └── MessageTooLargeError                   send less, or send a reference
     ├── RpcError                                   the hub said no: `code` and `status` tell what to do
     │   ├── BillingModeMismatchError               open the client in the agent's mode
+    │   ├── QuotaExceededError                     one owner's share is used up: `quota` tells of what
     │   └── SomeRefusedError                       of many tasks it took some: `results` tells which
     ├── FileUploadError                            a file could not be stored: `status_code` tells why
     ├── HubUnavailableError (RuntimeError, ConnectionError)   wait, or start a hub
+    ├── ForkedProcessError (RuntimeError)          this process was forked: open a client of its own
     ├── AgentAuthFatalError (RuntimeError)         get another key; trying again is no use
     ├── AuthRefreshFailedError (RuntimeError)      the login behind the token has to be mended
     ├── TransportError (ConnectionError)           publish and subscribe: repeat, or give up
@@ -22,6 +26,7 @@
     │   └── PublishTimeoutError                    unknown: it may have been accepted
     ├── StreamWriteError (RuntimeError)            frames of a stream were lost for good: open another
     ├── StreamUnavailableError (RuntimeError)      the task is over, and nobody opened this stream
+    ├── EventQuotaError (RuntimeError)             the run has stored all events that it may: say less
     ├── TaskFinishedError (RuntimeError)           the task is over: stop sending for it
     ├── TaskCancelledError (CancelledError)        the task is to stop: return
     ├── TaskFailedError (RuntimeError)             the task failed: `event` is its terminal
@@ -48,6 +53,9 @@ if TYPE_CHECKING:
 
 class BlocksError(Exception):
     """Be the base of every exception that this package lets out."""
+
+    #: Seconds after which to ask again, where the other side said so.
+    retry_after: float | None = None
 
 
 class ConfigurationError(BlocksError, ValueError):
@@ -161,6 +169,28 @@ class BillingModeMismatchError(RpcError):
         self.got = got
 
 
+class QuotaExceededError(RpcError):
+    """Say that an owner has all that he may have of a hub.
+
+    Attributes:
+        quota: of what: `submits` a second, `openTasks`, `inputBytes`.
+        limit: how much that is.
+        retry_after: seconds after which to ask again; None: what was asked for is more than there ever is.
+    """
+
+    def __init__(self, rpc_message: str, *, code: str, status: int, data: dict[str, Any]) -> None:
+        super().__init__(rpc_message, code=code, status=status, data=data)
+        self.quota = str(data.get("quota", ""))
+        self.limit = data.get("limit")
+        pause = data.get("retryAfter")
+        self.retry_after = float(pause) if isinstance(pause, (int, float)) else None
+
+    @property
+    def passes_soon(self) -> bool:
+        """Whether the same is taken a moment later: only so many come in a second."""
+        return self.quota == "submits" and self.retry_after is not None
+
+
 class SomeRefusedError(RpcError):
     """Say that of many tasks some were refused; code, status and data are those of the first refusal.
 
@@ -213,6 +243,13 @@ class HubUnavailableError(BlocksError, RuntimeError, ConnectionError):
             f"no hub answers at {self.url}{because}. "
             "Start one with 'blocks-run --handler echo' or 'blocks-hub', or set BLOCKS_CDM_URL to a running one"
         )
+
+
+class ForkedProcessError(BlocksError, RuntimeError):
+    """Say that a connection belongs to the process that this one was forked from."""
+
+    def __str__(self) -> str:
+        return "this connection belongs to the process that forked this one: open a client of its own here"
 
 
 class AgentAuthFatalError(BlocksError, RuntimeError):
@@ -279,6 +316,18 @@ class StreamUnavailableError(BlocksError, RuntimeError):
             f"the stream {self.stream_id}{name} of task {self.task_id} cannot be opened: the task has ended "
             f"({self.terminal_state}), and the data of streams are live; open a stream in on_stream"
         )
+
+
+class EventQuotaError(BlocksError, RuntimeError):
+    """Say that a run has stored as much as one run may; its end is told all the same."""
+
+    def __init__(self, limit: int, what: str) -> None:
+        super().__init__(limit, what)
+        self.limit = limit
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"a run may store {self.limit} {self.what}: say less, or put what is much into a file or a stream"
 
 
 class TaskFinishedError(BlocksError, RuntimeError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -88,6 +89,18 @@ _keepers: WeakSet[Keeper] = WeakSet()
 def keep_from_children(keeper: Keeper) -> None:
     """Have each child that is forked from now on give up what the keeper holds then; it is remembered weakly."""
     _keepers.add(keeper)
+
+
+def end_if_forked(owner: int) -> None:
+    """End this process at once unless it is the owner, whose work it was forked from and must not carry on.
+
+    Nothing is flushed and nobody is told, for all of that is the owner's. The code is that of `sys.exit`, 1 after
+    another exception, else 0.
+    """
+    if os.getpid() != owner:
+        error = sys.exc_info()[1]
+        code = error.code if isinstance(error, SystemExit) else int(error is not None)
+        os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _let_go() -> None:

@@ -54,6 +54,15 @@ class LocalHub:
         return Process(host=self.host, pid=self.pid, started=self.started)
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names of a folder on the disk: a file that was synced is lost all the same while its name is not."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 class StateFolder:
     """Own the files by which the processes of one user find and trust each other."""
 
@@ -68,7 +77,9 @@ class StateFolder:
             ConfigurationError: it cannot be made, read or written.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.is_dir():
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                sync_folder(self.path.parent)
         except OSError as error:
             raise self._unusable(error) from error
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
@@ -152,6 +163,7 @@ class StateFolder:
         try:
             self._write(draft, json.dumps(content), os.O_EXCL)
             draft.replace(self.path / name)
+            sync_folder(self.path)
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise self._unusable(error) from error
@@ -204,6 +216,7 @@ class StateFolder:
         try:
             self._write(draft, text, os.O_EXCL)
             os.link(draft, self.path / name)
+            sync_folder(self.path)
         except FileExistsError:
             pass
         except OSError as error:

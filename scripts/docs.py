@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import docs_api
 import docs_commands
 import docs_compatibility
+import docs_reliability
 import docs_tables
 import docs_values
 from docs_source import ROOT, SourceError
@@ -31,6 +32,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     **docs_tables.BLOCKS,
     **docs_values.BLOCKS,
     **docs_compatibility.BLOCKS,
+    **docs_reliability.BLOCKS,
     **docs_api.BLOCKS,
     **docs_commands.BLOCKS,
 }
@@ -88,7 +90,7 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print("usage: ./scripts/docs [--check]", file=sys.stderr)
         return 2
-    faults, said = docs_compatibility.wrong_ids(), []
+    faults, said = [*docs_compatibility.wrong_ids(), *docs_reliability.wrong_ids()], []
     for page in sorted((ROOT / "docs").glob("*.md")):
         text, stale, wrong = rewritten(page, page.read_text(encoding="utf-8"))
         faults += wrong

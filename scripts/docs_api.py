@@ -50,6 +50,7 @@ GROUPS = {
     "testing": "testing: run_handler HandlerRun LocalStack StackFaults",
     "errors": """
         BlocksError ConfigurationError InvalidMessageError RpcError BillingModeMismatchError SomeRefusedError
+        QuotaExceededError EventQuotaError
         HubUnavailableError AgentAuthFatalError AuthRefreshFailedError FileUploadError InputError ArtifactError
         StepError TaskFailedError TaskCancelledError TaskFinishedError StreamUnavailableError StreamWriteError
         TransportError AnonTaskAccessDenied AnonTaskAccessDeniedError

@@ -10,9 +10,10 @@ import ast
 import re
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from docs_source import PACKAGE, ROOT, code, files, summary, table, tree_of
+from docs_proofs import TESTS, proofs
+from docs_source import PACKAGE, ROOT, code, files, table, tree_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,26 +21,15 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-TESTS = ROOT / "tests"
 #: Ids in one docstring: a test that names more proves none of them well.
 MOST_IDS = 3
 
-#: Ids, and places such as `2.5` or `2.2 check 7`, in any order.
-_BRACKET = re.compile(r"\s*\[((?:(?:[A-Z]+-?\d+|\d+\.\d+(?: check \d+)?)(?:, ?)?)+)\]")
-_ID = re.compile(r"\b[RAD]-\d+")
+_KIND = r"\b[RAD]-\d+"
 _WORD = re.compile(r"[A-Za-z_]\w+")
 _NOT_YET = "not yet"
-
-
-class Proof(NamedTuple):
-    """One test, what it says that it promises, and the ids that it names."""
-
-    node: str
-    promise: str
-    ids: tuple[str, ...]
 
 
 @cache
@@ -48,35 +38,12 @@ def promises() -> dict[str, Any]:
     return tomllib.loads((ROOT / "scripts/compatibility.toml").read_text(encoding="utf-8"))
 
 
-@cache
-def proofs() -> tuple[Proof, ...]:
-    """Return each test that names an id, in the order of files and lines."""
-    named = [path for path in files(TESTS) if _BRACKET.search(path.read_text(encoding="utf-8"))]
-    return tuple(proof for path in named for proof in _proofs(path, tree_of(path).body, ""))
-
-
-def _proofs(path: Path, body: list[ast.stmt], prefix: str) -> Iterator[Proof]:
-    for node in body:
-        if isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
-            yield from _proofs(path, node.body, f"{prefix}{node.name}::")
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-            said = ast.get_docstring(node) or ""
-            ids = tuple(found for bracket in _BRACKET.findall(said) for found in _ID.findall(bracket))
-            if ids:
-                yield Proof(f"{path.relative_to(TESTS).as_posix()}::{prefix}{node.name}", _promise(said), ids)
-
-
-def _promise(docstring: str) -> str:
-    """Return the sentence of a test without the ids."""
-    return _BRACKET.sub("", f" {summary(docstring)}").strip()
-
-
 def wrong_ids() -> list[str]:
     """Return a line for each test that names an id which nobody promised, or too many."""
     known = {each for group in ("requirements", "acceptance", "differences") for each in promises()[group]}
     return [
         f"{proof.node}: {why}"
-        for proof in proofs()
+        for proof in proofs(_KIND)
         for why in (
             [f"nothing is promised as {each}" for each in proof.ids if each not in known]
             + [f"{len(proof.ids)} ids; {MOST_IDS} at most"] * (len(proof.ids) > MOST_IDS)
@@ -88,7 +55,7 @@ def kept(group: str) -> str:
     """Return the promises of one group, each with the tests that keep it."""
     rows: list[tuple[str, str, str, str]] = []
     for each, wording in promises()[group].items():
-        found = [proof for proof in proofs() if each in proof.ids]
+        found = [proof for proof in proofs(_KIND) if each in proof.ids]
         first, *others = [(proof.promise, code(proof.node)) for proof in found] or [(_NOT_YET, "")]
         rows += [(each, wording, *first), *(("", "", *other) for other in others)]
     return table(("id", "promised", "a test says", "test"), rows)

@@ -11,6 +11,7 @@ from support import FakeClock, SeededEntropy
 
 from blocks_worker.concurrency import Deadline, SteadyClock
 from blocks_worker.hub.instance_service import InstanceService, Registration
+from blocks_worker.hub.shares import Shares
 from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.hub.store.schema import agent
 from blocks_worker.hub.store.store import Store
@@ -32,6 +33,7 @@ from blocks_worker.protocol.leases import (
 )
 from blocks_worker.protocol.steps import Step
 from blocks_worker.protocol.tasks import CancelTask, EventsAnswer, EventsQuery, PauseTask, RetryTask, SubmitTask
+from blocks_worker.quotas import Quotas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +54,14 @@ BOB = Consumer(owner="bob", session_channel="session.bob")
 class World:
     """Be a hub without doors: its verbs, and short cuts through them."""
 
-    def __init__(self, path: Path | None = None, numbers: Numbers | None = None, seed: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        numbers: Numbers | None = None,
+        seed: int = 1,
+        quotas: Quotas | None = None,
+    ) -> None:
+        self._quotas = quotas or Quotas()
         self.numbers = numbers or Numbers()
         self.clock = FakeClock()
         self.entropy = SeededEntropy(seed)
@@ -71,12 +80,14 @@ class World:
         self.store = Store(self._path, clock=self.clock, on_commit=self.said.extend)
         self.store.open()
         secret = b"s" * 32
+        self.shares = Shares(self._quotas, self.steady)
         self.tasks = TaskService(
             numbers=self.numbers,
             steady=self.steady,
             entropy=self.entropy,
             secret=secret,
             admits=lambda: self.has_room,
+            shares=self.shares,
             follows=lambda _mode, _channel: self.is_linked,
         )
         self.instances = InstanceService(

@@ -1,4 +1,4 @@
-"""A loopback proxy before a hub or network that loses requests or replies, cuts, delays or swallows on command.
+"""A loopback proxy before a hub or network that loses, doubles or holds back what is said, cuts, delays or swallows.
 
 It rewrites nothing and knows HTTP only as far as it must to tell one exchange from the next. Point a worker or
 client at it by a CDM document that names its address (`cdm_through`).
@@ -32,7 +32,7 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class Fault(Enum):
-    """What happens to one exchange; after it the connection is closed, which is how the caller learns of it."""
+    """What happens to one exchange; after all but a doubled one the connection is closed: so its caller learns."""
 
     #: The server never sees it.
     DROP_REQUEST = "request dropped"
@@ -40,6 +40,10 @@ class Fault(Enum):
     DROP_REPLY = "reply dropped"
     #: It is read and never answered; the connection stays open until `heal` or `stop`.
     HANG = "hangs"
+    #: The server gets it twice at the same time; the caller hears the first answer.
+    DOUBLE = "doubled"
+    #: The caller hears nothing; the server gets it `late` seconds later, when it may have been said again.
+    LATE = "late"
 
 
 @dataclass
@@ -67,6 +71,8 @@ class FaultProxy:
 
     target: str
     exchanges: list[Exchange] = field(default_factory=list)
+    #: Seconds that a late request is held back.
+    late: float = 0.3
 
     def __post_init__(self) -> None:
         self._lock = threading.Condition()
@@ -166,9 +172,7 @@ class FaultProxy:
             try:
                 if not self._holds(client):
                     return
-                parts = urlsplit(self.target)
-                server = socket.create_connection((str(parts.hostname), int(parts.port or 80)), timeout=10)
-                server.settimeout(None)
+                server = self._connected()
                 if self._holds(server):
                     self._exchange_all(_Stream(client), _Stream(server))
             except OSError:
@@ -195,16 +199,35 @@ class FaultProxy:
                 self._wait(pause)
             if exchange.fault is Fault.HANG:
                 self._wait(None)
-            if exchange.fault in {Fault.HANG, Fault.DROP_REQUEST}:
+            if exchange.fault is Fault.LATE:
+                self._spawn(self._say_late, request, exchange)
+            if exchange.fault in {Fault.HANG, Fault.DROP_REQUEST, Fault.LATE}:
                 return
-            server.send(request)
-            reply = server.message()
+            reply = self._said_twice(request, server) if exchange.fault is Fault.DOUBLE else _asked(request, server)
             if reply is None:
                 return
-            exchange.status = int(reply.split(b" ", 2)[1])
+            exchange.status = _status(reply)
             if exchange.fault is Fault.DROP_REPLY:
                 return
             client.send(reply)
+
+    def _said_twice(self, request: bytes, server: _Stream) -> bytes | None:
+        with self._connected() as other:
+            server.send(request)
+            again = _asked(request, _Stream(other))
+            return server.message() if again is not None else None
+
+    def _say_late(self, request: bytes, exchange: Exchange) -> None:
+        self._wait(self.late)
+        with contextlib.suppress(OSError), self._connected() as server:
+            reply = _asked(request, _Stream(server))
+            exchange.status = None if reply is None else _status(reply)
+
+    def _connected(self) -> socket.socket:
+        parts = urlsplit(self.target)
+        made = socket.create_connection((str(parts.hostname), int(parts.port or 80)), timeout=10)
+        made.settimeout(None)
+        return made
 
     def _noted(self, request: bytes) -> tuple[Exchange, float]:
         method, target, _ = request.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
@@ -259,6 +282,15 @@ class _Stream:
                 return False
             self._buffer += piece
         return True
+
+
+def _asked(request: bytes, server: _Stream) -> bytes | None:
+    server.send(request)
+    return server.message()
+
+
+def _status(reply: bytes) -> int:
+    return int(reply.split(b" ", 2)[1])
 
 
 def _shut(one: socket.socket) -> None:

@@ -6,20 +6,42 @@ import queue
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.reporting import Reporter
-from blocks_worker.config import DEFAULT_PORT, LOG_FORMATS, LOG_LEVELS, TRANSPORTS, HubConfig, worker_config
+from blocks_worker.config import (
+    DEFAULT_PORT,
+    LOG_FORMATS,
+    LOG_LEVELS,
+    TRANSPORTS,
+    HubConfig,
+    environment,
+    worker_config,
+)
 from blocks_worker.errors import BlocksError, FolderInUseError
 from blocks_worker.hub.hub import Hub
 from blocks_worker.observability.logs import setup_logging
+from blocks_worker.quotas import VARIABLES, Quotas, quotas_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., object]")
 
 #: Seconds between two looks whether the hub ended by itself.
 LOOK = 1.0
 
 _PATH = click.Path(path_type=Path)
+
+
+def _quota(flag: str, text: str) -> Callable[[F], F]:
+    """Return the option of one quota; its default stands beside its name, not here."""
+    name = flag.removeprefix("--max-").replace("-", "_")
+    default = f"[default: {VARIABLES[name]}, or {getattr(Quotas(), name)}; 0: no limit]"
+    return click.option(flag, type=click.IntRange(0, 2**53 - 1), metavar="NUMBER", help=f"{text}  {default}")
 
 
 @click.command()
@@ -40,6 +62,11 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice(TRANSPORTS),
     help="What its document tells others to speak by; it listens to both.",
 )
+@_quota("--max-open-tasks", "Tasks of one owner that have not ended.")
+@_quota("--max-submits", "New tasks of one owner in a second.")
+@_quota("--max-input-bytes", "Bytes of inputs that are kept of one owner.")
+@_quota("--max-run-events", "Events that one run may store.")
+@_quota("--max-run-event-bytes", "Bytes of them.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="How much is told.  [default: LOG_LEVEL, or info]")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="How it is told.  [default: BLOCKS_LOG_FORMAT]")
 @click.version_option(package_name="blocks_worker", prog_name="blocks-hub")
@@ -54,6 +81,11 @@ def main(  # noqa: PLR0913 - one argument an option
     tls_key: Path | None,
     hold: float,
     transport: str,
+    max_open_tasks: int | None,
+    max_submits: int | None,
+    max_input_bytes: int | None,
+    max_run_events: int | None,
+    max_run_event_bytes: int | None,
     log_level: str | None,
     log_format: str | None,
 ) -> None:
@@ -72,6 +104,16 @@ def main(  # noqa: PLR0913 - one argument an option
             tls_key=tls_key,
             hold=hold,
             transport=transport,
+            quotas=quotas_of(
+                environment(),
+                {
+                    "open_tasks": max_open_tasks,
+                    "submits": max_submits,
+                    "input_bytes": max_input_bytes,
+                    "run_events": max_run_events,
+                    "run_event_bytes": max_run_event_bytes,
+                },
+            ),
         )
         sys.exit(_serve(Hub(config), ending, Reporter(surroundings)))
     except BlocksError as error:

@@ -11,6 +11,7 @@ from blocks_worker import __version__
 
 _COMMANDS = {
     "agents": "blocks_worker.cli.agents:agents",
+    "backup": "blocks_worker.cli.backup:backup",
     "cancel": "blocks_worker.cli.cancel:cancel",
     "check": "blocks_worker.cli.check:check",
     "dead": "blocks_worker.cli.dead:dead",
@@ -23,6 +24,7 @@ _COMMANDS = {
     "keys": "blocks_worker.cli.keys:keys",
     "pause": "blocks_worker.cli.pause:pause",
     "purge": "blocks_worker.cli.purge:purge",
+    "restore": "blocks_worker.cli.backup:restore",
     "resume": "blocks_worker.cli.pause:resume",
     "retry": "blocks_worker.cli.retry:retry",
     "run": "blocks_worker.cli.run:run",

@@ -86,7 +86,7 @@ def main() -> None:
     """Run `blocks-run`; signals count from here on."""
     signals = Signals()
     signals.install()
-    stacks_on_signal()
+    stacks_on_signal(signals.want_stacks)
     run.main(prog_name=_PROGRAM, obj=signals)
 
 

@@ -93,6 +93,9 @@ def _named_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, 
 )
 @click.option("--delay", type=span, metavar="TIME", help="Have the task begin after that, such as 30m or 2h.")
 @click.option("--queue-ttl", type=span, metavar="TIME", help="Give up when no worker has begun it by then.")
+@click.option(
+    "--progress-timeout", type=span, metavar="TIME", help="Fail it when its handler says nothing for so long."
+)
 @click.option("--deadline", type=span, metavar="TIME", help="End it then, whatever its state.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as one JSON object; of a stream, each piece as a line."
@@ -112,6 +115,7 @@ def send(  # noqa: PLR0913 - a flag each
     priority: int | None,
     delay: float | None,
     queue_ttl: float | None,
+    progress_timeout: float | None,
     deadline: float | None,
     as_json: bool,
     timeout: float,
@@ -129,6 +133,7 @@ def send(  # noqa: PLR0913 - a flag each
     if sys.stdout is None:
         end_without_output(None, "nothing was sent; send the output somewhere, to /dev/null at least")
     wanted: dict[str, Any] = {"not_before": delay, "queue_ttl": queue_ttl, "stream": True if streams else None}
+    wanted["progress_timeout"] = progress_timeout
     if once:
         wanted["delivery"] = "at_most_once"
     if priority is not None:

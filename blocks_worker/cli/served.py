@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from blocks_worker.config import WorkerConfig
     from blocks_worker.runtime.options import AgentInstanceOptions
 
+#: Seconds between two looks whether an instance needs a new process.
+_LOOK = 1.0
+
 
 class Served:
     """Tell the main thread by its queue what becomes of one agent; each entry has this object as its detail.
 
-    1. A thread starts the instance and tells ``waiting``, ``started``, ``ready``, ``ended``, ``failed`` or
-       ``dropped``. It is a daemon: it waits in the instance, and the process must be able to end meanwhile.
+    1. A thread starts the instance and tells ``waiting``, ``started``, ``ready``, ``worn_out``,
+       ``ended``, ``failed`` or ``dropped``. It is a daemon: it waits in the instance, and the process must be able to
+       end meanwhile.
     2. A thread made by `drain` tells ``drained``: a second signal has to be heard then.
 
     Attributes:
@@ -48,6 +52,7 @@ class Served:
         #: Nobody waits for a start any more.
         self._abandoned = threading.Event()
         self._drain: ServiceThread | None = None
+        self._told_worn_out = False
 
     @property
     def names(self) -> dict[str, str]:
@@ -64,6 +69,11 @@ class Served:
     def counters(self) -> dict[str, int]:
         """What was counted so far, by name."""
         return {} if self.instance is None else self.instance.counters
+
+    @property
+    def tasks_of_threads(self) -> dict[int, str]:
+        """Which task each thread of its slots is at, by the thread's number."""
+        return {} if self.instance is None else self.instance.insight.tasks_of_threads()
 
     @property
     def slots(self) -> int:
@@ -138,7 +148,10 @@ class Served:
             self._tell("started")
             instance.wait_ready()
             self._tell("ready")
-            instance.wait()
+            while not instance.wait(_LOOK):
+                if instance.pulse.worn_out and not self._told_worn_out:
+                    self._told_worn_out = True
+                    self._tell("worn_out")
             self._tell("ended")
         except BaseException as error:  # noqa: BLE001 - the top of a thread: the main thread reports it
             self.error = error

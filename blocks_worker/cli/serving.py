@@ -19,6 +19,7 @@ from blocks_worker.cli.served import Served
 from blocks_worker.concurrency import Deadline, Entropy
 from blocks_worker.observability.logs import name_process, tell_agents_apart, told_by_program
 from blocks_worker.observability.redact import one_line
+from blocks_worker.observability.stacks import log_stacks
 from blocks_worker.whose import working_for
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Serving:
             tell_agents_apart()
         self.agents = [Served(options, config, signals, entropy) for options in agents]
         self._config = config
+        self._signals = signals
         self._happened = signals.heard
         self._reporter = Reporter(config)
         #: What is told of it while it is not ready.
@@ -80,9 +82,11 @@ class Serving:
         say(f"starting {self._names}")
         acts: dict[str, Callable[[Any], Exit | None]] = {
             "signal": self._on_signal,
+            "stacks": self._on_stacks,
             "started": self._on_started,
             "waiting": self._on_waiting,
             "ready": self._on_ready,
+            "worn_out": self._on_worn_out,
             "ended": self._on_ended,
             "failed": self._on_failed,
             "dropped": self._on_dropped,
@@ -184,6 +188,24 @@ class Serving:
         say(f"{name} received: draining, at most {limit:g} s; once more cancels, a third time ends at once")
         self._drain_all()
         return None
+
+    def _on_stacks(self, _nothing: None) -> None:
+        """Log the stacks once more, with the tasks: what was written below Python does not know of them."""
+        self._signals.stacks_wanted = False
+        tasks: dict[int, str] = {}
+        for served in self.agents:
+            tasks |= served.tasks_of_threads
+        log_stacks("SIGUSR1", tasks)
+
+    def _on_worn_out(self, served: Served) -> None:
+        """End for a new process to begin: threads that hang in handlers keep slots, and nothing here gets them back."""
+        if self._is_draining:
+            return
+        limit = self._config.drain_timeout
+        self._say(served, f"handlers hang and keep their slots: draining, at most {limit:g} s, for a new start")
+        self._code = Exit.RESTART
+        self._catch_starts()
+        self._drain_all()
 
     def _catch_starts(self) -> None:
         """Try no further starts; wait a little for those that are under way, and no longer once a signal comes."""

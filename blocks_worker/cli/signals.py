@@ -30,6 +30,8 @@ class Signals:
     def __init__(self, clock: Clock | None = None) -> None:
         self.heard: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self.count = 0
+        #: Cleared by whoever logs the stacks.
+        self.stacks_wanted = False
         self._clock = clock or Clock()
         self._counted_at = float("-inf")
 
@@ -37,6 +39,12 @@ class Signals:
         """Take both signals over; only the main thread may call it."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+
+    def want_stacks(self) -> None:
+        """Have the main thread log all stacks; one such entry waits at most."""
+        if not self.stacks_wanted:
+            self.stacks_wanted = True
+            self.heard.put(("stacks", None))
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         now = self._clock.monotonic()

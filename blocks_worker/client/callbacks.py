@@ -164,6 +164,7 @@ class CallbackQueue:
         self._calls: OrderedDict[int, tuple[Callback, TaskEvent]] = OrderedDict()
         self._next = 0
         self._scheduled = False
+        self._calling = False
         self._error_callbacks: list[Callback] = []
 
     def add(self, calls: Sequence[tuple[Callback, TaskEvent]]) -> bool:
@@ -198,10 +199,15 @@ class CallbackQueue:
         """Tell whether nothing is called and nothing waits; the lock is held."""
         return not self._scheduled and not self._calls
 
+    def is_calling(self) -> bool:
+        """Tell whether a callback runs, or is about to, that the caller may wait for; the lock is held."""
+        return self._calling and not self._pool.is_at_work()
+
     def run(self, most: int) -> bool:
         """Call at most so many; tell whether more are left."""
         for _ in range(most):
             with self._lock:
+                self._calling = bool(self._calls)
                 if not self._calls:
                     self._scheduled = False
                     break

@@ -52,6 +52,8 @@ class SendMessageParams:
         timeout: seconds for the submit; None: the client's.
         metadata: at most 8 KiB as JSON; the handler sees it.
         max_runtime: seconds that one run may take.
+        progress_timeout: seconds within which a run has to say something each time, a status, an event or an artifact;
+            else the task fails with ``timeout`` and the reason ``progress``.
         deadline: when the task ends whatever its state: a datetime with a zone, or unix milliseconds.
         queue_ttl: seconds that the task may wait for its first run, once it may begin.
         priority: 0 to 9: each level is a head start of a minute in the queue of the agent.
@@ -79,6 +81,7 @@ class SendMessageParams:
     not_before: float | datetime | None = None
     priority: int = USUAL_PRIORITY
     max_runtime: float | None = None
+    progress_timeout: float | None = None
     auto_drain: bool = True
     drain_window_s: float | None = None
     parent_task_id: str | None = None
@@ -101,6 +104,7 @@ class RunOptions(TypedDict, total=False):
     not_before: float | datetime | None
     priority: int
     max_runtime: float | None
+    progress_timeout: float | None
     auto_drain: bool
     drain_window_s: float | None
     parent_task_id: str | None
@@ -113,6 +117,8 @@ class SendOptions(RunOptions, total=False):
     timeout: float | None
 
 
+#: Limits of time, in seconds.
+_LIMITS = ("queue_ttl", "max_runtime", "progress_timeout")
 _NAMES = frozenset(one.name for one in fields(SendMessageParams))
 
 
@@ -169,6 +175,7 @@ def submission(
         metadata=params.metadata,
         delivery=params.delivery,
         max_runtime=params.max_runtime,
+        progress_timeout=params.progress_timeout,
         deadline=None if params.deadline is None else unix_ms("deadline", params.deadline),
         parent_task_id=params.parent_task_id,
         queue_ttl=params.queue_ttl,
@@ -206,7 +213,9 @@ def _check(params: SendMessageParams) -> None:
         raise InvalidMessageError("too_large", f"metadata may be {MAX_METADATA} bytes as JSON")
     check_drain_window(params.drain_window_s)
     _check_priority(params.priority)
-    for name, most in (("timeout", math.inf), ("queue_ttl", MAX_SECONDS), ("max_runtime", MAX_SECONDS)):
+    if params.progress_timeout is not None and params.task_kind == "pipe":
+        raise ValueError("progress_timeout is for requests: a pipe may be silent as long as it lasts")
+    for name, most in (("timeout", math.inf), *((name, MAX_SECONDS) for name in _LIMITS)):
         value = getattr(params, name)
         if value is not None and not 0 < value <= most:
             told = "" if math.isinf(most) else f" and at most {most}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from blocks_worker.concurrency import Backoff
-from blocks_worker.errors import HubUnavailableError, RpcError
+from blocks_worker.errors import HubUnavailableError, QuotaExceededError, RpcError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +28,13 @@ def one_try(deadline: Deadline) -> float:
     return ONE_TRY if left is None else max(_LEAST, min(ONE_TRY, left))
 
 
+def is_worth_another(refused: RpcError) -> bool:
+    """Tell whether the same may be asked again after this refusal."""
+    return refused.status == UNKNOWN or (isinstance(refused, QuotaExceededError) and refused.passes_soon)
+
+
 def repeated(act: Callable[[], T], deadline: Deadline, *, clock: Clock, entropy: Entropy) -> T:
-    """Return what the act returns; it is done again while the hub is silent or cannot say.
+    """Return what the act returns; it is done again while the hub is silent, cannot say, or has it come later.
 
     Raises:
         RpcError: the hub refused, or could not say until the deadline.
@@ -40,13 +45,13 @@ def repeated(act: Callable[[], T], deadline: Deadline, *, clock: Clock, entropy:
         try:
             return act()
         except RpcError as refused:
-            if refused.status != UNKNOWN:
+            if not is_worth_another(refused):
                 raise
             error: Exception = refused
         # Interrupted is who shared a request with another thread, whose wait was ended by a signal.
         except (HubUnavailableError, InterruptedError) as lost:
             error = lost
-        pause = backoff.next()
+        pause = max(backoff.next(), getattr(error, "retry_after", None) or 0.0)
         left = deadline.remaining()
         if left is not None and left <= pause:
             raise error

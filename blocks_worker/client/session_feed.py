@@ -32,6 +32,8 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds that an orderly end has for callbacks which were not called yet, or have not returned.
 TELLING = 5.0
+#: Seconds that an end waits for a callback which is about to begin. One that takes longer has begun.
+BEGINNING = 0.1
 
 #: What a queued task waits for, in words.
 _WAITS: dict[WaitsFor | None, str] = {
@@ -124,6 +126,9 @@ class SessionFeed:
             self._closed = True
             self._queue.drop()
             self._wake()
+            deadline = Deadline(BEGINNING, self._owner.clock)
+            while self._queue.is_calling() and not deadline.expired():
+                self._wait(deadline.remaining())
         self._streams.close()
         self._owner.forget(self)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blocks_worker.batching import BATCH_BYTES, Batcher
-from blocks_worker.client.repeating import UNKNOWN, one_try, repeated
+from blocks_worker.client.repeating import is_worth_another, one_try, repeated
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import RpcError
 
@@ -31,7 +31,7 @@ class _Submit:
 class Submitter:
     """Send submits in natural batches.
 
-    Whose answer was lost, or was "unknown", is sent again under the same task id and key until its time is
+    Whose answer was lost, was "unknown" or "later", is sent again under the same task id and key until its time is
     over, so that the task exists at most once.
     """
 
@@ -66,7 +66,7 @@ class Submitter:
         def act() -> list[SubmitAnswer | RpcError]:
             results = [_answer_or_refusal(result) for result in self._batcher.call_many(items)]
             for result in results:
-                if isinstance(result, RpcError) and result.status == UNKNOWN:
+                if isinstance(result, RpcError) and is_worth_another(result):
                     # All again, under the same ids: those that were taken in get the same answer once more.
                     raise result
             return results

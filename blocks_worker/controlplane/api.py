@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from blocks_worker.controlplane.refusals import STALE_CODES
-from blocks_worker.errors import BillingModeMismatchError, HubUnavailableError, InvalidMessageError, RpcError
+from blocks_worker.controlplane.refusals import STALE_CODES, pause_of
+from blocks_worker.errors import (
+    BillingModeMismatchError,
+    HubUnavailableError,
+    InvalidMessageError,
+    QuotaExceededError,
+    RpcError,
+)
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.credentials import CreatedKey, CreateKey, KeyList, KeyRow, SessionAnswer, SessionRequest
 from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer
@@ -334,7 +340,8 @@ def refusal(status: int, problem: Problem | None) -> RpcError:
         return BillingModeMismatchError(
             expected=str(details.get("expected", "")), got=str(details.get("got", "")), status=status
         )
-    return RpcError(problem.message, code=problem.code, status=status, data=details)
+    kind = QuotaExceededError if problem.code == "QuotaExceeded" else RpcError
+    return kind(problem.message, code=problem.code, status=status, data=details)
 
 
 def _wants_new_token(answer: HttpAnswer) -> bool:
@@ -348,7 +355,10 @@ def _wants_new_token(answer: HttpAnswer) -> bool:
 
 def _content(answer: HttpAnswer, kind: type[T]) -> T:
     if answer.status >= _REDIRECTED:
-        raise refusal(answer.status, _problem(answer.body))
+        refused = refusal(answer.status, _problem(answer.body))
+        if refused.retry_after is None:
+            refused.retry_after = pause_of(answer.headers)
+        raise refused
     try:
         # The hub wrote it, over a connection that we opened to it: its shape is checked, not its manners.
         return decode_trusted(kind, answer.body)

@@ -20,8 +20,10 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from blocks_worker.errors import ArtifactError, ConfigurationError, HubUnavailableError
+from blocks_worker.controlplane.exactly import Exactly
+from blocks_worker.errors import ConfigurationError, ForkedProcessError, HubUnavailableError
 from blocks_worker.observability.redact import without_password
+from blocks_worker.processes import keep_from_children
 from blocks_worker.protocol.files import PIECE
 
 if TYPE_CHECKING:
@@ -78,25 +80,6 @@ class HttpStream:
             return HttpAnswer(self.status, _whole(self._response), self.headers)
 
 
-class _Exactly:
-    """Read a file up to the length that was announced for it, and not a byte less."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file = file
-        self._left = size
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes; nothing once all that was announced is read."""
-        try:
-            piece = self._file.read(min(size, self._left))
-        except OSError as error:
-            raise ArtifactError(f"the file cannot be read: {error.strerror or error}") from error
-        if self._left and not piece:
-            raise ArtifactError("the file became shorter while it was sent")
-        self._left -= len(piece)
-        return piece
-
-
 @dataclass(frozen=True)
 class _Server:
     """Be one server: its address, the path before every path, and the connections to it."""
@@ -140,6 +123,16 @@ class Http:
         self._on_doubt = on_doubt
         self._closed = threading.Event()
         self._carrier: Carrier | None = None
+        self._is_left = False
+        keep_from_children(self)
+
+    def leave_to_parent(self) -> tuple[()]:
+        """Be closed in a child that was just forked: two who speak on one connection hear each other's answers."""
+        # The parent's are not touched, not even closed: a thread that is not here may have held the lock of their pool.
+        self._left, self._server = self._server, _Server.at(self.base_url)
+        self._carrier, self._is_left = None, True
+        self.close()
+        return ()
 
     @property
     def base_url(self) -> str:
@@ -224,9 +217,9 @@ class Http:
         headers["Content-Length"] = str(size)
         start = file.tell()
 
-        def body() -> _Exactly:
+        def body() -> Exactly:
             file.seek(start)
-            return _Exactly(file, size)
+            return Exactly(file, size)
 
         with self._errors(), self._response("PUT", path, body, headers, timeout) as response:
             return HttpAnswer(response.status, _whole(response), response.headers)
@@ -266,7 +259,7 @@ class Http:
         self,
         method: str,
         path: str,
-        body: Callable[[], bytes | _Exactly | None],
+        body: Callable[[], bytes | Exactly | None],
         headers: Mapping[str, str],
         timeout: float | None,
         *,
@@ -280,7 +273,7 @@ class Http:
         self,
         method: str,
         path: str,
-        body: Callable[[], bytes | _Exactly | None],
+        body: Callable[[], bytes | Exactly | None],
         headers: Mapping[str, str],
         timeout: float | None,
         *,
@@ -300,7 +293,7 @@ class Http:
         return self._sent(method, path, body(), headers, limit)
 
     def _sent(
-        self, method: str, path: str, body: bytes | _Exactly | None, headers: Mapping[str, str], limit: float
+        self, method: str, path: str, body: bytes | Exactly | None, headers: Mapping[str, str], limit: float
     ) -> urllib3.BaseHTTPResponse:
         server = self._server
         return server.pool.urlopen(
@@ -341,6 +334,8 @@ class Http:
         except ConnectTimeoutError as error:
             raise HubUnavailableError(self.base_url, "it cannot be reached in time") from error
         except ClosedPoolError as error:
+            if self._is_left:
+                raise ForkedProcessError from error
             raise HubUnavailableError(self.base_url, "this connection was closed here") from error
         except ReadTimeoutError as error:
             raise HubUnavailableError(self.base_url, "no answer in time", sent=True, hangs=True) from error

@@ -1,4 +1,4 @@
-"""Refusals of a credential: by another token mended, or final, and then told with what to do about the key."""
+"""What a refusal asks for: another token, another key, which no repeating will change, or a pause."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from blocks_worker.errors import AgentAuthFatalError, RpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 KEY_INVALID = "API_KEY_INVALID"
 #: Words by which the hub says that a key is refused for good.
@@ -23,6 +23,15 @@ STALE_CODES = frozenset(
         "AGENT_OUT_OF_SCOPE",
     }
 )
+
+#: Longest pause in seconds that a server may ask for: it would else silence us for good.
+LONGEST_PAUSE = 60.0
+
+
+def pause_of(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds after which the server wants to be asked again; None where it says no number."""
+    asked = headers.get("retry-after", "")
+    return min(float(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else None
 
 
 @contextmanager

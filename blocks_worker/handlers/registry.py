@@ -39,6 +39,7 @@ _DEFAULTS = {
     "maxThreads": "concurrency",
     "expectedInstances": "expected_instances",
     "maxRunningTimeSec": "max_running_time_sec",
+    "progressTimeoutSec": "progress_timeout_sec",
 }
 
 

@@ -62,6 +62,7 @@ class Bell:
             max_runtime=row.max_runtime,
             hub_time=now,
             deadline=row.deadline,
+            progress_timeout=row.progress_timeout,
         )
         message = StartTask(task_id=row.id, epoch=epoch, digest=row.digest, start=start.decode(), granted=granted)
         return self._said(to, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -24,8 +25,9 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 class BoundedConnection(HttpToolsProtocol):
     """Close a connection whose head is endless or slow, or whose caller does not read: the server below waits for ever.
 
-    Where there are as many as there may be, one more takes the place of the one that was silent for longest; what
-    is being answered keeps its own. So who opens thousands loses his, and who asks at once is served.
+    Where there are as many as there may be, one more takes the place of the one that was silent for longest, of the
+    address that has most; what is being answered keeps its own. So who opens thousands loses his, and who asks at
+    once is served.
     """
 
     head_timeout = HEAD_TIMEOUT
@@ -56,6 +58,11 @@ class BoundedConnection(HttpToolsProtocol):
     def most(self) -> int:
         """Return how many connections there may be: half as many as the network's, for those stay open."""
         return most_connections() // 2
+
+    @property
+    def address(self) -> str:
+        """Where the other side is."""
+        return self.client[0] if self.client else ""
 
     def is_answering(self) -> bool:
         """Tell whether a whole request is here whose answer is not out."""
@@ -99,11 +106,19 @@ class BoundedConnection(HttpToolsProtocol):
         super().resume_writing()
 
     def _make_room(self) -> None:
-        """End the connection that was silent for longest; this one is the last to be chosen."""
-        others = [each for each in cast("set[object]", self.connections) if each is not self]
+        """End the connection that was silent for longest, of the address that has most; this one is the last choice.
+
+        An address with fewer than this one's never gives way to it: who opens thousands takes nobody else's.
+        """
         # Links are among them, whose clients were let in.
-        silent = [each for each in others if isinstance(each, BoundedConnection) and not each.is_answering()]
-        chosen = min(silent, key=lambda each: each._heard, default=self)  # noqa: SLF001 - of its own kind
+        all_of_them = [each for each in cast("set[object]", self.connections) if isinstance(each, BoundedConnection)]
+        crowd = Counter(each.address for each in all_of_them)
+        silent = [
+            each
+            for each in all_of_them
+            if each is not self and not each.is_answering() and crowd[each.address] >= crowd[self.address]
+        ]
+        chosen = min(silent, key=lambda each: (-crowd[each.address], each._heard), default=self)  # noqa: SLF001 - of its own kind
         # Ended now, its end is heard of at the loop's next turn: until then others must not choose it again.
         self.connections.discard(chosen)
         chosen.transport.abort()

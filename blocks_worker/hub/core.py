@@ -36,9 +36,12 @@ from blocks_worker.hub.measures import Measures
 from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
 from blocks_worker.hub.publications import Publisher
 from blocks_worker.hub.readiness import Readiness
+from blocks_worker.hub.restored import begin_anew
 from blocks_worker.hub.room import Room
+from blocks_worker.hub.shares import Shares
 from blocks_worker.hub.store import credentials
 from blocks_worker.hub.store.ledger import Ledger
+from blocks_worker.hub.store.life import begin_life, check_life
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import TaskService
@@ -64,12 +67,16 @@ FILES = "files"
 FILE_THREADS = 4
 #: Seconds between two sweeps: a worker that was killed on this host is noticed within two of them.
 SWEEP = 0.5
+#: Seconds between two sweeps after which the hub itself was not there: stopped, or asleep with its machine.
+STOOD_STILL = 5.0
 #: Sweeps between two savings of what was published, and of the number of the last control message.
 SAVE_EVERY = 2
 #: Sweeps between two looks for files that nobody needs.
 PURGE_FILES_EVERY = 4
 #: Sweeps between two looks at the free room of the disk, and for keys that were taken back in the ledger itself.
 LOOK_EVERY = 4
+#: Errors of the ledger after which this hub may serve it no more.
+_ENDING = frozenset({"commit_failed", "taken"})
 #: Events that are read at once to be published again.
 REPUBLISHED = 500
 
@@ -111,6 +118,7 @@ class Core:
             on_full=self._room.release,
             on_acts=self._audit.acted,
         )
+        self._life = entropy.name()
         self._tokens = Tokens(derived(kept.secret, "tokens"), clock=clock, entropy=entropy)
         self._guard = Guard(self._tokens, clock, self._revoked)
         self._logins = Logins(
@@ -121,13 +129,15 @@ class Core:
             entropy=entropy,
             audit=self._audit,
         )
-        secret, numbers = derived(kept.secret, "ledger"), config.numbers
+        secret, numbers = derived(kept.secret, "ledger"), config.quotas.told_with(config.numbers)
+        self._numbers, self._shares = numbers, Shares(config.quotas, self._steady)
         self._tasks = TaskService(
             numbers=numbers,
             steady=self._steady,
             entropy=entropy,
             secret=secret,
             admits=self._room.admits,
+            shares=self._shares,
             follows=lambda mode, channel: self.network.is_followed(keys[mode], channel),
         )
         self._instances = InstanceService(
@@ -140,7 +150,7 @@ class Core:
             is_alive=is_alive,
         )
         self._disk = FileStore(config.state_dir / FILES)
-        self._files = FileService(steady=self._steady, entropy=entropy, admits=self._room.admits)
+        self._files = FileService(steady=self._steady, entropy=entropy, admits=self._room.admits, shares=self._shares)
         self._file_threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="hub-files")
         #: What was saved last: the place of the newest published event, the number of the last control message.
         self._saved = (0, 0)
@@ -151,6 +161,8 @@ class Core:
         self.swept = clock.monotonic()
         self._clock = clock
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
+        #: By the monotonic clock: when the last sweep looked at the instances.
+        self._looked = clock.monotonic()
         self._readiness = Readiness(self.store, self.network, clock)
         self._measures = Measures(
             store=self.store,
@@ -159,6 +171,7 @@ class Core:
             publisher=self.publisher,
             network=self.network,
             readiness=self._readiness,
+            shares=self._shares,
             admits=self._room.admits,
             clock=clock,
             steady=self._steady,
@@ -173,6 +186,7 @@ class Core:
         self._room.look()
         self.store.open()
         stack.callback(lambda: self.store.close(deadline()))
+        self.store.write(self._begin).result()
 
     async def open(self, stack: AsyncExitStack, local_key: str) -> None:
         """Let the local key in, start the network and publish again what may be unsaid."""
@@ -202,7 +216,7 @@ class Core:
             tasks=tasks,
             instances=instances,
             surroundings=surroundings,
-            numbers=self._config.numbers,
+            numbers=self._numbers,
             steady=self._steady,
         )
         doors = [
@@ -256,7 +270,7 @@ class Core:
         return self._links
 
     async def tend(self) -> None:
-        """Sweep the ledger for ever; return when its disk failed, after which nothing may be acknowledged."""
+        """Sweep the ledger for ever; return when its disk failed, or another hub has it, and nothing may be said."""
         turn = 0
         while True:
             self.swept = self._clock.monotonic()
@@ -269,19 +283,33 @@ class Core:
                     self._look_for_revoked()
                     if self._links is not None:
                         self._links.look()
-                await written(self.store, self._sweeper.sweep)
+                await written(self.store, self._sweep)
                 self._readiness.swept()
                 if turn % SAVE_EVERY == 0:
                     await self._save_numbers()
                 if turn % PURGE_FILES_EVERY == 0:
                     await self._purge_files()
             except StoreError as error:
-                if error.code == "commit_failed":
+                if error.code in _ENDING:
                     _logger.critical("ledger_failed", extra={"reason": str(error)})
                     return
                 _logger.warning("sweep_put_off", extra={"reason": str(error)})
             except Exception:  # the top of one sweep: reported, the next one is due
                 _logger.exception("sweep_failed")
+
+    def _begin(self, ledger: Ledger) -> None:
+        """Take the ledger over, and void what it promised when it is a copy that came back."""
+        begin_life(ledger, self._life)
+        begin_anew(ledger, self._tasks, self._instances)
+
+    def _sweep(self, ledger: Ledger) -> None:
+        """Sweep once, on the ledger's thread; after a sleep of the machine nobody is to blame for his silence."""
+        check_life(ledger, self._life)
+        before, self._looked = self._looked, self._clock.monotonic()
+        if self._looked - before > STOOD_STILL:
+            _logger.warning("hub_stood_still", extra={"seconds": round(self._looked - before, 1)})
+            self._instances.stood_still()
+        self._sweeper.sweep(ledger)
 
     def _look_for_revoked(self) -> None:
         self._revoked.load(self.store.read(lambda ledger: credentials.revoked_ids(ledger.connection)))

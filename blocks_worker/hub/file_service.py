@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from blocks_worker.concurrency import Entropy, SteadyClock
+    from blocks_worker.hub.shares import Shares
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
 
@@ -39,8 +40,9 @@ class FileService:
     `admits` tells whether inputs of new tasks are taken; outputs of those that run always are.
     """
 
-    def __init__(self, *, steady: SteadyClock, entropy: Entropy, admits: Callable[[], bool]) -> None:
+    def __init__(self, *, steady: SteadyClock, entropy: Entropy, admits: Callable[[], bool], shares: Shares) -> None:
         self._steady = steady
+        self._shares = shares
         self._entropy = entropy
         self._admits = admits
 
@@ -48,7 +50,8 @@ class FileService:
         """Take in a file whose bytes are to come, and give out the address for them.
 
         Raises:
-            RefusalError: 413 too large, 400 not as it should be, 409 the run is not the caller's, 507 no room.
+            RefusalError: 413 too large, 400 not as it should be, 409 the run is not the caller's, 429 the
+                caller has too much already, 507 no room.
         """
         if request.file_size > MAX_UPLOAD:
             text = f"a file of {request.file_size} bytes is larger than the {MAX_UPLOAD} allowed"
@@ -58,6 +61,8 @@ class FileService:
         task = _run_of(ledger, who, request) if isinstance(who, Holder) else None
         if task is None and request.agent_name is None and request.upload_session_id is None:
             raise RefusalError(BAD_REQUEST, "InvalidInput", "an input needs agentName or uploadSessionId")
+        if request.role == files.INPUT:
+            self._shares.take_file(ledger, who.owner, request.file_size)
         token, now = self._entropy.token(), self._steady.now_ms()
         record = FileRecord(
             id=self._entropy.name(),
@@ -139,6 +144,8 @@ class FileService:
 
     def end_purge(self, ledger: Ledger, keys: Sequence[str]) -> None:
         """Forget files whose bytes are gone."""
+        for owner, size in files.inputs_of(ledger.connection, keys).items():
+            ledger.use_room(owner, -size)
         files.end_purge(ledger.connection, keys, now=self._steady.now_ms(), rule="retention")
         ledger.noted("purged", what="file", count=len(keys), rule="retention")
 
@@ -187,7 +194,7 @@ def _run_of(ledger: Ledger, holder: Holder, request: RequestUpload) -> TaskRecor
 
 def _sent_by(ledger: Ledger, who: Consumer | Holder, record: FileRecord) -> bool:
     if isinstance(who, Consumer):
-        return record.role == "consumer-input" and record.owner == who.owner
+        return record.role == files.INPUT and record.owner == who.owner
     row = None if record.task is None else ledger.task(record.task)
     return row is not None and who.incarnation in {row.inc, row.lost_inc}
 

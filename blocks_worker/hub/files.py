@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from blocks_worker.hub.problems import NO_ROOM, TOO_LARGE, RefusalError
 from blocks_worker.protocol.files import PIECE
+from blocks_worker.state import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ class Incoming:
             os.fsync(self._file.fileno())
             self._file.close()
             self._draft.replace(self._place)
-            _sync_folder(self._place.parent)
+            sync_folder(self._place.parent)
         return found
 
     def abandon(self) -> None:
@@ -121,14 +122,6 @@ def pieces_of(file: BinaryIO, first: int, size: int) -> Iterator[bytes]:
 
 def _not_as_said(reason: str, text: str) -> RefusalError:
     return RefusalError(_NOT_AS_SAID, "NotAsSaid", f"{text}: ask for another upload", details={"reason": reason})
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class _Full:

@@ -18,6 +18,7 @@ from blocks_worker.errors import BlocksError, ConfigurationError, FolderInUseErr
 from blocks_worker.hub.app import Entry
 from blocks_worker.hub.core import Core
 from blocks_worker.hub.kept import Kept
+from blocks_worker.hub.place import check_local
 from blocks_worker.hub.program import release
 from blocks_worker.hub.server import Server, server_config
 from blocks_worker.processes import this_process
@@ -77,6 +78,7 @@ class Hub:
         """
         _check(self._config)
         self._folder.prepare()
+        check_local(self._config.state_dir)
         if not self._folder.try_lock():
             raise FolderInUseError(
                 f"another hub runs on the state folder {self._config.state_dir}; stop it, or use it, "

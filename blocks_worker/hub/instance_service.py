@@ -146,7 +146,8 @@ class InstanceService:
         if beat.stopped:
             self._end(ledger, row, InstanceTurn.STOP)
             return Reply(200, HeartbeatAnswer(hub_time=self._steady.now_ms(), nonce=""))
-        self._stand(ledger, row, (InstanceTurn.DRAIN,) if beat.draining else (InstanceTurn.PROVED, InstanceTurn.BEAT))
+        well = InstanceTurn.STRAINED if beat.degraded else InstanceTurn.BEAT
+        self._stand(ledger, row, (InstanceTurn.DRAIN,) if beat.draining else (InstanceTurn.PROVED, well))
         self._park(ledger, row, beat)
         self._tasks.dispatch.route_now(ledger, row.agent)
         mine = self._reconcile(ledger, row, pulse, beat)
@@ -237,6 +238,14 @@ class InstanceService:
         for row in ledger.instances(agent=agent):
             self._end(ledger, row, InstanceTurn.STOP)
 
+    def end_of_all(self, ledger: Ledger) -> None:
+        """End every instance, and what it was given at no cost: its leases are of another life of this ledger."""
+        for row in ledger.instances():
+            for task in ledger.tasks_of(row.incarnation):
+                if task.is_held:
+                    self._tasks.turns.take_back(ledger, task, row.incarnation)
+            self._end(ledger, row, InstanceTurn.SILENT)
+
     # -------------------------------------------------------------------------------------------- presence
     def instances(self, ledger: Ledger, agent_name: str) -> list[InstanceRow]:
         """Return the instances of an agent that are not gone, with what they run by the hub's own count."""
@@ -271,6 +280,10 @@ class InstanceService:
         ]
 
     # -------------------------------------------------------------------------------------------- silence
+    def stood_still(self) -> None:
+        """Count every instance as heard now: the hub itself heard nobody for a while."""
+        self._pulses.begin_again()
+
     def check(self, ledger: Ledger, row: InstanceRecord) -> None:
         """End an instance whose process is gone or that is silent for too long; offer nothing to one that missed."""
         numbers = self._numbers

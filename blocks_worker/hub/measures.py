@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from blocks_worker.hub.shares import QUOTAS
 from blocks_worker.hub.store.survey import survey
 from blocks_worker.observability.families import MOST_NAMES, OTHERS, Sample
 from blocks_worker.protocol.lifecycle import InstanceState
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.network.network import LocalNetwork
     from blocks_worker.hub.publications import Publisher
     from blocks_worker.hub.readiness import Readiness
+    from blocks_worker.hub.shares import Shares
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.store import Store
     from blocks_worker.hub.store.survey import Survey
@@ -52,6 +54,7 @@ class Measures:
         publisher: Publisher,
         network: LocalNetwork,
         readiness: Readiness,
+        shares: Shares,
         admits: Callable[[], bool],
         clock: Clock,
         steady: SteadyClock,
@@ -62,6 +65,7 @@ class Measures:
         self._publisher = publisher
         self._network = network
         self._readiness = readiness
+        self._shares = shares
         self._admits = admits
         self._clock = clock
         self._steady = steady
@@ -132,6 +136,8 @@ class Measures:
     def _counts(self) -> Iterator[Sample]:
         for name in _COUNTED:
             yield _sample(f"{name}_total", self._store.counts[name])
+        for quota in QUOTAS:
+            yield _sample("quota_refused_total", self._shares.refused[quota], quota)
         yield _sample("sweep_failures_total", self._sweeper.failures)
         yield _sample("messages_published_total", self._publisher.counters["messages"])
         yield _sample("messages_too_large_total", self._publisher.counters["too_large"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from blocks_worker.errors import InvalidMessageError, MessageTooLargeError, StoreError
@@ -13,6 +14,7 @@ FORBIDDEN = 403
 NOT_FOUND = 404
 CONFLICT = 409
 TOO_LARGE = 413
+TOO_MANY = 429
 INTERNAL = 500
 UNAVAILABLE = 503
 NO_ROOM = 507
@@ -23,6 +25,12 @@ RETRY_AFTER = "1"
 Headers = tuple[tuple[str, str], ...]
 
 
+def retry_after_of(told: object) -> Headers:
+    """Return the header for when to ask again, where a refusal says so."""
+    pause = (told.details or {}).get("retryAfter") if isinstance(told, Problem) else None
+    return () if pause is None else (("retry-after", str(math.ceil(pause))),)
+
+
 class RefusalError(Exception):
     """Say no with an HTTP status; raised inside a write it undoes what that write did."""
 
@@ -31,8 +39,8 @@ class RefusalError(Exception):
     ) -> None:
         super().__init__(status, code, message)
         self.status = status
-        self.headers = headers
         self.problem = Problem(code=code, message=message, details=details)
+        self.headers = headers or retry_after_of(self.problem)
 
 
 def as_refusal(error: BaseException) -> RefusalError | None:

@@ -64,6 +64,12 @@ class Pulses:
         """Return for how many seconds it was not heard."""
         return self._clock.monotonic() - self.of(incarnation).heard
 
+    def begin_again(self) -> None:
+        """Count everybody as heard now, as when the hub began."""
+        self._began = self._clock.monotonic()
+        for pulse in self._pulses.values():
+            pulse.heard = self._began
+
     def forget(self, incarnation: str) -> None:
         """Drop an incarnation that is gone."""
         self._pulses.pop(incarnation, None)

@@ -17,6 +17,7 @@ from blocks_worker.protocol.lifecycle import EVERYBODY, INSTANCE_GONE, PAUSED, R
 if TYPE_CHECKING:
     from blocks_worker.hub.dispatch import Dispatch
     from blocks_worker.hub.granted import Granted
+    from blocks_worker.hub.shares import Shares
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import InstanceRecord, TaskRecord
     from blocks_worker.hub.turns import Turns
@@ -51,9 +52,10 @@ def was_outrun(ledger: Ledger, holder: Holder, item: Claim) -> bool:
 class Reports:
     """Answer claims and reports."""
 
-    def __init__(self, turns: Turns, dispatch: Dispatch, granted: Granted, secret: bytes) -> None:
+    def __init__(self, turns: Turns, dispatch: Dispatch, granted: Granted, shares: Shares, secret: bytes) -> None:
         self._granted = granted
         self._turns = turns
+        self._shares = shares
         self._dispatch = dispatch
         self._secret = secret
 
@@ -107,6 +109,7 @@ class Reports:
             digest=row.digest,
             start=msgspec.UNSET if item.have == row.digest else msgspec.Raw(ledger.start(row.id)),
             max_runtime=row.max_runtime,
+            progress_timeout=row.progress_timeout,
             deadline=row.deadline,
             expires_at=row.expires_at,
             steps=steps.for_claim(ledger, row),
@@ -127,6 +130,10 @@ class Reports:
             return _replay(row, item)
         try:
             stored = steps.keep(ledger, row, holder.incarnation, item.steps) if row.is_held else []
+            if stored and row.progress_timeout is not None:
+                # A step is a sign of life as an event is, which changes the row by itself.
+                ledger.heard_of(row, holder.incarnation, now=self._turns.now_ms())
+                row = ledger.task(row.id) or row
             return _with_steps(self._apply(ledger, holder, item, row), stored)
         except InvalidMessageError as error:
             return problem(400, "InvalidInput", str(error), {"reason": error.reason})
@@ -143,6 +150,9 @@ class Reports:
         new = [one for one in item.events if one.n > row.last_n]
         if not _contiguous(new, row.last_n):
             return report_answer(422, row, expected_n=row.last_n + 1)
+        refused = self._shares.refusal_of_events(row, len(new), sum(memoryview(one.body).nbytes for one in new))
+        if refused is not None:
+            return refused
         told = [check_event(bytes(one.body)) for one in new]
         last_n = row.last_n + len(new)
         holes = item.outcome is not None and item.outcome.last_n != last_n

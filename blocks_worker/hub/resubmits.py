@@ -67,6 +67,7 @@ def resubmission(ledger: Ledger, row: TaskRecord, task_id: str, key: str | None)
         parent_task_id=row.parent if parent is not None and asks(parent) else None,
         delivery=delivery,
         max_runtime=row.max_runtime,
+        progress_timeout=row.progress_timeout,
         priority=row.priority,
         retry_policy=None if row.retry is None else decode_trusted(RetryPolicy, row.retry.encode()),
     )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Entropy, SteadyClock
     from blocks_worker.hub.dispatch import Dispatch
+    from blocks_worker.hub.shares import Shares
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.protocol.tasks import RetryTask, WaitsFor
 
@@ -47,11 +48,17 @@ class Submits:
     """Accept tasks."""
 
     def __init__(
-        self, steady: SteadyClock, entropy: Entropy, dispatch: Dispatch, admits: Callable[[], bool] = lambda: True
+        self,
+        steady: SteadyClock,
+        entropy: Entropy,
+        dispatch: Dispatch,
+        shares: Shares,
+        admits: Callable[[], bool] = lambda: True,
     ) -> None:
         self._steady = steady
         self._entropy = entropy
         self._dispatch = dispatch
+        self._shares = shares
         self._admits = admits
         #: What waits for an agent, at most: grows with each submit, counted anew when it seems too much.
         self._waiting: dict[str, int] = {}
@@ -150,6 +157,9 @@ class Submits:
         if len(start) > MAX_BODY:
             text = f"the input is {len(start)} bytes with its head: a worker takes {MAX_BODY}; send a file instead"
             raise RefusedError(problem(413, "InvalidInput", text, {"reason": "too_large"}))
+        refused = self._shares.refusal(ledger, consumer.owner, len(start))
+        if refused is not None:
+            raise RefusedError(refused)
         ready = ready_at(request, now, above.deadline)
         row = TaskRecord(
             id=request.task_id or self._entropy.uuid7(now),
@@ -193,6 +203,7 @@ class Submits:
             ready_at=ready,
             priority=request.priority,
             rank=rank(request, now, ready),
+            progress_timeout=_progress_timeout(request, agent),
         )
         row = row._replace(due_at=due_queued(row))
         ledger.insert_task(row, start)
@@ -243,6 +254,9 @@ def _check(request: SubmitTask) -> None:
     if request.task_kind == "request" and request.duration is not None:
         text = "duration belongs to a pipe; a request has max_runtime"
         raise RefusedError(problem(400, "InvalidInput", text, {"reason": "duration"}))
+    if request.task_kind == "pipe" and request.progress_timeout is not None:
+        text = "progressTimeout belongs to a request; a pipe may be silent as long as it lasts"
+        raise RefusedError(problem(400, "InvalidInput", text, {"reason": "progressTimeout"}))
     try:
         for kind, value in (("task id", request.task_id), ("parent task id", request.parent_task_id)):
             if value is not None:
@@ -274,6 +288,14 @@ def _check_parts(agent: AgentFacts, request: SubmitTask) -> None:
             raise RefusedError(
                 problem(400, "InvalidInput", text, {"reason": "part", "partId": part_id[:64], "known": list(known)})
             )
+
+
+def _progress_timeout(request: SubmitTask, agent: AgentFacts) -> float | None:
+    """Return within how many seconds a run has to say something: the shorter of the task's and its agent's."""
+    if request.task_kind == "pipe":
+        return None
+    given = [each for each in (request.progress_timeout, agent.progress_timeout_sec) if each is not None]
+    return float(min(given)) if given else None
 
 
 def _has_stream(request: SubmitTask, agent: AgentFacts) -> bool:

@@ -10,7 +10,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from blocks_worker.hub.due import RETENTION_MS, expired_by
+from blocks_worker.hub.due import RETENTION_MS, due_again, expired_by
 from blocks_worker.hub.purges import STUB_LIFE_MS
 from blocks_worker.protocol.lifecycle import State
 
@@ -39,12 +39,16 @@ class Sweeper:
         self._tasks = tasks
         self._instances = instances
         self._next_instance_purge = 0
+        #: Since when the hub hears what runs say.
+        self._awake_since: int | None = None
         #: Rows that could not be dealt with, since the start.
         self.failures = 0
 
     def sweep(self, ledger: Ledger) -> None:
         """Make one pass."""
         now = self._tasks.turns.now_ms()
+        if self._awake_since is None:
+            self._awake_since = now
         agents = self._sweep_instances(ledger)
         for row in ledger.due(now, MOST_ROWS):
             self._guarded(ledger, row.id, partial(self._end_time, ledger, row, now))
@@ -65,7 +69,8 @@ class Sweeper:
     def _end_time(self, ledger: Ledger, row: TaskRecord, now: int) -> None:
         """Make the turn that a task's time calls for."""
         state = State(row.state)
-        why = expired_by(row, now)
+        awake_since = now if self._awake_since is None else self._awake_since
+        why, again = expired_by(row, now, awake_since), due_again(row, awake_since)
         if state in {State.CANCELLING, State.EXPIRING} and row.inc is not None:
             self._tasks.turns.force(ledger, row, row.inc)
         elif why is not None:
@@ -78,7 +83,8 @@ class Sweeper:
                 self._tasks.dispatch.refused(incarnation)
             self._tasks.turns.withdraw(ledger, row, row.inc)
         else:
-            ledger.look_later(row.id, now + PUT_OFF_MS)
+            # A run that has spoken since is due later: its row is not written for that each time it speaks.
+            ledger.look_later(row.id, now + PUT_OFF_MS if again is None else max(again, now + 1))
 
     def _take_back(self, ledger: Ledger, task_id: str, epoch: int) -> None:
         """Take back a task that was given with its offer, when nothing was heard of that."""

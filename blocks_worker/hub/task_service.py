@@ -23,12 +23,14 @@ from blocks_worker.hub.dispatch import Dispatch
 from blocks_worker.hub.granted import Granted, nobody_follows
 from blocks_worker.hub.purges import missing, purged
 from blocks_worker.hub.reports import Reports, was_outrun
+from blocks_worker.hub.shares import Shares
 from blocks_worker.hub.store.filters import ANY
 from blocks_worker.hub.store.shown import shown
 from blocks_worker.hub.submits import Submits
 from blocks_worker.hub.turns import Turns
 from blocks_worker.protocol.lifecycle import NAMES, State
 from blocks_worker.protocol.tasks import CancelAnswer, DeadReason, EventsAnswer, TaskPage
+from blocks_worker.quotas import Quotas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,14 +74,16 @@ class TaskService:
         entropy: Entropy,
         secret: bytes,
         admits: Callable[[], bool] = lambda: True,
+        shares: Shares | None = None,
         follows: Callable[[str, str], bool] = nobody_follows,
     ) -> None:
+        shares = shares or Shares(Quotas(), steady)
         self.bell = Bell(steady, secret)
         self.granted = Granted(numbers, steady, follows)
         self.turns = Turns(numbers, steady, self.bell, self.granted)
         self.dispatch = Dispatch(self.turns, steady)
-        self._submits = Submits(steady, entropy, self.dispatch, admits)
-        self._reports = Reports(self.turns, self.dispatch, self.granted, secret)
+        self._submits = Submits(steady, entropy, self.dispatch, shares, admits)
+        self._reports = Reports(self.turns, self.dispatch, self.granted, shares, secret)
 
     def submit(self, ledger: Ledger, consumer: Consumer, request: SubmitTask) -> Reply:
         """Take a task in: 201 new, 200 the same again; it is offered in the same transaction."""

@@ -125,6 +125,15 @@ WORKER = (
         "reports that the hub refused for good, each the end of its run; that a lease is lost is no such refusal",
         *_WHO,
     ),
+    _gauge("blocks_worker_stuck_slots", "slots kept by threads that hang and could not be replaced", *_WHO),
+    _count(
+        "blocks_worker_process_starved_total",
+        "times that a thread which does nothing but come round was late by a second or more: no thread got its turn",
+        *_WHO,
+    ),
+    _gauge("blocks_worker_starved_seconds", "for how long it was late in all", *_WHO),
+    _count("blocks_worker_threads_leaked_total", "threads more than ever before behind the end of a run", *_WHO),
+    _count("blocks_worker_statuses_dropped_total", "statuses beyond what a run may store", *_WHO),
     _count("blocks_worker_nacks_lost_total", "refusals of offers that never reached the hub", *_WHO),
     _gauge("blocks_worker_outcomes_unheard", "outcomes that the hub has not answered yet", *_WHO),
     _gauge("blocks_worker_outcomes_spooled", "those of them that are written to disk: the depth of the spool", *_WHO),
@@ -152,7 +161,8 @@ HUB = (
     _gauge("blocks_hub_tasks_running", "tasks with a worker", "agent", origin="ledger"),
     _gauge(
         "blocks_hub_instances",
-        "instances that are not gone, by state: `registering`, `ready`, `suspect` (not heard of lately), `draining`",
+        "instances that are not gone, by state: `registering`, `ready`, `suspect` (not heard of lately), `draining`, "
+        "`degraded` (short of something)",
         "agent",
         "state",
         origin="ledger",
@@ -176,6 +186,12 @@ HUB = (
         "claims of what was offered to all instances and another one had first: 409 too, but nothing is amiss",
     ),
     _count("blocks_hub_instances_lost_total", "instances that ended by their silence, or with their process"),
+    _count(
+        "blocks_hub_quota_refused_total",
+        "what was refused because one owner, or one run, had its share: `submits`, `openTasks`, `inputBytes`, "
+        "`runEvents`, `runEventBytes`",
+        "quota",
+    ),
     _count("blocks_hub_sweep_failures_total", "rows that a sweep failed at"),
     _gauge("blocks_hub_admits_tasks", "0 while the disk is too full for new tasks"),
     _gauge("blocks_hub_writes_waiting", "sets of writes that wait for the ledger"),

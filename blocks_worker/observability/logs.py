@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from blocks_worker import whose
+from blocks_worker.observability.floods import FloodGate
 from blocks_worker.observability.redact import clean, clean_value, one_line, redact
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ _PAINT = {
 }
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
+#: Our loggers, and the one among them by which handlers speak.
+_OURS, _OF_TASKS = "blocks_worker", "blocks_worker.task"
 _task: contextvars.ContextVar[str | None] = contextvars.ContextVar("blocks_worker_task", default=None)
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _BOUND = ("agent", "instance", "task")
@@ -151,7 +154,7 @@ class TaskLogger(_Adapter):
     """Be a logger whose every line carries the id of one task."""
 
     def __init__(self, task_id: str, logger: logging.Logger | None = None) -> None:
-        super().__init__(logger or logging.getLogger("blocks_worker.task"), {"task": task_id})
+        super().__init__(logger or logging.getLogger(_OF_TASKS), {"task": task_id})
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the task to the caller's own fields."""
@@ -185,14 +188,29 @@ class _Lines(_Handler):
         self.tells_agents_apart = False
         #: How many of the next records of an event are not written.
         self.left_out: Counter[str] = Counter()
+        self._floods = FloodGate()
         self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, unless the program has said the same; the lock of the handler is held."""
         if isinstance(record.msg, str) and self.left_out[record.msg] > 0:
             self.left_out[record.msg] -= 1
-        else:
+            return
+        task = getattr(record, "task", None) or _task.get()
+        if task is None or self._admits(str(task), record):
             super().emit(record)
+
+    def _admits(self, task: str, record: logging.LogRecord) -> bool:
+        """Tell whether a line of a task is written. What we say of it always is, and says what was left out."""
+        is_ours = record.name.partition(".")[0] == _OURS and record.name != _OF_TASKS
+        if not is_ours and not self._floods.passes(task, record.created):
+            return False
+        dropped = self._floods.left_out(task)
+        if dropped:
+            said = logging.LogRecord("blocks_worker.logs", logging.WARNING, "", 0, "log_lines_left_out", None, None)
+            vars(said).update(task=task, lines=dropped, created=record.created)
+            super().emit(said)
+        return True
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; the record itself is left as it is, for the user's own handlers."""

@@ -49,6 +49,8 @@ class GrantedLease(Wire):
     #: Unix milliseconds by the hub's clock: when it was given, and when the whole task ends.
     hub_time: int
     deadline: int | None = None
+    #: Seconds within which it has to say something each time.
+    progress_timeout: float | None = None
 
 
 class StartTask(Wire, tag_field="type", tag="StartTask"):

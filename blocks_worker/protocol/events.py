@@ -20,6 +20,7 @@ ErrorCode = Literal[
     "invalid_start_task",  # the start body cannot be read, or is not the one that the claim names
     "artifact_failed",  # an artifact cannot travel, or could not be stored
     "bad_result",  # the hub refused what the run reported, or the result was unknown where results are strict
+    "event_quota",  # the run said more than the hub stores of one run
     "timeout",  # a limit of time is over: `reason` says which
     "lease_lost",  # the holder is gone, and the task may not be run again
     "agent_at_capacity",  # a name for later: no task fails with it yet

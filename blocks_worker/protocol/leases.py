@@ -14,6 +14,9 @@ from blocks_worker.protocol.tasks import MAX_REASON, MAX_SECONDS, BillingMode, D
 #: Longest error text that is kept of a run, in bytes as JSON: with it the terminal event fits one envelope.
 MAX_ERROR = 8 * 1024
 
+#: With which events are refused, and a run fails, that are more than one run may store.
+EVENT_QUOTA: Literal["event_quota"] = "event_quota"
+
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 
 
@@ -44,6 +47,10 @@ class Numbers(Wire, omit_defaults=False):
     max_lost: int = 3
     #: bytes of the largest start body that travels inside an offer
     inline_input: int = 8192
+    #: events that one run may store; 0: any number
+    run_events: int = 0
+    #: bytes of them
+    run_event_bytes: int = 0
 
 
 class Process(Wire):
@@ -68,6 +75,8 @@ class ConnectRequest(Wire):
     expected_instances: _Count = 1
     max_pending_backlog: _Count = 10_000
     max_running_time_sec: Annotated[int, msgspec.Meta(ge=1, le=MAX_SECONDS)] = 3600
+    #: Seconds within which each run of a request has to say something; none unless told.
+    progress_timeout_sec: Annotated[int, msgspec.Meta(ge=1, le=MAX_SECONDS)] | None = None
     delivery: Delivery = "at_least_once"
     #: Tasks of the agent that all its instances together may have at once.
     concurrency_limit: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
@@ -185,6 +194,8 @@ class ClaimAnswer(Wire, omit_defaults=False):
     digest: str
     #: Seconds that this run may take.
     max_runtime: float
+    #: Seconds within which it has to say something each time.
+    progress_timeout: float | None = None
     start: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     #: What runs before this one stored; left out when that is nothing, null when it is too much for here.
     steps: list[Step] | None | msgspec.UnsetType = msgspec.UNSET
@@ -264,6 +275,8 @@ class Heartbeat(Wire):
     active_tasks: _Count = 0
     active_streams: _Count = 0
     draining: bool = False
+    #: Its process is short of something: it takes nothing new for now.
+    degraded: bool = False
     #: The instance ends with this beat.
     stopped: bool = False
     nonce: str | None = None

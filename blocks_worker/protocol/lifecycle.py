@@ -30,8 +30,8 @@ class State(str, Enum):
     #: ended by a cancel; `reason` is the caller's text, `terminated` or `drained`; `forced` when the handler did not
     #: return within its grace, whether worker or hub ended it
     CANCELLED = "CANCELLED"
-    #: ended for its time: `errorCode` `timeout`, `reason` `deadline`, `queue_ttl` or `max_runtime`; a pipe whose
-    #: duration is over has `completionReason` `duration_expired` and is shown as `completed`
+    #: ended for its time: `errorCode` `timeout`, `reason` `deadline`, `queue_ttl`, `max_runtime` or `progress`; a
+    #: pipe whose duration is over has `completionReason` `duration_expired` and is shown as `completed`
     EXPIRED = "EXPIRED"
 
 
@@ -84,6 +84,8 @@ RESUMED = "resumed"
 QUEUED = "queued"
 #: Why a pipe ended whose duration is over: no failure.
 DURATION_EXPIRED = "duration_expired"
+#: Why a request ended that said nothing within its `progress_timeout`.
+PROGRESS = "progress"
 #: Why a cancelled task ended whose handler did not return within its grace, whoever ends it.
 FORCED = "forced"
 #: Whom a task of a broadcast agent is offered to, in place of one incarnation: no incarnation has this name.
@@ -174,7 +176,9 @@ TASK_RULES: dict[tuple[State, TaskTurn], _Rule] = {
     (_R, TaskTurn.CANCEL): _Rule(_C, "the flag and its reason; the forced end is due after the grace"),
     (_Q, TaskTurn.EXPIRE): _Rule(State.EXPIRED, "`deadline`, `queue_ttl`", leaves=True),
     (_O, TaskTurn.EXPIRE): _Rule(State.EXPIRED, "`deadline`, `queue_ttl`", leaves=True),
-    (_R, TaskTurn.EXPIRE): _Rule(State.EXPIRED, "`deadline`, `max_runtime`; its worker is told", leaves=True),
+    (_R, TaskTurn.EXPIRE): _Rule(
+        State.EXPIRED, "`deadline`, `max_runtime`, `progress`; its worker is told", leaves=True
+    ),
     (_R, TaskTurn.COMPLETE): _Rule(State.COMPLETED, leaves=True),
     (_R, TaskTurn.FAIL): _Rule(State.FAILED, leaves=True),
     (_R, TaskTurn.CANCELED): _Rule(State.CANCELLED, leaves=True),
@@ -289,6 +293,7 @@ class InstanceState(str, Enum):
     READY = "ready"
     DRAINING = "draining"
     SUSPECT = "suspect"
+    DEGRADED = "degraded"
     STOPPED = "stopped"
     LOST = "lost"
     SUPERSEDED = "superseded"
@@ -305,8 +310,10 @@ class InstanceTurn(str, Enum):
     STOP = "stop"
     #: no heartbeat for 2.5 intervals
     MISSED = "missed"
-    #: it was heard again
+    #: it was heard again, and has all that it needs
     BEAT = "beat"
+    #: a heartbeat says that its process is short of descriptors, memory or threads: it is offered nothing
+    STRAINED = "strained"
     #: its process is gone, or it was not heard of for `lease_ttl` + `lease_grace`
     SILENT = "silent"
     #: a newer incarnation of the same name connected
@@ -332,7 +339,17 @@ INSTANCE_RULES: dict[tuple[InstanceState, InstanceTurn], InstanceState] = {
     (_I.SUSPECT, _T.DRAIN): _I.DRAINING,
     (_I.SUSPECT, _T.STOP): _I.STOPPED,
     (_I.SUSPECT, _T.SILENT): _I.LOST,
-    **{(state, _T.SUPERSEDE): _I.SUPERSEDED for state in (_I.REGISTERING, _I.READY, _I.DRAINING, _I.SUSPECT)},
+    (_I.READY, _T.STRAINED): _I.DEGRADED,
+    (_I.SUSPECT, _T.STRAINED): _I.DEGRADED,
+    (_I.DEGRADED, _T.BEAT): _I.READY,
+    (_I.DEGRADED, _T.DRAIN): _I.DRAINING,
+    (_I.DEGRADED, _T.STOP): _I.STOPPED,
+    (_I.DEGRADED, _T.MISSED): _I.SUSPECT,
+    (_I.DEGRADED, _T.SILENT): _I.LOST,
+    **{
+        (state, _T.SUPERSEDE): _I.SUPERSEDED
+        for state in (_I.REGISTERING, _I.READY, _I.DRAINING, _I.SUSPECT, _I.DEGRADED)
+    },
 }
 
 

@@ -81,6 +81,8 @@ class SubmitTask(Wire):
     delivery: Delivery | None = None
     #: Seconds that one run may take.
     max_runtime: _Seconds | None = None
+    #: Seconds within which a run of a request has to say something each time: a status, an event, an artifact.
+    progress_timeout: _Seconds | None = None
     #: Unix milliseconds at which the whole task ends, whatever its state.
     deadline: int | None = None
     #: Seconds that the task may wait for its first lease, once it may begin.

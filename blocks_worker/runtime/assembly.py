@@ -169,6 +169,7 @@ def _settings(about: Surroundings) -> WorkerSettings:
         instance_id=plan.instance_id,
         concurrency=plan.concurrency,
         max_runtime=float(plan.max_running_time_sec),
+        progress_timeout=None if plan.progress_timeout_sec is None else float(plan.progress_timeout_sec),
         drain_timeout=config.drain_timeout if plan.drain_timeout is None else plan.drain_timeout,
         strict_results=about.options.strict_results,
         inline_limit=config.inline_limit,
@@ -178,6 +179,7 @@ def _settings(about: Surroundings) -> WorkerSettings:
         on_error=about.options.on_error,
         on_cancel_task=about.options.on_cancel_task,
         network=about.options.pubnub,
+        max_rss=None if config.max_rss_mb is None else config.max_rss_mb * 1024**2,
         spool=_spool(about),
     )
 
@@ -194,6 +196,7 @@ def _connect_request(about: Surroundings) -> ConnectRequest:
         expected_instances=plan.expected_instances,
         max_pending_backlog=plan.max_pending_backlog,
         max_running_time_sec=plan.max_running_time_sec,
+        progress_timeout_sec=plan.progress_timeout_sec,
         concurrency_limit=plan.concurrency_limit,
         delivery=plan.delivery,  # type: ignore[arg-type]  # checked with the card
         started_at=about.clock.wall_ms(),

@@ -6,9 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from blocks_worker.concurrency import Clock, Deadline, Entropy, Periodic
-from blocks_worker.config import DEFAULT_PORT, HubConfig
+from blocks_worker.config import DEFAULT_PORT, HubConfig, environment
 from blocks_worker.controlplane.whereabouts import not_there, port_of
 from blocks_worker.errors import BlocksError, ConfigurationError, FolderInUseError, HubUnavailableError
+from blocks_worker.quotas import quotas_of
 from blocks_worker.state import LocalHub, StateFolder
 from blocks_worker.whose import working_for
 
@@ -112,6 +113,7 @@ class LocalHubKeeper:
             # At another address than the one that was told it is found by those who were with it, and by nobody else.
             embedded=self._told is None or self._port_before > 0,
             port_before=self._port_before,
+            quotas=quotas_of(environment()),
         )
         with working_for({}):
             hub = Hub(config, clock=self._clock, entropy=self._entropy)

@@ -49,6 +49,8 @@ class AgentInstanceOptions:
         concurrency_limit: tasks that all instances of the agent together may have at once; None: the card's, else none.
         max_pending_backlog: tasks that may wait in the hub; more are refused.
         max_running_time_sec: limit of one run, in seconds, at most a year; wins over the card's.
+        progress_timeout_sec: seconds within which each run of a request has to say something (a status, an event, an
+            artifact), or it is failed; None: the card's, else no such limit.
         heartbeat_ms: heartbeat interval in milliseconds, brought into 1000..60000.
         instance_id: a stable name; a new process under the same name supersedes the old one.
         pubnub: a ready client of the PubNub SDK: its keys, origin and user id are used, and no document is looked for.
@@ -88,6 +90,7 @@ class AgentInstanceOptions:
     concurrency_limit: int | None = None
     max_pending_backlog: int | None = None
     max_running_time_sec: int | None = None
+    progress_timeout_sec: int | None = None
     heartbeat_ms: int = 5000
     instance_id: str | None = None
     pubnub: Any = None
@@ -135,6 +138,7 @@ class InstancePlan:
     max_pending_backlog: int
     concurrency_limit: int | None
     max_running_time_sec: int
+    progress_timeout_sec: int | None
     delivery: str
     heartbeat_interval: float
     drain_timeout: float | None
@@ -186,6 +190,7 @@ def plan(options: AgentInstanceOptions, entropy: Entropy) -> InstancePlan:
         max_pending_backlog=runtime.number("max_pending_backlog", 10_000),
         concurrency_limit=runtime.limit("concurrency_limit"),
         max_running_time_sec=max(1, runtime.number("max_running_time_sec", 3600, most=MAX_SECONDS)),
+        progress_timeout_sec=runtime.limit("progress_timeout_sec", most=MAX_SECONDS),
         delivery=_read(card, "runtime.delivery", str, "at_least_once"),
         heartbeat_interval=min(max(_whole("heartbeat_ms", options.heartbeat_ms), _SHORTEST_BEAT), _LONGEST_BEAT) / 1000,
         drain_timeout=_seconds("drain_timeout", options.drain_timeout),
@@ -212,9 +217,9 @@ class _Limits:
         read = _read(self._card, f"runtime.{key}", int, None)
         return default if read is None else _whole(f"card runtime.{key}", read, most)
 
-    def limit(self, name: str) -> int | None:
+    def limit(self, name: str, most: int | None = None) -> int | None:
         """Return a number that is 1 at least; None where neither gives it."""
-        number = self.number(name, 0)
+        number = self.number(name, 0, most)
         if number == 0 and getattr(self._options, name) is not None:
             raise ConfigurationError(f"{name} must be 1 or more, or None for no limit")
         return number or None

@@ -41,17 +41,25 @@ class Deadlines:
         self._numbers = itertools.count()
         self._dead = 0
         self._looks_at = float("-inf")
+        #: When the thread began what it is at, or is to look next; infinity before its start and when it has ended.
+        self._due = float("inf")
         self._stopping = False
         self._thread = ServiceThread("deadlines", self._serve)
 
     def start(self) -> None:
         """Start the thread."""
+        self._due = self._clock.monotonic()
         self._thread.start()
+
+    def behind(self) -> float:
+        """Return for how many seconds the thread is at one act, or late for the next."""
+        return max(0.0, self._clock.monotonic() - self._due)
 
     def stop(self) -> None:
         """End without calling what is still to come."""
         with self._lock:
             self._stopping = True
+            self._due = float("inf")
             self._heap.clear()
             self._changed.notify()
 
@@ -67,6 +75,7 @@ class Deadlines:
                 heapq.heappush(self._heap, (moment, next(self._numbers), entry))
             # A later moment than the one the thread waits for needs no wake-up: that is nearly every task's.
             if moment < self._looks_at:
+                self._due = min(self._due, moment)
                 self._changed.notify()
         return entry
 
@@ -96,17 +105,17 @@ class Deadlines:
     def _next(self) -> Callable[[], object] | None:
         """Wait for the next act; None at the end."""
         while not self._stopping:
-            now = self._clock.monotonic()
-            act = self._due(now)
+            now = self._due = self._clock.monotonic()
+            act = self._taken(now)
             if act is not None:
                 return act
             moment = self._heap[0][0] if self._heap else float("inf")
-            self._looks_at = moment
+            self._looks_at = self._due = moment
             self._changed.wait(None if moment == float("inf") else moment - now)
             self._looks_at = float("-inf")
         return None
 
-    def _due(self, now: float) -> Callable[[], object] | None:
+    def _taken(self, now: float) -> Callable[[], object] | None:
         while self._heap and (self._heap[0][2].act is None or self._heap[0][0] <= now):
             entry = heapq.heappop(self._heap)[2]
             act, entry.act = entry.act, None

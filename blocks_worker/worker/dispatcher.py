@@ -13,6 +13,8 @@ from blocks_worker.worker.outbox import Outbox
 from blocks_worker.worker.run import Run, RunKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blocks_worker.protocol.control import StartTask
     from blocks_worker.worker.running import Running
 
@@ -45,8 +47,9 @@ class Nack:
 class Dispatcher:
     """Remember which offers were dealt with, finished ones too, and which tasks were cancelled before they came."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, is_strained: Callable[[], bool] = lambda: False) -> None:
         self._running = running
+        self._is_strained = is_strained
         self._lock = threading.Lock()
         self._seen: OrderedDict[RunKey, float] = OrderedDict()
         self._tombstones: OrderedDict[str, tuple[int, float]] = OrderedDict()
@@ -65,6 +68,7 @@ class Dispatcher:
     def offer(self, offer: StartTask, now: float) -> Accept | Ignore | Nack:
         """Decide about an offer; an accepted one has its slot."""
         key = (offer.task_id, offer.epoch)
+        strained = self._is_strained()
         with self._lock:
             self._forget(now)
             if key in self._seen:
@@ -76,6 +80,8 @@ class Dispatcher:
                 offer = msgspec.structs.replace(offer, granted=None)
             if self._closed:
                 return Nack("draining")
+            if strained:
+                return Nack("degraded")
             run = Run(offer, Outbox(key), now)
             if not self._running.reserve(run):
                 return Nack("agent_at_capacity")

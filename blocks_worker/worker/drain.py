@@ -40,6 +40,7 @@ class Drain:
         presence: Presence,
         pipes: Pipes,
         end: Callable[[Run, Ending], bool],
+        tasks_of_threads: Callable[[], dict[int, str]],
         clock: Clock,
     ) -> None:
         self._running = running
@@ -48,6 +49,7 @@ class Drain:
         self._presence = presence
         self._pipes = pipes
         self._end = end
+        self._tasks_of_threads = tasks_of_threads
         self._clock = clock
         self._hurry = threading.Event()
         self._began: float | None = None
@@ -74,7 +76,7 @@ class Drain:
         self._presence.wake()
         if not self._running.wait_idle(Deadline(timeout, self._clock), self._hurry):
             if timeout > 0 and not self._hurry.is_set():
-                log_stacks("drain timeout")
+                log_stacks("drain timeout", self._tasks_of_threads())
             for run in (*self._running.busy(), *self._running.waiting()):
                 run.give_back()
             self._running.wait_idle(Deadline(self.GRACE, self._clock))

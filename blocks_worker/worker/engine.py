@@ -16,21 +16,26 @@ from blocks_worker.worker.hooks import Hooks
 from blocks_worker.worker.intake import Intake
 from blocks_worker.worker.loop import CoroutineLoop
 from blocks_worker.worker.middleware.cancel_told import CancelTold
+from blocks_worker.worker.middleware.census import ThreadCensus, foreign_threads
 from blocks_worker.worker.middleware.logs import TaskLog
+from blocks_worker.worker.middleware.silence import SilenceLimit
 from blocks_worker.worker.middleware.streams import StreamEnds
 from blocks_worker.worker.middleware.time_limit import TimeLimit
 from blocks_worker.worker.pausing import Pauses
 from blocks_worker.worker.pipes import Pipes
+from blocks_worker.worker.presence import Pulse
 from blocks_worker.worker.publisher import Publisher
-from blocks_worker.worker.run import Ending
+from blocks_worker.worker.run import Ending, Run
 from blocks_worker.worker.run_files import RunFiles
 from blocks_worker.worker.run_steps import FETCH_TIMEOUT, RunSteps
 from blocks_worker.worker.running import Running
 from blocks_worker.worker.spool import Spool
 from blocks_worker.worker.standing import Standing
+from blocks_worker.worker.strain import Strain
 from blocks_worker.worker.stream_checks import StreamChecks
 from blocks_worker.worker.streams import WorkerStreams
 from blocks_worker.worker.task_run import TaskRun
+from blocks_worker.worker.tick import Tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.leases import Numbers, Report
     from blocks_worker.worker.middleware.base import Middleware
     from blocks_worker.worker.ports import Standpoint, StreamDoor
-    from blocks_worker.worker.run import Run, RunKey
+    from blocks_worker.worker.run import RunKey
     from blocks_worker.worker.settings import WorkerSettings
 
 
@@ -63,8 +68,12 @@ class Engine:
         self.counters = Counters()
         self.standing = Standing()
         self.running = Running(settings.concurrency)
-        self.dispatcher = Dispatcher(self.running)
         self.executor = SlotExecutor(settings.concurrency)
+        self.strain = Strain(
+            executor=self.executor, foreign_threads=foreign_threads, max_rss=settings.max_rss, clock=clock
+        )
+        self.dispatcher = Dispatcher(self.running, lambda: self.strain.is_strained)
+        self.tick = Tick(look=lambda: self.strain.reason, clock=clock, entropy=entropy, counters=self.counters)
         self.deadlines = Deadlines(clock)
         self.loop = CoroutineLoop()
         self.endings = self._endings(settings, clock)
@@ -93,8 +102,18 @@ class Engine:
         )
         self._pauses = Pauses(running=self.running, executor=self.executor, parked=parked)
         told = [] if settings.on_cancel_task is None else [CancelTold(settings.on_cancel_task, settings.network)]
+        silence = SilenceLimit(deadlines=self.deadlines, run_out=self.endings.run_out, clock=clock)
         self._hooks = Hooks(
-            [TaskLog(clock), self._time_limit, StreamEnds(self.streams), self.pipes, *told, *middleware]
+            [
+                TaskLog(clock),
+                ThreadCensus(self.counters),
+                self._time_limit,
+                silence,
+                StreamEnds(self.streams),
+                self.pipes,
+                *told,
+                *middleware,
+            ]
         )
         files = partial(RunFiles, api, inline_limit=settings.inline_limit, clock=clock, entropy=entropy)
         steps = partial(
@@ -132,11 +151,31 @@ class Engine:
         """Start the threads: the first offer must find them."""
         self.executor.open()
         self.deadlines.start()
+        self.tick.start()
         self.spool.start()
         self.publisher.start()
 
+    def pulse(self, heartbeat_behind: float) -> Pulse:
+        """Return how busy it is, and for how long one of the threads that everything waits for does not get on."""
+        behind = max(heartbeat_behind, self.tick.behind(), self.deadlines.behind(), self.publisher.behind())
+        return Pulse(self.running.free(), behind, self.strain.is_worn_out)
+
+    def tasks_of_threads(self) -> dict[int, str]:
+        """Return which task each thread of a slot is at, given up ones too, by the thread's number."""
+        return {number: item.task_id for number, item in self.executor.items().items() if isinstance(item, Run)}
+
+    def stop_watching(self) -> None:
+        """End no run for its time, and measure nothing, any more."""
+        self.deadlines.stop()
+        self.tick.stop()
+
+    def join_watches(self, timeout: float | None) -> bool:
+        """Wait for the threads of both; tell whether they ended."""
+        return self.deadlines.join(timeout) and self.tick.join(timeout)
+
     def use(self, numbers: Numbers) -> None:
         """Take over the hub's numbers."""
+        self.publisher.use(numbers)
         self._time_limit.cancel_grace = numbers.cancel_grace
         self._time_limit.terminate_grace = numbers.terminate_grace
         self._time_limit.expire_grace = numbers.expire_grace

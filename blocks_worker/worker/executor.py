@@ -38,6 +38,8 @@ class _Seat:
         self.abandoned = False
         #: Another has its place already; it ends with what it does.
         self.spare = False
+        #: It was to be given up, and nobody could take its place.
+        self.stuck = False
 
 
 class SlotExecutor(Executor):
@@ -57,13 +59,16 @@ class SlotExecutor(Executor):
         self._seats: dict[_Seat, ServiceThread] = {}
         #: Threads whose places were given to others while they wait.
         self._spares: set[_Seat] = set()
+        #: All of them by the numbers of their threads, those that were given up too.
+        self._living: dict[int, _Seat] = {}
         self._hung = 0
         self._ended = False
 
     def open(self) -> None:
         """Start the threads: all at once, so that a process without room for them fails now."""
-        for _ in range(self._slots):
-            self._seat()
+        with self._lock:
+            for _ in range(self._slots):
+                self._seat()
 
     @property
     def abandoned(self) -> int:
@@ -71,10 +76,21 @@ class SlotExecutor(Executor):
         return self._hung
 
     @property
+    def stuck(self) -> int:
+        """How many threads hang and keep their slots: as many as may were replaced, or no other could be started."""
+        with self._lock:
+            return sum(seat.stuck for seat in self._seats)
+
+    @property
     def threads(self) -> int:
         """How many threads take work."""
         with self._lock:
             return len(self._seats)
+
+    def items(self) -> dict[int, object]:
+        """Return what each thread works on, by the thread's number; those that rest are left out."""
+        with self._lock:
+            return {number: seat.item for number, seat in self._living.items() if seat.item is not None}
 
     def start(self, function: Callable[[Any], object], item: object) -> None:
         """Run the function with the item on the next free thread; its result is dropped, its exception logged."""
@@ -103,26 +119,23 @@ class SlotExecutor(Executor):
         """Have another thread in place of the one that works on this item: it waits, and ends when it is done."""
         with self._lock:
             seat = next((seat for seat in self._seats if seat.item is item), None)
-            if seat is None or self._ended:
+            if seat is None or self._ended or not self._replaced(seat):
                 return
-            del self._seats[seat]
             self._spares.add(seat)
             seat.spare = True
-        self._seat()
 
     def abandon(self, item: object) -> bool:
         """Give up the thread that works on this item; tell whether another took its place."""
         with self._lock:
             seat = next((seat for seat in (*self._seats, *self._spares) if seat.item is item), None)
-            if seat is None or seat.abandoned or self._hung >= self._max_abandoned or self._ended:
+            if seat is None or seat.abandoned or self._ended:
+                return False
+            if self._hung >= self._max_abandoned or not (seat.spare or self._replaced(seat)):
+                seat.stuck = True
                 return False
             seat.abandoned = True
             self._hung += 1
-            if seat.spare:
-                return True
-            del self._seats[seat]
-        self._seat()
-        return True
+            return True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the base's signature
         """Tell the threads to end after what they do; `wait`: for those that are idle or end soon."""
@@ -149,15 +162,27 @@ class SlotExecutor(Executor):
             if waiting is not _END and isinstance(waiting[1], Future):
                 waiting[1].cancel()
 
+    def _replaced(self, seat: _Seat) -> bool:
+        """Put another thread in the place of one; tell whether there was room for it in the process. Needs the lock."""
+        try:
+            self._seat()
+        except RuntimeError as error:  # can't start new thread
+            _logger.error("no_thread", extra={"error": str(error)})  # noqa: TRY400 - where it was is no news
+            return False
+        del self._seats[seat]
+        return True
+
     def _seat(self) -> None:
+        """Start one more thread; it takes work as soon as it runs."""
         seat = _Seat()
         name = f"{self._name}-{next(self._numbers)}"
         thread = ServiceThread(name, lambda: self._work(seat), daemon=True)
-        with self._lock:
-            self._seats[seat] = thread
         thread.start()
+        self._seats[seat] = thread
 
     def _work(self, seat: _Seat) -> None:
+        with self._lock:
+            self._living[threading.get_ident()] = seat
         while not seat.abandoned and not seat.spare:
             taken = self._queue.get()
             if taken is _END:
@@ -168,6 +193,7 @@ class SlotExecutor(Executor):
             except BaseException:  # the edge of the slot: whatever comes, the thread lives
                 _logger.exception("slot_failed")
             seat.item = None
+            seat.stuck = False
             del taken, function
         self._left(seat)
 
@@ -175,5 +201,6 @@ class SlotExecutor(Executor):
         with self._lock:
             if seat.abandoned:
                 self._hung -= 1
+            self._living.pop(threading.get_ident(), None)
             self._seats.pop(seat, None)
             self._spares.discard(seat)

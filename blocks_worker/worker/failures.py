@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from blocks_worker.errors import ArtifactError, InputError, RpcError
+from blocks_worker.errors import ArtifactError, EventQuotaError, InputError, RpcError
+from blocks_worker.protocol.leases import EVENT_QUOTA
 from blocks_worker.protocol.tasks import TOO_DEEP
 from blocks_worker.worker.run import Ending
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 #: Modules through which a handler is called, and its coroutine or generator is carried on.
 _CALLING = ("blocks_worker.worker.", "blocks_worker.testing.", "asyncio.", "concurrent.futures.")
+#: Our exceptions that have a code of their own.
+_CODES: dict[type[Exception], str] = {
+    InputError: "invalid_input",
+    ArtifactError: "artifact_failed",
+    EventQuotaError: EVENT_QUOTA,
+}
 _CALLERS = frozenset({"blocks_worker.handlers.base", "blocks_worker.handlers.results"})
 
 
@@ -21,10 +28,9 @@ def ending_of(error: BaseException, *, stopped: Ending | None) -> Ending:
     """Return how a run ends whose handler raised; one that was told to stop is stopped, whatever it raised."""
     if stopped is not None:
         return replace(stopped, error=said(error))
-    if isinstance(error, InputError):
-        return Ending("failed", error=said(error), error_code="invalid_input")
-    if isinstance(error, ArtifactError):
-        return Ending("failed", error=said(error), error_code="artifact_failed")
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return Ending("failed", error=said(error), error_code=code)
     if isinstance(error, RpcError) and error.code == TOO_DEEP:
         return Ending("failed", error=TOO_DEEP, error_code=TOO_DEEP)
     if isinstance(error, Exception):

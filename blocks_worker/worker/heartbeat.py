@@ -59,6 +59,7 @@ class Beat:
         clock: Clock,
         counters: Counters,
         active_streams: Callable[[], int] = int,
+        is_strained: Callable[[], bool] = bool,
     ) -> None:
         self._api = api
         self._running = running
@@ -67,6 +68,7 @@ class Beat:
         self._clock = clock
         self._counters = counters
         self._active_streams = active_streams
+        self._is_strained = is_strained
         self._lock = threading.Lock()
         self._nonces = Nonces()
         self.draining = False
@@ -118,12 +120,14 @@ class Beat:
         self._api.heartbeat(self._message(None, stopped=True), timeout=min(timeout, HEARTBEAT_TIMEOUT))
 
     def _message(self, nonce: str | None, *, stopped: bool) -> Heartbeat:
+        degraded = self._is_strained()
         return Heartbeat(
             held=self._running.held_list(),
-            free=0 if self.draining else self._running.free(),
+            free=0 if self.draining or degraded else self._running.free(),
             active_tasks=len(self._running.active_tasks()),
             active_streams=self._active_streams(),
             draining=self.draining,
+            degraded=degraded,
             stopped=stopped,
             nonce=nonce,
             sdk_version=__version__,

@@ -63,6 +63,9 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "reports_repeated": ("reports_repeated",),
     "reports_failed": ("reports_failed",),
     "nacks_lost": ("nacks_lost",),
+    "statuses_dropped": ("statuses_dropped",),
+    "process_starved": ("process_starved",),
+    "threads_leaked": ("threads_leaked",),
 }
 #: The same for counters whose names end in the value of the label.
 _BEGINNING = {
@@ -117,11 +120,16 @@ class Insight:
             "outcomes_spooled": engine.spool.kept,
         }
 
+    def tasks_of_threads(self) -> dict[int, str]:
+        """Return which task each thread of a slot is at, by the thread's number."""
+        return self._engine.tasks_of_threads()
+
     def conditions(self) -> list[Condition]:
         """Return what has to hold for offers to come here and be taken."""
         state, error = self._stands.state, self._stands.error
         heard = self._heard()
         limit = HEARD_LATELY * beat_interval(self._settings.heartbeat_interval, self._engine.standing.numbers)
+        strain = self._engine.strain.reason
         is_in, hears = self._presence.is_in, self._presence.hears
         lately = heard is not None and heard <= limit
         since = "never" if heard is None else f"{heard:.1f} s ago"
@@ -130,6 +138,7 @@ class Insight:
             Condition("listening", hears, "probes come" if hears else "nothing comes by the network"),
             Condition("hub_heard", lately, f"the hub answered {since}; {limit:g} s are allowed"),
             Condition("serving", state in _SERVING, state),
+            Condition("able", strain is None, "the process has all that it needs" if strain is None else strain),
             Condition("accepted", error is None, "not refused" if error is None else _why(error)),
         ]
 
@@ -158,6 +167,8 @@ class Insight:
             "runs_active": len(engine.running.active_tasks()),
             "waiting_runs": len(engine.running.waiting()),
             "abandoned_threads": counters["abandoned_threads"],
+            "stuck_slots": engine.executor.stuck,
+            "starved_seconds": engine.tick.starved_seconds,
             "outcomes_unheard": counters["outcomes_unheard"],
             "outcomes_spooled": counters["outcomes_spooled"],
             "drain_seconds": self._drain.seconds,

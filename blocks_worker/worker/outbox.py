@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from blocks_worker.errors import MessageTooLargeError, TaskFinishedError
+from blocks_worker.errors import EventQuotaError, MessageTooLargeError, TaskFinishedError
 from blocks_worker.protocol.codec import encode, fitting
 from blocks_worker.protocol.events import MAX_EVENT, EventBody
 from blocks_worker.protocol.leases import MAX_ERROR, Outcome, Report, ReportEvent
@@ -45,6 +45,8 @@ class Outbox:
         self.steps = StepBox()
         self._events: deque[tuple[int, bytes]] = deque()
         self._size = 0
+        #: Bytes of all that was ever said.
+        self._said = 0
         self._last_n = 0
         self._outcome: Outcome | None = None
         self._release = False
@@ -70,6 +72,20 @@ class Outbox:
     def is_full(self) -> bool:
         """Tell whether who emits has to wait."""
         return len(self._events) >= BUFFER_EVENTS or self._size >= BUFFER_BYTES
+
+    def check_quota(self, size: int, most: int, room: int) -> None:
+        """Refuse an event of this size beyond what a run may store; 0 stands for any number.
+
+        A status that waits has its place kept.
+
+        Raises:
+            EventQuotaError: so many events, or bytes, were said.
+        """
+        if most and self._last_n + 2 > most:
+            raise EventQuotaError(most, "events")
+        waiting = 0 if self._waiting is None else len(encode(self._waiting))
+        if room and self._said + waiting + size > room:
+            raise EventQuotaError(room, "bytes of events")
 
     def open(self, lease: str, now: float) -> None:
         """Begin, now that the run has its lease."""
@@ -211,6 +227,7 @@ class Outbox:
         self._last_n += 1
         self._events.append((self._last_n, body))
         self._size += len(body)
+        self._said += len(body)
 
     def _flush_status(self, now: float) -> None:
         if self._waiting is None or (self._is_open and now < self._status_at + STATUS_INTERVAL):

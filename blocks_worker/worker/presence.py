@@ -56,10 +56,14 @@ class Turns:
 
 
 class Pulse(NamedTuple):
-    """How an instance is: free slots, and for how many seconds its heartbeat is overdue or at one turn."""
+    """How an instance is: free slots, and for how many seconds one of its threads is overdue or at one turn.
+
+    `worn_out`: only a new process helps, for more threads hang in handlers than are replaced.
+    """
 
     free: int
     behind: float
+    worn_out: bool = False
 
 
 class Presence:
@@ -250,7 +254,7 @@ class Presence:
             self._reach.lost("hub", error=str(error), unanswered=unanswered)
         if self.is_in and self._standing.trust.is_suspect(self._clock.monotonic()):
             _logger.debug("leases_suspect")
-        return backoff.next()
+        return backoff.next(getattr(error, "retry_after", None) or 0.0)
 
     def _recovered(self) -> None:
         if self._failing:

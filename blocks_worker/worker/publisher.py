@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from blocks_worker.batching import BATCH_ITEMS
 from blocks_worker.concurrency import Backoff, ServiceThread
-from blocks_worker.errors import BlocksError, PublishTimeoutError, TaskCancelledError
+from blocks_worker.errors import BlocksError, EventQuotaError, PublishTimeoutError, TaskCancelledError
 from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.leases import EVENT_QUOTA
 from blocks_worker.worker.parts import answered_each
 from blocks_worker.worker.run import Ending
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.controlplane.api import ItemResult
     from blocks_worker.protocol.events import EventBody
-    from blocks_worker.protocol.leases import Claim, Report, ReportAnswer
+    from blocks_worker.protocol.leases import Claim, Numbers, Report, ReportAnswer
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.outbox import Outbox
     from blocks_worker.worker.ports import RunApi
@@ -86,15 +87,28 @@ class Publisher:
         self._nacks: list[Claim] = []
         #: When the thread looks next by itself; minus infinity while it is awake.
         self._looks_at = float("-inf")
+        #: When it began what it is at, or is to look next; infinity before its start and when it has ended.
+        self._due = float("inf")
         self._not_before = float("-inf")
         #: Why the last request failed, in few words; None since one was answered.
         self._trouble: tuple[str, object] | None = None
         self._until: Deadline | None = None
+        #: Events that one run may store, and their bytes; 0: any number.
+        self._quota = (0, 0)
         self._thread = ServiceThread("publisher", self._serve)
+
+    def use(self, numbers: Numbers) -> None:
+        """Take over the hub's numbers."""
+        self._quota = (numbers.run_events, numbers.run_event_bytes)
 
     def start(self) -> None:
         """Start the thread."""
+        self._due = self._clock.monotonic()
         self._thread.start()
+
+    def behind(self) -> float:
+        """Return for how many seconds the thread is at one request, or late for the next."""
+        return max(0.0, self._clock.monotonic() - self._due)
 
     def stop(self, until: Deadline, deadline: Deadline) -> bool:
         """Send what waits, the last of it at `until`, and end; tell whether the thread ended by the deadline."""
@@ -115,19 +129,29 @@ class Publisher:
             TaskFinishedError: the run has ended.
             PublishTimeoutError: there was no room for too long.
             TaskCancelledError: the task is to stop, and there was no room.
+            EventQuotaError: it would be more than one run may store.
         """
         body = encode(event)
         with self._lock:
             if waits:
                 self._await_room(run)
+            if run.outbox.is_open:
+                run.outbox.check_quota(len(body), *self._quota)
             run.outbox.append(body, at_once=event.stream_event is not None)
+            run.spoke_at = self._clock.monotonic()
             self._speaks(run.outbox)
 
     def emit_latest(self, run: Run, event: EventBody) -> None:
-        """Take a status, of which the newest counts."""
-        encode(event)
+        """Take a status, of which the newest counts; one beyond what a run may store is dropped, and counted."""
+        size = len(encode(event))
         with self._lock:
-            run.outbox.latest(event, self._clock.monotonic())
+            try:
+                run.outbox.check_quota(size, *self._quota)
+            except EventQuotaError:
+                self._counters.count("statuses_dropped")
+                return
+            run.spoke_at = self._clock.monotonic()
+            run.outbox.latest(event, run.spoke_at)
             self._speaks(run.outbox)
 
     def add_step(self, run: Run, name: str, value: bytes) -> None:
@@ -138,6 +162,7 @@ class Publisher:
         """
         with self._lock:
             run.outbox.add_step(name, value)
+            run.spoke_at = self._clock.monotonic()
             self._speaks(run.outbox)
 
     def end(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None = None) -> bool:
@@ -211,6 +236,7 @@ class Publisher:
         self._speaking[outbox.key] = outbox
         due = outbox.due_at()
         if due is not None and due < self._looks_at:
+            self._due = min(self._due, max(due, self._clock.monotonic()))
             self._work.notify()
 
     def _serve(self) -> None:
@@ -218,6 +244,7 @@ class Publisher:
             with self._lock:
                 nacks, batch = self._next()
             if not nacks and not batch:
+                self._due = float("inf")
                 return
             self._refuse_all(nacks)
             self._send(batch)
@@ -225,7 +252,7 @@ class Publisher:
     def _next(self) -> tuple[list[Claim], list[tuple[Outbox, Report]]]:
         """Wait for something to send; nothing means the end."""
         while True:
-            now = self._clock.monotonic()
+            now = self._due = self._clock.monotonic()
             nacks, self._nacks = self._nacks[:BATCH_ITEMS], self._nacks[BATCH_ITEMS:]
             batch = self._gather(now) if now >= self._not_before else []
             if nacks or batch or self._is_done():
@@ -261,7 +288,7 @@ class Publisher:
         pause = None if looks_at == float("inf") else max(0.0, looks_at - now)
         if self._until is not None:
             pause = self._until.within(pause if pause is not None else 1.0)
-        self._looks_at = looks_at
+        self._looks_at = self._due = looks_at
         self._work.wait(pause)
         self._looks_at = float("-inf")
 
@@ -296,7 +323,7 @@ class Publisher:
             self._apply(outbox, report, answer)
 
     def _failed(self, error: Exception, reports: int) -> None:
-        pause = self._backoff.next()
+        pause = self._backoff.next(getattr(error, "retry_after", None) or 0.0)
         trouble = (type(error).__name__, getattr(error, "status", None))
         if trouble != self._trouble:
             _logger.warning("report_retry", extra={"error": str(error)})
@@ -345,7 +372,9 @@ class Publisher:
             self._counters.count("reports_failed")
             why = answer.problem.message if answer.problem else f"the hub answered {answer.status}"
             _logger.error("report_refused", extra={"task": outbox.key[0], "status": answer.status, "error": why})
-            ending = Ending("failed", error=f"the hub refused a report: {why}", error_code="bad_result")
+            is_quota = answer.problem is not None and answer.problem.code == EVENT_QUOTA
+            code = EVENT_QUOTA if is_quota else "bad_result"
+            ending = Ending("failed", error=f"the hub refused a report: {why}", error_code=code)
             if outbox.refused(report, ending, now):
                 return None
         return self._over(outbox, self._heard.fenced)

@@ -53,6 +53,9 @@ class Run:
         #: When the whole is over at the latest, on the monotonic clock, and the limit's name.
         self.deadline: float | None = None
         self.limit = "max_runtime"
+        #: Seconds within which it has to say something each time, and when it did last, on the monotonic clock.
+        self.progress_timeout: float | None = None
+        self.spoke_at = received_at
         #: It has a duration, and goes on after its handler has returned.
         self.is_pipe = False
         self.answer: ClaimAnswer | None = None

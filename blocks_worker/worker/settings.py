@@ -21,6 +21,7 @@ class WorkerSettings:
     Attributes:
         concurrency: how many tasks run at once.
         max_runtime: the longest that one run may take; a task may ask for less.
+        progress_timeout: within how many seconds a run has to say something each time; a task may ask for fewer.
         drain_timeout: how long `stop` lets runs finish.
         strict_results: a result with anything unknown in it fails the task.
         inline_limit: largest artifact in bytes that travels inside its event.
@@ -31,6 +32,7 @@ class WorkerSettings:
         on_raised: told of whatever leaves a handler, or the check of its input, before it is judged.
         on_cancel_task: told of a cancel, with the network as an override sees it, in place of the cancel event.
         network: the user's own client of the network, for what an override publishes elsewhere.
+        max_rss: bytes of memory in RAM beyond which the process takes no new task; None: any number.
         spool: where outcomes are kept that the hub has not answered; None: nowhere.
     """
 
@@ -38,6 +40,7 @@ class WorkerSettings:
     instance_id: str
     concurrency: int = 1
     max_runtime: float = 3600.0
+    progress_timeout: float | None = None
     drain_timeout: float = 60.0
     strict_results: bool = False
     inline_limit: int = 16_384
@@ -48,4 +51,5 @@ class WorkerSettings:
     on_raised: Callable[[BaseException], None] | None = None
     on_cancel_task: Callable[[str, Any], object] | None = None
     network: Any = None
+    max_rss: int | None = None
     spool: SpoolPlace | None = None

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from blocks_worker.processes import keep_from_children
+from blocks_worker.state import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ class SpoolFile:
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.rename(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except BaseException:
             self._is_open = False
             os.close(self._handle)
@@ -94,13 +95,5 @@ def left_behind(path: Path) -> Iterator[list[bytes] | None]:
             text = file.read()
         # What follows the last line's end was being written when the process died.
         yield text.split(b"\n")[:-1]
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

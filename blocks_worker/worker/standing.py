@@ -56,6 +56,7 @@ class Standing:
             digest=offer.digest,
             max_runtime=granted.max_runtime,
             deadline=granted.deadline,
+            progress_timeout=granted.progress_timeout,
         )
 
     def run_until(

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from blocks_worker.context.events import TaskEvents
 from blocks_worker.context.messages import StartTaskMessage
-from blocks_worker.errors import InvalidMessageError, TaskCancelledError, TaskFinishedError
+from blocks_worker.errors import EventQuotaError, InvalidMessageError, TaskCancelledError, TaskFinishedError
 from blocks_worker.handlers.outputs import OutputCheck
 from blocks_worker.handlers.results import normalise
 from blocks_worker.observability.logs import bind_task
+from blocks_worker.processes import end_if_forked
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.events import EventBody
 from blocks_worker.protocol.leases import Claim
 from blocks_worker.worker.failures import ending_of, is_our_users_fault, users_trace
 from blocks_worker.worker.generated import carried_out
 from blocks_worker.worker.inputs import InputCheck
+from blocks_worker.worker.middleware.silence import shorter
 from blocks_worker.worker.run import Ending
 from blocks_worker.worker.run_context import RunEmitter, context_of
 from blocks_worker.worker.start_body import content_of, offered_digest, parsed
@@ -99,6 +102,7 @@ class TaskRun:
         self._counters = counters
         self._inputs = InputCheck(settings.card)
         self._outputs = OutputCheck(settings.card)
+        self._process = os.getpid()
 
     def __call__(self, run: Run) -> None:
         """Claim, admit, prepare, call the handler, report; every line that is logged meanwhile names the task."""
@@ -129,6 +133,10 @@ class TaskRun:
         run.started_at = self._clock.monotonic()
         run.is_pipe = answer.expires_at is not None
         run.deadline, run.limit = self._standing.run_until(run.started_at, limit, answer.deadline, answer.expires_at)
+        run.spoke_at = run.started_at
+        run.progress_timeout = (
+            None if run.is_pipe else shorter(answer.progress_timeout, self._settings.progress_timeout)
+        )
         self._publisher.open(run, answer.lease)
         return True
 
@@ -204,7 +212,7 @@ class TaskRun:
     def _handle(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Ending | None:
         """Call the handler and publish what it returned; return how the run ends, None for a pipe that goes on."""
         try:
-            result = self._result(run, task, context, streams)
+            result = self._returned(run, task, context, streams)
         except BaseException as error:  # noqa: BLE001 - the edge of a handler: SystemExit ends the task, not the slot
             ending = self._raised(run, error)
             streams.end()
@@ -236,6 +244,13 @@ class TaskRun:
             streams.end()
         return ending
 
+    def _returned(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Result:
+        """Return what the handler made of the task; a child that it forked and that comes back here ends here."""
+        try:
+            return self._result(run, task, context, streams)
+        finally:
+            end_if_forked(self._process)
+
     def _result(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Result:
         """Call the handler and read what it returned; a generator is read here, and so is still the handler.
 
@@ -257,6 +272,12 @@ class TaskRun:
 
     def _say(self, run: Run, result: Result) -> Ending | None:
         """Publish warnings and artifacts; return how the run fails when they cannot be."""
+        try:
+            return self._said(run, result)
+        except EventQuotaError as error:
+            return ending_of(error, stopped=None)
+
+    def _said(self, run: Run, result: Result) -> Ending | None:
         for warning in result.warnings:
             _logger.warning("result_warning", extra={"task": run.task_id, "warning": warning})
             self._emit(run, EventBody(type="system", status="warning", message=warning))

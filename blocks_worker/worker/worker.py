@@ -87,7 +87,8 @@ class Worker:
             task_client=task_client,
             middleware=middleware,
             streams=streams,
-            parked=self._has_parked,
+            # The hub hears soon that a run takes no slot any more, or takes one again.
+            parked=lambda: self._presence.wake(),  # noqa: PLW0108 - it is made after this
             clock=clock,
             entropy=entropy,
         )
@@ -108,6 +109,7 @@ class Worker:
             presence=self._presence,
             pipes=self._engine.pipes,
             end=self._engine.endings.end,
+            tasks_of_threads=self._engine.tasks_of_threads,
             clock=clock,
         )
         self.insight = Insight(settings, self._engine, self._presence, self._drain, self, clock, network_counters or {})
@@ -131,6 +133,7 @@ class Worker:
             clock=self._clock,
             counters=engine.counters,
             active_streams=lambda: engine.streams.active,
+            is_strained=lambda: engine.strain.is_strained,
         )
 
     def _make_presence(self, entropy: Entropy) -> Presence:
@@ -185,7 +188,7 @@ class Worker:
     @property
     def pulse(self) -> Pulse:
         """How busy it is, and whether it gets on."""
-        return Pulse(free=self._engine.running.free(), behind=self._presence.behind())
+        return self._engine.pulse(self._presence.behind())
 
     @property
     def agent_id(self) -> str:
@@ -249,7 +252,7 @@ class Worker:
         if not self._enter("draining"):
             self._stopped.wait(limit + Drain.GRACE + CLOSING)
             return
-        self._drain.run(limit)
+        end_parts([("drain", lambda: self._drain.run(limit))])
         self._close(says_farewell=True)
 
     def kill(self) -> None:
@@ -303,10 +306,6 @@ class Worker:
             return
         self._listener.rekey(answer.message_key)
         self._subscription.set_channels([answer.control_channel])
-
-    def _has_parked(self) -> None:
-        """Have the hub hear soon that a run takes no slot any more, or takes one again."""
-        self._presence.wake()
 
     def _probed(self, nonce: str) -> None:
         if self._beat.heard(nonce):
@@ -365,7 +364,7 @@ class Worker:
         """
         deadline, reports = Deadline(CLOSING, self._clock), Deadline(LAST_REPORTS, self._clock)
         steps: list[tuple[str, Callable[[], object]]] = [
-            ("deadlines", self._engine.deadlines.stop),
+            ("deadlines", self._engine.stop_watching),
             ("pipes", lambda: self._engine.pipes.join(Deadline(_LEAVING, self._clock))),
             ("executor", lambda: self._engine.executor.shutdown(wait=False)),
             ("leftovers", lambda: self._leftovers.stop(Deadline(_LEAVING, self._clock))),
@@ -379,7 +378,7 @@ class Worker:
             ("listener", lambda: self._listener.join(deadline.remaining())),
             ("login", lambda: self._login.close(deadline)),
             ("loop", lambda: self._engine.loop.close(deadline)),
-            ("deadlines", lambda: self._engine.deadlines.join(deadline.remaining())),
+            ("deadlines", lambda: self._engine.join_watches(deadline.remaining())),
         ]
         end_parts(steps)
         self._engine.running.close()

@@ -201,7 +201,7 @@ def test_a_unit_that_was_written_here_tells_how_it_stands(world: World) -> None:
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_a_unit_does_not_restart_what_would_fail_again(path: Path, tmp_path: Path) -> None:
-    """Wrong settings, refused keys and newer instances end it for good, everything else starts it again [R-7]."""
+    """Wrong settings, refused keys and newer instances end it for good, everything else starts it again [R-7]. [D10]"""
     final = {int(code) for code in Unit(path, "echo", tmp_path).text("RestartPreventExitStatus").split()}
 
     assert final == {Exit.FAILED, Exit.USAGE, Exit.REFUSED, Exit.SUPERSEDED}

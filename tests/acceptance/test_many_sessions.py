@@ -45,7 +45,7 @@ def cost() -> Cost:
 
 
 def test_a_thousand_sessions_cost_no_thread_and_no_socket(world: World, client: Open) -> None:
-    """With 1,000 open sessions a client has as many threads and sockets as with ten; all end once. [R-33] [R-36]"""
+    """With 1,000 open sessions a client has the threads and sockets of ten; all end once. [R-33] [R-36] [A17]"""
     world.worker("handlers:hold", "--concurrency", "16")
     empty = cost()
     consumer = client()

@@ -183,7 +183,7 @@ OUTAGES = {
 def test_a_short_outage_of_the_network_loses_nothing(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, seconds: float
 ) -> None:
-    """What is submitted meanwhile completes, once; offers soon come by the network; nobody rages. [P1] [P4] [P8]"""
+    """What is submitted meanwhile completes, once; offers soon come by the network; nobody rages. [P1] [P8] [A5]"""
     _out(world, tmp_path, capsys, kind=kind, seconds=seconds, heartbeat=2.0)
 
 
@@ -195,7 +195,7 @@ def test_a_short_outage_of_the_network_loses_nothing(
 def test_a_long_outage_of_the_network_loses_nothing(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, seconds: float
 ) -> None:
-    """The same for as long as people notice, with the numbers that a hub has by itself. [P1] [P4] [P8]"""
+    """The same for as long as people notice, with the numbers that a hub has by itself. [P1] [P4] [P8] [A5]"""
     _out(world, tmp_path, capsys, kind=kind, seconds=seconds, heartbeat=5.0)
 
 

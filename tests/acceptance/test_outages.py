@@ -116,10 +116,10 @@ def test_a_hub_killed_in_mid_commit_keeps_what_it_acknowledged(world: World, cli
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_a_hub_killed_two_hundred_times_keeps_what_it_acknowledged(world: World, client: Open) -> None:
-    """The same, ten times as often. [E1] [J9]"""
-    _kill_repeatedly(world, client, 200)
+@pytest.mark.timeout(7200)
+def test_a_hub_killed_a_thousand_times_keeps_what_it_acknowledged(world: World, client: Open) -> None:
+    """The same, fifty times as often. [E1] [J9]"""
+    _kill_repeatedly(world, client, 1000)
 
 
 def _kill_repeatedly(world: World, client: Open, times: int) -> None:
@@ -281,7 +281,7 @@ def test_the_hubs_clock_jumps_an_hour(world: World, client: Open, clocks: Clocks
 
 
 def test_the_workers_clock_jumps_an_hour(world: World, client: Open, clocks: Clocks) -> None:
-    """The same at the worker, whose limits count on its steady clock. [E13] [R17]"""
+    """The same at the worker, whose limits count on its steady clock. [E13] [A19] [G3]"""
     world.hub()
     world.worker("handlers:hold", "--no-local", "--concurrency", "3", **clocks.environment("jumps"))
     held = client().send_message(agent_name="hold", request_parts="x")

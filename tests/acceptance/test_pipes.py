@@ -29,7 +29,7 @@ def types(session: TaskSession) -> list[str]:
 
 
 def test_a_pipe_ends_with_its_killed_worker(world: World, client: Open) -> None:
-    """[D-13] Kill -9 while the handler works, and after it has returned: both fail, a reader learns of it soon."""
+    """[D-13] Kill -9 while the handler works, and after it has returned: both fail, a reader learns it soon. [J26]"""
     world.hub()
     worker = world.worker("handlers:pipe", "--concurrency", "2")
     consumer = client()
@@ -60,7 +60,7 @@ def test_a_pipe_ends_with_its_killed_worker(world: World, client: Open) -> None:
 
 
 def test_a_pipe_is_over_when_its_time_is(world: World, client: Open) -> None:
-    """[R-26] Its stream is ended, then the task: completed, because its duration is over; the writer was told."""
+    """[R-26] Its stream is ended, then the task: completed, because its duration is over; the writer was told. [J26]"""
     hub = world.hub()
     world.worker("handlers:pipe", "--no-local").terminate()
     session = client().send_message(agent_name="pipe", request_parts="go", task_kind="pipe", duration=1)
@@ -86,7 +86,7 @@ def _expires_in(folder: Path, seconds: float) -> None:
 
 
 def test_a_pipe_ends_with_the_drain_of_its_worker(world: World, client: Open) -> None:
-    """[D-13] After SIGTERM an open pipe is not waited for: stream ended, canceled, drained, exit code 0."""
+    """[D-13] After SIGTERM an open pipe is not waited for: stream ended, canceled, drained, exit code 0. [J26]"""
     world.hub()
     worker = world.worker("handlers:pipe")
     session = client().send_message(agent_name="pipe", request_parts="go", task_kind="pipe", duration=5)

@@ -25,7 +25,7 @@ def made_key(world: World, *more: str) -> dict[str, Any]:
 
 
 def test_a_worker_whose_key_is_revoked_ends_with_77(world: World) -> None:
-    """[2.13, R-32] It says in one line what happened, after the beat that told it; another key's worker goes on."""
+    """[2.13, R-32] One line says what happened, after the beat that told it; another key's worker goes on. [G2]"""
     world.hub()
     key = made_key(world)
     doomed = world.worker("echo", BLOCKS_API_KEY=key["key"])

@@ -65,7 +65,7 @@ def noted(world: World, key: str) -> str | None:
 
 
 def test_a_caller_reads_its_own_writes(world: World) -> None:
-    """[E8] Whatever was answered is seen by the next read, from any thread."""
+    """Whatever was answered is seen by the next read, from any thread."""
     for number in range(50):
         world.store.write(noting("a", str(number))).result(10)
 
@@ -86,7 +86,7 @@ def test_a_group_is_committed_in_order_and_said_once(world: World) -> None:
 
 
 def test_a_set_that_raises_takes_nobody_with_it(world: World) -> None:
-    """[E4] One bad set among many is undone and unsaid; rows, numbers and messages of its neighbours stand."""
+    """[J7] One bad set among many is undone and unsaid; rows, numbers and messages of its neighbours stand."""
 
     def bad(ledger: Ledger) -> None:
         noting("bad")(ledger)

@@ -227,7 +227,7 @@ def test_one_call_may_hold_more_than_one_publish_takes(network: Network) -> None
 
 
 def test_a_burst_beyond_the_queue_loses_nothing(network: Network) -> None:
-    """An owner that sleeps through 450 messages of 3 senders finds all of them."""
+    """An owner that sleeps through 450 messages of 3 senders finds all of them. [A15]"""
     inbox = Inbox(network.transport("reader").subscribe(["a", "b", "c"]))
     senders = [threading.Thread(target=_send, args=(network.transport(f"s{name}"), name, 150)) for name in "abc"]
     for sender in senders:
@@ -330,7 +330,7 @@ def test_there_is_one_subscription(network: Network) -> None:
     [({"x": "y" * 30_000}, MessageTooLargeError), ({"x": float("nan")}, InvalidMessageError)],
 )
 def test_what_can_not_travel_sends_nothing(network: Network, bad: dict[str, Any], error: type[Exception]) -> None:
-    """Of a call with one bad message none is sent, and the numbers have no hole."""
+    """Of a call with one bad message none is sent, and the numbers have no hole. [A16]"""
     inbox, sender = Inbox(network.transport("reader").subscribe(["a"])), network.transport("sender")
     with pytest.raises(error):
         sender.publish("a", [{"i": 0}, bad], Deadline(5))
@@ -346,7 +346,7 @@ def test_publishing_nothing_is_no_error(network: Network) -> None:
 
 
 def test_a_network_that_was_away_is_found_again(network: Network) -> None:
-    """The owner hears of the cut and of the return, that something may be missing, and then of new messages."""
+    """The owner hears of the cut and of the return, that something may be missing, and then of new messages. [A4]"""
     inbox, sender = Inbox(network.transport("reader").subscribe(["a"])), network.transport("sender")
     sender.publish("a", say(1), Deadline(5))
     inbox.until(1)
@@ -376,7 +376,7 @@ def test_a_publish_waits_for_a_network_that_is_away(network: Network) -> None:
 
 
 def test_a_refused_token_is_renewed_and_nothing_is_lost(guarded: Network) -> None:
-    """Reader and sender ask for another token once, and go on from where they were."""
+    """Reader and sender ask for another token once, and go on from where they were. [A13]"""
     for_reader = Tokens("refused", guarded.grant("reader", "a"))
     for_sender = Tokens("refused", guarded.grant("sender", "a"))
     inbox = Inbox(guarded.transport("reader", for_reader).subscribe(["a"]))
@@ -447,7 +447,7 @@ def test_one_refused_channel_does_not_deafen_the_rest(guarded: Network) -> None:
 
 @pytest.mark.parametrize("fault", KINDS)
 def test_no_fault_loses_or_repeats_a_message(network: Network, fault: str) -> None:
-    """Whatever goes wrong on the way, each message is handed over once, and the next ones come as ever."""
+    """Whatever goes wrong on the way, each message is handed over once, and the next ones come as ever. [A7, A8]"""
     inbox, sender = Inbox(network.transport("reader").subscribe(["a"])), network.transport("sender")
     sender.publish("a", say(0), Deadline(5))
     inbox.until(1)

@@ -92,7 +92,7 @@ def client_of(crew: Crew) -> TaskClient:
 
 
 def test_each_task_is_offered_to_all_and_runs_once(crew: Crew, caplog: pytest.LogCaptureFixture) -> None:
-    """Who is second is told so, has his slot back, and logs nothing that anybody would read. [D-10]"""
+    """Who is second is told so, has his slot back, and logs nothing that anybody would read. [D-10] [B19]"""
     with caplog.at_level(logging.INFO, "blocks_worker"):
         for number in range(12):
             session = client_of(crew).send_message(agent_name="all", request_parts=str(number))

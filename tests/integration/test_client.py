@@ -145,7 +145,7 @@ def test_close_wakes_waiters(client: TaskClient, instance: str) -> None:
 
 
 def test_a_callback_must_not_wait(hub: Caller, instance: str, client: TaskClient) -> None:
-    """[D-12] A wait inside a callback raises at once; the error reaches `on_error` with its place."""
+    """[D-12] A wait inside a callback raises at once; the error reaches `on_error` with its place. [C16]"""
     session = client.send_message("echo", "x")
     errors: list[tuple[str, str]] = []
     answered: list[str] = []

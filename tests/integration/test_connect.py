@@ -78,7 +78,7 @@ def test_a_task_that_is_over(hub: Caller, instance: str, sender: TaskClient, oth
 
 
 def test_a_task_that_runs(hub: Caller, instance: str, sender: TaskClient, other: TaskClient) -> None:
-    """[A-10] Its past is there, its future comes live, and nothing between is missing."""
+    """[A-10] Its past is there, its future comes live, and nothing between is missing. [A10]"""
     task_id = sender.send_message("echo", "hi").task_id
     run = Run(hub, instance, task_id)
     run.say(RUNNING, artifact(b"one"))
@@ -181,7 +181,7 @@ def test_a_hub_that_restarts_knows_who_listens() -> None:
 
 
 def test_a_slow_reader_misses_nothing(hub: Caller, instance: str, sender: TaskClient, other: TaskClient) -> None:
-    """[3.7] A reader gets more events than a session keeps, as does one who joined after the end."""
+    """[3.7] A reader gets more events than a session keeps, as does one who joined after the end. [A15]"""
     session = sender.send_message("echo", "hi")
     reader = iter(session)
     run = Run(hub, instance, session.task_id)

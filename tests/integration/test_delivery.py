@@ -73,6 +73,22 @@ def test_each_task_has_the_limit_that_its_sender_gave(client: TaskClient) -> Non
         assert long.text(10) == "done"
 
 
+def test_a_silent_run_fails_for_the_sender_and_for_the_card(client: TaskClient) -> None:
+    """[C2] `blocks send --progress-timeout` and the card's `progressTimeoutSec` end what hangs, each in its time."""
+    gate = Gate()
+    silent = card("silent", concurrency=2, progressTimeoutSec=2)
+    with start_agent_instance({"card": silent, "handler": gate}) as instance:
+        instance.wait_ready(30)
+        by_card = client.send_message("silent", "card")
+        by_flag = CliRunner().invoke(blocks, ["send", "silent", "flag", "--progress-timeout", "0.3s"])
+        ended = by_card.wait_for_terminal(10)
+        gate.go.set()
+
+        assert by_flag.exit_code == 1
+        assert by_flag.stderr.endswith("failed: timeout: over its progress\n")
+        assert (ended.state, ended.error_code, ended.reason) == ("failed", "timeout", "progress")
+
+
 def test_who_came_first_is_first_and_agents_hold_up_only_themselves(client: TaskClient) -> None:
     """Behind a busy slot tasks run in the order in which they came, and another agent's run meanwhile. [R-56]"""
     busy, other = Gate(), Gate()
@@ -96,7 +112,7 @@ def test_who_came_first_is_first_and_agents_hold_up_only_themselves(client: Task
 
 
 def test_at_most_once_by_card(client: TaskClient) -> None:
-    """What a drain interrupts is never started again where the card says so; else it waits for the next. [D-2]"""
+    """What a drain interrupts is never started again where the card says so; else it waits for the next. [D-2] [B21]"""
     gate, states = Gate(), {}
     for name, delivery in (("once", "at_most_once"), ("again", "at_least_once")):
         with start_agent_instance({"handler": gate, "card": card(name, delivery=delivery)}) as instance:
@@ -116,7 +132,7 @@ def test_at_most_once_by_card(client: TaskClient) -> None:
 
 
 def test_at_most_once_by_its_sender(client: TaskClient, hub: Caller) -> None:
-    """Whoever asks may want one run at most, at the command line too: what is lost then is given up. [D-2]"""
+    """Whoever asks may want one run at most, at the command line too: what is lost then is given up. [D-2] [B21]"""
     gate = Gate()
     with start_agent_instance({"agent_name": "asked", "handler": gate}) as instance:
         instance.wait_ready(30)

@@ -31,6 +31,11 @@ def docs(root: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def row(name: str, unproven: str = 'unproven = "it costs a fuse"') -> str:
+    """Return a row of what can go wrong."""
+    return f'[{name}]\nfailure = "The light goes out."\nbehaviour = "It goes on."\n{unproven}\n'
+
+
 @pytest.fixture(scope="module")
 def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a tree like this one, with pages and tests of its own."""
@@ -39,6 +44,7 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, root / name)
     (root / "blocks_worker").symlink_to(PACKAGE)
     (root / "tests").mkdir()
+    (root / "scripts/reliability.toml").write_text(row("A1") + row("A2"))
     docs(root)
     return root
 
@@ -106,6 +112,39 @@ def test_ids_that_prove_nothing_are_refused(tree: Path, ids: str, why: str) -> N
         code, said = docs(tree, *arguments)
         assert code == 1
         assert f"test_it.py::test_one: {why}" in said
+
+
+def test_a_failure_is_shown_with_the_tests_that_make_it_happen(tree: Path) -> None:
+    """Each row has its tests, or why there is none; ids of other kinds are other people's."""
+    text = 'def test_dark():\n    """It goes on. [A1] [A-1, R-1] [I1, P2] [K1]"""\n'
+    (tree / "tests/test_dark.py").write_text(text + text.replace("test_dark", "test_still_dark"))
+    (tree / "scripts/reliability.toml").write_text(row("A1", unproven="") + row("A2"))
+
+    assert "docs/reliability.md: failures-transport is stale" in docs(tree, "--check")[1]
+    assert docs(tree)[0] == 0
+    rows = {row[0]: row[1:] for row in cells(tree / "docs/reliability.md")}
+    assert rows["A1"][1:] == ["It goes on.", "`test_dark.py::test_dark`<br>`test_dark.py::test_still_dark`"]
+    assert rows["A2"][0::2] == ["The light goes out.", "not proven: it costs a fuse"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (row("A1", unproven=""), "no test names [A1]"),
+        (row("A1") + row("A2"), "A2 is said to be unproven, but a test names [A2]"),
+        (row("A1") + row("A2", unproven='because = "so"'), "A2 has failure, behaviour, and unproven"),
+        (row("A1"), "test_it.py::test_one: no row is called A2"),
+    ],
+)
+def test_a_row_has_a_test_or_a_reason(tree: Path, rows: str, why: str) -> None:
+    """A row with neither or both, and a test of a row that is not there, fail the check and the writing."""
+    (tree / "tests/test_it.py").write_text('def test_one():\n    """It holds. [A2]"""\n')
+    (tree / "scripts/reliability.toml").write_text(rows)
+
+    for arguments in ((), ("--check",)):
+        code, said = docs(tree, *arguments)
+        assert code == 1
+        assert why in said
 
 
 @pytest.mark.parametrize(

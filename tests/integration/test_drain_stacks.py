@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(("timeout", "is_told"), [(0.05, True), (0.0, False)])
 def test_a_drain_out_of_time_tells_the_stacks(caplog: pytest.LogCaptureFixture, timeout: float, is_told: bool) -> None:
-    """When runs outlast the drain timeout each thread is logged; who asked for no time knows. [R-54]"""
+    """When runs outlast the drain timeout each thread is logged, with its task; who asked for no time knows. [R-54]"""
     started = threading.Event()
 
     def waits_for_its_cancel(_task: Any, ctx: Any) -> None:
@@ -25,14 +25,16 @@ def test_a_drain_out_of_time_tells_the_stacks(caplog: pytest.LogCaptureFixture, 
 
     with LedgerInProcess() as hub, WorkerAtHub(hub, waits_for_its_cancel) as at:
         worker = at.ready()
-        hub.submit()
+        task = hub.submit()
         assert started.wait(10)
         with caplog.at_level(logging.WARNING):
             worker.stop(timeout)
-    told = {vars(record)["thread_name"]: vars(record)["stack"] for record in caplog.records if "stack" in vars(record)}
+    lines = [vars(record) for record in caplog.records if "stack" in vars(record)]
+    told = {line["thread_name"]: line["stack"] for line in lines}
 
     assert any("waits_for_its_cancel" in line for stack in told.values() for line in stack) is is_told
     assert ("MainThread" in told) is is_told
+    assert [line["thread_name"] for line in lines if line.get("task") == task] == ["executor-1"] * is_told
     assert _drain_seconds(worker) >= timeout
 
 

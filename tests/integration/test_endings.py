@@ -178,7 +178,7 @@ class Bell:
 
 
 def test_an_offer_that_comes_again_starts_nothing() -> None:
-    """Rung again while the task runs and after it ended, with a number of its own: the handler runs once. [R-14]"""
+    """Rung again while the task runs and after its end, with a number of its own: the handler runs once. [R-14] [B1]"""
     runs: list[str] = []
     go = threading.Event()
 

@@ -60,7 +60,7 @@ def pair(net: Net, make: Callable[..., PubNubTransport]) -> tuple[Inbox, PubNubT
 
 
 def test_every_publish_loses_its_answer(net: Net, make: Callable[..., PubNubTransport]) -> None:
-    """Each is taken and not acknowledged, so each is sent again, and each message comes once."""
+    """Each is taken and not acknowledged, so each is sent again, and each message comes once. [A7]"""
     inbox, reader, sender = pair(net, make)
     for number in range(1, 21):
         fault = play(net, "commit_then", r"^POST /publish", then="drop")
@@ -75,7 +75,7 @@ def test_every_publish_loses_its_answer(net: Net, make: Callable[..., PubNubTran
 def test_what_is_said_during_an_outage_comes_after_it(
     net: Net, make: Callable[..., PubNubTransport], outage: str
 ) -> None:
-    """250 messages that the network took while the reader was cut off are all delivered, in order."""
+    """250 messages that the network took while the reader was cut off are all delivered, in order. [A4]"""
     inbox, _, _ = pair(net, make)
     faults = net.network.faults
     begin = {
@@ -162,7 +162,7 @@ def test_poison_on_a_busy_channel_costs_itself_only(
 
 @pytest.mark.parametrize("end", ["expire", "revoke"])
 def test_a_token_that_ends_loses_nothing(make: Callable[..., PubNubTransport], end: str) -> None:
-    """The position is kept over the refusal, a remembered one too, and the next token goes on from it."""
+    """The position is kept over the refusal, a remembered one too, and the next token goes on from it. [A13]"""
     with networks() as start:
         net = start(hold=1.0, secret=SECRET)
         old, fresh, other = (_token(name, ttl) for name, ttl in (("reader", 5), ("reader", 6), ("sender", 5)))

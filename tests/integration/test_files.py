@@ -221,16 +221,21 @@ def test_an_endless_body_is_cut(hub: Caller, token: str) -> None:
 
 
 def test_a_caller_who_goes_away_leaves_nothing(hub: Caller, token: str) -> None:
-    """A connection that dies in the middle of a file leaves nothing on the disk."""
-    connection = http.client.HTTPConnection(urlsplit(hub.address.url).netloc, timeout=20)
-    connection.putrequest("PUT", offered(hub, token, LARGE)["uploadUrl"])
-    connection.putheader("Content-Length", str(len(LARGE)))
-    connection.endheaders()
-    connection.send(LARGE[:50_000])
-    wait_until(lambda: len(stored()) == 1, what="the file began")
-    connection.close()
+    """A connection that dies after each tenth of a file leaves nothing on the disk, and no file is there. [F1]"""
+    for tenths in range(1, 10):
+        offer = offered(hub, token, LARGE)
+        connection = http.client.HTTPConnection(urlsplit(hub.address.url).netloc, timeout=20)
+        connection.putrequest("PUT", offer["uploadUrl"])
+        connection.putheader("Content-Length", str(len(LARGE)))
+        connection.endheaders()
+        connection.send(LARGE[: len(LARGE) * tenths // 10])
+        wait_until(lambda: len(stored()) == 1, what="the file began")
+        connection.close()
 
-    wait_until(lambda: stored() == [], what="the half file is gone")
+        wait_until(lambda: stored() == [], what="the half file is gone")
+        confirmed = hub.ask("POST", "/api/v1/files/confirm-upload", {"uploadId": offer["uploadId"]}, bearer=token)
+        assert confirmed.status in {404, 409}, confirmed
+        assert hub.ask("GET", f"/api/v1/files/{offer['uploadId']}", bearer=token).status == 404
 
 
 def test_an_address_works_once(hub: Caller, token: str) -> None:
@@ -321,7 +326,7 @@ def test_what_comes_is_checked(hub: Caller, token: str, client: TaskClient, tmp_
 
 
 def test_files_nobody_needs_go(hub: Caller, token: str) -> None:
-    """[R-44] A file that no task uses, and one whose upload never came, go after a day; a used one stays."""
+    """[R-44] A file that no task uses, and one whose upload never came, go after a day; a used one stays. [F1]"""
     unused, used, never = uploaded(hub, token, LARGE), uploaded(hub, token, LARGE), offered(hub, token, LARGE)
     hub.connect()
     ref = {"kind": "file", "size": len(LARGE), "fileId": used}

@@ -1,4 +1,4 @@
-"""A child that a handler forked outlives its killed parent: what was the hub's is free all the same."""
+"""A child that a handler forked: it holds nothing of its parent, says nothing for it, and ends where it comes back."""
 
 from __future__ import annotations
 
@@ -35,6 +35,41 @@ spool = SpoolFile(pathlib.Path(sys.argv[1]) / "left.spool")
 spool.append([b"{}"])
 print("written", flush=True)
 """
+_HANDLER = """
+import os, sys
+from blocks_worker import BlocksError
+from blocks_worker.testing import LocalStack
+
+def handler(task, ctx):
+    if not task.text().startswith("fork"):
+        return "plain"
+    ctx.call("forks", "before")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        ctx.report_status("from the child")
+        ctx.publish_artifact("from the child")
+        try:
+            ctx.call("forks", "from the child", timeout=5)
+        except BlocksError as error:
+            os.write(writing, str(error).encode())
+        if task.text() == "fork and exit":
+            sys.exit(7)
+        if task.text() == "fork and raise":
+            raise ValueError("from the child")
+        return "from the child"
+    os.close(writing)
+    said = os.read(reading, 4096).decode()
+    os.close(reading)
+    return f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])} {said}"
+
+with LocalStack({"forks": {"handler": handler, "concurrency": 2}}) as stack:
+    for text in ("fork", "fork and exit", "fork and raise"):
+        with stack.client.send_message("forks", text) as session:
+            print(session.text(20))
+            print([event.message or event.state or event.type for event in session.list_events()])
+    print(stack.run("forks", "hi").text, len(stack.client.list_tasks().tasks))
+"""
 _FORK = """
 from blocks_worker.processes import this_process
 child = os.fork()
@@ -64,7 +99,7 @@ def orphan(code: str, folder: Path) -> Iterator[tuple[str, Process]]:
 
 
 def test_a_forked_child_keeps_neither_lock_nor_ports_of_a_killed_hub(tmp_path: Path) -> None:
-    """Another hub gets the lock and both ports within two seconds, while the child lives. [R11]"""
+    """Another hub gets the lock and both ports within two seconds, while the child lives. [R11] [D13]"""
     with orphan(_HUB, tmp_path) as (url, child):
         before = StateFolder(tmp_path).load_json("hub-kept.json")["network_port"]
         lock = StateFolder(tmp_path)
@@ -88,7 +123,7 @@ def test_a_forked_child_keeps_no_spool_of_a_killed_worker(tmp_path: Path) -> Non
 
 
 def test_a_fork_takes_nothing_from_its_parent(tmp_path: Path) -> None:
-    """The parent still holds its lock and its spool after a child came and went."""
+    """The parent still holds its lock and its spool after a child came and went. [D13]"""
     folder = StateFolder(tmp_path)
     assert folder.try_lock()
     spool = SpoolFile(tmp_path / "own.spool")
@@ -105,3 +140,16 @@ def test_a_fork_takes_nothing_from_its_parent(tmp_path: Path) -> None:
     finally:
         spool.close()
         folder.unlock()
+
+
+def test_a_child_of_a_handler_says_nothing_for_its_parent(tmp_path: Path) -> None:
+    """It reaches no hub with what it has, says nothing, ends where its handler would; its parent works on. [C12]"""
+    command = [sys.executable, "-W", "ignore", "-c", _HANDLER]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+
+    lines = done.stdout.splitlines()
+    assert len(lines) == 7, done.stderr
+    assert [line.split(" ")[0] for line in lines[:6:2]] == ["0", "7", "1"]
+    assert all("belongs to the process that forked this one" in line for line in lines[:6:2])
+    assert lines[1:6:2] == [str(["running", "artifact", "completed"])] * 3
+    assert lines[6] == "plain 7"

@@ -86,7 +86,8 @@ def test_ready_is_told_by_its_conditions(stand: Stand) -> None:
     answered = page(f"{stand.url}/readyz")
 
     assert (answered.status, answered.json["status"]) == (200, "ready")
-    met = {"registered": True, "listening": True, "hub_heard": True, "serving": True, "accepted": True}
+    met = {"registered": True, "listening": True, "hub_heard": True, "serving": True}
+    met |= {"able": True, "accepted": True}
     assert stand.ready() == {"greet": met, "hold": met}
 
 

@@ -267,6 +267,27 @@ def test_two_hubs_do_not_share_a_folder(tmp_path: Path) -> None:
     third.stop()
 
 
+def test_a_hub_whose_ledger_was_taken_ends(tmp_path: Path) -> None:
+    """Where its lock was deleted a second one begins: the first finds it in the ledger, and ends. [E7]"""
+    first = Hub(HubConfig(state_dir=tmp_path, port=0, reserve_bytes=1 << 20))
+    caller = Caller(first.start(), StateFolder(tmp_path).local_key())
+    try:
+        caller.connect()
+        token = caller.consumer()["accessToken"]
+        kept = caller.submit(token)
+        (tmp_path / "hub.lock").unlink()
+        with running_hub(tmp_path) as second:
+            wait_until(lambda: not first.is_alive(), 10, "the end of the first")
+            with pytest.raises(urllib3.exceptions.HTTPError):
+                caller.ask("POST", "/api/v1/tasks", {"agentName": "echo"}, bearer=token)
+
+            assert second.ask("GET", f"/api/v1/tasks/{kept}", bearer=token).json["state"] == "pending"
+            second.submit(token)
+    finally:
+        caller.pool.clear()
+        first.stop(Deadline(20))
+
+
 def test_a_running_hub_is_found_and_a_stopped_one_is_not(tmp_path: Path) -> None:
     """The state folder tells where the local hub is while it answers."""
     with running_hub(tmp_path) as caller:
@@ -383,7 +404,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def test_a_restart_publishes_again_what_may_be_unsaid(tmp_path: Path) -> None:
-    """[R5] Events stored after the last saved place are on the new network, whose memory was empty."""
+    """[R5] Events stored after the last saved place are on the new network, whose memory was empty. [E18]"""
     with running_hub(tmp_path) as first:
         consumer = first.consumer()
         instance = first.connect()["accessToken"]

@@ -13,7 +13,7 @@ from blocks_worker.batching import Batcher
 
 
 def test_an_interrupt_at_any_point_leaves_nobody_waiting() -> None:
-    """Ctrl-C in a sender, thousands of times at random points: the other senders go on. [C17]"""
+    """Ctrl-C in a sender, thousands of times at random points: the other senders go on."""
     batcher: Batcher[int, int] = Batcher(list)
     stop = threading.Event()
     calls = [0] * 4

@@ -303,7 +303,7 @@ def test_the_published_number_is_remembered(world: World) -> None:
 
 
 def test_a_pause_is_turned_once_for_each_number(world: World) -> None:
-    """[R-57] A repeat of a pause that comes after the resume changes nothing, nor does one of a task that has ended."""
+    """[R-57] A repeat of a pause after the resume changes nothing, nor does one of a task that has ended. [J13]"""
     row = record("p", TaskFacts(State.QUEUED))
     world.do(partial(Ledger.insert_task, record=row, start=b"{}"))
 

@@ -117,7 +117,7 @@ def test_a_run_without_losses(world: World) -> None:
 @pytest.mark.parametrize("fault", LOSSES)
 @pytest.mark.parametrize("number", range(EXCHANGES))
 def test_each_exchange_is_lost_once(world: World, number: int, fault: Fault) -> None:
-    """[R-21] [A-16] Whichever exchange is lost: one run, one terminal, all events, no second task."""
+    """[R-21] [A-16] Whichever exchange is lost: one run, one terminal, all events, no second task. [A1, A2]"""
     world.proxy.fail(fault, at(number))
 
     session = whole_run(world)
@@ -138,7 +138,7 @@ def test_each_exchange_is_lost_three_times(world: World, path: str, fault: Fault
 
 @pytest.mark.parametrize("fault", LOSSES)
 def test_a_cancel_is_lost(world: World, fault: Fault) -> None:
-    """A cancel whose reply is lost is asked again, and the handler is told once."""
+    """A cancel whose reply is lost is asked again, and the handler is told once. [A1, A2]"""
     terminals: list[str] = []
     asked: list[str] = []
     with world.worker(), world.client() as client, client.send_message("echo", "wait") as session:

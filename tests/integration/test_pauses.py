@@ -120,7 +120,7 @@ def test_a_pause_reaches_the_run_when_the_network_is_deaf(hub: LedgerInProcess) 
 
 
 def test_a_handler_that_does_not_wait_is_not_paused(hub: LedgerInProcess) -> None:
-    """[R-57] It may look at `is_paused`; its task goes on and is shown as running."""
+    """[R-57] It may look at `is_paused`; its task goes on and is shown as running. [J15]"""
     seen = threading.Event()
 
     def handler(_task: Any, ctx: Any) -> str:
@@ -236,7 +236,7 @@ def test_limits_go_on_while_a_handler_waits(hub: LedgerInProcess) -> None:
 
 
 def test_a_drain_gives_a_paused_run_back(hub: LedgerInProcess) -> None:
-    """It is woken when the time of the drain is over, and waits in the queue until its resume."""
+    """It is woken when the time of the drain is over, and waits in the queue until its resume. [J14]"""
     handler = Obeying()
     with WorkerAtHub(hub, handler) as at:
         at.ready()

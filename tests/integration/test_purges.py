@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from support_hub import Caller, running_hub
+from support_hub import BareRun, Caller, running_hub
 
 from blocks_worker import AgentInstanceOptions, TaskClient, start_agent_instance
 from blocks_worker.cli.main import blocks
@@ -63,3 +64,44 @@ def test_what_goes_on_is_refused(hub: Caller) -> None:
             client.purge_task(waits.task_id)
         waits.cancel()
         client.purge_task(waits.task_id)
+
+
+def test_purges_beside_readers_and_runs(hub: Caller) -> None:
+    """While tasks come, run and are read, each that ends is purged: it is there whole or gone, and none runs. [J27]"""
+    instance, consumer = hub.connect("flow", concurrency=4)["accessToken"], hub.consumer()["accessToken"]
+    hub.ask("POST", "/api/v1/heartbeats", {"free": 4}, bearer=instance)
+    running = hub.submit(consumer, "flow")
+    claimed = BareRun(hub, instance, running)
+    seen: dict[int, int] = {}
+    current, over = [running], threading.Event()
+
+    def read() -> None:
+        own = Caller(hub.address, hub.key)
+        while not over.is_set():
+            task = current[-1]
+            for path in (f"/api/v1/tasks/{task}", f"/api/v1/tasks/{task}/events", "/api/v1/tasks"):
+                answered = own.ask("GET", path, bearer=consumer)
+                seen[answered.status] = seen.get(answered.status, 0) + 1
+        own.pool.clear()
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for _ in range(15):
+            task = hub.submit(consumer, "flow")
+            current.append(task)
+            hub.run(instance, task, {"type": "progress", "progress": 0.5})
+            assert hub.ask("DELETE", f"/api/v1/tasks/{running}", bearer=consumer).status == 409
+            assert hub.ask("DELETE", f"/api/v1/tasks/{task}", bearer=consumer).status == 200
+            gone = hub.ask("GET", f"/api/v1/tasks/{task}", bearer=consumer)
+            assert (gone.status, gone.code) == (410, "TaskPurged")
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join(20)
+    claimed.end()
+
+    assert set(seen) <= {200, 410}
+    assert seen[410] > 0
+    assert hub.ask("GET", f"/api/v1/tasks/{running}", bearer=consumer).json["state"] == "completed"

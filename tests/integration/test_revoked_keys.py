@@ -55,7 +55,7 @@ def test_a_restart_forgets_no_revocation(tmp_path: Path) -> None:
 
 
 def test_a_key_that_was_revoked_in_the_ledger_ends_too(tmp_path: Path) -> None:
-    """[A13] Its access tokens are refused within five seconds."""
+    """[A13] Its access tokens are refused within five seconds. [G2]"""
     with running_hub(tmp_path) as hub:
         _, consumer = consumer_of_new_key(hub)
         assert hub.ask("GET", TASKS, bearer=consumer["accessToken"]).status == 200
@@ -66,7 +66,7 @@ def test_a_key_that_was_revoked_in_the_ledger_ends_too(tmp_path: Path) -> None:
 
 
 def test_a_poll_that_waits_ends_with_its_key(tmp_path: Path) -> None:
-    """A poll held when its key is revoked is refused soon, and brings nothing that was said since."""
+    """A poll held when its key is revoked is refused soon, and brings nothing that was said since. [G2]"""
     with running_hub(tmp_path) as hub, ThreadPoolExecutor(1) as threads:
         key, consumer = consumer_of_new_key(hub)
         held = threads.submit(poll, hub, consumer, since="1")

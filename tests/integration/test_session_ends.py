@@ -113,7 +113,7 @@ def test_the_end_of_a_client_tells_too(place: Place) -> None:
 
 
 def test_a_callback_may_close(client: TaskClient) -> None:
-    """A callback that closes its session, on whichever thread, waits for nobody and is told nothing more. [R-28]"""
+    """A callback that closes its session, on whichever thread, waits for nobody, and hears no more. [R-28] [C16]"""
     closed: list[str] = []
 
     def closes(session: TaskSession) -> None:

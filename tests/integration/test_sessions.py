@@ -444,7 +444,7 @@ def test_without_on_error_the_log_has_it(
 
 
 def test_callbacks_may_use_their_session(hub: Caller, instance: str, client: TaskClient) -> None:
-    """Cancel, registering, lists and close work inside a callback of the same session; a wait raises at once. [D-12]"""
+    """Cancel, registering, lists, close work inside a callback of its session; a wait raises at once. [D-12] [C16]"""
     session = client.send_message("echo", "x")
     done: list[object] = []
     over = threading.Event()
@@ -476,7 +476,7 @@ def test_callbacks_may_use_their_session(hub: Caller, instance: str, client: Tas
 
 
 def test_callbacks_of_a_destroyed_client(hub: Caller, instance: str) -> None:
-    """A callback may destroy its client: no deadlock, and nothing is called after it. [D-12] [R-33]"""
+    """A callback may destroy its client: no deadlock, and nothing is called after it. [D-12] [R-33] [C16, C17]"""
     client = TaskClient.create("free")
     session, told = client.send_message("echo", "x"), list[str]()
     session.on_progress(lambda _event: client.destroy())

@@ -108,7 +108,7 @@ def test_a_call_in_one_line_knows_its_parent(client: TaskClient) -> None:
 
 
 def test_a_call_takes_no_slot(client: TaskClient) -> None:
-    """An agent of one slot may ask itself: the slot is given back while it waits."""
+    """An agent of one slot may ask itself: the slot is given back while it waits. [C15]"""
 
     def handler(task: Any, ctx: Any) -> str:
         return "end" if task.text() == "inner" else f"outer {ctx.call('one', 'inner').text}"
@@ -166,7 +166,7 @@ def test_the_deadline_is_inherited(client: TaskClient, limit: str) -> None:
 
 
 def test_eight_levels_and_no_more(client: TaskClient) -> None:
-    """An agent that calls itself for ever is stopped at the ninth task by `call_depth_exceeded`. [R-58]"""
+    """An agent that calls itself for ever is stopped at the ninth task by `call_depth_exceeded`. [R-58] [C15]"""
     refused: list[RpcError] = []
     runs: list[str] = []
 

@@ -154,7 +154,7 @@ def _seconds(stack: LocalStack) -> float:
 
 
 def test_lost_messages_are_made_up_for() -> None:
-    """Nobody is rung, though the hub has the task; a heartbeat brings it. [R-65]"""
+    """Nobody is rung, though the hub has the task; a heartbeat brings it. [R-65] [A6]"""
     with LocalStack({"echo": {"handler": echo, "heartbeat_ms": 1000}}) as stack:
         with stack.faults.messages_lost():
             session = stack.client.send_message("echo", "one")

@@ -210,6 +210,31 @@ def test_a_run_over_its_limit_fails_at_once(hub: LedgerInProcess) -> None:
         wait_until(lambda: worker.counters.get("late_results") == 1, what="the late result")
 
 
+def test_a_run_that_hangs_in_silence_fails_and_one_that_speaks_does_not(hub: LedgerInProcess) -> None:
+    """[C2] Past `progress_timeout` without a word a run is failed with `progress`; a word in time is enough."""
+
+    def handler(task: Any, ctx: Any) -> str:
+        if task.text() == "hangs":
+            ctx.cancel_event.wait(20)
+            return "too late"
+        for number in range(12):
+            if task.text() == "steps":
+                ctx.step(f"{number}", int)
+            else:
+                ctx.report_status(f"{number}")
+            ctx.cancel_event.wait(0.1)
+        return "done"
+
+    with WorkerAtHub(hub, handler, slots=3, progress_timeout=30) as at:
+        worker = at.ready()
+        others = [hub.submit(how, progress_timeout=0.6) for how in ("speaks", "steps")]
+        silent = hub.ended(hub.submit("hangs", progress_timeout=0.4))
+
+        assert (silent.state, silent.error_code, silent.reason) == ("failed", "timeout", "progress")
+        assert [hub.ended(other).state for other in others] == ["completed"] * 2
+        wait_until(lambda: worker.counters.get("late_results") == 1, what="the late result")
+
+
 @pytest.mark.parametrize("lost", [1, 3])
 def test_lost_replies_are_repeated_without_a_second_effect(hub: LedgerInProcess, lost: int) -> None:
     """A claim or report whose answer is lost is repeated with the same ids; the handler starts once. [A2, B10, R-22]"""

@@ -58,7 +58,7 @@ def renewed(instance: AgentInstance, times: int) -> None:
 
 
 def test_the_grant_is_renewed_idle_and_busy(hub: Caller) -> None:
-    """[R-24] Over several lives of the grant nothing is refused, with a task running and without."""
+    """[R-24] Over several lives of the grant nothing is refused, with a task running and without. [G1]"""
     gate = threading.Event()
     options = {"agent_name": "echo", "handler": lambda _task: str(gate.wait(30)), "heartbeat_ms": 60_000}
     with start_agent_instance(options) as instance, TaskClient.create("free") as client:
@@ -74,7 +74,7 @@ def test_the_grant_is_renewed_idle_and_busy(hub: Caller) -> None:
 
 
 def test_a_refused_subscription_goes_on_from_its_cursor(hub: Caller) -> None:
-    """[R-24] With no timer at all the refused poll gets a new grant, and every message comes, once and in order."""
+    """[R-24] [A13] With no timer the refused poll gets a new grant, and every message comes, once and in order."""
     with logged_in(hub) as login:
         answer = login.connect()
         first = login.token()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from blocks_worker.concurrency import Entropy
+from support import SeededEntropy
+
+from blocks_worker.concurrency import Backoff, Entropy
 
 
 def test_ids_sort_as_they_were_made() -> None:
@@ -16,3 +18,14 @@ def test_ids_sort_as_they_were_made() -> None:
     assert ids == sorted(set(ids))
     assert {uuid.UUID(each).version for each in ids} == {7}
     assert uuid.UUID(ids[-1]).int >> 80 == 1_800_000_000_000
+
+
+def test_a_pause_that_was_asked_for_is_kept_and_spread() -> None:
+    """Whoever was told the same seconds does not come back in the same moment; the next pause is longer. [A14]"""
+    backoffs = [Backoff(SeededEntropy(seed), first=1.0, cap=8.0) for seed in range(50)]
+    first, second, third = ([backoff.next(2.0) for backoff in backoffs] for _ in range(3))
+
+    assert min(*first, *second, *third) >= 2.0
+    assert [max(pauses) <= 2.0 + most for pauses, most in ((first, 1), (second, 2), (third, 4))] == [True] * 3
+    assert len({round(pause, 3) for pause in first}) > 40
+    assert max(third) > 4.0

@@ -22,7 +22,7 @@ print(is_alive(me))
 
 
 def test_without_descriptors_nobody_is_called_dead() -> None:
-    """Who cannot look does not know: a process that lives must not be taken for dead. [A3]"""
+    """Who cannot look does not know: a process that lives must not be taken for dead."""
     said = subprocess.run([sys.executable, "-c", _OUT_OF_DESCRIPTORS], capture_output=True, text=True, check=True)
 
     assert said.stdout == "None\n"

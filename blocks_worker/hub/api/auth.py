@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from blocks_worker.hub.api.batches import refusal_of, written
 from blocks_worker.hub.api.calls import Answer, Door
 from blocks_worker.hub.cards import check_card_of
-from blocks_worker.hub.problems import CONFLICT, FORBIDDEN, UNAUTHORIZED, RefusalError
+from blocks_worker.hub.problems import BAD_REQUEST, CONFLICT, FORBIDDEN, UNAUTHORIZED, RefusalError
 from blocks_worker.hub.store import agents
 from blocks_worker.hub.task_service import Reply
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.channels import AGENT, INSTANCE, check_name, task_channel
+from blocks_worker.protocol.control import PROTOCOL_VERSION
 from blocks_worker.protocol.credentials import SessionAnswer, SessionRequest
 from blocks_worker.protocol.leases import (
     ConnectAnswer,
@@ -80,10 +81,11 @@ class AuthDoors:
         """Register one process life of an instance.
 
         Who: API key
-        Answers: 200 · 400, a wrong card · 401 · 403 `Quarantined`, `AGENT_FORCED_OFFLINE` · 409 name is somebody else's
-          · 410 incarnation is over
+        Answers: 200 · 400, a wrong card, `UnsupportedVersion` · 401 · 403 `Quarantined`, `AGENT_FORCED_OFFLINE`
+          · 409 name is somebody else's · 410 incarnation is over
         """
         request = codec.decode(ConnectRequest, call.body)
+        _check_version(request.protocol_versions)
         check_name("agentName", request.agent_name, AGENT)
         check_name("instanceId", request.instance_id, INSTANCE)
         check_name("incarnation", request.incarnation, INSTANCE)
@@ -231,3 +233,11 @@ def _refreshed(pair: Pair) -> RefreshAnswer:
         pam_token=pair.pam_token,
         pam_expires_in=pair.pam_expires_in,
     )
+
+
+def _check_version(spoken: list[str]) -> None:
+    """Refuse an instance that does not speak our version, whatever its minor one: what it says would be misread."""
+    if PROTOCOL_VERSION not in {version.partition(".")[0] for version in spoken}:
+        said = ", ".join(spoken[:8]) or "none"
+        text = f"this hub speaks version {PROTOCOL_VERSION}, the instance {said[:64]}: use the same release"
+        raise RefusalError(BAD_REQUEST, "UnsupportedVersion", text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers, QueryParams
 
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.hub.problems import retry_after_of
 from blocks_worker.protocol import codec
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Door:
 
 def answered(reply: Reply) -> Answer:
     """Return a service's reply as an answer."""
-    return Answer(reply.status, codec.encode(reply.body))
+    return Answer(reply.status, codec.encode(reply.body), retry_after_of(reply.body))
 
 
 def refused(refusal: RefusalError) -> Answer:

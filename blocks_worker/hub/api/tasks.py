@@ -60,7 +60,8 @@ class TaskDoors:
         Who: consumer
         Answers: one or many: 201 new · 200 the same again · 400, a part that the card lacks · 404 no such agent
             · 409 id in use, other billing mode · 410 `TaskPurged`: it was there before · 413 the start body would be
-            over the limit · 422 key used with another body · 429 backlog · 507 disk nearly full
+            over the limit · 422 key used with another body
+            · 429 backlog, or a quota: `retryAfter` · 507 disk nearly full
         """
         consumer = self._guard.consumer(call.bearer)
         many, items = items_of(SubmitTask, call.body)

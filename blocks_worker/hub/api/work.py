@@ -59,7 +59,8 @@ class WorkDoors:
         """Record what runs have to say, for one task or many.
 
         Who: instance with a lease
-        Answers: one or many: 200 · 400 an event is refused · 409 fenced · 422 `expectedN`
+        Answers: one or many: 200 · 400 an event is refused · 409 fenced · 413 `event_quota` · 422
+            `expectedN`
         """
         return await self._items(call, Report, self._tasks.report)
 

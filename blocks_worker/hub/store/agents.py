@@ -55,6 +55,7 @@ def connect(connection: Connection, owner: str, request: ConnectRequest, *, list
         "max_running_time_sec": request.max_running_time_sec,
         "delivery": request.delivery,
         "concurrency_limit": request.concurrency_limit,
+        "progress_timeout_sec": request.progress_timeout_sec,
         **_of_card(request.card),
     }
     if request.description is not None:

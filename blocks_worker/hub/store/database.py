@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 #: Statements that the driver keeps compiled.
 _CACHED = 256
 
-_SETTINGS = ("synchronous=FULL", "busy_timeout=5000", "foreign_keys=OFF")
+#: Bytes of the write-ahead log that stay on the disk once a long read that kept it growing is over.
+LOG_KEPT = 64 * 1024 * 1024
+
+_SETTINGS = ("synchronous=FULL", "busy_timeout=5000", "foreign_keys=OFF", f"journal_size_limit={LOG_KEPT}")
 
 
 class Database:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import and_, delete, exists, insert, select, update
+from sqlalchemy import and_, delete, exists, func, insert, select, update
 
 from blocks_worker.hub.store.schema import agent, file, file_use, purge, task
 from blocks_worker.protocol.lifecycle import HELD
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+#: The role of a file that is part of an input.
+INPUT = "consumer-input"
 STAGED, COMMITTED, PURGING = "STAGED", "COMMITTED", "PURGING"
 
 
@@ -109,6 +111,12 @@ def begin_purge(connection: Connection, now: int, most: int) -> list[str]:
     if found:
         connection.execute(update(file).where(file.c.id.in_(found)).values(state=PURGING, upload=None))
     return found
+
+
+def inputs_of(connection: Connection, keys: Sequence[str]) -> dict[str, int]:
+    """Return how many bytes of these files are inputs, by owner."""
+    query = select(file.c.owner, func.sum(file.c.size)).where(file.c.id.in_(keys), file.c.role == INPUT)
+    return {owner: int(size) for owner, size in connection.execute(query.group_by(file.c.owner))}
 
 
 def end_purge(connection: Connection, files: Sequence[str], *, now: int, rule: str) -> None:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from blocks_worker.hub.store import files
 from blocks_worker.hub.store import statements as sql
+from blocks_worker.hub.store.backup import COPIED
 from blocks_worker.hub.store.records import AgentFacts, Candidate, InstanceRecord, StubRecord, TaskRecord
 from blocks_worker.hub.store.schema import event, instance, meta, purge, task
 from blocks_worker.hub.store.survey import PURGED, stub_of, with_purged
 from blocks_worker.hub.store.task_steps import TaskSteps
 from blocks_worker.hub.store.transaction import Publication
+from blocks_worker.hub.store.usage import Usage
 from blocks_worker.protocol.channels import task_channel
 from blocks_worker.protocol.codec import splice
 from blocks_worker.protocol.events import numbered, stored_event
-from blocks_worker.protocol.lifecycle import EVERYBODY
+from blocks_worker.protocol.lifecycle import EVERYBODY, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,9 +38,12 @@ _PUBLISHED = "published_seq"
 _RUNG = "control_seq"
 #: Sessions besides the first that are told of one task; a further one takes the place of the oldest.
 MOST_WATCHERS = 16
+#: What a copy cannot know was given since: so many epochs of a task, so many numbers of events.
+EPOCHS_LEFT_OUT = 1 << 20
+EVENTS_LEFT_OUT = 1 << 32
 
 
-class Ledger(TaskSteps):
+class Ledger(TaskSteps, Usage):
     """Be the open transaction: each verb a statement or two, those of frequent verbs run together."""
 
     def __init__(self, connection: Connection, driver: sqlite3.Connection, numbering: Numbering) -> None:
@@ -157,8 +162,9 @@ class Ledger(TaskSteps):
     def append(self, row: TaskRecord, by: str, events: Sequence[ReportEvent], now: int) -> bool:
         """Store a run's next events, contiguous behind the last one, and say them."""
         low, high = row.last_n, row.last_n + len(events)
-        after = row._replace(last_n=high, updated=now)
-        if not self._kept_turn(sql.APPEND, row, after, by=by, lo=low, hi=high, now=now):
+        size = sum(memoryview(item.body).nbytes for item in events)
+        after = row._replace(last_n=high, event_bytes=row.event_bytes + size, updated=now)
+        if not self._kept_turn(sql.APPEND, row, after, by=by, lo=low, hi=high, size=size, now=now):
             return False
         for item in events:
             body = stored_event(bytes(item.body), task_id=row.id, epoch=row.epoch, n=item.n, ts=now)
@@ -203,6 +209,25 @@ class Ledger(TaskSteps):
     def published(self) -> int:
         """Return up to which number everything was said."""
         return int(self.meta(_PUBLISHED) or 0)
+
+    def begin_anew(self) -> bool:
+        """Tell whether this ledger is a copy that came back; then nothing that was said since is said again.
+
+        Epochs of what goes on and numbers of events go on far behind those that the copy cannot know of.
+        """
+        if self.meta(COPIED) is None:
+            return False
+        self.connection.execute(delete(meta).where(meta.c.key == COPIED))
+        later = {"epoch": task.c.epoch + EPOCHS_LEFT_OUT, "last_n": 0}
+        self.connection.execute(update(task).where(task.c.ended.is_(None)).values(later))
+        self._numbering.leave_out(EVENTS_LEFT_OUT)
+        self.save_published(self._numbering.last)
+        return True
+
+    def waiting_once(self) -> list[TaskRecord]:
+        """Return the tasks that wait and may not begin twice."""
+        found = self.connection.execute(select(task).where(task.c.state == State.QUEUED.value))
+        return [row for row in map(TaskRecord._make, found) if not row.may_run_again]
 
     def save_rung(self, sequence: int) -> None:
         """Remember the number of a control message that is the last so far."""
@@ -273,6 +298,8 @@ class Ledger(TaskSteps):
             return 0
         keys = [{"key": row.id} for row in rows]
         files.release(self.connection, [row.id for row in rows], now)
+        for owner, size in self.room_of((row.id, row.owner) for row in rows).items():
+            self.use_room(owner, -size)
         for text in (sql.DELETE_EVENTS, sql.DELETE_STEPS, sql.DELETE_INPUT, sql.DELETE_TASK):
             self._group.executemany(text, keys)
         self._group.executemany(sql.INSERT_STUB, [stub_of(row, now, rule)._asdict() for row in rows])

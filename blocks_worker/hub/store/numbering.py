@@ -13,6 +13,15 @@ class Numbering:
         """Go on behind the highest number that was ever given."""
         self._last = max(self._last, last)
 
+    @property
+    def last(self) -> int:
+        """The highest number that is not to be given any more."""
+        return self._last
+
+    def leave_out(self, count: int) -> None:
+        """Give none of the next `count` numbers: somebody may have seen them."""
+        self._last += count
+
     def next(self) -> int:
         """Return a number that was never given before."""
         self._last += 1

@@ -61,6 +61,8 @@ class TaskRecord(NamedTuple):
     dead_reason: str | None = None
     priority: int = USUAL_PRIORITY
     rank: int = 0
+    progress_timeout: float | None = None
+    event_bytes: int = 0
 
     @property
     def is_ended(self) -> bool:
@@ -140,6 +142,7 @@ class AgentFacts(NamedTuple):
     expected_instances: int = 1
     #: Tasks that all its instances together may be offered or hold at once.
     concurrency_limit: int | None = None
+    progress_timeout_sec: int | None = None
 
     @property
     def is_broadcast(self) -> bool:

@@ -90,6 +90,8 @@ task = Table(
     _text("dead_reason", nullable=True),
     Column("priority", Integer, nullable=False, server_default="5"),
     _flag("rank"),
+    Column("progress_timeout", Float, nullable=True),
+    _flag("event_bytes"),
     sqlite_with_rowid=False,
 )
 Index("task_owner", task.c.owner, task.c.id)
@@ -194,6 +196,7 @@ agent = Table(
     _number("updated"),
     Column("offline", Boolean, nullable=False, server_default="0"),
     _number("concurrency_limit", nullable=True),
+    _number("progress_timeout_sec", nullable=True),
 )
 
 api_key = Table(
@@ -251,6 +254,15 @@ file_use = Table(
     sqlite_with_rowid=False,
 )
 Index("file_use_file", file_use.c.file)
+
+#: Bytes of the inputs that are kept for each owner, those of tasks and those that are files.
+usage = Table(
+    "usage",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    _flag("input_bytes"),
+    sqlite_with_rowid=False,
+)
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), _text("value"))
 

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from blocks_worker.hub.store.ledger import Ledger
 
@@ -43,16 +43,31 @@ class Call:
 class WriteSet:
     """One set of writes that stands or falls together; `about`: the task that it is about, where it may be repeated."""
 
-    __slots__ = ("about", "call", "error", "place", "result", "work")
+    __slots__ = ("about", "call", "error", "place", "result", "was_left", "work")
 
     def __init__(self, work: Callable[[Ledger], Any], call: Call, place: int, about: str | None) -> None:
         self.work = work
         self.call = call
         self.place = place
         self.about = about
+        #: It found no time in a group, and is not to wait for another one's sets again.
+        self.was_left = False
         self.result: Any = None
         self.error: Exception | None = None
 
     def resolve(self) -> None:
         """Tell who waits."""
         self.call.settle(self.place, self.result if self.error is None else self.error)
+
+
+def in_turn(sets: Sequence[WriteSet]) -> tuple[list[WriteSet], int]:
+    """Return sets in the order in which they have their turn, and how many of the first are run together.
+
+    Those about tasks come first: should they have to be repeated, nothing else has to be. What was left by them once
+    comes before them, by itself: else heartbeats and sweeps would wait for as long as large reports keep coming.
+    """
+    left = [item for item in sets if item.was_left]
+    if left:
+        return left + [item for item in sets if not item.was_left], 0
+    about = [item for item in sets if item.about is not None]
+    return about + [item for item in sets if item.about is None], len(about)

@@ -109,6 +109,7 @@ OFFER = _turn(
     lost_inc=_NULL,
     outcome_digest=_NULL,
     last_n=_NONE,
+    event_bytes=_NONE,
     offer_until=_p("until"),
     leased_at=_NULL,
     paused=_NONE,
@@ -124,6 +125,7 @@ GRANT = _turn(
     lost_inc=_NULL,
     outcome_digest=_NULL,
     last_n=_NONE,
+    event_bytes=_NONE,
     queue_until=_NULL,
     leased_at=_p("now"),
     paused=_NONE,
@@ -196,6 +198,7 @@ PAUSE = _hot(
 )
 #: What the holder says of its run: that it waits for the resume, that it takes no slot.
 SAY_PAUSED = _hot(update(task).where(_HIS, _in(_R, _C, _E)).values(paused=_p("flag")))
+HEARD_OF = _hot(update(task).where(_HIS, _in(_R, _C, _E)).values(updated=_p("now")))
 PARK = _hot(update(task).where(_HIS, _in(_R, _C, _E)).values(parked=_p("flag")))
 
 # ------------------------------------------------------------------------------------------------ ends
@@ -216,7 +219,11 @@ FORCE = _end(and_(_HIS, _in(_C)), State.CANCELLED)
 FORCE_EXPIRED = _end(and_(_HIS, _in(_E)), State.EXPIRED, **_FAULT)
 
 # ------------------------------------------------------------------------------------------------ events, rows
-APPEND = _hot(update(task).where(_ROW, task.c.last_n == _p("lo"), _SPEAKS).values(last_n=_p("hi"), updated=_p("now")))
+APPEND = _hot(
+    update(task)
+    .where(_ROW, task.c.last_n == _p("lo"), _SPEAKS)
+    .values(last_n=_p("hi"), event_bytes=task.c.event_bytes + _p("size"), updated=_p("now"))
+)
 INSERT_EVENT = _by_place(insert(event))
 #: Whoever is first stays; only who holds the task may be first.
 STEP = _hot(
@@ -336,6 +343,7 @@ AGENT = _hot(
         agent.c.card,
         agent.c.expected_instances,
         agent.c.concurrency_limit,
+        agent.c.progress_timeout_sec,
     ).where(agent.c.name == _p("a"))
 )
 

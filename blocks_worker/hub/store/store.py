@@ -16,7 +16,7 @@ from blocks_worker.hub.store.database import Database, driver_of, open_database
 from blocks_worker.hub.store.group import MismatchError
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.numbering import Numbering
-from blocks_worker.hub.store.sets import Call, WriteSet
+from blocks_worker.hub.store.sets import Call, WriteSet, in_turn
 from blocks_worker.observability.spread import Spread
 
 if TYPE_CHECKING:
@@ -248,11 +248,9 @@ class Store:
     def _run_all(self, ledger: Ledger, sets: list[WriteSet]) -> list[WriteSet]:
         """Run the sets until it took long enough, and commit; those that are left wait again, before all others."""
         end = self._clock.monotonic() + GROUP_SECONDS
-        # Those about tasks come first: should they have to be repeated, nothing else has to be.
-        ordered = sorted(sets, key=lambda item: item.about is None)
-        about = [item for item in ordered if item.about is not None]
+        ordered, together = in_turn(sets)
         ledger.begin()
-        taken = self._run_together(ledger, about, end) if about else []
+        taken = self._run_together(ledger, ordered[:together], end) if together else []
         for item in ordered[len(taken) :]:
             if taken and self._clock.monotonic() >= end:
                 break
@@ -319,6 +317,8 @@ class Store:
                 _logger.exception("put_off_failed")
 
     def _put_back(self, sets: list[WriteSet]) -> None:
+        for item in sets:
+            item.was_left = item.about is None
         if sets:
             with self._changed:
                 self._queue.extendleft(reversed(sets))

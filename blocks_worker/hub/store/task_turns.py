@@ -24,6 +24,7 @@ class TaskTurns(Transaction):
             lost_inc=None,
             outcome_digest=None,
             last_n=0,
+            event_bytes=0,
             offer_until=until,
             leased_at=None,
             paused=0,
@@ -43,6 +44,7 @@ class TaskTurns(Transaction):
             lost_inc=None,
             outcome_digest=None,
             last_n=0,
+            event_bytes=0,
             queue_until=None,
             leased_at=now,
             paused=0,
@@ -110,6 +112,10 @@ class TaskTurns(Transaction):
     def park(self, row: TaskRecord, by: str, *, flag: bool) -> bool:
         """Note whether the run takes a slot."""
         return self._turn(sql.PARK, row, by=by, flag=int(flag))
+
+    def heard_of(self, row: TaskRecord, by: str, *, now: int) -> bool:
+        """Note that the holder said something of its run."""
+        return self._turn(sql.HEARD_OF, row, by=by, now=now)
 
     def hasten(self, task_id: str, *, now: int, due: int, why: str | None) -> bool:
         """Shorten the grace of a cancel that is on its way."""

@@ -83,6 +83,18 @@ def test_connect_refuses_what_cannot_stand_in_a_channel_or_a_row(hub: Caller, na
     assert (answered.status, answered.code) == (400, "InvalidInput")
 
 
+@pytest.mark.parametrize(
+    ("spoken", "status"), [(["1"], 200), (["2", "1.7"], 200), (["2"], 400), (["10", ""], 400), ([], 400)]
+)
+def test_another_major_version_is_refused(hub: Caller, spoken: list[str], status: int) -> None:
+    """[B23] Who speaks our version among others is let in; else the refusal says which we speak."""
+    answered = hub.ask("POST", CONNECT, {**SOUND, "protocolVersions": spoken, "isNewer": True}, bearer=hub.key)
+
+    assert answered.status == status
+    if status != 200:
+        assert (answered.code, "version 1" in answered.json["message"]) == ("UnsupportedVersion", True)
+
+
 def test_an_agent_name_belongs_to_its_first_owner(hub: Caller, bob_key: str) -> None:
     """Somebody else's name is refused, and the row stays as it was."""
     hub.connect("taken", description="mine")

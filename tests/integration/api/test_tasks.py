@@ -28,7 +28,7 @@ def test_a_task_is_taken_in_once(hub: Caller, token: str) -> None:
 
 
 def test_a_bad_item_of_a_batch_fails_alone(hub: Caller, token: str) -> None:
-    """Good items are taken in, each bad one has its own status in its place."""
+    """Good items are taken in, each bad one has its own status in its place. [J7]"""
     hub.connect("batched")
     good = {"agentName": "batched"}
     items: list[Any] = [good, {"agentName": 7}, 5, {}, good, {"agentName": "nobody_has_this"}, None]

@@ -55,7 +55,7 @@ def test_sdk_compressed_publish(net: Net) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_inflated_body_is_bounded(net: Net, encoding: str) -> None:
-    """A small body that would inflate without end is refused. [2.14]"""
+    """A small body that would inflate without end is refused. [2.14] [F4]"""
     bomb = zlib.compress(b" " * 50_000_000)
 
     answered = net.raw_ask(PATH, method="POST", body=bomb, headers={"Content-Encoding": encoding})

@@ -171,7 +171,7 @@ BOMBS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_at_once(stage: Arena, ann: World, name: str) -> None:
-    """[K9] Nothing is unpacked, nothing runs, nothing is taken in; the next request is served as ever."""
+    """[K9] Nothing is unpacked, nothing runs, nothing is taken in; the next request is served as ever. [F4]"""
     body = BOMBS[name].replace(b"%s", ann.agent.encode())
     headers = {"Content-Encoding": "gzip"} if name == "gzip, said" else {}
 
@@ -199,7 +199,7 @@ CARDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CARDS)
 def test_a_card_makes_the_hub_reach_for_nothing(stage: Arena, ann: World, name: str) -> None:
-    """[K9] A schema in a card is kept or refused; nobody fetches what it names, and no input waits for it."""
+    """[K9] A schema in a card is kept or refused; nobody fetches what it names, and no input waits for it. [F9]"""
     card = {"io": {"inputs": [{"id": "input", "contentType": "application/json", "schema": CARDS[name]}]}}
     agent = f"{ann.agent}_{list(CARDS).index(name)}"
 

@@ -148,7 +148,7 @@ def test_a_grant_ends_with_its_key(stage: Arena) -> None:
 
 
 def test_all_that_was_heard_and_is_said_again_does_nothing(stage: Arena, ann_key: str) -> None:
-    """[K7] Every signed message of a control channel, published again by who can, is refused by who reads it.
+    """[K7] Every signed message of a control channel, published again by who can, is refused by who reads it. [G4]
 
     Within the number window each passes once; what is older is refused; another key opens none.
     """

@@ -77,9 +77,9 @@ class Site:
             await send({"type": "http.response.body", "body": PIECE, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    def open(self) -> socket.socket:
-        """Connect."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+    def open(self, source: str = "127.0.0.1") -> socket.socket:
+        """Connect, from one of this machine's own addresses."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10, source_address=(source, 0))
 
     def opened(self) -> socket.socket:
         """Connect, and return once the connection is there at the other end too."""
@@ -123,7 +123,7 @@ def _answer(connection: socket.socket) -> bytes:
 
 @pytest.mark.parametrize("sent", [b"", b"G", HEAD, HEAD + b"X: " + b"y" * 5000])
 def test_a_slow_head_is_cut(site: Site, sent: bytes) -> None:
-    """Whatever of a head is there when its time is over, the connection ends."""
+    """[H7] Whatever of a head is there when its time is over, the connection ends."""
     with site.open() as slow:
         slow.sendall(sent)
         assert slow.recv(1) == b""
@@ -170,6 +170,19 @@ def test_one_more_takes_the_place_of_the_longest_silent(site: Site) -> None:
             site.loop.call(site.release.set)
             assert _answer(answered)[:15] == b"HTTP/1.1 200 OK"
             assert len(site.state.connections) == 3
+
+
+def test_who_opens_many_takes_nobody_elses_place(site: Site) -> None:
+    """[H7] [K10] Of several addresses the one with most connections gives way, however long another one was silent."""
+    with ExitStack() as stack:
+        honest = stack.enter_context(site.open("127.0.0.2"))
+        assert _ask(honest)[:15] == b"HTTP/1.1 200 OK"
+        flood = [stack.enter_context(site.open()) for _ in range(12)]
+        wait_until(lambda: len(site.state.connections) == 3, what="as many as there may be")
+
+        assert _ask(honest)[:15] == b"HTTP/1.1 200 OK"
+        assert _ask(flood[-1])[:15] == b"HTTP/1.1 200 OK"
+        assert flood[0].recv(1) == b""
 
 
 def test_a_place_that_is_answered_is_not_taken(site: Site) -> None:

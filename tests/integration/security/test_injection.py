@@ -86,7 +86,7 @@ FIELDS: dict[str, Callable[[str], tuple[str, str, Any]]] = {
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_text_in_any_field_is_text(stage: Arena, ann: World, bob: World, field: str) -> None:
-    """[K11] Whatever stands in it, it finds, breaks and shows nothing, and the answer is JSON."""
+    """[K11] Whatever stands in it, it finds, breaks and shows nothing, and the answer is JSON. [G13]"""
     before = ann.row()
     for text in TEXTS:
         method, path, body = FIELDS[field](text)

@@ -13,6 +13,7 @@ def test_the_commands_are_listed() -> None:
 
     assert [line.split()[0] for line in lines[lines.index("Commands:") + 1 :]] == [
         "agents",
+        "backup",
         "cancel",
         "check",
         "dead",
@@ -25,6 +26,7 @@ def test_the_commands_are_listed() -> None:
         "keys",
         "pause",
         "purge",
+        "restore",
         "resume",
         "retry",
         "run",

@@ -55,6 +55,15 @@ def test_the_third_ends_the_process() -> None:
     assert ended.stderr == "blocks-run: SIGTERM received a third time: ended at once\n"
 
 
+def test_stacks_that_are_asked_for_often_wait_once() -> None:
+    """[D8] The signal that asks for stacks fills no queue."""
+    signals = Signals()
+    for _ in range(1000):
+        signals.want_stacks()
+
+    assert signals.heard.qsize() == 1
+
+
 def test_an_echo_of_a_signal_does_not_count() -> None:
     """What `timeout` sends twice within milliseconds is one signal; half a second later the next one counts."""
     clock = FakeClock()

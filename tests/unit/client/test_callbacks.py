@@ -70,7 +70,7 @@ def interrupted(_event: TaskEvent) -> None:
 
 @pytest.mark.parametrize("bad", [stopping, interrupted])
 def test_an_exit_in_a_callback_ends_no_thread(pool: CallbackPool, bad: Callable[[TaskEvent], None]) -> None:
-    """What is no Exception is reported too, also out of an error callback, and other callbacks run on."""
+    """What is no Exception is reported too, also out of an error callback, and other callbacks run on. [A11]"""
     errors: list[str] = []
 
     def tell(error: BaseException, _context: object) -> None:
@@ -106,7 +106,7 @@ class Slow:
 
 
 def test_a_slow_callback_is_told_what_it_missed(pool: CallbackPool) -> None:
-    """Beyond the bound the oldest progress goes, artifacts and the end never; a quick callback misses nothing."""
+    """Beyond the bound the oldest progress goes, artifacts and the end never; a quick callback misses nothing. [A15]"""
     line, slow = Line(pool), Slow()
     quick: list[TaskEvent] = []
     line.add(Callback(EVERY, slow), [event(0)])

@@ -94,7 +94,7 @@ def ledgers(draw: st.DrawFn) -> Ledger:
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_any_disorder(data: st.DataObject) -> None:
-    """[P4] [P5] Shuffled, lost and repeated events come out once, in order, with one terminal event at the end."""
+    """[P4] [P5] Shuffled, lost, repeated events come out once, in order, with one terminal event at the end. [B16]"""
     ledger = data.draw(ledgers())
     heard = data.draw(st.lists(st.sampled_from(ledger.events), max_size=30))
     order = SessionOrder(TASK, 0.0)
@@ -159,7 +159,7 @@ def test_hole_is_filled_in_order() -> None:
 
 
 def test_older_epoch_is_never_shown() -> None:
-    """[P5] After an event of a newer run one of an older run is dropped, and the newer is announced once."""
+    """[P5] After an event of a newer run one of an older run is dropped, and the newer is announced once. [A8]"""
     order = SessionOrder(TASK, 0.0)
 
     out = shown(order, [progress(1, 1), progress(1, 5, 2), progress(2, 2), progress(2, 6, 2)])
@@ -179,7 +179,7 @@ def test_a_word_of_the_hub_begins_a_newer_run() -> None:
 
 
 def test_terminal_waits_for_what_is_missing() -> None:
-    """[P4] A terminal event with something missing asks the hub at once, and is shown marked when that is no use."""
+    """[P4] [B17] A terminal event with something missing asks the hub at once; is that no use it is shown marked."""
     order = SessionOrder(TASK, 0.0)
 
     assert shown(order, [progress(2, 2), terminal(2, 3)], 1.0) == []

@@ -129,6 +129,8 @@ def test_wrong_calls(positional: tuple[object, ...], keywords: dict[str, Any]) -
         {"queue_ttl": 0},
         {"queue_ttl": float("nan")},
         {"max_runtime": 31_536_001},
+        {"progress_timeout": 0},
+        {"task_kind": "pipe", "duration": 3, "progress_timeout": 5},
         {"deadline": -1},
         {"deadline": datetime(2030, 1, 1)},  # noqa: DTZ001 - this is what is refused
         {"not_before": -1},

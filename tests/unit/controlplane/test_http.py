@@ -47,7 +47,7 @@ def test_hung_up_twice_is_told() -> None:
 
 
 def test_silence_ends_at_the_timeout() -> None:
-    """A server that says nothing is given up at the timeout; the request may have been carried out."""
+    """A server that says nothing is given up at the timeout; the request may have been carried out. [A3]"""
     with served(SILENCE) as (_, http), pytest.raises(HubUnavailableError, match="in time") as caught:
         http.call("GET", "/x", timeout=0.2)
 

@@ -50,7 +50,7 @@ def asked(world: World, task_id: str = "t1") -> list[str]:
 
 
 def test_all_are_asked_and_the_first_runs_it(world: World, three: list[Holder]) -> None:
-    """Each gets the offer of the same epoch; one claim is taken, the others are refused and told at once. [D-10]"""
+    """Each gets the offer of the same epoch; one claim is taken, the others are refused, told at once. [D-10] [B19]"""
     world.add()
 
     assert [told(world, each) for each in three] == [[("StartTask", "t1", 1)]] * 3

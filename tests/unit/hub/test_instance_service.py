@@ -116,7 +116,7 @@ def test_two_processes_under_one_name_are_stopped(world: World) -> None:
 
 
 def test_plain_restarts_are_not_flapping(world: World) -> None:
-    """[R10] Any number of restarts is fine while the older ones are silent."""
+    """[R10] Any number of restarts is fine while the older ones are silent. [D10]"""
     for number in range(20):
         world.join(f"inc{number}", instance_id="one")
 
@@ -195,7 +195,7 @@ def test_a_cancelled_task_that_two_lists_lack_ends(world: World) -> None:
 
 
 def test_at_most_once_is_not_taken_back(world: World) -> None:
-    """[R12] What two lists lack and may start once only fails."""
+    """[R12] What two lists lack and may start once only fails. [B21]"""
     holder = world.join()
     world.run(holder, delivery="at_most_once")
     world.clock.advance(9)

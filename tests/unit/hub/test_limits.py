@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from ledger_world import ANN, World, done
 
-from blocks_worker.protocol.tasks import Problem, SubmitAnswer, TaskRow
+from blocks_worker.protocol.leases import ClaimAnswer
+from blocks_worker.protocol.tasks import Problem, RetryPolicy, SubmitAnswer, TaskRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from blocks_worker.hub.store.ledger import Ledger
 
 
 @pytest.fixture
@@ -98,3 +102,63 @@ def test_a_full_backlog_counts_the_limit_as_no_room() -> None:
 
         assert isinstance(reply.body, Problem)
         assert (reply.status, reply.body.code) == (429, "agent_at_capacity")
+
+
+def test_fifty_who_ask_at_once_get_no_more_than_the_limit(world: World) -> None:
+    """[J24] [I12] Submits, claims and ends from fifty threads at once: at no commit more are held than may be."""
+    holders = [world.join(f"inc{number}", concurrency=8) for number in range(4)]
+    most, failed = [0], []
+
+    def look(ledger: Ledger) -> None:
+        held = sum(len(ledger.tasks_of(holder.incarnation)) for holder in holders)
+        most[0] = max(most[0], held)
+
+    def one(number: int) -> None:
+        try:
+            world.add(f"t{number}")
+            world.do(look)
+            for holder in holders:
+                for row in world.do(lambda ledger, by=holder: ledger.tasks_of(by.incarnation)):
+                    lease = world.claim(holder, row.id, row.epoch).body
+                    world.do(look)
+                    if isinstance(lease, ClaimAnswer):
+                        world.report(holder, lease.lease, row.id, epoch=row.epoch, outcome=done())
+                        world.do(look)
+        except Exception as error:  # noqa: BLE001 - told by the test
+            failed.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (failed, most[0]) == ([], 2)
+
+
+def test_many_failures_at_once_are_no_storm(world: World) -> None:
+    """[B22] Sixty tasks fail at the same moment: their next runs begin after the pause, no more than may at once."""
+    policy = RetryPolicy(max_attempts=2, initial_delay_sec=5.0)
+    holder = world.join(concurrency=64)
+    for number in range(60):
+        world.add(f"t{number}", retry_policy=policy)
+
+    def ended_of(state: str) -> int:
+        held = world.do(lambda ledger: ledger.tasks_of(holder.incarnation))
+        assert len(held) <= 2
+        for row in held:
+            lease = world.lease(holder, row.id, row.epoch)
+            world.report(holder, lease, row.id, epoch=row.epoch, outcome=done(state=state))
+        return len(held)
+
+    failed = 0
+    while failed < 60:
+        failed += ended_of("failed")
+    assert ended_of("failed") == 0
+    world.sweep(4.9)
+    assert ended_of("failed") == 0
+    world.sweep(0.2)
+    completed = 0
+    while completed < 60:
+        completed += ended_of("completed")
+    assert {world.row(f"t{number}").attempt for number in range(60)} == {2}

@@ -10,8 +10,10 @@ from blocks_worker.hub.network.network import LocalNetwork
 from blocks_worker.hub.network.settings import Keyset
 from blocks_worker.hub.publications import Publisher
 from blocks_worker.hub.readiness import Readiness
+from blocks_worker.hub.shares import Shares
 from blocks_worker.observability.families import HUB, MOST_NAMES, OTHERS, Sample
 from blocks_worker.protocol.leases import ConnectRequest
+from blocks_worker.quotas import Quotas
 
 
 def measures(hub: LedgerInProcess) -> Measures:
@@ -25,6 +27,7 @@ def measures(hub: LedgerInProcess) -> Measures:
         publisher=Publisher(publish=network.publish, keys={}, entropy=SeededEntropy()),
         network=network,
         readiness=Readiness(hub.store, network, clock),
+        shares=Shares(Quotas(), hub.steady),
         admits=lambda: True,
         clock=clock,
         steady=hub.steady,

@@ -128,7 +128,7 @@ def test_a_run_that_waits_takes_no_slot(world: World) -> None:
 
 
 def test_a_lost_run_that_was_paused_waits_for_its_resume(world: World) -> None:
-    """[R-57] The flag is the task's: with the worker gone it is not run again before the resume, and then is."""
+    """[R-57] The flag is the task's: with the worker gone it is not run again before the resume, and then is. [J14]"""
     world.run(world.join("inc1", instance_id="one"))
     other = world.join("inc2", instance_id="two")
     world.pause()
@@ -140,7 +140,7 @@ def test_a_lost_run_that_was_paused_waits_for_its_resume(world: World) -> None:
 
 
 def test_a_repeat_of_a_pause_is_answered_as_the_first(world: World) -> None:
-    """[R-57] The same question gets 200 again; after the resume it gets 409 and changes nothing."""
+    """[R-57] The same question gets 200 again; after the resume it gets 409 and changes nothing. [J13]"""
     world.add()
 
     assert [world.pause(seq=0).status for _ in range(2)] == [202, 200]

@@ -6,6 +6,7 @@ import pytest
 from ledger_world import World, done
 from sqlalchemy import select, update
 
+from blocks_worker.concurrency import Deadline
 from blocks_worker.hub.store.schema import event, purge, task, task_input
 
 if TYPE_CHECKING:
@@ -112,6 +113,58 @@ def test_a_jump_of_the_wall_clock_ends_nothing(world: World) -> None:
         world.sweep(1)
 
     assert world.row().state == "RUNNING"
+
+
+def test_the_hub_ends_a_silent_run_whose_worker_did_not(world: World) -> None:
+    """[C2] A run that says nothing for its `progress_timeout` is ended by the hub too; one that speaks goes on."""
+    holder = world.join()
+    lease = world.run(holder, progress_timeout=10)
+    for n in (1, 2, 3):
+        world.sweep(20)
+        world.beat(holder, ("t1", 1))
+        assert world.report(holder, lease, events=(n,)).status == 200
+    for _ in range(2):
+        world.sweep(22)
+        world.beat(holder, ("t1", 1))
+    assert world.row().state == "RUNNING"
+    world.sweep(2)
+    row, terminal = world.row(), world.events()[-1]
+
+    assert (row.state, terminal["state"], terminal["errorCode"]) == ("EXPIRED", "failed", "timeout")
+    assert terminal["reason"] == "progress"
+    assert world.report(holder, lease, events=(4,), epoch=1).status == 409
+
+
+def test_a_hub_that_was_away_hears_before_it_ends_a_silent_run(tmp_path: Path) -> None:
+    """[C2] What a run said while the hub was away is on its way: its silence counts from the hub's start."""
+    with World(tmp_path / "hub.sqlite3") as world:
+        world.add_agent()
+        holder = world.join()
+        lease = world.run(holder, progress_timeout=10)
+        world.clock.advance(300)
+        world.store.close(Deadline(10))
+        world.boot()
+        world.sweep()
+        world.beat(holder, ("t1", 1))
+        world.sweep(30)
+        world.beat(holder, ("t1", 1))
+
+        assert world.report(holder, lease, events=(1,)).status == 200
+        world.sweep(30)
+        assert world.row().state == "RUNNING"
+
+
+def test_the_shorter_limit_of_progress_counts_and_a_pipe_has_none(world: World) -> None:
+    """[C2] A sender may ask for less than the agent's limit, not for more; of a pipe it is refused."""
+    world.add_agent("strict", progress_timeout_sec=30)
+    limits = {
+        name: world.add(name, agent_name="strict", **fields).progress_timeout
+        for name, fields in {"mine": {"progress_timeout": 5}, "more": {"progress_timeout": 90}, "none": {}}.items()
+    }
+
+    assert limits == {"mine": 5.0, "more": 30.0, "none": 30.0}
+    assert world.add("pipe", agent_name="strict", task_kind="pipe", duration=1).progress_timeout is None
+    assert world.submit(task_kind="pipe", duration=1, progress_timeout=3).status == 400
 
 
 @pytest.mark.parametrize(

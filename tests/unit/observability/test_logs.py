@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blocks_worker.observability.floods import LINES
 from blocks_worker.observability.logs import (
     FOREIGN,
     bind_task,
@@ -256,6 +257,29 @@ def test_a_broken_stream_leaks_nothing(capsys: pytest.CaptureFixture[str]) -> No
     _log.info("key bk_%s", CANARY)
 
     assert CANARY not in capsys.readouterr().err
+
+
+def test_a_task_that_writes_without_end_is_bounded() -> None:
+    """Its lines above the bound are left out, and the next says how many; no other task loses one. [C18]"""
+    stream = started("json")
+    users = logging.getLogger("of.a.user")
+    with bind_task("loud"):
+        for number in range(5 * LINES):
+            users.info("line %d", number)
+    for number in range(5 * LINES):
+        task_logger("loud").info("more %d", number)
+    task_logger("calm").info("one line")
+    _log.info("task_ended", extra={"task": "loud"})
+
+    written = records(stream)
+    loud = [
+        one for one in written if one.get("task") == "loud" and one["logger"] in {"of.a.user", "blocks_worker.task"}
+    ]
+    told = [one["lines"] for one in written if one["message"] == "log_lines_left_out"]
+    assert [one["message"] for one in written if one.get("task") == "calm"] == ["one line"]
+    assert LINES <= len(loud) < 10 * LINES
+    assert len(loud) + sum(told) == 10 * LINES
+    assert written[-1]["message"] == "task_ended"
 
 
 def test_a_terminal_is_spared_what_its_reader_knows() -> None:

@@ -109,16 +109,17 @@ def test_an_instance_that_is_gone_stays_gone(state: InstanceState, turn: Instanc
     assert advance_instance(state, turn) is state
 
 
-_ALIVE = ("REGISTERING", "READY", "DRAINING", "SUSPECT")
+_ALIVE = ("REGISTERING", "READY", "DRAINING", "SUSPECT", "DEGRADED")
 #: Where each turn leads a living instance, in the order above; what is not said changes nothing.
 _LEADS: dict[str, tuple[str | None, ...]] = {
-    "PROVED": ("READY", None, None, None),
-    "BEAT": (None, None, None, "READY"),
-    "MISSED": (None, "SUSPECT", None, None),
-    "SILENT": ("LOST",) * 4,
-    "DRAIN": ("DRAINING", "DRAINING", None, "DRAINING"),
-    "STOP": ("STOPPED",) * 4,
-    "SUPERSEDE": ("SUPERSEDED",) * 4,
+    "PROVED": ("READY", None, None, None, None),
+    "BEAT": (None, None, None, "READY", "READY"),
+    "STRAINED": (None, "DEGRADED", None, "DEGRADED", None),
+    "MISSED": (None, "SUSPECT", None, None, "SUSPECT"),
+    "SILENT": ("LOST",) * 5,
+    "DRAIN": ("DRAINING", "DRAINING", None, "DRAINING", "DRAINING"),
+    "STOP": ("STOPPED",) * 5,
+    "SUPERSEDE": ("SUPERSEDED",) * 5,
 }
 
 

@@ -18,6 +18,20 @@ def planned(**options: Any) -> int:
     return plan(options_of(given), SeededEntropy(1)).max_running_time_sec
 
 
+def test_a_run_may_have_to_speak_that_often() -> None:
+    """[C2] The option wins over the card's key; neither means no such limit, and zero is refused."""
+
+    def limit(**options: Any) -> int | None:
+        given = {"agent_name": "echo", "handler": lambda task: task, **options}
+        return plan(options_of(given), SeededEntropy(1)).progress_timeout_sec
+
+    card = {"identity": {"agentName": "echo"}, "runtime": {"progressTimeoutSec": 60}}
+
+    assert (limit(), limit(card=card), limit(card=card, progress_timeout_sec=5)) == (None, 60, 5)
+    with pytest.raises(ConfigurationError, match="progress_timeout_sec must be 1 or more"):
+        limit(progress_timeout_sec=0)
+
+
 def test_a_run_may_take_a_year_and_not_more() -> None:
     """A limit that no clock can count is refused at the start, by the name of the option or the card's key."""
     assert planned(max_running_time_sec=MAX_SECONDS) == MAX_SECONDS

@@ -59,7 +59,7 @@ def test_big_messages_share_an_envelope_only_while_they_fit(sizes: list[int]) ->
 
 
 def test_the_size_is_that_of_the_escaped_text() -> None:
-    """Five thousand letters that travel as six characters each are too large, though short as text."""
+    """Five thousand letters that travel as six characters each are too large, though short as text. [A16]"""
     with pytest.raises(MessageTooLargeError) as caught:
         pack([{"x": "ä" * 5000}], "p", 1)
 

@@ -42,7 +42,7 @@ class Hub:
 
 
 def test_only_the_bad_items_are_refused() -> None:
-    """Each item has its own answer, in its place, and a good batch is one request."""
+    """Each item has its own answer, in its place, and a good batch is one request. [J7]"""
     answers = answered_each(range(20), Hub(3, 11))
 
     assert [answer.body for answer in answers] == [None if item in (3, 11) else item for item in range(20)]

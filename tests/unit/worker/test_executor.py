@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import sys
 import threading
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from support import wait_until
 
 from blocks_worker.worker.executor import SlotExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Quiet(BaseException):
@@ -77,6 +85,46 @@ def test_a_hung_thread_is_replaced_up_to_the_limit() -> None:
     assert executor.submit(lambda: 8).result(5) == 8
     executor.shutdown()
     assert executor.threads == 0
+
+
+@contextmanager
+def no_room_for_threads() -> Iterator[None]:
+    """Let the process have less address space left than one thread's stack takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
+    before = threading.stack_size(512 * 1024**2)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 128 * 1024**2, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        threading.stack_size(before)
+
+
+def test_without_room_for_another_thread_a_hung_one_keeps_its_slot() -> None:
+    """[D12] Where no thread can be started nothing is given up: the slot comes back with its thread, and serves on."""
+    executor = SlotExecutor(1)
+    executor.open()
+    go, began = threading.Event(), threading.Event()
+    executor.start(partial(_hang, began, go), "a")
+    assert began.wait(5)
+    with no_room_for_threads():
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            threading.Thread(target=int).start()
+        executor.step_aside("a")
+        assert (executor.abandon("a"), executor.stuck, executor.threads) == (False, 1, 1)
+    go.set()
+
+    assert executor.submit(lambda: 7).result(5) == 7
+    assert (executor.stuck, executor.abandoned) == (0, 0)
+    executor.shutdown()
+
+
+def test_a_process_without_room_for_its_slots_fails_at_its_start() -> None:
+    """[D12] The threads are made at the start, where their lack is an error and loses no task."""
+    executor = SlotExecutor(2)
+    with no_room_for_threads(), pytest.raises(RuntimeError, match="can't start new thread"):
+        executor.open()
 
 
 def test_shutdown_can_cancel_what_waits() -> None:

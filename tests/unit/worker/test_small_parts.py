@@ -122,7 +122,7 @@ def _answer(digest: str, start: bytes | None = None) -> ClaimAnswer:
 
 
 def test_inline_input_counts_only_with_the_hubs_digest() -> None:
-    """Content that came by bus is used when it is what the lease is for, else not. [R6]"""
+    """Content that came by bus is used when it is what the lease is for, else not. [R6] [J12]"""
     text = '{"agentName":"a"}'
     digest = hashlib.sha256(text.encode()).hexdigest()
     honest = StartTask(task_id="t", epoch=1, digest=digest, start=text)
