@@ -49,6 +49,8 @@ class Served:
         self._happened: SimpleQueue[tuple[str, Any]] = signals.heard
         self._entropy = entropy
         self._given_up = threading.Event()
+        #: Nobody waits for a start any more.
+        self._abandoned = threading.Event()
         self._drain: ServiceThread | None = None
         self._told_worn_out = False
 
@@ -106,6 +108,14 @@ class Served:
         """Try no further start; one that is under way goes on."""
         self._given_up.set()
 
+    def abandon(self) -> None:
+        """Stop what a start that is still under way will have made: its threads would keep the process alive."""
+        self.give_up()
+        # Set first, then looked: whichever of the two threads comes second stops it.
+        self._abandoned.set()
+        if self.instance is not None:
+            self.instance.stop(0)
+
     def drain(self) -> None:
         """Begin to drain what was started; a second call is harmless."""
         if self._drain is not None:
@@ -131,6 +141,9 @@ class Served:
             self.instance = instance = self._started()
             if instance is None:
                 self._tell("dropped")
+                return
+            if self._abandoned.is_set():
+                instance.stop(0)
                 return
             self._tell("started")
             instance.wait_ready()

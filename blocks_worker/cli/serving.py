@@ -181,6 +181,8 @@ class Serving:
         self._catch_starts()
         if not self._running():
             say(f"{name} received before the start was done: stopped")
+            for served in self.agents:
+                served.abandon()
             return Exit.OK
         limit = self._config.drain_timeout
         say(f"{name} received: draining, at most {limit:g} s; once more cancels, a third time ends at once")

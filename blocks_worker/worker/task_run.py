@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.context.events import TaskEvents
 from blocks_worker.context.messages import StartTaskMessage
-from blocks_worker.errors import EventQuotaError, InvalidMessageError, TaskFinishedError
+from blocks_worker.errors import EventQuotaError, InvalidMessageError, TaskCancelledError, TaskFinishedError
 from blocks_worker.handlers.outputs import OutputCheck
 from blocks_worker.handlers.results import normalise
 from blocks_worker.observability.logs import bind_task
@@ -320,7 +320,8 @@ class TaskRun:
         if run.gives_back:
             return Ending("released")
         ending = ending_of(error, stopped=run.stopped_as)
-        if ending.state == "failed" and not run.is_expired and not is_our_users_fault(error):
+        obeys = run.is_fenced and isinstance(error, TaskCancelledError)
+        if ending.state == "failed" and not (run.is_expired or obeys or is_our_users_fault(error)):
             trace = (type(error), error, users_trace(error))
             _logger.error("handler_failed", extra={"task": run.task_id}, exc_info=trace)
             self._tell(run, error)

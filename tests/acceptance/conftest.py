@@ -1,167 +1,21 @@
-"""Real processes: daemons, hubs and command lines, each with a state folder of this test."""
+"""What tests with real processes share: a world for each, ended with it, and clients of its hub."""
 
-import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support import wait_until
+from support_processes import BIN, ROOT, Daemon, World, free_port, new_world
 
 from blocks_worker.client.client import TaskClient
 
-BIN = Path(sys.executable).parent
-ROOT = Path(__file__).parents[2]
-
-
-@dataclass
-class Daemon:
-    """One program of ours, its output in a file."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def text(self) -> str:
-        """Return what it printed so far."""
-        return self.log.read_text(errors="replace")
-
-    def wait_for(self, text: str, timeout: float = 30.0) -> None:
-        """Wait until it printed the text; fail when it ends before."""
-
-        def printed() -> bool:
-            if text in self.text():
-                return True
-            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.text()}"
-            return False
-
-        wait_until(printed, timeout, what=f"{text!r} in\n{self.text()}")
-
-    def kill(self) -> None:
-        """Kill it at once."""
-        self.process.kill()
-        self.process.wait()
-
-    def signal(self, count: int = 1) -> None:
-        """Send SIGTERM until it has counted this many times; what comes at once after one that counted is its echo."""
-
-        def counted() -> bool:
-            if self.text().count("SIGTERM received") >= count:
-                return True
-            self.process.terminate()
-            return False
-
-        wait_until(counted, 20, what=f"{count} signals in\n{self.text()}")
-
-    def terminate(self, timeout: float = 20.0) -> int:
-        """Ask it to end; return its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout)
-
-
-@dataclass
-class World:
-    """A state folder, and the processes that share it."""
-
-    folder: Path
-    environment: dict[str, str]
-    port: int
-    daemons: list[Daemon] = field(default_factory=list)
-
-    @property
-    def runs(self) -> Path:
-        """The file in which handlers note their runs."""
-        return self.folder / "runs"
-
-    def notes(self, word: str) -> list[list[str]]:
-        """Return the lines that handlers noted under a word."""
-        lines = self.runs.read_text().splitlines() if self.runs.exists() else []
-        return [line.split() for line in lines if line.startswith(f"{word} ")]
-
-    def open_gate(self) -> None:
-        """Let the handlers that wait return."""
-        (self.folder / "gate").touch()
-
-    def start(self, *args: str, **more: str) -> Daemon:
-        """Start one of our programs."""
-        log = self.folder / f"log-{len(self.daemons)}"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [str(BIN / args[0]), *args[1:]],
-                env={**self.environment, **more},
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        daemon = Daemon(process, log)
-        self.daemons.append(daemon)
-        return daemon
-
-    def worker(self, handler: str, *args: str, **more: str) -> Daemon:
-        """Start a worker daemon and wait until it is ready."""
-        daemon = self.start("blocks-run", "--handler", handler, *args, **more)
-        daemon.wait_for("[agent] ready")
-        return daemon
-
-    def hub(self, *args: str) -> Daemon:
-        """Start a hub of its own and wait until it listens."""
-        daemon = self.start("blocks-hub", "--port", str(self.port), *args)
-        daemon.wait_for("[hub] listening")
-        return daemon
-
-    def run(self, *args: str, timeout: float = 60.0, **more: str) -> "subprocess.CompletedProcess[str]":
-        """Run one of our commands to its end."""
-        return subprocess.run(
-            [str(BIN / args[0]), *args[1:]],
-            env={**self.environment, **more},
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-
-    def agents(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the instances of each agent, as ``blocks agents --json`` tells."""
-        done = self.run("blocks", "agents", "--json")
-        assert done.returncode == 0, done.stderr
-        return {agent["agentName"]: agent["instances"] for agent in json.loads(done.stdout)}
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+__all__ = ["BIN", "ROOT", "Daemon", "World", "free_port"]
 
 
 @pytest.fixture
 def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
     """Give the test an empty world, whose processes speak by the transport it is given; end what it started."""
-    port = free_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path / "home"),
-        "BLOCKS_STATE_DIR": str(tmp_path / "state"),
-        "BLOCKS_HUB_URL": f"http://127.0.0.1:{port}",
-        "PYTHONPATH": str(Path(__file__).parent),
-        "PYTHONUNBUFFERED": "1",
-        "RUNS": str(tmp_path / "runs"),
-        "GATE": str(tmp_path / "gate"),
-        "NO_COLOR": "1",
-    }
-    transport = getattr(request, "param", os.environ.get("TEST_TRANSPORT"))
-    if transport:
-        environment["BLOCKS_TRANSPORT"] = transport
-    world = World(tmp_path, environment, port)
+    world = new_world(tmp_path, getattr(request, "param", os.environ.get("TEST_TRANSPORT")))
     yield world
     for daemon in world.daemons:
         if daemon.process.poll() is None:

@@ -1,4 +1,4 @@
-"""Workers and hub are killed over and over under load: nothing accepted is lost, and little is done twice."""
+"""Workers and hub are killed under load, for long and where they share one process: nothing accepted is lost."""
 
 from __future__ import annotations
 
@@ -32,14 +32,6 @@ CLOCKS = 0.05
 def seed() -> int:
     """Return the seed that CHAOS_SEED asks for, else a new one; the figures name it."""
     return int(os.environ.get("CHAOS_SEED") or random.randrange(10**6))
-
-
-@pytest.mark.timeout(180)
-def test_killed_workers_and_a_killed_hub_lose_nothing(
-    world: World, client: Open, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A worker is killed each second, the hub once: 120 tasks complete, end once, and few run twice. [P1] [P3] [P4]"""
-    _storm(world, client, Plan(seed(), tasks=120, most=12, hub_kills=(0.5,)), capsys, holder_kills=5)
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import wait_until
+from support_clock import Clocks
+from support_disk import fill, small_disk
 from support_hub import running_hub
 
 from blocks_worker.errors import BlocksError, RpcError
@@ -150,31 +153,18 @@ def _kill_repeatedly(world: World, client: Open, times: int) -> None:
             thread.join(60)
     assert len(set(accepted)) == len(accepted) >= times
     assert {here.get_task(task_id).state for task_id in accepted} == {"pending"}
+    with contextlib.closing(sqlite3.connect(world.folder / "state" / "hub.sqlite3")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 # ---------------------------------------------------------------------------------------------- disk
 @contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
+def disk(folder: Path, size: int) -> Iterator[Path]:
     """Mount a small file system on the folder, or skip aloud."""
-    folder.mkdir(exist_ok=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small disk here: {mounted.stderr.decode().strip()}")
-    try:
+    with small_disk(folder, size) as missing:
+        if missing:
+            pytest.skip(f"cannot mount a small disk here: {missing}")
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder: Path, leave: int) -> Path:
-    """Fill the disk until only so many bytes are free."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while shutil.disk_usage(folder).free > leave:
-            file.write(b"\0" * 4096)
-    return filler
 
 
 @contextmanager
@@ -198,7 +188,7 @@ def refused(client: TaskClient) -> str:
 
 def test_a_full_disk_takes_nothing_new_and_finishes_what_runs(world: World, client: Open) -> None:
     """Submits get 507; cancel, heartbeat and report go on when not a byte is free; with room it recovers. [E3]"""
-    with small_disk(world.folder / "state", 12 * MB) as state:
+    with disk(world.folder / "state", 12 * MB) as state:
         hub = world.hub()
         worker = world.worker("handlers:hold", "--no-local", "--concurrency", "2")
         with ended(hub, worker):
@@ -256,68 +246,19 @@ def test_a_disk_whose_sync_fails_ends_the_hub(world: World, client: Open) -> Non
 
 
 # ---------------------------------------------------------------------------------------------- clock
-SHIM = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/time.h>
-#include <time.h>
-
-static long ahead(void) {
-    long seconds = 0;
-    FILE *file = fopen(getenv("CLOCK_AHEAD"), "r");
-    if (file) { if (fscanf(file, "%ld", &seconds) != 1) seconds = 0; fclose(file); }
-    return seconds;
-}
-int clock_gettime(clockid_t id, struct timespec *now) {
-    static int (*real)(clockid_t, struct timespec *);
-    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
-    int done = real(id, now);
-    if (id == CLOCK_REALTIME) now->tv_sec += ahead();
-    return done;
-}
-int gettimeofday(struct timeval *now, void *zone) {
-    static int (*real)(struct timeval *, void *);
-    if (!real) real = dlsym(RTLD_NEXT, "gettimeofday");
-    int done = real(now, zone);
-    now->tv_sec += ahead();
-    return done;
-}
-time_t time(time_t *at) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (at) *at = now.tv_sec;
-    return now.tv_sec;
-}
-"""
-
-
 @pytest.fixture
-def shim(world: World) -> dict[str, str]:
-    """Return what puts a program under a wall clock that the test sets; skip aloud without a compiler."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler here")
-    source = world.folder / "shim.c"
-    source.write_text(SHIM)
-    library = world.folder / "shim.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    (world.folder / "ahead").write_text("0")
-    return {"LD_PRELOAD": str(library), "CLOCK_AHEAD": str(world.folder / "ahead")}
+def clocks(world: World) -> Clocks:
+    """Return what sets the wall clock of a program of this test; skip aloud without a compiler."""
+    clocks = Clocks(world.folder)
+    if clocks.missing:
+        pytest.skip(clocks.missing)
+    return clocks
 
 
-def jump(world: World, hours: int) -> None:
-    """Set the clock of whoever is under the shim."""
-    draft = world.folder / "ahead.new"
-    draft.write_text(str(hours * 3600))
-    draft.replace(world.folder / "ahead")
-
-
-def _survives_jumps(world: World, client: Open, held: TaskSession) -> None:
+def _survives_jumps(world: World, client: Open, clocks: Clocks, held: TaskSession) -> None:
     here = client()
     for count, hours in enumerate((1, -1), start=2):
-        jump(world, hours)
+        clocks.move("jumps", hours * 3600.0)
         settle(2.5)
         new = here.send_message(agent_name="hold", request_parts="new")
         wait_until(lambda count=count: len(world.notes("start")) == count, timeout=30, what="the new run")  # type: ignore[misc]
@@ -328,22 +269,22 @@ def _survives_jumps(world: World, client: Open, held: TaskSession) -> None:
     assert len(world.notes("start")) == 3, "no early end, no second run"
 
 
-def test_the_hubs_clock_jumps_an_hour(world: World, client: Open, shim: dict[str, str]) -> None:
+def test_the_hubs_clock_jumps_an_hour(world: World, client: Open, clocks: Clocks) -> None:
     """Forward and back: no lease ends early, none stays for ever, tokens are renewed in passing. [E13] [R17]"""
-    hub = world.start("blocks-hub", "--port", str(world.port), **shim)
+    hub = world.start("blocks-hub", "--port", str(world.port), **clocks.environment("jumps"))
     hub.wait_for("[hub] listening")
     world.worker("handlers:hold", "--no-local", "--concurrency", "3")
     held = client().send_message(agent_name="hold", request_parts="x")
     wait_until(lambda: world.notes("start"), what="the run")
 
-    _survives_jumps(world, client, held)
+    _survives_jumps(world, client, clocks, held)
 
 
-def test_the_workers_clock_jumps_an_hour(world: World, client: Open, shim: dict[str, str]) -> None:
+def test_the_workers_clock_jumps_an_hour(world: World, client: Open, clocks: Clocks) -> None:
     """The same at the worker, whose limits count on its steady clock. [E13] [A19] [G3]"""
     world.hub()
-    world.worker("handlers:hold", "--no-local", "--concurrency", "3", **shim)
+    world.worker("handlers:hold", "--no-local", "--concurrency", "3", **clocks.environment("jumps"))
     held = client().send_message(agent_name="hold", request_parts="x")
     wait_until(lambda: world.notes("start"), what="the run")
 
-    _survives_jumps(world, client, held)
+    _survives_jumps(world, client, clocks, held)

@@ -58,6 +58,29 @@ def test_a_killed_worker_loses_its_lease_and_the_task_runs_again() -> None:
             stack.faults.kill_worker("nobody")
 
 
+def test_a_handler_that_obeys_the_loss_of_its_lease_has_not_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """Who stops by `check_cancelled` because its task was taken away is not logged as an error. [P6]"""
+    begun, stopped = threading.Event(), threading.Event()
+
+    def patient(_task: StartTaskMessage, ctx: TaskContext) -> str:
+        if ctx.attempt == 1:
+            begun.set()
+            ctx.wait(60)
+            try:
+                ctx.check_cancelled()
+            finally:
+                stopped.set()
+        return f"run {ctx.attempt}"
+
+    with LocalStack({"patient": patient}) as stack, stack.client.send_message("patient") as session:
+        assert begun.wait(20)
+        stack.faults.kill_worker("patient")
+        assert session.result(30).text == "run 2"
+        assert stopped.wait(20)
+
+    assert "handler_failed" not in caplog.messages
+
+
 def test_a_handler_that_hears_no_cancel_holds_up_no_kill() -> None:
     """A thread that is stuck is left behind: the next worker does not wait for it. [R-65]"""
     begun, stuck = threading.Event(), threading.Event()
