@@ -219,12 +219,12 @@ class _Run:
     def close(self) -> None:
         """End the parts in a worker's order."""
         engine, deadline = self._engine, Deadline(_SLACK, self._clock)
-        engine.deadlines.stop()
+        engine.stop_watching()
         engine.executor.shutdown(wait=False)
         engine.publisher.stop(Deadline(0, self._clock), deadline)
         engine.streams.close(deadline)
         engine.loop.close(deadline)
-        engine.deadlines.join(deadline.remaining())
+        engine.join_watches(deadline.remaining())
         engine.running.close()
         engine.executor.join(deadline.within(1.0))
 

@@ -41,7 +41,11 @@ def test_an_instance_is_looked_at_and_drained(world: World) -> None:
     assert agent == {
         "agentName": "hold", "instances": {"ready": 1}, "slots": 2, "busy": 1, "recent": {"running": 1}
     }  # fmt: skip
-    assert (look["open"], look["sent"], look["complete"]) == ({"pending": 0, "running": 1, "paused": 0}, 1, True)
+    assert (look["open"], look["sent"], look["complete"]) == (
+        {"pending": 0, "running": 1, "paused": 0, "input-required": 0},
+        1,
+        True,
+    )
     assert (unknown.returncode, "'blocks instances'" in unknown.stderr) == (Exit.FAILED, True)
     assert (hurried.returncode, hurried.stdout) == (Exit.TIMEOUT, "hold-on-one was asked to drain, 1 task left\n")
     assert [one["state"] for one in draining] == ["draining"]
@@ -82,4 +86,4 @@ def test_what_runs_is_shown_anew_until_ctrl_c(world: World) -> None:
             process.kill()
             os.close(ours)
 
-    assert "your tasks: 0 pending, 0 running, 0 paused; 0 of the last minute, 0 a second" in shown
+    assert "your tasks: 0 pending, 0 running, 0 paused, 0 input-required; 0 of the last minute, 0 a second" in shown

@@ -89,7 +89,7 @@ def test_the_hub_inside_outlives_each_of_them(world: World, client: Open, busy: 
     world.open_gate()
 
     assert worker.process.wait(20) == 0
-    assert worker.text().count('"message": "hub_started"') == 1
+    assert worker.text().count('"message":"hub_started"') == 1
     assert said(worker.text())[-1] == "[agent] drained: 1 completed, 0 failed, 0 canceled, 0 given back"
 
 

@@ -77,6 +77,7 @@ def test_a_ledger_that_went_back_in_time_hurts_nobody(tmp_path: Path, monkeypatc
         assert run("backup", copy).exit_code == 0
         since = client.send_message("held", "since")
         wait_until(lambda: len(handler.began) == 2, what="the run of what came since")
+        wait_until(lambda: hub_events(hub, since.task_id), what="what they have said so far")
         last = max(event["seq"] for event in hub_events(hub, since.task_id, before.task_id))
         refused = run("restore", copy)
     replaced = run("restore", copy)

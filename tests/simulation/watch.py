@@ -13,15 +13,17 @@ LEVEL = 60_000
 
 _SET_UP = """
 CREATE TEMP TABLE plan (name TEXT PRIMARY KEY, rank INTEGER);
-CREATE TEMP TABLE overtaken (later TEXT, earlier TEXT);
+CREATE TEMP TABLE overtaken (later TEXT, earlier TEXT, at INTEGER);
 CREATE TEMP TABLE most (tasks INTEGER);
 CREATE TEMP TABLE crowded (task TEXT, taken INTEGER);
 CREATE TEMP TRIGGER offered AFTER UPDATE OF state ON task
 WHEN OLD.state = 'QUEUED' AND NEW.state IN ('OFFERED', 'RUNNING') BEGIN
-    INSERT INTO overtaken SELECT NEW.id, w.id
+    INSERT INTO overtaken SELECT NEW.id, w.id, NEW.updated
     FROM task w JOIN plan p ON p.name = w.idem JOIN plan n ON n.name = NEW.idem
     WHERE w.state = 'QUEUED' AND w.pause = 0 AND w.ready_at IS NULL AND w.attempt = 0 AND OLD.attempt = 0
     AND (w.deadline IS NULL OR w.deadline > NEW.updated) AND w.created + p.rank < NEW.created + n.rank;
+    -- What one commit offers, it offers at once, whatever the order of its statements.
+    DELETE FROM overtaken WHERE earlier = NEW.id AND at = NEW.updated;
     INSERT INTO crowded SELECT NEW.id, taken
     FROM (SELECT count(*) AS taken FROM task WHERE inc IS NOT NULL AND parked = 0), most WHERE taken > most.tasks;
 END;

@@ -47,6 +47,8 @@ DOORS = [
     Asked("GET", "/api/v1/tasks/{task}/events", CONSUMER),
     Asked("GET", "/api/v1/tasks/{task}/steps", EITHER),
     Asked("POST", "/api/v1/tasks/{task}/cancel", CONSUMER, lambda _: {}, 202),
+    # The owner is let in, and told that nothing is asked.
+    Asked("POST", "/api/v1/tasks/{task}/answer", CONSUMER, lambda _: {"askId": "ask-1", "value": 1}, 409),
     Asked("POST", "/api/v1/tasks/{failed}/retry", CONSUMER, lambda _: {}, 201),
     Asked("POST", "/api/v1/tasks/{task}/pause", CONSUMER, lambda _: {"pauseSeq": 0}, 202),
     Asked("POST", "/api/v1/tasks/{task}/resume", CONSUMER, lambda _: {"pauseSeq": 0}, 202),

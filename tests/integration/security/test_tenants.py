@@ -27,6 +27,8 @@ ADDRESSES: list[tuple[str, str, str, dict[str, Any] | None, int]] = [
     ("GET", "/api/v1/tasks/{}/events", "task", None, 200),
     ("POST", "/api/v1/tasks/{}/cancel", "task", {}, 202),
     ("POST", "/api/v1/tasks/{}/cancel", "failed", {}, 200),
+    ("GET", "/api/v1/tasks/{}/steps", "task", None, 200),
+    ("POST", "/api/v1/tasks/{}/answer", "task", {"askId": "ask-1", "value": 1}, 409),
     ("POST", "/api/v1/tasks/{}/retry", "failed", {}, 201),
     ("POST", "/api/v1/tasks/{}/pause", "task", {"pauseSeq": 0}, 202),
     ("POST", "/api/v1/tasks/{}/resume", "task", {"pauseSeq": 0}, 202),

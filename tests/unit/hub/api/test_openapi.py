@@ -63,4 +63,4 @@ def test_a_door_is_an_operation() -> None:
     assert "requestBody" not in shown
     assert done["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/CancelTask"}
     assert list(done["responses"]["202"]["content"]) == ["*/*"]
-    assert {"TaskRow", "CancelTask", "Problem", "ItemAnswer"} == set(made["components"]["schemas"])
+    assert {"TaskRow", "OpenQuestion", "CancelTask", "Problem", "ItemAnswer"} == set(made["components"]["schemas"])
