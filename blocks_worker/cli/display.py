@@ -169,8 +169,8 @@ def event_line(event: TaskEvent) -> str:
     elif event.type == "progress":
         text = said(event)
     elif event.type == "question":
-        text = f"{event.ask_id}: {event.question}"
+        text = f"{event.id}: {event.text}"
     else:
-        told = (event.state, event.status, event.ask_id, event.message, ended_because(event) or event.completion_reason)
+        told = (event.state, event.status, event.id, event.message, ended_because(event) or event.completion_reason)
         text = " ".join(word for word in told if word)
     return one_line(f"{event.type} {text}".rstrip())

@@ -41,7 +41,7 @@ def can_ask() -> bool:
 
 def told(event: TaskEvent) -> str:
     """Return a question and how to answer it from elsewhere."""
-    asked = one_line(f"question {event.ask_id}: {event.question}{_choices(event.schema)}")
+    asked = one_line(f"question {event.id}: {event.text}{_choices(event.schema)}")
     command = as_typed_here(f"'blocks answer {event.task_id} VALUE'")
     return f"{asked}; answer it with {command}"
 
@@ -49,13 +49,13 @@ def told(event: TaskEvent) -> str:
 def ask(session: TaskSession, event: TaskEvent) -> None:
     """Ask the person at the terminal until there is an answer; at the end of the input leave the question open."""
     while True:
-        click.echo(f"{printable(event.question or '')}{one_line(_choices(event.schema))}\n> ", err=True, nl=False)
+        click.echo(f"{printable(event.text or '')}{one_line(_choices(event.schema))}\n> ", err=True, nl=False)
         line = sys.stdin.readline()
         if not line:
             click.echo(told(event), err=True)
             return
         try:
-            session.answer(value_of(line.rstrip("\r\n"), event.schema), event.ask_id)
+            session.answer(event.id or "", value_of(line.rstrip("\r\n"), event.schema))
         except RpcError as refused:
             click.echo(one_line(refused.rpc_message), err=True)
             if refused.code == _MISFIT:

@@ -25,8 +25,8 @@ class TaskEvent:
         progress: 0 to 1.
         stream_event: ``stream_started`` or ``stream_ended``, of the streams in `streams`, by id.
         declared_stream: what the card calls the stream that started.
-        ask_id: of a question its name, by which it is answered; of the event that says that it is open no more, too.
-        question: what is asked.
+        id: of a question its name, by which it is answered; of the event that says that it is open no more, too.
+        text: what is asked.
         schema: the JSON Schema that the answer has to fit; None: any JSON.
         timeout: for how many seconds the question is open.
         ts: unix milliseconds by the hub's clock.
@@ -54,8 +54,8 @@ class TaskEvent:
     stream_event: str | None = None
     streams: dict[str, Any] | None = None
     declared_stream: str | None = None
-    ask_id: str | None = None
-    question: str | None = None
+    id: str | None = None
+    text: str | None = None
     schema: dict[str, Any] | None = None
     timeout: float | None = None
     ts: int | None = None
@@ -81,7 +81,7 @@ class TaskEvent:
     def weight(self) -> int:
         """Return about how many bytes the event takes."""
         data = self.artifact_ref.data if self.artifact_ref else None
-        return _WEIGHT + len(data or "") + len(self.message or "") + len(self.question or "")
+        return _WEIGHT + len(data or "") + len(self.message or "") + len(self.text or "")
 
     def __repr__(self) -> str:
         """Return what is set; of an artifact what it is, without its data."""

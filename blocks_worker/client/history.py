@@ -52,7 +52,7 @@ class History:
             elif event.type in {"question", "cancel_requested"}:
                 self.asked = event if event.type == "question" else None
             elif event.type == "system" and event.status in {ANSWERED, QUESTION_CLOSED}:
-                self.closed.add(event.ask_id)
+                self.closed.add(event.id)
         while len(self._kept) > KEPT_EVENTS or (self._weight > KEPT_BYTES and len(self._kept) > 1):
             self._weight -= self._kept.popleft().weight()
             self._first += 1
@@ -60,7 +60,7 @@ class History:
     @property
     def question(self) -> TaskEvent | None:
         """The question that is open."""
-        return None if self.asked is None or self.asked.ask_id in self.closed else self.asked
+        return None if self.asked is None or self.asked.id in self.closed else self.asked
 
     def events(self) -> list[TaskEvent]:
         """Return what is kept."""

@@ -277,16 +277,17 @@ class TaskSession(SessionFeed):
 
     # ------------------------------------------------------------ answering
 
-    def answer(self, value: Any, ask_id: str | None = None) -> str:
-        """Answer the question that is open, or the one of this name, with any JSON; return the state as it is then.
+    def answer(self, question_id: str, value: Any) -> str:
+        """Answer the question with this `id` with any JSON; return the state of the task as it is then.
+
+        The one that is open is `open_question`; `TaskClient.answer_task` answers it without its id.
 
         Raises:
             RpcError: as `TaskClient.answer_task`; a question stays open when the value did not fit.
         """
         if self.role != "consumer":
             raise RuntimeError("only who sent a task may answer it: this session is its agent's owner's")
-        known = self.open_question if ask_id is None else None
-        return self._owner.answer_task(self.task_id, value, ask_id if known is None else known.ask_id)
+        return self._owner.answer_task(self.task_id, value, question_id)
 
     # ------------------------------------------------------------ ending
 

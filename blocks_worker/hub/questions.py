@@ -109,7 +109,7 @@ class Questions:
         """Tell the sessions of the task that its question is open no more."""
         row = ledger.task(task_id)
         if row is not None:
-            head = {"type": "system", "status": status, "askId": ask, "state": shown(row)}
+            head = {"type": "system", "status": status, "id": ask, "state": shown(row)}
             ledger.say(row, row.epoch, {**head, "ts": self._steady.now_ms()})
 
 

@@ -69,8 +69,8 @@ class EventBody(Wire):
     streams: dict[str, Any] | None = None
     declared_stream: str | None = None
     #: Of a question: its name, its text, the JSON Schema of the answer, and for how many seconds it is open.
-    ask_id: str | None = None
-    question: str | None = None
+    ask_id: str | None = msgspec.field(default=None, name="id")
+    question: str | None = msgspec.field(default=None, name="text")
     schema: dict[str, Any] | None = None
     timeout: float | None = None
 
@@ -80,8 +80,8 @@ class EventHead(Wire):
 
     type: Literal["progress", "artifact", "system", "question"]
     status: str | None = None
-    ask_id: Any = None
-    question: Any = None
+    ask_id: Any = msgspec.field(default=None, name="id")
+    question: Any = msgspec.field(default=None, name="text")
     schema: Any = None
     timeout: Any = None
     task_id: Any = msgspec.UNSET
@@ -142,8 +142,8 @@ class TaskEventMessage(Wire):
     stream_event: str | None = None
     streams: dict[str, Any] | None = None
     declared_stream: str | None = None
-    ask_id: str | None = None
-    question: str | None = None
+    id: str | None = None
+    text: str | None = None
     schema: dict[str, Any] | None = None
     timeout: float | None = None
     last_n: int | None = None

@@ -179,7 +179,7 @@ class Desk(Files):
 
     def _flag(self, report: Report, fields: dict[str, Any]) -> AnswerFlag:
         value = self.answers.to(fields)
-        return AnswerFlag(task_id=report.task_id, epoch=report.epoch, ask_id=fields["askId"], value=value)
+        return AnswerFlag(task_id=report.task_id, epoch=report.epoch, ask_id=fields["id"], value=value)
 
     def events(self) -> list[dict[str, Any]]:
         """Return what was said, in order."""

@@ -32,7 +32,7 @@ class GivenAnswers:
     def to(self, fields: Mapping[str, Any]) -> msgspec.Raw | msgspec.UnsetType:
         """Return the answer to the question of this event, as JSON."""
         nothing = object()
-        ask = fields["askId"]
+        ask = fields["id"]
         value = self._named.get(ask, nothing) if self._named else next(self._next, nothing)
         if value is nothing:
             return msgspec.UNSET

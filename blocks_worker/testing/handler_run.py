@@ -238,8 +238,8 @@ class _Run:
                 result.artifacts.append(download_artifact(event.artifact_ref, self._desk))
             elif event.status == "warning" and event.message is not None:
                 result.warnings.append(event.message)
-            elif event.question is not None:
-                result.questions.append(event.question)
+            elif event.type == "question" and event.text is not None:
+                result.questions.append(event.text)
             elif event.stream_event == "stream_started":
                 self._read_streams(event)
         if outcome is not None:

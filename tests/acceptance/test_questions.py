@@ -35,8 +35,8 @@ def test_an_answer_is_there_for_the_run_that_comes_after(world: World, client: O
     assert time.monotonic() - begun < 10
     hub.kill()
     world.hub()
-    assert third.answer(False) == "pending"
-    assert sessions[1].answer(True) == "pending"
+    assert third.answer("ask-1", False) == "pending"
+    assert sessions[1].answer("ask-1", True) == "pending"
     world.worker("handlers:inquire", "--no-local", "--concurrency", "1")
     assert (third.text(40), sessions[1].text(40)) == ("three: False", "two: True")
 

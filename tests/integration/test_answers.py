@@ -67,22 +67,22 @@ def test_a_session_shows_the_question_and_answers_it(stack: LocalStack) -> None:
     """State, event and row tell what is asked; the answer is taken, and everybody is told that it was."""
     with stack.client.send_message("painter", "wall") as session:
         event = asked(session)
-        assert (event.ask_id, event.question, event.schema, event.timeout) == ("ask-1", "Which colour?", COLOUR, 600.0)
+        assert (event.id, event.text, event.schema, event.timeout) == ("ask-1", "Which colour?", COLOUR, 600.0)
         assert session.state == "input-required"
         assert stack.client.get_task(session.task_id).state == "input-required"
         assert session.held_up() == "it waits for an answer"
 
-        assert session.answer("red") == "running"
+        assert session.answer("ask-1", "red") == "running"
         assert session.text(20) == "wall red"
         assert session.open_question is None
-        assert ("system", "answered", "ask-1") in [(one.type, one.status, one.ask_id) for one in session.list_events()]
+        assert ("system", "answered", "ask-1") in [(one.type, one.status, one.id) for one in session.list_events()]
 
 
 def test_a_callback_answers(stack: LocalStack) -> None:
     """`on_question` is called with each question, and may answer from there."""
     with stack.client.send_message("painter", "twice") as session:
         values: dict[str, Any] = {"ask-1": "blue", "ask-2": 3}
-        session.on_question(lambda event: session.answer(values[event.ask_id], event.ask_id))
+        session.on_question(lambda event: session.answer(event.id, values[event.id]))
         assert session.text(20) == "blue 3"
 
 
@@ -95,9 +95,9 @@ def test_who_joins_later_sees_what_is_open(stack: LocalStack) -> None:
         with stack.client.subscribe_to_task(session.task_id, None, callbacks), connected(stack, session) as joined:
             assert heard.get(timeout=10).question == "Which colour?"
             assert joined.open_question is not None
-            assert joined.answer("blue") == "running"
+            assert joined.answer("ask-1", "blue") == "running"
             with pytest.raises(RpcError, match='was answered before with "blue": that stands') as refused:
-                session.answer("red", "ask-1")
+                session.answer("ask-1", "red")
             assert (refused.value.code, refused.value.details["value"]) == ("AnsweredBefore", "blue")
             assert session.text(20) == "door blue"
 
@@ -116,10 +116,10 @@ def test_a_wrong_answer_names_what_was_wrong(stack: LocalStack) -> None:
         assert refused.value.code == "InvalidAnswer"
         assert session.state == "input-required"
         stack.client.answer_task(session.task_id, "red")
-        wait_until(lambda: session.open_question is not None and session.open_question.ask_id == "ask-2", 10)
+        wait_until(lambda: session.open_question is not None and session.open_question.id == "ask-2", 10)
         with pytest.raises(RpcError, match="must be at least 1"):
-            session.answer(0)
-        session.answer(2)
+            session.answer("ask-1", 0)
+        session.answer("ask-1", 2)
         assert session.text(20) == "red 2"
         with pytest.raises(RpcError, match="asks nothing: it is completed"):
             stack.client.answer_task(session.task_id, "red")
@@ -133,7 +133,7 @@ def test_nobody_elses_task_is_answered(stack: LocalStack) -> None:
     with stack.client.send_message("painter", "wall") as session:
         asked(session)
         with pytest.raises(ValueError, match="JSON"):
-            session.answer(object())
+            session.answer("ask-1", object())
         session.cancel()
         assert session.wait_for_terminal(20).state == "canceled"
 
@@ -151,7 +151,7 @@ def test_a_question_is_answered_at_the_command_line(stack: LocalStack, typed: An
         assert (wrong.exit_code, "must be one of red, blue" in wrong.stderr) == (1, True)
         done = typed("answer", task, "blue", "--json")
         assert (done.exit_code, json.loads(done.stdout)["value"]) == (0, "blue")
-        wait_until(lambda: session.open_question is not None and session.open_question.ask_id == "ask-2", 10)
+        wait_until(lambda: session.open_question is not None and session.open_question.id == "ask-2", 10)
         assert "answered before" in typed("answer", task, "red", "--id", "ask-1").stderr
         assert typed("answer", task, "4").stdout.startswith("question ask-2 of task")
         assert session.text(20) == "blue 4"

@@ -18,7 +18,7 @@ def event(kind: str, **fields: Any) -> TaskEvent:
 
 def question(ask: str = "ask-1") -> TaskEvent:
     """Return a question."""
-    return event("question", askId=ask, question="?")
+    return event("question", id=ask, text="?")
 
 
 def after(*story: TaskEvent) -> list[str]:
@@ -33,8 +33,8 @@ def after(*story: TaskEvent) -> list[str]:
 
 def test_a_question_is_open_until_it_is_answered() -> None:
     """Progress of another thread meanwhile changes nothing; the answer, or the end of its time, does."""
-    answered = event("system", status="answered", askId="ask-1", state="running")
-    closed = event("system", status="question_closed", askId="ask-2", state="pending")
+    answered = event("system", status="answered", id="ask-1", state="running")
+    closed = event("system", status="question_closed", id="ask-2", state="pending")
 
     assert after(question(), event("progress"), answered, event("artifact")) == [
         *["input-required"] * 2,
@@ -45,7 +45,7 @@ def test_a_question_is_open_until_it_is_answered() -> None:
 
 def test_an_answer_that_overtakes_its_question_is_the_last_word() -> None:
     """The hub's news may come before the event of the worker: the question then is closed."""
-    answered = event("system", status="answered", askId="ask-1", state="running")
+    answered = event("system", status="answered", id="ask-1", state="running")
 
     assert after(event("progress"), answered, question()) == ["running"] * 3
 

@@ -46,7 +46,7 @@ def holder(world: World) -> Holder:
 
 def ask(world: World, holder: Holder, lease: str, n: int = 1, ask_id: str = "ask-1", **fields: Any) -> Reply:
     """Report the event of a question."""
-    body = encode({"type": "question", "askId": ask_id, "question": "?", "timeout": 60, **fields})
+    body = encode({"type": "question", "id": ask_id, "text": "?", "timeout": 60, **fields})
     return told(world, holder, lease, events=[ReportEvent(n=n, body=msgspec.Raw(body))])
 
 
@@ -118,10 +118,10 @@ def test_a_long_answer_rings_and_is_asked_for(world: World, holder: Holder) -> N
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"question": ""}, "question"),
+        ({"text": ""}, "question"),
         ({"timeout": -1}, "timeout"),
         ({"schema": {"type": "sting"}}, "schema of the question"),
-        ({"question": "x" * 13_000}, "publish an artifact"),
+        ({"text": "x" * 13_000}, "publish an artifact"),
         ({"ask_id": "x" * 65}, "askId"),
     ],
 )
@@ -301,7 +301,7 @@ def test_limits_of_time_count_while_it_asks(world: World, holder: Holder) -> Non
 
     world.beat(holder)
     other = world.run(holder, "t2", deadline=world.steady.now_ms() + 20_000)
-    body = encode({"type": "question", "askId": "ask-1", "question": "?", "timeout": 60})
+    body = encode({"type": "question", "id": "ask-1", "text": "?", "timeout": 60})
     item = Report(task_id="t2", epoch=1, lease=other, events=[ReportEvent(n=1, body=msgspec.Raw(body))], release=True)
     world.do(lambda ledger: world.tasks.report(ledger, holder, item))
     assert world.row("t2").inc is None
