@@ -93,7 +93,7 @@ def test_who_joins_later_sees_what_is_open(stack: LocalStack) -> None:
         asked(session)
         callbacks = TaskEventCallbacks(on_question=heard.put)
         with stack.client.subscribe_to_task(session.task_id, None, callbacks), connected(stack, session) as joined:
-            assert heard.get(timeout=10).question == "Which colour?"
+            assert heard.get(timeout=10).text == "Which colour?"
             assert joined.open_question is not None
             assert joined.answer("ask-1", "blue") == "running"
             with pytest.raises(RpcError, match='was answered before with "blue": that stands') as refused:
@@ -118,8 +118,8 @@ def test_a_wrong_answer_names_what_was_wrong(stack: LocalStack) -> None:
         stack.client.answer_task(session.task_id, "red")
         wait_until(lambda: session.open_question is not None and session.open_question.id == "ask-2", 10)
         with pytest.raises(RpcError, match="must be at least 1"):
-            session.answer("ask-1", 0)
-        session.answer("ask-1", 2)
+            session.answer("ask-2", 0)
+        session.answer("ask-2", 2)
         assert session.text(20) == "red 2"
         with pytest.raises(RpcError, match="asks nothing: it is completed"):
             stack.client.answer_task(session.task_id, "red")
