@@ -165,7 +165,8 @@ def test_a_slow_reader_slows_the_writer(side: Callable[[], Side]) -> None:
         writer.end()
 
     done = in_background(write)
-    wait_until(lambda: written[0] > 3 * 1024 * 1024, 20)
+    # As the frames fall, he is held back a little below three MiB, or above.
+    wait_until(lambda: written[0] > 2 * 1024 * 1024, 20)
     quiet = threading.Event()
     quiet.wait(1.0)
     assert written[0] < 7 * 1024 * 1024
