@@ -368,6 +368,8 @@ class AskTimeoutError(BlocksError, TimeoutError):
 def ended_because(end: Any) -> str | None:
     """Return in words why a task ended as it did, by its row or terminal event; of a limit of time, which it was."""
     error, reason = getattr(end, "error", None), getattr(end, "reason", None)
+    if getattr(end, "error_code", None) == "timeout" and reason == "progress":
+        return f"{error}: it said nothing for too long (progress_timeout)"
     if getattr(end, "error_code", None) == "timeout" and reason:
         return f"{error}: over its {reason}"
     return error or reason

@@ -142,6 +142,12 @@ class StateFolder:
             return None
         return None if is_alive(hub.process) is False else hub
 
+    def held_by(self) -> str:
+        """Say in brackets who runs the local hub, as far as that is known; for the end of a sentence."""
+        hub = self.discovered()
+        known = f"process {hub.pid}; " if hub is not None else ""
+        return f"({known}a worker may have it inside)"
+
     def kept_port(self, of: str) -> int:
         """Return the port that a start here would take again for ``hub`` or ``network``; 0 when there is none."""
         port = self.load_json(KEPT).get(f"{of}_port")

@@ -49,7 +49,8 @@ def restore(*, file: Path, folder: Path | None) -> None:
         place = _folder(folder)
         state = StateFolder(place)
         if not state.try_lock():
-            raise FolderInUseError(f"a hub runs on the state folder {place}: stop it first")
+            cure = "stop it first, and all workers of the folder that would take its place"
+            raise FolderInUseError(f"a hub runs on the state folder {place} {state.held_by()}: {cure}")
         try:
             aside = put_back(file.absolute(), place / DATABASE)
         finally:

@@ -17,16 +17,17 @@ from blocks_worker.cli.spans import span
 from blocks_worker.cli.task import moment, print_row
 from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.client.client import TaskClient
-from blocks_worker.concurrency import Clock
+from blocks_worker.client.repeating import one_try, repeated
+from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.errors import ConfigurationError, RpcError, ended_because
 from blocks_worker.observability.redact import one_line
-from blocks_worker.protocol.tasks import DeadReason
+from blocks_worker.protocol.tasks import DeadReason, RetryTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from blocks_worker.controlplane.api import HubApi
-    from blocks_worker.protocol.tasks import TaskRow
+    from blocks_worker.protocol.tasks import SubmitAnswer, TaskRow
 
 _HEADS = ("TASK", "AGENT", "REASON", "ENDED", "RUNS", "ERROR")
 _SPARE = ("ERROR", "RUNS", "ENDED", "AGENT")
@@ -36,6 +37,8 @@ _PAGE = 256
 _FEW = 1
 #: Under this key every task is sent again once, however often that is asked for.
 _ONCE = "redrive"
+#: Seconds that the hub is asked to send one of them again.
+_PATIENCE = 30.0
 
 
 def _selecting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,15 +141,32 @@ def redrive(
 def _redriven(client: TaskClient, task: str, key: str, *, keep_steps: bool, as_json: bool) -> bool:
     try:
         with chosen_task(client.api, task) as task_id:
-            new_id = client.retry_task(task_id, f"{key}:{task_id}", keep_steps=keep_steps)
+            new, before = _sent_again(client.api, task_id, f"{key}:{task_id}", keep_steps=keep_steps)
     except (RpcError, ConfigurationError) as error:
         if as_json:
             click.echo(json.dumps({"retryOf": task, "error": sentence(error)}))
         click.echo(f"blocks: {one_line(f'{task}: {as_typed_here(sentence(error))}')}", err=True)
         return False
-    told = json.dumps({"taskId": new_id, "retryOf": task_id}) if as_json else f"task {task_id} goes on as {new_id}"
-    click.echo(told)
+    if as_json:
+        click.echo(json.dumps({"taskId": new.task_id, "retryOf": task_id}))
+    elif before:
+        stands = f"task {task_id} was sent again before as {new.task_id}, which is {new.state}"
+        click.echo(f"{stands}; --key NEW sends it once more")
+    else:
+        click.echo(f"task {task_id} goes on as {new.task_id}")
     return True
+
+
+def _sent_again(hub: HubApi, task_id: str, key: str, *, keep_steps: bool) -> tuple[SubmitAnswer, bool]:
+    """Return the task as which this one is sent again, and whether that is so since an earlier command."""
+    clock, entropy = Clock(), Entropy()
+    wish = RetryTask(task_id=entropy.uuid7(clock.wall_ms()), idempotency_key=key, keep_steps=keep_steps)
+    deadline = Deadline(_PATIENCE, clock)
+    new = repeated(
+        lambda: hub.retry_task(task_id, wish, timeout=one_try(deadline)), deadline, clock=clock, entropy=entropy
+    )
+    # A repeat of our own whose first answer was lost finds the task that it made.
+    return new, new.task_id != wish.task_id
 
 
 def _found(

@@ -41,7 +41,7 @@ def can_ask() -> bool:
 
 def told(event: TaskEvent) -> str:
     """Return a question and how to answer it from elsewhere."""
-    asked = one_line(f"question {event.id}: {event.text}{_choices(event.schema)}")
+    asked = one_line(f"question {event.id}: {event.text}{choices(event.schema)}")
     command = as_typed_here(f"'blocks answer {event.task_id} VALUE'")
     return f"{asked}; answer it with {command}"
 
@@ -49,7 +49,7 @@ def told(event: TaskEvent) -> str:
 def ask(session: TaskSession, event: TaskEvent) -> None:
     """Ask the person at the terminal until there is an answer; at the end of the input leave the question open."""
     while True:
-        click.echo(f"{printable(event.text or '')}{one_line(_choices(event.schema))}\n> ", err=True, nl=False)
+        click.echo(f"{printable(event.text or '')}{one_line(choices(event.schema))}\n> ", err=True, nl=False)
         line = sys.stdin.readline()
         if not line:
             click.echo(told(event), err=True)
@@ -63,7 +63,7 @@ def ask(session: TaskSession, event: TaskEvent) -> None:
         return
 
 
-def _choices(schema: dict[str, Any] | None) -> str:
+def choices(schema: dict[str, Any] | None) -> str:
     """Return what may be answered, where the question lists it."""
     values = (schema or {}).get("enum")
     if not isinstance(values, list):

@@ -11,11 +11,15 @@ import msgspec
 
 from blocks_worker.cli import completion
 from blocks_worker.cli.access import open_hub
+from blocks_worker.cli.questions import choices
 from blocks_worker.cli.task_ids import chosen_task
 from blocks_worker.observability.redact import one_line
 
 if TYPE_CHECKING:
-    from blocks_worker.protocol.tasks import TaskRow
+    from blocks_worker.protocol.tasks import OpenQuestion, TaskRow
+
+#: Fields that are times, beside those whose names say so.
+_MOMENTS = frozenset({"deadline", "expiresAt", "queueUntil", "readyAt"})
 
 
 @click.command()
@@ -38,8 +42,15 @@ def print_row(row: TaskRow, *, as_json: bool) -> None:
         click.echo(json.dumps(fields, indent=2))
         return
     for key, value in fields.items():
-        told = moment(value) if key.endswith("Time") else value
+        told = moment(value) if key.endswith("Time") or key in _MOMENTS else value
+        if key == "question" and row.question is not None:
+            told = _asked(row.question)
         click.echo(one_line(f"{key + ':':<18} {told}"))
+
+
+def _asked(question: OpenQuestion) -> str:
+    text = f"{question.ask_id}: {question.question}{choices(question.schema)}"
+    return f"{text}, open until {moment(question.until)}"
 
 
 def moment(unix_ms: int | None) -> str:

@@ -231,6 +231,7 @@ class TaskClient:
     def send_many(self, many: Iterable[SendMessageParams | Mapping[str, Any]]) -> list[TaskSession]:
         """Ask for many tasks in as few requests as they fit in; return a session for each, in order.
 
+        An entry is such as ``{"agent_name": "echo", "request_parts": "Hello"}``, or `SendMessageParams`.
         All are checked, and their large files stored, before any is asked for.
 
         Raises:
@@ -258,7 +259,7 @@ class TaskClient:
         return TaskInfo.of(self._core.api.get_task(checked_id(task_id)))
 
     def list_tasks(self, params: ListTasksParams | None = None, *, dead: bool | str | None = None) -> ListTasksResult:
-        """Return this user's tasks, newest first: one page, or as many as `limit` says.
+        """Return this user's tasks, newest first, as `.tasks` of one page, or of as many as `limit` says.
 
         `dead` in short for that of the params: only those that the hub gave up, for any reason or for this one.
         """

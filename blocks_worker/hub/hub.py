@@ -81,7 +81,8 @@ class Hub:
         check_local(self._config.state_dir)
         if not self._folder.try_lock():
             raise FolderInUseError(
-                f"another hub runs on the state folder {self._config.state_dir}; stop it, or use it, "
+                f"another hub runs on the state folder {self._config.state_dir} {self._folder.held_by()}; "
+                "stop it, or use it, "
                 "or give this one a folder of its own with --state-dir or BLOCKS_STATE_DIR"
             )
         self._thread.start()

@@ -145,7 +145,8 @@ def test_a_question_is_answered_at_the_command_line(stack: LocalStack, typed: An
         asked(session)
         listed = typed("tasks", "--state", "input-required", "--json")
         assert task in [row["taskId"] for row in json.loads(listed.stdout)]
-        assert "Which colour?" in typed("task", task).stdout
+        shown = next(line for line in typed("task", task).stdout.splitlines() if line.startswith("question:"))
+        assert re.fullmatch(r"question: +ask-1: Which colour\? \(red, blue\), open until \d{4}-\S+\+00:00", shown)
 
         wrong = typed("answer", task, "green")
         assert (wrong.exit_code, "must be one of red, blue" in wrong.stderr) == (1, True)
@@ -155,7 +156,8 @@ def test_a_question_is_answered_at_the_command_line(stack: LocalStack, typed: An
         assert "answered before" in typed("answer", task, "red", "--id", "ask-1").stderr
         assert typed("answer", task, "4").stdout.startswith("question ask-2 of task")
         assert session.text(20) == "blue 4"
-        assert "asks nothing: it is completed" in typed("answer", task, "5").stderr
+        late = typed("answer", task, "5").stderr
+        assert "asks nothing: it is completed; its question ask-2 was answered before\n" in late
 
 
 def test_send_tells_how_to_answer(stack: LocalStack, typed: Any) -> None:

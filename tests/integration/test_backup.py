@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import threading
@@ -96,7 +97,7 @@ def test_a_ledger_that_went_back_in_time_hurts_nobody(tmp_path: Path, monkeypatc
         events = hub_events(hub, before.task_id)
     assert [event["type"] for event in before].count("terminal") == 1
     assert min(event["seq"] for event in events if event["epoch"] > EPOCHS_LEFT_OUT) > last + EVENTS_LEFT_OUT - 100
-    assert "a hub runs" in refused.stderr
+    assert f"a hub runs on the state folder {state_dir()} (process {os.getpid()}; a worker" in refused.stderr
     assert refused.exit_code == 1
     assert "hub.sqlite3.replaced" in replaced.stdout
 
@@ -190,6 +191,42 @@ def test_what_is_no_copy_is_not_put_back(tmp_path: Path) -> None:
     ] == [True] * 4
     assert ledger.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["damaged", "junk"]
+
+
+def test_each_ledger_that_was_replaced_is_kept(tmp_path: Path) -> None:
+    """Put back twice: each success names where the ledger of before lies, and both are whole. [E17]"""
+    with running_hub(state_dir()):
+        pass
+    ledger, copy = state_dir() / DATABASE, tmp_path / "copy"
+    assert run("backup", copy).exit_code == 0
+    befores, asides = [], [ledger.with_name(f"{DATABASE}.{end}") for end in ("replaced", "replaced-2", "replaced-3")]
+    said = []
+    for _ in asides:
+        befores.append(ledger.read_bytes())
+        said.append(run("restore", copy).stdout)
+
+    assert said == [f"{copy} is the ledger now; what it replaced is {aside}\n" for aside in asides]
+    assert [aside.read_bytes() for aside in asides] == befores
+    assert befores[0] != befores[1]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("none/x", "the folder {0}/none is not there: make it, or name a file in another one"),
+        ("file/x", "the folder {0}/file is no folder: make it, or name a file in another one"),
+        ("/proc/x", "nothing can be written to the folder /proc (No such file or directory): mend its rights, or name"),
+    ],
+)
+def test_a_copy_goes_where_it_can_be_written(tmp_path: Path, place: str, said: str) -> None:
+    """Which folder is missing, or takes no file, is told with what to do."""
+    with running_hub(state_dir()):
+        pass
+    (tmp_path / "file").touch()
+    told = run("backup", tmp_path / place)
+
+    assert told.exit_code == 1
+    assert told.stderr.startswith(f"blocks: {said.format(tmp_path)}")
 
 
 def test_a_flipped_byte_is_refused_or_harmless(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -85,7 +85,7 @@ def test_a_silent_run_fails_for_the_sender_and_for_the_card(client: TaskClient) 
         gate.go.set()
 
         assert by_flag.exit_code == 1
-        assert by_flag.stderr.endswith("failed: timeout: over its progress\n")
+        assert by_flag.stderr.endswith("failed: timeout: it said nothing for too long (progress_timeout)\n")
         assert (ended.state, ended.error_code, ended.reason) == ("failed", "timeout", "progress")
 
 

@@ -303,6 +303,27 @@ def test_a_network_that_cannot_be_reached(entered: Caller, monkeypatch: pytest.M
     assert (where, text.startswith(f"{gone} does not answer")) == ("network", True)
 
 
+def test_where_all_goes_over_the_link_there_is_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that has others speak by `hublink` is found well; a worker told otherwise has the network looked at."""
+    with running_hub(tmp_path / "state", transport="hublink"):
+        linked = examined()
+        monkeypatch.setenv("BLOCKS_TRANSPORT", "pubnub")
+        told = examined()
+
+    assert (linked.exit_code, told.exit_code) == (0, 0), linked.output
+    assert "note: network: there is none to reach: all goes over one link to the hub (hublink)\n" in linked.stdout
+    assert re.search(r"network: http\S+ answers\n", told.stdout)
+
+
+def test_a_transport_of_another_release(entered: Caller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What this release cannot speak is told with what it can."""
+    document = entered.ask("GET", "/api/v1/cdm").json
+    (tmp_path / "cdm.json").write_text(json.dumps({**document, "transport": "pigeon"}), encoding="utf-8")
+    monkeypatch.setenv("BLOCKS_CDM_URL", str(tmp_path / "cdm.json"))
+
+    assert the_one()[:2] == ("network", "the hub speaks by 'pigeon', this release knows 'pubnub' and 'hublink'")
+
+
 # ------------------------------------------------------------------------------------------------ state folder
 def test_a_state_folder_below_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no folder is named."""

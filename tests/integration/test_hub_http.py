@@ -546,6 +546,7 @@ def test_a_second_command_on_the_folder_exits_78(tmp_path: Path) -> None:
 
     assert second.process.returncode == 78
     assert err.startswith("[hub] another hub runs on the state folder")
+    assert f"(process {os.getpid()}; a worker may have it inside)" in err
 
 
 def test_a_killed_hub_has_every_task_that_it_acknowledged(tmp_path: Path) -> None:

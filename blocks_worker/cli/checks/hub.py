@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from blocks_worker.cli.findings import Found, of_error
 from blocks_worker.concurrency import Clock
-from blocks_worker.config import bypass_proxy_on_loopback, is_loopback_url
+from blocks_worker.config import TRANSPORTS, bypass_proxy_on_loopback, is_loopback_url
 from blocks_worker.controlplane.api import HubApi
 from blocks_worker.controlplane.cdm import fetch_cdm_config
 from blocks_worker.controlplane.http import Http
@@ -72,7 +72,7 @@ def hub(config: WorkerConfig) -> Iterator[Found]:
         yield Found("error", "hub", f"the document at {url} names {error.url}, and nothing answers ({error.why})", cure)
     finally:
         http.close()
-    yield from _network(cdm)
+    yield from _network(cdm, connection.transport or cdm.transport)
 
 
 def no_hub(text: str, *, starts_own: bool) -> Found:
@@ -161,16 +161,20 @@ def _key(api: HubApi, hub_url: str, connection: Connection) -> Iterator[Found]:
     yield Found("note", "key", "the hub takes it")
 
 
-def _network(cdm: CdmConfig) -> Iterator[Found]:
+def _network(cdm: CdmConfig, transport: str) -> Iterator[Found]:
+    if transport == "hublink":
+        yield Found("note", "network", "there is none to reach: all goes over one link to the hub (hublink)")
+        return
+    if transport not in TRANSPORTS:
+        known = " and ".join(map(repr, TRANSPORTS))
+        cure = "install the release of blocks_worker that the hub has"
+        yield Found("error", "network", f"the hub speaks by {transport!r}, this release knows {known}", cure)
+        return
     # Here, not above: what is wrong with an installation shall be told even where the SDK cannot be imported.
     from blocks_worker.transports.pubnub.client import PubNubSettings
     from blocks_worker.transports.pubnub.reaching import network_time
 
     origin = redact(cdm.origin)
-    if cdm.transport != "pubnub":
-        cure = "install the release of blocks_worker that the hub has"
-        yield Found("error", "network", f"the hub speaks by {cdm.transport!r}, this release knows 'pubnub'", cure)
-        return
     keys = cdm.playground
     try:
         settings = PubNubSettings(

@@ -5,9 +5,10 @@ A copy says of itself that it is one. A hub that starts on it knows by that word
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from blocks_worker.errors import StoreError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 #: In `meta` of a copy: it was not written since.
 COPIED = "copied_from"
-#: What the ledger that a copy took the place of is called from then on, behind its name.
+#: What the ledger that a copy took the place of is called from then on, behind its name; the second one `replaced-2`.
 REPLACED = "replaced"
 #: What SQLite keeps beside a ledger, of which it holds commits.
 _BESIDE = ("-wal", "-shm")
@@ -106,12 +107,24 @@ def _draft_of(copy: Path) -> Iterator[Path]:
     Made here, because SQLite would make it readable for others.
     """
     draft = copy.with_name(f".{copy.name}.draft")
-    draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        draft.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise _unwritable(copy.parent, error) from error
     try:
         yield draft
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> StoreError:
+    if not folder.is_dir():
+        wrong = "is no folder" if folder.exists() else "is not there"
+        return StoreError(f"the folder {folder} {wrong}: make it, or name a file in another one", code="folder")
+    why = error.strerror or error
+    text = f"nothing can be written to the folder {folder} ({why}): mend its rights, or name a file in another one"
+    return StoreError(text, code="folder")
 
 
 def _put(draft: Path, to: Path) -> None:
@@ -124,13 +137,21 @@ def _put(draft: Path, to: Path) -> None:
 
 def _put_aside(path: Path) -> Path:
     """Keep the ledger under another name, with what lies beside it; a copy never meets the commits of another file."""
-    aside = path.with_name(f"{path.name}.{REPLACED}")
-    aside.unlink(missing_ok=True)
-    aside.hardlink_to(path)
+    aside = _linked_aside(path)
     for beside in _BESIDE:
         kept = aside.with_name(aside.name + beside)
         kept.unlink(missing_ok=True)
         found = path.with_name(path.name + beside)
         if found.exists():
             found.replace(kept)
+    return aside
+
+
+def _linked_aside(path: Path) -> Path:
+    """Give the ledger a second name that nothing has: what was replaced before is kept too."""
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}.{REPLACED}" + (f"-{number}" if number > 1 else ""))
+        with suppress(FileExistsError):
+            aside.hardlink_to(path)
+            break
     return aside

@@ -107,6 +107,18 @@ def test_what_is_to_be_sent_is_said_in_one_way() -> None:
     assert "there is no task 'nothing-of-the-kind'" in some.stderr
 
 
+def test_what_was_sent_again_before_is_told_so(hub: Caller) -> None:
+    """The same command once more sends nothing: it tells the new task, how that stands, and how to send another."""
+    old = json.loads(run("list", "--agent", "other", "--json").stdout)[0]["taskId"]
+    first = run("redrive", old, "--key", "told").stdout
+    new = first.removeprefix(f"task {old} goes on as ").strip()
+    hub.ask("POST", f"/api/v1/tasks/{new}/cancel", {}, bearer=hub.consumer()["accessToken"])
+
+    told = f"task {old} was sent again before as {new}, which is canceled; --key NEW sends it once more\n"
+    assert run("redrive", old, "--key", "told").stdout == told
+    assert run("redrive", old, "--key", "anew").stdout.startswith(f"task {old} goes on as ")
+
+
 def test_the_client_lists_them(hub: Caller) -> None:
     """By any reason or one; another word is refused with those that there are."""
     with TaskClient.create("free") as client:

@@ -15,6 +15,10 @@ from blocks_worker.protocol.tasks import TaskRow
     [
         ({"error": "boom", "error_code": "handler_error"}, "boom"),
         ({"error": "timeout", "error_code": "timeout", "reason": "max_runtime"}, "timeout: over its max_runtime"),
+        (
+            {"error": "timeout", "error_code": "timeout", "reason": "progress"},
+            "timeout: it said nothing for too long (progress_timeout)",
+        ),
         ({"reason": "no longer needed"}, "no longer needed"),
         ({}, None),
     ],
