@@ -17,7 +17,7 @@ from blocks_worker.client.opening import (
 from blocks_worker.client.params import SendMessageParams, check_drain_window, checked_role, params_of
 from blocks_worker.client.settings import Wishes, billing_mode_of, check_headers
 from blocks_worker.client.subscribed import TaskEventCallbacks, TaskSubscription
-from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo, checked_id, listed
+from blocks_worker.client.tasks import ListTasksParams, ListTasksResult, TaskInfo, checked_id, listed, task_named
 from blocks_worker.controlplane.consumer_auth import one_mode
 from blocks_worker.errors import AgentAuthFatalError, AuthRefreshFailedError, ConfigurationError, RpcError
 
@@ -256,7 +256,8 @@ class TaskClient:
     def get_task(self, task_id: str) -> TaskInfo:
         """Return one task of this user."""
         self._core.ready()
-        return TaskInfo.of(self._core.api.get_task(checked_id(task_id)))
+        with task_named(task_id):
+            return TaskInfo.of(self._core.api.get_task(checked_id(task_id)))
 
     def list_tasks(self, params: ListTasksParams | None = None, *, dead: bool | str | None = None) -> ListTasksResult:
         """Return this user's tasks, newest first, as `.tasks` of one page, or of as many as `limit` says.

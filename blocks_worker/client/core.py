@@ -20,6 +20,7 @@ from blocks_worker.client.session_feed import TELLING
 from blocks_worker.client.settings import KeysTold
 from blocks_worker.client.stream_access import ClientStreams
 from blocks_worker.client.subscriptions import Subscriptions, decoded
+from blocks_worker.client.tasks import task_named
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.controlplane.api import HubApi
 from blocks_worker.controlplane.cdm import CdmKeyset
@@ -253,7 +254,10 @@ class ClientCore:
         """Ask the hub that a task stop; tell whether it still ran."""
         deadline = Deadline(self.timeout, self.clock)
         request = CancelTask(reason=reason, terminated=terminated)
-        answer = self._patiently(lambda: self.api.cancel_task(task_id, request, timeout=one_try(deadline)), deadline)
+        with task_named(task_id):
+            answer = self._patiently(
+                lambda: self.api.cancel_task(task_id, request, timeout=one_try(deadline)), deadline
+            )
         return not answer.already_ended
 
     def open_stream(self, about: StreamDescriptor, patience: float | None) -> StreamClient:
@@ -263,12 +267,15 @@ class ClientCore:
 
     def pause_task(self, task_id: str, *, on: bool) -> TaskRow:
         """Ask the hub that a task wait, or go on; return its row as it is then."""
-        return paused(self.api, task_id, on=on, deadline=Deadline(self.timeout, self.clock), patiently=self._patiently)
+        deadline = Deadline(self.timeout, self.clock)
+        with task_named(task_id):
+            return paused(self.api, task_id, on=on, deadline=deadline, patiently=self._patiently)
 
     def answer_task(self, task_id: str, value: Any, ask_id: str | None = None) -> str:
         """Answer the question of a task; return its state as it is then."""
         deadline = Deadline(self.timeout, self.clock)
-        return answered(self.api, task_id, value, ask_id, deadline=deadline, patiently=self._patiently)
+        with task_named(task_id):
+            return answered(self.api, task_id, value, ask_id, deadline=deadline, patiently=self._patiently)
 
     def retry_task(
         self, task_id: str, key: str | None = None, *, keep_steps: bool = True, keep_answers: bool = True
@@ -277,12 +284,15 @@ class ClientCore:
         new_id = self._entropy.uuid7(self.clock.wall_ms())
         wish = RetryTask(task_id=new_id, idempotency_key=key, keep_steps=keep_steps, keep_answers=keep_answers)
         deadline = Deadline(self.timeout, self.clock)
-        return self._patiently(lambda: self.api.retry_task(task_id, wish, timeout=one_try(deadline)), deadline).task_id
+        with task_named(task_id):
+            new = self._patiently(lambda: self.api.retry_task(task_id, wish, timeout=one_try(deadline)), deadline)
+        return new.task_id
 
     def purge_task(self, task_id: str) -> None:
         """Ask the hub to delete a task that has ended."""
         deadline = Deadline(self.timeout, self.clock)
-        self._patiently(lambda: self.api.purge_task(task_id, timeout=one_try(deadline)), deadline)
+        with task_named(task_id):
+            self._patiently(lambda: self.api.purge_task(task_id, timeout=one_try(deadline)), deadline)
 
     def forget(self, session: SessionFeed) -> None:
         """Route nothing to this session any more."""

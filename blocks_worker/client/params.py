@@ -29,6 +29,7 @@ from blocks_worker.protocol.tasks import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from typing import TypeGuard
 
     from blocks_worker.client.parts import FileKeeper
 
@@ -119,6 +120,12 @@ class SendOptions(RunOptions, total=False):
 
 #: Limits of time, in seconds.
 _LIMITS = ("queue_ttl", "max_runtime", "progress_timeout")
+#: What else is of one type, where it is given, and how that is said.
+_KINDS: tuple[tuple[type, str, tuple[str, ...]], ...] = (
+    (str, "a text", ("idempotency_key", "owner_id", "consumer_public_key", "parent_task_id")),
+    (bool, "True or False", ("stream",)),
+    (dict, "a dict", ("metadata",)),
+)
 _NAMES = frozenset(one.name for one in fields(SendMessageParams))
 
 
@@ -156,10 +163,14 @@ def submission(
 
     Raises:
         FileUploadError: a large file could not be stored.
+        TypeError: a parameter is of another type.
         ValueError: a parameter does not fit; `MessageTooLargeError` when it is all too much.
     """
     _check(params)
     delay, not_before = delay_of(params.not_before)
+    deadline = None if params.deadline is None else unix_ms("deadline", params.deadline)
+    retry_policy = None if params.retry_policy is None else policy_of(params.retry_policy)
+    # Last: it stores files, which nobody needs where something else is refused.
     parts = _json(travelling_parts(params.request_parts, inline_limit=inline_limit, keep=keep), "request_parts")
     body = SubmitTask(
         agent_name=params.agent_name,
@@ -176,13 +187,13 @@ def submission(
         delivery=params.delivery,
         max_runtime=params.max_runtime,
         progress_timeout=params.progress_timeout,
-        deadline=None if params.deadline is None else unix_ms("deadline", params.deadline),
+        deadline=deadline,
         parent_task_id=params.parent_task_id,
         queue_ttl=params.queue_ttl,
         delay=delay,
         not_before=not_before,
         priority=params.priority,
-        retry_policy=None if params.retry_policy is None else policy_of(params.retry_policy),
+        retry_policy=retry_policy,
     )
     encoded = encode(body)
     if len(encoded) > MAX_BODY - _ENVELOPE:
@@ -202,10 +213,11 @@ def _made(keywords: Mapping[str, Any]) -> SendMessageParams:
 def _check(params: SendMessageParams) -> None:
     if not params.agent_name or not isinstance(params.agent_name, str):
         raise ValueError("agent_name is the name of an agent, such as 'echo'")
-    if params.task_kind not in {"request", "pipe"}:
+    if params.task_kind not in get_args(TaskKind):
         raise ValueError(f"task_kind is 'request' or 'pipe', not {params.task_kind!r}")
+    _check_kinds(params)
     _check_duration(params)
-    if params.delivery not in {None, *get_args(Delivery)}:
+    if params.delivery is not None and params.delivery not in get_args(Delivery):
         raise ValueError(f"delivery is {' or '.join(map(repr, get_args(Delivery)))}, not {params.delivery!r}")
     if params.retry_policy is not None and params.task_kind == "pipe":
         raise ValueError("retry_policy is for requests: a pipe is not run again, for its streams cannot go on")
@@ -216,10 +228,29 @@ def _check(params: SendMessageParams) -> None:
     if params.progress_timeout is not None and params.task_kind == "pipe":
         raise ValueError("progress_timeout is for requests: a pipe may be silent as long as it lasts")
     for name, most in (("timeout", math.inf), *((name, MAX_SECONDS) for name in _LIMITS)):
-        value = getattr(params, name)
-        if value is not None and not 0 < value <= most:
-            told = "" if math.isinf(most) else f" and at most {most}"
-            raise ValueError(f"{name} is a number of seconds above 0{told}, not {value!r}")
+        _check_seconds(name, getattr(params, name), most)
+
+
+def _check_kinds(params: SendMessageParams) -> None:
+    for kind, told, names in _KINDS:
+        for name in names:
+            value = getattr(params, name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} is {told}, or None, not {value!r}")
+
+
+def _check_seconds(name: str, value: object, most: float) -> None:
+    if value is None:
+        return
+    told = f"{name} is a number of seconds above 0{'' if math.isinf(most) else f' and at most {most}'}, not {value!r}"
+    if not _is_number(value):
+        raise TypeError(told)
+    if not 0 < value <= most:
+        raise ValueError(told)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_priority(priority: object) -> None:
@@ -231,10 +262,16 @@ def check_drain_window(seconds: float | None) -> None:
     """Refuse what is no time.
 
     Raises:
+        TypeError: it is no number.
         ValueError: it is below zero.
     """
-    if seconds is not None and not seconds >= 0:
-        raise ValueError(f"drain_window_s is a number of seconds of zero or more, not {seconds!r}")
+    if seconds is None:
+        return
+    told = f"drain_window_s is a number of seconds of zero or more, not {seconds!r}"
+    if not _is_number(seconds):
+        raise TypeError(told)
+    if not seconds >= 0:
+        raise ValueError(told)
 
 
 def checked_role(role: str) -> TaskRole:

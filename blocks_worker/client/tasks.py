@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from blocks_worker.client.moments import unix_ms
-from blocks_worker.errors import ConfigurationError
+from blocks_worker.errors import ConfigurationError, RpcError
 from blocks_worker.protocol.tasks import DeadReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from blocks_worker.protocol.tasks import TaskPage, TaskRow
 
 #: Most tasks that are asked for at once.
 _AT_ONCE = 256
+#: The hub's sentence for a task that it does not know: its code says so of an agent too.
+_UNKNOWN = "no such task"
 _NAMED = ("taskId", "agentName", "owner", "state", "createdTime", "updatedTime")
 
 
@@ -140,3 +143,15 @@ def checked_id(task_id: str) -> str:
     if not task_id:
         raise ValueError("the task's id is empty: pass what session.task_id says")
     return task_id
+
+
+@contextmanager
+def task_named(task_id: str) -> Iterator[None]:
+    """Have the hub's refusal of a task that it does not know name the task, and say how to find the right one."""
+    try:
+        yield
+    except RpcError as refused:
+        if refused.rpc_message != _UNKNOWN:
+            raise
+        text = f"no such task {task_id!r}, or it is not yours: client.list_tasks() or 'blocks tasks' lists yours"
+        raise RpcError(text, code=refused.code, status=refused.status, data=refused.data) from refused

@@ -23,7 +23,7 @@ WARM_UP = 5_000
 BATCH = 200
 MIB = 1 << 20
 MOST_GROWTH = 10 * MIB
-#: What the local network keeps grows up to its bounds, 192 MiB, which no warm-up reaches: here they are low.
+#: What the local network keeps grows up to its bounds, 64 MiB, which no warm-up reaches: here they are low.
 NETWORK = {"retention_bytes": 2 * MIB, "history_bytes": 2 * MIB}
 #: Seconds of rest before a look: what is under way ends.
 REST = 5.0

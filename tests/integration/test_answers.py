@@ -126,10 +126,21 @@ def test_a_wrong_answer_names_what_was_wrong(stack: LocalStack) -> None:
 
 
 def test_nobody_elses_task_is_answered(stack: LocalStack) -> None:
-    """[K1] One that is not there, and so one of another owner, is not found; JSON cannot hold everything."""
+    """[K1] One that is not there, and so one of another owner, is not found by its name; JSON cannot hold all."""
     with pytest.raises(RpcError) as refused:
         stack.client.answer_task("01900000-0000-7000-8000-000000000000", "red", "ask-1")
     assert refused.value.status == 404
+    for act in (
+        lambda: stack.client.answer_task("nonsense", 1),
+        lambda: stack.client.get_task("nonsense"),
+        lambda: stack.client.cancel_task("nonsense"),
+        lambda: stack.client.pause_task("nonsense"),
+        lambda: stack.client.retry_task("nonsense"),
+        lambda: stack.client.purge_task("nonsense"),
+    ):
+        with pytest.raises(RpcError, match=r"no such task 'nonsense', .*list_tasks\(\) or 'blocks tasks'") as unknown:
+            act()
+        assert (unknown.value.code, unknown.value.status) == ("NotFound", 404)
     with stack.client.send_message("painter", "wall") as session:
         asked(session)
         with pytest.raises(ValueError, match="JSON"):

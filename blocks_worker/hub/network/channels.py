@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 PRESENCE = "-pnpres"
 #: Bytes that a kept message costs besides its payload, about.
 OVERHEAD = 400
+#: Bytes that a channel costs on a shelf besides its messages: 242 were measured with tracemalloc in CPython 3.11, and
+#: tables have room to spare.
+CHANNEL = 300
 
 
 class Timeline:
@@ -63,8 +66,11 @@ class Bounds(NamedTuple):
 class _Row:
     """Be the messages of one channel, and how many bytes they take."""
 
+    __slots__ = ("lost", "messages", "size")
+
     def __init__(self, lost: int) -> None:
-        self.messages: deque[Message] = deque()
+        # No deque: most channels have few messages, for which it takes room for 64.
+        self.messages: list[Message] = []
         self.size = 0
         #: Up to where messages may be gone.
         self.lost = lost
@@ -75,7 +81,7 @@ class _Row:
         return message.size()
 
     def drop(self) -> int:
-        oldest = self.messages.popleft()
+        oldest = self.messages.pop(0)
         self.lost = oldest.tt
         self.size -= oldest.size()
         return oldest.size()
@@ -83,7 +89,7 @@ class _Row:
     def keep(self, wanted: Callable[[Message], bool]) -> int:
         """Keep what is wanted; return the bytes that went."""
         before = self.size
-        self.messages = deque(filter(wanted, self.messages))
+        self.messages = list(filter(wanted, self.messages))
         self.size = sum(map(Message.size, self.messages))
         return before - self.size
 
@@ -110,6 +116,7 @@ class Shelf:
         kept = self._channels.get(message.channel)
         if kept is None:
             kept = self._channels[message.channel] = _Row(self._forgotten)
+            self._size += CHANNEL
         else:
             self._channels.move_to_end(message.channel)
         self._size += kept.put(message)
@@ -176,7 +183,7 @@ class Shelf:
 
     def _forget(self, channel: str) -> None:
         row = self._channels.pop(channel)
-        self._size -= row.size
+        self._size -= CHANNEL + row.size
         newest = row.messages[-1].tt if row.messages else row.lost
         self._forgotten = max(self._forgotten, newest)
 

@@ -29,17 +29,18 @@ class NetworkSettings:
     """Bound what the network keeps; times are seconds, limits are messages a channel.
 
     `retention_*` is what pollers can still get, `history_*` what `fetch_messages` finds. The byte bounds
-    hold over all channels of a keyset: beyond them the channels that rested longest are forgotten. `channel_bytes`
+    hold over all channels of a keyset, with what a channel costs itself: beyond them the channels that rested longest
+    are forgotten. What is in both is counted in both. `channel_bytes`
     holds for each channel, in either: one that is flooded forgets its own oldest messages, nobody else's.
     """
 
     hold: float = 20.0
     retention_limit: int = 100
     retention_age: float = 1200.0
-    retention_bytes: int = 64 * MIB
+    retention_bytes: int = 16 * MIB
     history_limit: int = 10_000
     history_age: float = 86400.0
-    history_bytes: int = 128 * MIB
+    history_bytes: int = 48 * MIB
     channel_bytes: int = 8 * MIB
     #: Further names by which clients may call this server, besides the loopback ones.
     hosts: tuple[str, ...] = ()

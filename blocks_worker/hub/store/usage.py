@@ -42,7 +42,14 @@ _SIZE = _text(select(func.length(task_input.c.start)).where(task_input.c.task ==
 #: What waits and what is somebody's: each has an index of its own, which holds no ended task.
 _WAITING = and_(task.c.state == literal_column(f"'{State.QUEUED.value}'"), task.c.owner == bindparam("o"))
 _SOMEBODYS = and_(task.c.inc.is_not(null()), task.c.owner == bindparam("o"))
-_COUNTS = [_text(select(func.count()).select_from(task).where(which)) for which in (_WAITING, _SOMEBODYS)]
+_COUNTS = [
+    _text(
+        select(func.count()).select_from(
+            select(task.c.id).where(which).limit(bindparam("most")).offset(literal_column("0")).subquery()
+        )
+    )
+    for which in (_WAITING, _SOMEBODYS)
+]
 
 
 class Usage:
@@ -50,9 +57,12 @@ class Usage:
 
     _group: Group
 
-    def count_open(self, owner: str) -> int:
-        """Count the owner's tasks that have not ended: dear when anybody has many."""
-        return sum(int(self._group.execute(text, {"o": owner}).fetchone()[0]) for text in _COUNTS)
+    def count_open(self, owner: str, most: int) -> int:
+        """Count the owner's tasks that have not ended, up to so many: dear when others have many."""
+        count = 0
+        for text in _COUNTS:
+            count += int(self._group.execute(text, {"o": owner, "most": most - count}).fetchone()[0])
+        return count
 
     def room_used(self, owner: str) -> int:
         """Return how many bytes of inputs are kept for the owner."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,10 @@ from blocks_worker.protocol.events import ArtifactRef
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+#: Parameters that are numbers of seconds.
+_SECONDS = ("timeout", "queue_ttl", "max_runtime", "progress_timeout", "drain_window_s")
 
 
 def keep(file: LargeFile) -> ArtifactRef:
@@ -120,6 +125,8 @@ def test_wrong_calls(positional: tuple[object, ...], keywords: dict[str, Any]) -
     [
         {"agent_name": ""},
         {"task_kind": "job"},
+        {"task_kind": ["request"]},
+        {"delivery": ["at_most_once"]},
         {"duration": 3},
         {"task_kind": "pipe"},
         {"task_kind": "pipe", "duration": True},
@@ -148,6 +155,40 @@ def test_what_does_not_fit(fields: dict[str, Any]) -> None:
 
     with pytest.raises(ValueError):  # noqa: PT011 - each has a sentence of its own
         submission(params, task_id="t", billing_mode="free", idempotency_key="k", inline_limit=100, keep=keep)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *[(name, value) for name in _SECONDS for value in ("soon", True, [5])],
+        ("not_before", True),
+        ("deadline", True),
+        ("metadata", "x"),
+        ("metadata", ["x"]),
+        ("idempotency_key", 7),
+        ("idempotency_key", True),
+        ("stream", "yes"),
+        ("stream", 1),
+        ("owner_id", 7),
+        ("consumer_public_key", b"x"),
+        ("parent_task_id", 7),
+    ],
+    ids=str,
+)
+def test_a_wrong_type_is_told_by_the_name_of_its_parameter(wrong: tuple[str, Any]) -> None:
+    """A TypeError names the parameter and shows the value, before a file is stored or anything is sent."""
+    name, value = wrong
+    params = SendMessageParams(agent_name="echo", request_parts=[file_part(b"x" * 101)], **{name: value})
+    stored: list[LargeFile] = []
+
+    def noting(file: LargeFile) -> ArtifactRef:
+        stored.append(file)
+        return keep(file)
+
+    with pytest.raises(TypeError, match=f"^{name} is .*{re.escape(repr(value))}$"):
+        submission(params, task_id="t", billing_mode="free", idempotency_key="k", inline_limit=100, keep=noting)
+
+    assert stored == []
 
 
 def test_submission() -> None:

@@ -55,9 +55,25 @@ def test_open_tasks_have_a_limit_of_each_owner() -> None:
         assert told(world.submit(task_id="t3"))[:3] == (429, "QuotaExceeded", "openTasks")
         assert (world.submit(BOB, task_id="b1").status, world.submit(task_id="t2").status) == (201, 200)
         world.report(holder, lease, "t0", outcome=done())
-        world.clock.advance(1.1)
+        ended = [world.submit(task_id=f"n{number}").status for number in range(2)]
+        for number in (1, 2):
+            world.cancel(f"t{number}")
 
-        assert [world.submit(task_id=f"n{number}").status for number in range(2)] == [201, 429]
+        assert ended == [201, 429]
+        assert [world.submit(task_id=f"m{number}").status for number in range(3)] == [201, 201, 429]
+
+
+def test_many_open_tasks_are_not_counted_for_each_refusal() -> None:
+    """[G15] Where the limit is high, who was refused is refused again until the count is a little old."""
+    with world_with(open_tasks=200) as world:
+        for number in range(200):
+            world.add(f"t{number}")
+        refused = world.submit(task_id="n0").status
+        world.cancel("t0")
+        at_once = world.submit(task_id="n0").status
+        world.clock.advance(0.002)
+
+        assert [refused, at_once, world.submit(task_id="n0").status] == [429, 429, 201]
 
 
 def test_a_hub_that_starts_again_counts_what_is_open(tmp_path: Any) -> None:

@@ -1,12 +1,13 @@
 """Shelves and timetokens, without a network."""
 
+import tracemalloc
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks_worker.concurrency import Clock
-from blocks_worker.hub.network.channels import OVERHEAD, Bounds, Message, Shelf, Timeline
+from blocks_worker.hub.network.channels import CHANNEL, OVERHEAD, Bounds, Message, Shelf, Timeline
 
 WIDE = Bounds(limit=1000, age=1e9, size=1 << 40)
 
@@ -55,12 +56,26 @@ def test_limit_and_age_of_a_channel() -> None:
 def test_full_shelf_drops_what_rested_longest() -> None:
     """When the bytes run out, the channel written longest ago loses its oldest messages first."""
     shelf = Shelf()
-    bounds = Bounds(limit=100, age=1e9, size=3 * (OVERHEAD + 1))
+    bounds = Bounds(limit=100, age=1e9, size=2 * CHANNEL + 3 * (OVERHEAD + 1))
     for tt, channel in enumerate(["old", "old", "busy", "busy"], start=1):
         shelf.put(message(tt, channel), bounds)
 
     assert newest(shelf, "old") == [2]
     assert newest(shelf, "busy") == [4, 3]
+
+
+def test_many_channels_of_one_message_stay_within_the_bytes() -> None:
+    """What the interpreter has for thousands of short channels is no more than the shelf counts, and bounded so."""
+    rested = [message(tt, f"task.{tt:032}", payload=b"x" * 200) for tt in range(1, 3001)]
+    shelf, bounds = Shelf(), Bounds(limit=100, age=1e9, size=2000 * (CHANNEL + OVERHEAD + 200))
+    tracemalloc.start()
+    for each in rested:
+        shelf.put(each, bounds)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    assert len(list(shelf.channels())) == 2000
+    assert taken <= 2000 * CHANNEL
 
 
 def test_message_above_the_bound_leaves_the_shelf_empty() -> None:
@@ -88,7 +103,7 @@ def test_expiry_forgets_whole_channels() -> None:
 def test_size_is_the_sum_of_what_is_kept(puts: list[tuple[str, int]], above: int, until: int) -> None:
     """However messages come and go, the shelf knows its size."""
     shelf = Shelf()
-    bounds = Bounds(limit=5, age=20.0, size=12 * OVERHEAD)
+    bounds = Bounds(limit=5, age=20.0, size=3 * CHANNEL + 12 * OVERHEAD)
     for tt, (channel, length) in enumerate(puts, start=1):
         shelf.put(message(tt, channel, payload=b"x" * length), bounds)
     shelf.remove("a", above, until)
@@ -96,5 +111,6 @@ def test_size_is_the_sum_of_what_is_kept(puts: list[tuple[str, int]], above: int
 
     kept = [each for channel in shelf.channels() for each in shelf.newest_first(channel, 0.0)]
 
-    assert shelf._size == sum(each.size() for each in kept) <= bounds.size
+    names = list(shelf.channels())
+    assert shelf._size == CHANNEL * len(names) + sum(each.size() for each in kept) <= bounds.size
     assert not any(above < each.tt <= until for each in kept if each.channel == "a")
