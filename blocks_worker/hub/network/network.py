@@ -40,6 +40,8 @@ _logger = logging.getLogger(__name__)
 
 REGIONS = 99
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
+#: Turns of the loop in which a connection that was accepted is made.
+_TURNS = 5
 #: Seconds between two looks for what is too old.
 SWEEP = 1.0
 #: Ports to try until one is free on both loopback addresses.
@@ -128,6 +130,7 @@ class LocalNetwork:
     async def refuse(self) -> None:
         """Close the port and every connection, held polls too; what was published is kept."""
         servers, self._servers = self._servers, []
+        await _accept_no_more(servers)
         for server in servers:
             server.close()
         self.cut()
@@ -315,6 +318,16 @@ class LocalNetwork:
         """Return another small number than the last start had: it tells clients that messages are gone."""
         region = 1 + self._entropy.below(REGIONS)
         return region if region != last else region % REGIONS + 1
+
+
+async def _accept_no_more(servers: Sequence[asyncio.Server]) -> None:
+    """Let those in who were accepted already: asyncio drops, and never closes, whom it meets behind a server's end."""
+    loop = asyncio.get_running_loop()
+    for server in servers:
+        for listening in server.sockets:
+            loop.remove_reader(listening.fileno())
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 _HISTORY = {
