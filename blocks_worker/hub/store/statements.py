@@ -114,35 +114,28 @@ _FAULT: dict[str, Any] = {"error": _p("fault"), "error_code": _p("fault_code")}
 _GIVES_UP: dict[str, Any] = {**_FAULT, "dead_reason": _p("dead")}
 
 # ------------------------------------------------------------------------------------------------ turns
-OFFER = _turn(
-    and_(_ROW, _in(_Q), ~_PAUSED, _READY, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now"))),
-    _O,
-    epoch=task.c.epoch + _ONE,
-    inc=_p("by"),
-    lost_inc=_NULL,
-    outcome_digest=_NULL,
-    last_n=_NONE,
-    event_bytes=_NONE,
-    offer_until=_p("until"),
-    leased_at=_NULL,
-    paused=_NONE,
-    parked=_NONE,
-)
+#: Waits, and nothing keeps it from being offered.
+_FREE = and_(_ROW, _in(_Q), ~_PAUSED, _READY, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")))
+#: A new epoch of somebody's, of which nothing was said yet.
+_ANEW: dict[str, Any] = {
+    "epoch": task.c.epoch + _ONE,
+    "inc": _p("by"),
+    "lost_inc": _NULL,
+    "outcome_digest": _NULL,
+    "last_n": _NONE,
+    "event_bytes": _NONE,
+    "paused": _NONE,
+    "parked": _NONE,
+}
+OFFER = _turn(_FREE, _O, **_ANEW, offer_until=_p("until"), leased_at=_NULL)
 #: An offer that brings its lease along.
 GRANT = _turn(
-    and_(_ROW, _in(_Q), ~_PAUSED, _READY, or_(task.c.deadline.is_(_NULL), task.c.deadline > _p("now")), _AGAIN),
+    and_(_FREE, _AGAIN),
     _R,
-    epoch=task.c.epoch + _ONE,
+    **_ANEW,
     attempt=task.c.attempt + _ONE,
-    inc=_p("by"),
-    lost_inc=_NULL,
-    outcome_digest=_NULL,
-    last_n=_NONE,
-    event_bytes=_NONE,
     queue_until=_NULL,
     leased_at=_p("now"),
-    paused=_NONE,
-    parked=_NONE,
 )
 CLAIM = _turn(
     and_(_ROW, _in(_O), _OFFERED),

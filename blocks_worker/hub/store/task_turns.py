@@ -18,41 +18,14 @@ class TaskTurns(Transaction):
 
     def offer(self, row: TaskRecord, by: str, *, now: int, until: int, due: int | None) -> bool:
         """Offer a waiting task to an incarnation, or to `EVERYBODY`: the epoch rises."""
-        after = row._replace(
-            state=State.OFFERED.value,
-            epoch=row.epoch + 1,
-            inc=by,
-            lost_inc=None,
-            outcome_digest=None,
-            last_n=0,
-            event_bytes=0,
-            offer_until=until,
-            leased_at=None,
-            paused=0,
-            parked=0,
-            due_at=due,
-            updated=now,
-        )
+        anew = _anew(row, by, now, due)
+        after = anew._replace(state=State.OFFERED.value, offer_until=until, leased_at=None)
         return self._kept_turn(sql.OFFER, row, after, by=by, now=now, until=until, due=due)
 
     def grant(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
         """Offer a waiting task to an incarnation and give it the lease at once: the epoch rises."""
-        after = row._replace(
-            state=State.RUNNING.value,
-            epoch=row.epoch + 1,
-            attempt=row.attempt + 1,
-            inc=by,
-            lost_inc=None,
-            outcome_digest=None,
-            last_n=0,
-            event_bytes=0,
-            queue_until=None,
-            leased_at=now,
-            paused=0,
-            parked=0,
-            due_at=due,
-            updated=now,
-        )
+        anew = _anew(row, by, now, due)
+        after = anew._replace(state=State.RUNNING.value, attempt=row.attempt + 1, queue_until=None, leased_at=now)
         return self._kept_turn(sql.GRANT, row, after, by=by, now=now, due=due)
 
     def claim(self, row: TaskRecord, by: str, *, now: int, due: int | None, expires: int | None = None) -> bool:
@@ -232,6 +205,22 @@ class TaskTurns(Transaction):
     def _kept_turn(self, text: str, row: TaskRecord, after: TaskRecord, **values: Any) -> bool:
         """Make a frequent turn, behind which the row is as in `after`."""
         return self._group.turn(text, row, {"key": row.id, "e": row.epoch, **values}, after)
+
+
+def _anew(row: TaskRecord, by: str, now: int, due: int | None) -> TaskRecord:
+    """Return a task in a new epoch of somebody's, of which nothing was said yet."""
+    return row._replace(
+        epoch=row.epoch + 1,
+        inc=by,
+        lost_inc=None,
+        outcome_digest=None,
+        last_n=0,
+        event_bytes=0,
+        paused=0,
+        parked=0,
+        due_at=due,
+        updated=now,
+    )
 
 
 def fault_of(limit: str | None) -> dict[str, str | None]:

@@ -91,8 +91,10 @@ def test_a_kept_turn_is_known_as_it_will_be(world: World) -> None:
     assert world.store.counts["groups_undone"] == 0
 
 
-def test_an_offer_is_known_as_it_will_be(world: World) -> None:
-    """The offer that ends a group leaves the row as its statement does."""
+@pytest.mark.parametrize(("is_linked", "state"), [(False, "OFFERED"), (True, "RUNNING")])
+def test_an_offer_is_known_as_it_will_be(world: World, is_linked: bool, state: str) -> None:
+    """The offer that ends a group, granted or not, leaves the row as its statement does."""
+    world.is_linked = is_linked
     holder = world.join(concurrency=COUNT)
     seen: list[tuple[Any, Any]] = []
 
@@ -109,7 +111,7 @@ def test_an_offer_is_known_as_it_will_be(world: World) -> None:
     world.store.write_many([submit_and_look], ["t0"]).result(10)
 
     ((known, stored),) = seen
-    assert (stored.state, stored.inc) == ("OFFERED", holder.incarnation)
+    assert (stored.state, stored.inc) == (state, holder.incarnation)
     assert known == stored
 
 
