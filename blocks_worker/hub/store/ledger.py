@@ -163,7 +163,7 @@ class Ledger(TaskSteps, Usage):
         """Store a run's next events, contiguous behind the last one, and say them."""
         low, high = row.last_n, row.last_n + len(events)
         size = sum(memoryview(item.body).nbytes for item in events)
-        after = row._replace(last_n=high, event_bytes=row.event_bytes + size, updated=now)
+        after = row.changed(last_n=high, event_bytes=row.event_bytes + size, updated=now)
         if not self._kept_turn(sql.APPEND, row, after, by=by, lo=low, hi=high, size=size, now=now):
             return False
         for item in events:

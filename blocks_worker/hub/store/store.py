@@ -286,8 +286,7 @@ class Store:
 
     def _run_kept(self, ledger: Ledger, item: WriteSet) -> None:
         try:
-            with ledger.one_of_many():
-                item.result = item.work(ledger)
+            item.result = ledger.one_of_many(item.work)
         except MismatchError:
             raise
         except Exception as error:

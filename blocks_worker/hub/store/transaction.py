@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from sqlalchemy import Connection
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -102,9 +103,8 @@ class Transaction:
         """Learn at once how these tasks stand."""
         self._group.prefetch(tasks)
 
-    @contextmanager
-    def one_of_many(self) -> Iterator[None]:
-        """Undo what the set inside keeps when it raises.
+    def one_of_many(self, work: Callable[[Self], T]) -> T:
+        """Return what a set of writes returns; what it keeps is undone when it raises.
 
         Raises:
             MismatchError: it had written something that is not kept.
@@ -112,7 +112,7 @@ class Transaction:
         mark = self._group.mark()
         said, happened, acts = len(self.outbox), len(self.happened), len(self.acts)
         try:
-            yield
+            return work(self)
         except MismatchError:
             raise
         except Exception:
