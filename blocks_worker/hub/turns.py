@@ -62,6 +62,10 @@ class Turns:
         """Return the hub's time."""
         return self._steady.now_ms()
 
+    def prepare(self, ledger: Ledger, rows: Sequence[TaskRecord]) -> None:
+        """Read at once what offers of these tasks carry with them."""
+        ledger.read_starts(rows, self._numbers.inline_input)
+
     def offer(self, ledger: Ledger, row: TaskRecord, to: Candidate) -> bool:
         """Offer a waiting task, with its lease where that may be; say that it starts again when somebody had run it."""
         if self._granted.allows(row, to) and not has_any(ledger, row) and not has_answers(ledger, row):
