@@ -238,6 +238,7 @@ class Store:
         said += ledger.outbox
         self.groups.note(len(taken))
         self.counts.update(ledger.happened)
+        self.counts["statements"] += ledger.statements
         if ledger.acts:
             self._on_acts(ledger.acts)
         refused = [item for item in taken if isinstance(item.error, StoreError) and item.error.code == "full"]

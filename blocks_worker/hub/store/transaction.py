@@ -46,6 +46,11 @@ class Transaction:
         """The connection for cold statements, which are plain SQLAlchemy Core."""
         return self._group.connection
 
+    @property
+    def statements(self) -> int:
+        """How many statements of frequent verbs were sent; one for many rows counts once."""
+        return self._group.statements
+
     def begin(self) -> None:
         """Open the transaction as a writer."""
         self._driver.execute("BEGIN IMMEDIATE")
