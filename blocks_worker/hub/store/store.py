@@ -61,8 +61,10 @@ class Store:
         on_commit: Callable[[list[Publication]], None] = lambda _said: None,
         on_full: Callable[[], bool] = lambda: False,
         on_acts: Callable[[list[tuple[str, dict[str, Any]]]], None] = lambda _acts: None,
+        synchronous: str = "full",
     ) -> None:
         self._path = path
+        self._synchronous = synchronous
         self._clock = clock
         self._on_commit = on_commit
         self._on_full = on_full
@@ -87,7 +89,7 @@ class Store:
         Raises:
             StoreError: the database is damaged, of another version, or can not be opened.
         """
-        self._database = open_database(self._path)
+        self._database = open_database(self._path, synchronous=self._synchronous)
         writer = driver_of(self._database.writer)
         (last,) = writer.execute("SELECT max(seq) FROM event").fetchone()
         self._numbering.start_after(max(last or 0, self.read(lambda ledger: ledger.published())))
