@@ -153,7 +153,7 @@ def test_links_of_others_stay(hub: Caller) -> None:
 
 
 def test_a_second_link_while_tasks_run(hub: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker whose link is taken from it loses no run and no result, and has its link back when it hears nothing. [J5]"""
+    """A worker whose link is taken loses no run and no result, and takes it back when it hears nothing. [J5]"""
     monkeypatch.setenv("BLOCKS_API_KEY", hub.key)
     monkeypatch.setenv("BLOCKS_CDM_URL", hub.address.url + "/api/v1/cdm")
     runs: list[str] = []
