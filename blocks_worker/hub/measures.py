@@ -39,6 +39,7 @@ _COUNTED = (
     "fenced_writes",
     "claims_outrun",
     "instances_lost",
+    "statements",
 )
 _ENDS = ("completed", "failed", "canceled")
 
