@@ -1,4 +1,4 @@
-"""What a daemon asks of the C library's allocator, before it has threads."""
+"""What a daemon asks of the C library's allocator: few pools, and to give back what is free in them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,22 @@ def few_arenas(environment: Mapping[str, str]) -> bool:
     """Have the threads of this process share few pools; tell whether the C library can, and nobody said otherwise."""
     if sys.platform != "linux" or any(name in environment for name in _OWN_WORD):
         return False
+    return _ask("mallopt", _M_ARENA_MAX, ARENAS)
+
+
+def give_back() -> bool:
+    """Give the system the pages in which nothing is left; tell whether there were any.
+
+    By itself the library gives back what is free at the end of a pool only, and something small lies there always.
+    It takes milliseconds, so it is for the time when a flood is over.
+    """
+    return sys.platform == "linux" and _ask("malloc_trim", 0)
+
+
+def _ask(name: str, *numbers: int) -> bool:
     import ctypes
 
     try:
-        return bool(ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS))
+        return bool(ctypes.CDLL(None)[name](*numbers))
     except (OSError, AttributeError):  # another C library, which has no such pools
         return False

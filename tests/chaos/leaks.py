@@ -23,8 +23,6 @@ WARM_UP = 5_000
 BATCH = 200
 MIB = 1 << 20
 MOST_GROWTH = 10 * MIB
-#: What the local network keeps grows up to its bounds, 64 MiB, which no warm-up reaches: here they are low.
-NETWORK = {"retention_bytes": 2 * MIB, "history_bytes": 2 * MIB}
 #: Seconds of rest before a look: what is under way ends.
 REST = 5.0
 
@@ -55,7 +53,7 @@ class Census:
 
 def leaks(tasks: int, transport: str, _seed: int) -> Iterator[Row]:
     """Have a client process send them all, and compare what each process has after the warm-up and at the end."""
-    with bench(transport, NETWORK) as at:
+    with bench(transport) as at:
         worker = at.worker("--concurrency", "16")
         client = at.world.start(
             *("python", str(HERE / "leaks.py"), str(tasks)),

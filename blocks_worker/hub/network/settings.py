@@ -37,10 +37,10 @@ class NetworkSettings:
     hold: float = 20.0
     retention_limit: int = 100
     retention_age: float = 1200.0
-    retention_bytes: int = 16 * MIB
+    retention_bytes: int = 8 * MIB
     history_limit: int = 10_000
     history_age: float = 86400.0
-    history_bytes: int = 48 * MIB
+    history_bytes: int = 12 * MIB
     channel_bytes: int = 8 * MIB
     #: Further names by which clients may call this server, besides the loopback ones.
     hosts: tuple[str, ...] = ()

@@ -145,7 +145,7 @@ def test_history_is_bounded(start_network: NetworkMaker) -> None:
 
 def test_a_flooded_channel_forgets_its_own(start_network: NetworkMaker) -> None:
     """One channel keeps 8 MiB, for pollers and for history; what others said before stays. [R-41]"""
-    net = start_network(retention_limit=10_000)
+    net = start_network(retention_limit=10_000, retention_bytes=12 * 1024 * 1024)
     net.publish("quiet", "here")
     size = 24_000
 
@@ -171,8 +171,9 @@ def test_presence_events_are_not_stored(net: Net) -> None:
     assert fetched(net, "a-pnpres") == {}
 
 
-def test_answer_is_bounded(net: Net) -> None:
+def test_answer_is_bounded(start_network: NetworkMaker) -> None:
     """A page above 16 MiB is refused, whole as it is, and the same in parts is given."""
+    net = start_network(history_bytes=24 * 1024 * 1024)
 
     def fill() -> None:
         for number in range(25 * 22):
