@@ -12,6 +12,7 @@ from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
 from blocks_worker.whose import working_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from queue import SimpleQueue
     from typing import Any
 
@@ -158,9 +159,10 @@ class Served:
 
     def _look_after(self, instance: AgentInstance) -> None:
         """Look from time to time what an instance needs, until it has stopped."""
-        was_busy = False
+        was_busy, ended = False, 0
         while not instance.wait(_LOOK if was_busy else _QUIET_LOOK):
-            is_busy = bool(instance.active_tasks)
+            ended_before, ended = ended, tasks_ended(instance.counters)
+            is_busy = bool(instance.active_tasks) or ended != ended_before
             if was_busy and not is_busy:
                 give_back()
             was_busy = is_busy
@@ -189,3 +191,8 @@ class Served:
 
     def _tell(self, what: str) -> None:
         self._happened.put((what, self))
+
+
+def tasks_ended(counters: Mapping[str, int]) -> int:
+    """Return how many runs have ended, however they did."""
+    return sum(count for name, count in counters.items() if name.startswith("tasks_"))

@@ -37,7 +37,7 @@ class NetworkSettings:
     hold: float = 20.0
     retention_limit: int = 100
     retention_age: float = 1200.0
-    retention_bytes: int = 8 * MIB
+    retention_bytes: int = 6 * MIB
     history_limit: int = 10_000
     history_age: float = 86400.0
     history_bytes: int = 12 * MIB
