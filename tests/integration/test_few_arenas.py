@@ -55,7 +55,7 @@ def test_the_threads_of_a_daemon_share_few_pools() -> None:
 
 
 def test_who_sets_their_number_has_it() -> None:
-    """A number of pools in the environment stays as it is. [C10]"""
+    """A number of pools in the environment stays as it is."""
     assert pools("few", MALLOC_ARENA_MAX="5") == 5
 
 

@@ -98,7 +98,7 @@ def test_a_question_that_is_too_large_is_asked_in_parts(owner: Owner, caplog: py
 
 
 def test_sessions_that_are_over_leave_nothing_in_the_plan(owner: Owner) -> None:
-    """Of 5,000 sessions that ended before the hub was to be asked about them, few entries are left. [C10]"""
+    """Of 5,000 sessions that ended before the hub was to be asked about them, few entries are left."""
     for number in range(5_000):
         session = TaskSession(owner, f"task-{number}", poll=10.0)  # type: ignore[arg-type]
         owner.subscriptions.add(session)

@@ -105,7 +105,7 @@ def test_publishes_of_several_channels_at_one_position_are_told_apart() -> None:
 
 
 def test_what_is_remembered_of_publishes_is_small() -> None:
-    """However many publishes came, memory is kept for the last ones only, and 150 bytes for each at most. [C10]"""
+    """However many publishes came, memory is kept for the last ones only, and 150 bytes for each at most."""
     seen = Seen(publishes=2_000)
     tracemalloc.start()
     try:
