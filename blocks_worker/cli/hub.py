@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from blocks_worker.cli.allocator import few_arenas
 from blocks_worker.cli.exits import Exit
 from blocks_worker.cli.reporting import Reporter
 from blocks_worker.config import (
@@ -138,6 +139,7 @@ def main(  # noqa: PLR0913 - one argument an option
 
 def _serve(hub: Hub, ending: queue.SimpleQueue[int], reporter: Reporter) -> int:
     """Run the hub until a signal, or until it ended by itself; return the exit code."""
+    few_arenas(environment())
     where = hub.start()
     click.echo(f"[hub] listening on {where.url}, network on {where.origin}")
     status = f"ready, listening on {where.url}"

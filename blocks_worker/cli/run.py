@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blocks_worker import __version__
+from blocks_worker.cli.allocator import few_arenas
 from blocks_worker.cli.exits import Exit, exit_of_worker
 from blocks_worker.cli.flags import Flags
 from blocks_worker.cli.output import counted, end_with, say, sentence
@@ -121,6 +122,7 @@ def _each(handlers: tuple[str, ...], given: dict[str, Any]) -> list[Flags]:
 
 def _act(flags: list[Flags], signals: Signals | None) -> Exit:
     from blocks_worker.cli.choosing import all_chosen, configured
+    from blocks_worker.config import environment
 
     config = configured(flags[0])
     if flags[0].check:
@@ -131,6 +133,7 @@ def _act(flags: list[Flags], signals: Signals | None) -> Exit:
         signals.install()
     # Handlers compute while the listener and the publisher wait for their turn: 5 ms would be most of a task.
     sys.setswitchinterval(0.0002)
+    few_arenas(environment())
     from blocks_worker.cli.serving import Serving
 
     serving = Serving(options, config, signals)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from blocks_worker.cli.allocator import give_back
 from blocks_worker.concurrency import Backoff, ServiceThread
 from blocks_worker.errors import HubUnavailableError
 from blocks_worker.runtime.instance import AgentInstance, start_agent_instance
 from blocks_worker.whose import working_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from queue import SimpleQueue
     from typing import Any
 
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from blocks_worker.config import WorkerConfig
     from blocks_worker.runtime.options import AgentInstanceOptions
 
-#: Seconds between two looks whether an instance needs a new process.
+#: Seconds between two looks whether an instance needs a new process: while tasks run, and while none does.
 _LOOK = 1.0
+_QUIET_LOOK = 5.0
 
 
 class Served:
@@ -148,14 +151,24 @@ class Served:
             self._tell("started")
             instance.wait_ready()
             self._tell("ready")
-            while not instance.wait(_LOOK):
-                if instance.pulse.worn_out and not self._told_worn_out:
-                    self._told_worn_out = True
-                    self._tell("worn_out")
+            self._look_after(instance)
             self._tell("ended")
         except BaseException as error:  # noqa: BLE001 - the top of a thread: the main thread reports it
             self.error = error
             self._tell("failed")
+
+    def _look_after(self, instance: AgentInstance) -> None:
+        """Look from time to time what an instance needs, until it has stopped."""
+        was_busy, ended = False, 0
+        while not instance.wait(_LOOK if was_busy else _QUIET_LOOK):
+            ended_before, ended = ended, tasks_ended(instance.counters)
+            is_busy = bool(instance.active_tasks) or ended != ended_before
+            if was_busy and not is_busy:
+                give_back()
+            was_busy = is_busy
+            if instance.pulse.worn_out and not self._told_worn_out:
+                self._told_worn_out = True
+                self._tell("worn_out")
 
     def _started(self) -> AgentInstance | None:
         """Start the instance, again and again while no hub answers; None when a signal came first."""
@@ -178,3 +191,8 @@ class Served:
 
     def _tell(self, what: str) -> None:
         self._happened.put((what, self))
+
+
+def tasks_ended(counters: Mapping[str, int]) -> int:
+    """Return how many runs have ended, however they did."""
+    return sum(count for name, count in counters.items() if name.startswith("tasks_"))

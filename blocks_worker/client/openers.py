@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.controlplane.stream_grants import HubStreamGrants
 from blocks_worker.streams.exchange import StreamExchange
-from blocks_worker.transports.pubnub.transport import PubNubSettings
+from blocks_worker.transports.pubnub.settings import PubNubSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

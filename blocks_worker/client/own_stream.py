@@ -14,7 +14,7 @@ from blocks_worker.protocol.streams import GrantedStream, StreamName
 from blocks_worker.streams.exchange import POSITION_TIMEOUT, StreamExchange
 from blocks_worker.streams.identity import StreamIdentity
 from blocks_worker.streams.sides import make_side
-from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
+from blocks_worker.transports.pubnub.settings import PubNubSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.streams import Direction, Format
     from blocks_worker.streams.endpoint import Endpoint
     from blocks_worker.streams.writer import WriterOptions
+    from blocks_worker.transports.pubnub.transport import PubNubTransport
 
 #: Whose place is taken: the agent speaks on the stream's channel, the consumer reads it.
 Side = Literal["agent", "consumer"]
@@ -108,6 +109,9 @@ def open_alone(
     if settings.is_loopback:
         bypass_proxy_on_loopback()
     read_channel = identity.up if own.side == "agent" else identity.channel
+
+    # Not before such a stream is opened: whoever speaks to a hub over its link needs no SDK.
+    from blocks_worker.transports.pubnub.transport import PubNubTransport
 
     transport = PubNubTransport(
         settings,

@@ -30,6 +30,8 @@ _logger = logging.getLogger(__name__)
 
 #: Longest time in seconds that the thread waits for the network before it looks at its sessions again.
 _LONGEST_WAIT = 5.0
+#: Entries for which nothing is to be looked at any more, before they are swept when they are the larger half too.
+SWEEP = 256
 #: Seconds for closing a transport that was replaced or given up.
 _CLOSING = 2.0
 
@@ -256,8 +258,12 @@ class Subscriptions:
 
     def _unplan(self, session: SessionFeed) -> None:
         planned = self._planned.pop(session, None)
-        if planned is not None:
-            del self._entries[planned[1]]
+        if planned is None:
+            return
+        del self._entries[planned[1]]
+        if len(self._due) - len(self._entries) > max(SWEEP, len(self._entries)):
+            self._due = [entry for entry in self._due if entry[1] in self._entries]
+            heapq.heapify(self._due)
 
     def _follow_login(self) -> None:
         """Listen on the login's channel of now; what came on the old one meanwhile, the hub is asked for."""

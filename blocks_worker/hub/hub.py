@@ -99,7 +99,7 @@ class Hub:
         self._deadline = deadline or self._default_deadline()
         self._ending.set()
         if self._server is not None:
-            self._server.should_exit = True
+            self._server.end()
         if not self._thread.join(self._deadline.remaining()):
             _logger.error("hub_left_behind")
             return

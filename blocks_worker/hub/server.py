@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -13,20 +16,24 @@ from blocks_worker.processes import keep_from_children
 from blocks_worker.protocol.link import MAX_FRAME
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from blocks_worker.config import HubConfig
     from blocks_worker.hub.app import Entry
 
 #: Seconds that requests in flight get when the hub stops.
 GRACE = 2
+#: Seconds between two turns of the main loop: the date of an answer has no parts of a second.
+TURN = 1.0
 #: Seconds for which an idle connection is kept: longer than any caller's pause between two beats.
 KEEP_ALIVE = 75
 
 
 class Server(uvicorn.Server):
     """Be uvicorn's server in steps of our own; signals stay the program's."""
+
+    #: What ends a pause of the main loop, once it is entered.
+    _cut: Callable[[], object] | None = None
 
     async def bind(self) -> OSError | None:
         """Listen; return why that is impossible."""
@@ -55,9 +62,21 @@ class Server(uvicorn.Server):
         for connection in self.server_state.connections:
             yield connection.transport.get_extra_info("socket").fileno()
 
+    async def main_loop(self) -> None:
+        """Come round for the date in the answers, as uvicorn does ten times as often, until told to end."""
+        told = asyncio.Event()
+        self._cut = partial(asyncio.get_running_loop().call_soon_threadsafe, told.set)
+        while not await self.on_tick(0):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(told.wait(), TURN)
+
     def end(self) -> None:
-        """Leave the main loop at its next turn."""
+        """Leave the main loop, or do not enter it; any thread may say so."""
+        # In this order: who enters it now sees the one or is cut short by the other.
         self.should_exit = True
+        if self._cut is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is over
+                self._cut()
 
     @property
     def port(self) -> int:

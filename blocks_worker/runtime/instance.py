@@ -17,7 +17,6 @@ from blocks_worker.runtime.assembly import Assembly, Surroundings
 from blocks_worker.runtime.card_notes import log_card
 from blocks_worker.runtime.entry import HUB_STOP_TIMEOUT, Entry, enter, enter_by_client
 from blocks_worker.runtime.options import AgentInstanceOptions, InstancePlan, options_of, plan
-from blocks_worker.transports.pubnub.client import plain_client, stop_plain
 from blocks_worker.whose import working_for
 from blocks_worker.worker.terminals import ending_of
 
@@ -120,6 +119,8 @@ class AgentInstance:
         with self._lock:
             self._check_open("network client")
             if self._own_network is None:
+                from blocks_worker.transports.pubnub.client import plain_client
+
                 self._own_network = plain_client(self._assembly.network())
             with contextlib.suppress(AuthRefreshFailedError):
                 self._own_network.set_token(self._assembly.login.token())
@@ -272,6 +273,8 @@ class AgentInstance:
             if client is not None:
                 client.destroy()
             if network is not None:
+                from blocks_worker.transports.pubnub.client import stop_plain
+
                 stop_plain(network)
             if self._assembly.link is not None:
                 self._assembly.link.close(Deadline(LINK_TIMEOUT))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.streams import GrantedStream, StreamName
     from blocks_worker.transports.base import Transport
     from blocks_worker.transports.opening import Transports
-    from blocks_worker.transports.pubnub.transport import PubNubSettings
+    from blocks_worker.transports.pubnub.settings import PubNubSettings
 
 
 class InstanceStreams:

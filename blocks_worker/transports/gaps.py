@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 #: Steps of 100 ns in a second: the network's positions are unix time in these.
 TICKS = 10_000_000
-#: How long and how many publishes are remembered by position: longer than the network keeps them for pollers.
+#: How long publishes are remembered by position, and how many: longer than the network keeps them for pollers, and as
+#: many as may be read again to fill one gap.
 SEEN_TICKS = 20 * 60 * TICKS
-SEEN_PUBLISHES = 50_000
+SEEN_PUBLISHES = 20_000
 #: Sequences (producer, channel) remembered; the one unused longest is forgotten first.
 SEQUENCES = 10_000
 #: Runs of numbers one sequence may fall into before its oldest hole is given up: a hostile producer skips numbers.
@@ -100,16 +102,24 @@ class Seen:
     def __init__(self, *, publishes: int = SEEN_PUBLISHES, sequences: int = SEQUENCES) -> None:
         self._max_publishes = publishes
         self._max_sequences = sequences
-        self._publishes: OrderedDict[tuple[str, int], None] = OrderedDict()
+        # By position, for the channels of one name are one object: there are many, and no two at a position, but for
+        # chance on a network that gives each channel positions of its own.
+        self._publishes: dict[int, str | tuple[str, ...]] = {}
+        self._positions: deque[int] = deque()
         self._sequences: OrderedDict[tuple[str, str], Sequence] = OrderedDict()
         self._newest = 0
         self._broken: set[tuple[str, str]] = set()
 
     def publish(self, channel: str, position: int) -> bool:
         """Take note of a publish; tell whether it is new."""
-        if (channel, position) in self._publishes:
+        there = self._publishes.get(position)
+        if there is None:
+            self._publishes[position] = sys.intern(channel)
+            self._positions.append(position)
+        elif channel == there or (isinstance(there, tuple) and channel in there):
             return False
-        self._publishes[channel, position] = None
+        else:
+            self._publishes[position] = (*([there] if isinstance(there, str) else there), channel)
         self._newest = max(self._newest, position)
         self._forget_old()
         return True
@@ -153,11 +163,8 @@ class Seen:
 
     def _forget_old(self) -> None:
         horizon = self._newest - SEEN_TICKS
-        while self._publishes:
-            oldest = next(iter(self._publishes))
-            if len(self._publishes) <= self._max_publishes and oldest[1] >= horizon:
-                return
-            del self._publishes[oldest]
+        while self._positions and (len(self._positions) > self._max_publishes or self._positions[0] < horizon):
+            del self._publishes[self._positions.popleft()]
 
 
 @dataclass(frozen=True)

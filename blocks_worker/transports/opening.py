@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from blocks_worker.config import bypass_proxy_on_loopback, is_loopback_url
 from blocks_worker.transports.moving import MovingTransport, Route
-from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.transports.base import Grants, Transport
     from blocks_worker.transports.hublink.link import Bearing, Link
+    from blocks_worker.transports.pubnub.settings import PubNubSettings
 
 #: The word for the link, as it stands in the CDM document and in the environment.
 HUBLINK = "hublink"
@@ -43,7 +43,7 @@ def open_link(where: Whereabouts, bearing: Bearing, *, clock: Clock, entropy: En
     """Return the link of a process to its hub, which connects when it is first needed; None where PubNub is used."""
     if where.now.transport != HUBLINK:
         return None
-    # Who speaks over PubNub does without the library.
+    # Who speaks over PubNub does without the library, and the other way round: each is megabytes.
     from blocks_worker.transports.hublink.link import Link
 
     link = Link(
@@ -96,6 +96,8 @@ class Transports:
                 entropy=self._entropy,
                 counters=counters,
             )
+
+        from blocks_worker.transports.pubnub.transport import PubNubTransport
 
         def open_at(settings: PubNubSettings) -> Transport:
             if settings.is_loopback and not settings.asks_no_proxy:

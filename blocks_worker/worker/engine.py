@@ -77,7 +77,13 @@ class Engine:
             executor=self.executor, foreign_threads=foreign_threads, max_rss=settings.max_rss, clock=clock
         )
         self.dispatcher = Dispatcher(self.running, lambda: self.strain.is_strained)
-        self.tick = Tick(look=lambda: self.strain.reason, clock=clock, entropy=entropy, counters=self.counters)
+        self.tick = Tick(
+            look=lambda: self.strain.reason,
+            is_busy=lambda: not self.running.is_empty(),
+            clock=clock,
+            entropy=entropy,
+            counters=self.counters,
+        )
         self.deadlines = Deadlines(clock)
         self.loop = CoroutineLoop()
         self.endings = self._endings(settings, clock)

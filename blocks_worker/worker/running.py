@@ -164,6 +164,11 @@ class Running:
         with self._lock:
             return list(self._busy.values())
 
+    def is_empty(self) -> bool:
+        """Tell whether nothing is held, and no thread is at work."""
+        with self._lock:
+            return not self._held and not self._busy
+
     def free(self) -> int:
         """Return how many slots are free."""
         with self._lock:

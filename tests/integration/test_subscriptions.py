@@ -11,7 +11,7 @@ from support import wait_until
 
 from blocks_worker.client.callbacks import CallbackPool
 from blocks_worker.client.session import TaskSession
-from blocks_worker.client.subscriptions import Subscriptions
+from blocks_worker.client.subscriptions import SWEEP, Subscriptions
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.controlplane.api import ItemResult
 from blocks_worker.errors import HubUnavailableError
@@ -95,3 +95,14 @@ def test_a_question_that_is_too_large_is_asked_in_parts(owner: Owner, caplog: py
     assert max(asked for asked in owner.asked if asked <= MOST) > MOST // 2
     runs = sum(bad and not before for before, bad in zip([False, *is_bad], is_bad, strict=False))
     assert [record.message for record in caplog.records] == ["client_poll_failed"] * runs
+
+
+def test_sessions_that_are_over_leave_nothing_in_the_plan(owner: Owner) -> None:
+    """Of 5,000 sessions that ended before the hub was to be asked about them, few entries are left."""
+    for number in range(5_000):
+        session = TaskSession(owner, f"task-{number}", poll=10.0)  # type: ignore[arg-type]
+        owner.subscriptions.add(session)
+        owner.subscriptions.watch(session)
+        owner.subscriptions.forget(session)
+
+    assert (len(owner.subscriptions._due) <= SWEEP + 1, owner.subscriptions.sessions()) == (True, [])

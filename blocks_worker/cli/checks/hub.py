@@ -171,8 +171,8 @@ def _network(cdm: CdmConfig, transport: str) -> Iterator[Found]:
         yield Found("error", "network", f"the hub speaks by {transport!r}, this release knows {known}", cure)
         return
     # Here, not above: what is wrong with an installation shall be told even where the SDK cannot be imported.
-    from blocks_worker.transports.pubnub.client import PubNubSettings
     from blocks_worker.transports.pubnub.reaching import network_time
+    from blocks_worker.transports.pubnub.settings import PubNubSettings
 
     origin = redact(cdm.origin)
     keys = cdm.playground

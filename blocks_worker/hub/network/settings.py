@@ -28,6 +28,9 @@ class Keyset:
 class NetworkSettings:
     """Bound what the network keeps; times are seconds, limits are messages a channel.
 
+    It need not be much: of what is forgotten here events are in the ledger, control comes with the next heartbeat, and
+    frames of a stream are asked of its writer again.
+
     `retention_*` is what pollers can still get, `history_*` what `fetch_messages` finds. The byte bounds
     hold over all channels of a keyset, with what a channel costs itself: beyond them the channels that rested longest
     are forgotten. What is in both is counted in both. `channel_bytes`
@@ -37,11 +40,11 @@ class NetworkSettings:
     hold: float = 20.0
     retention_limit: int = 100
     retention_age: float = 1200.0
-    retention_bytes: int = 16 * MIB
+    retention_bytes: int = 4 * MIB
     history_limit: int = 10_000
     history_age: float = 86400.0
-    history_bytes: int = 48 * MIB
-    channel_bytes: int = 8 * MIB
+    history_bytes: int = 8 * MIB
+    channel_bytes: int = 4 * MIB
     #: Further names by which clients may call this server, besides the loopback ones.
     hosts: tuple[str, ...] = ()
     #: Seconds before a join, leave or state change is announced: later than the joiner's handshake.

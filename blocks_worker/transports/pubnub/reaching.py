@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from blocks_worker.concurrency import Clock, Deadline, Entropy
-from blocks_worker.transports.pubnub.transport import PubNubSettings, PubNubTransport
+from blocks_worker.transports.pubnub.transport import PubNubTransport
+
+if TYPE_CHECKING:
+    from blocks_worker.transports.pubnub.settings import PubNubSettings
 
 
 class _NoGrants:

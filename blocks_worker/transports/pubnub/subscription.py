@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.transports.base import Received
     from blocks_worker.transports.cursor import CursorStore
-    from blocks_worker.transports.pubnub.client import NetworkClient, PubNubSettings
+    from blocks_worker.transports.pubnub.client import NetworkClient
+    from blocks_worker.transports.pubnub.settings import PubNubSettings
 
 _logger = logging.getLogger(__name__)
 

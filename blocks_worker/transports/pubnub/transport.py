@@ -21,8 +21,9 @@ from blocks_worker.errors import (
 from blocks_worker.transports.cursor import MemoryCursors
 from blocks_worker.transports.envelope import VERSION, pack
 from blocks_worker.transports.numbering import Numbering
-from blocks_worker.transports.pubnub.client import NetworkClient, PubNubSettings, clamp_foreign_loggers
+from blocks_worker.transports.pubnub.client import NetworkClient, clamp_foreign_loggers
 from blocks_worker.transports.pubnub.outcomes import AMBIGUOUS, REPEATABLE, CallFailedError, Kind
+from blocks_worker.transports.pubnub.settings import PubNubSettings
 from blocks_worker.transports.pubnub.subscription import Doors, PubNubSubscription
 
 if TYPE_CHECKING:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +92,31 @@ def test_publishes_are_forgotten_by_number_and_by_age() -> None:
     seen.publish("c", 1)
     seen.publish("c", SEEN_TICKS + 2)
     assert seen.publish("c", 1)
+
+
+def test_publishes_of_several_channels_at_one_position_are_told_apart() -> None:
+    """A position is no name of a publish by itself: other channels may have one there."""
+    seen = Seen()
+
+    first = [seen.publish(channel, 7) for channel in ("a", "b", "c")]
+    again = [seen.publish(channel, 7) for channel in ("a", "b", "c")]
+
+    assert (first, again) == ([True] * 3, [False] * 3)
+
+
+def test_what_is_remembered_of_publishes_is_small() -> None:
+    """However many publishes came, memory is kept for the last ones only, and 150 bytes for each at most."""
+    seen = Seen(publishes=2_000)
+    tracemalloc.start()
+    try:
+        for number in range(6_000):
+            # Each publish comes with a name of its own from the reply that it was decoded from.
+            seen.publish("".join(["agent.", "0" * 24, ".control"]), 17_000_000_000_000_000 + number)
+        kept, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 150 * 2_000
 
 
 def test_sequences_are_bounded_and_the_unused_goes_first() -> None:
