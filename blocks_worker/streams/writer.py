@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blocks_worker.concurrency import Clock
-    from blocks_worker.config import StreamConfig
     from blocks_worker.protocol.streams import Ack, Format
+    from blocks_worker.streams.options import WriterOptions
 
     #: Tells whether a wait is to end: with which error.
     Stopped = Callable[[], BaseException | None]
@@ -40,35 +40,6 @@ _LOOK = 1.0
 TAIL_AFTER = 1.0
 #: Seconds that a flush waits on once the task is to stop.
 HURRY = 5.0
-
-
-@dataclass(frozen=True)
-class WriterOptions:
-    """Say how a writer cuts and bundles.
-
-    Args:
-        frame_bytes: most bytes of a frame as it travels.
-        bundle_bytes: a frame with as many bytes takes nothing more.
-        ends: it says so on the wire when it ends; one that many tasks share does not.
-    """
-
-    frame_bytes: int = 16_384
-    bundle_bytes: int = 4_096
-    ends: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what no frame can be compared with: it would show on the thread that sends, where nobody looks."""
-        if not isinstance(self.bundle_bytes, int):
-            raise TypeError(f"bundle_size_bytes is a whole number of bytes, not {self.bundle_bytes!r}")
-
-
-#: What a writer does that was told nothing.
-USUAL = WriterOptions()
-
-
-def writer_options(config: StreamConfig) -> WriterOptions:
-    """Return the options that the surroundings ask for."""
-    return WriterOptions(frame_bytes=config.frame_bytes, bundle_bytes=config.bundle_bytes)
 
 
 class _Kept(NamedTuple):
@@ -155,7 +126,11 @@ class StreamWriter:
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._packer = Packer(
-            stream_id=stream_id, sender=sender, bundle=options.bundle_bytes, limit=options.frame_bytes
+            stream_id=stream_id,
+            sender=sender,
+            bundle=options.bundle_bytes,
+            limit=options.frame_bytes,
+            raw=options.raw_bytes,
         )
         self._book = _Book()
         self._readers: dict[str, _Reader] = {}
@@ -199,7 +174,8 @@ class StreamWriter:
         """
         with self._lock:
             self._check_active()
-        pieces = pieces_of(data, self._format, limit=self._options.frame_bytes, name=self._name())
+        options = self._options
+        pieces = pieces_of(data, self._format, limit=options.frame_bytes, name=self._name(), raw=options.raw_bytes)
         with self._turn:
             for piece in pieces:
                 self._add(piece, stopped)

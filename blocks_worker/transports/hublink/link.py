@@ -11,11 +11,12 @@ import msgspec
 
 from blocks_worker.concurrency import Backoff, ServiceThread
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.protocol.chunks import BROUGHT, Brought, read_brought
 from blocks_worker.protocol.link import BEAT, Answer, Ask, Beat, Denied, Followed, Leave, Lost, Said, Token, from_hub
 from blocks_worker.transports.hublink.connection import LinkConnection, LinkDownError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.protocol.link import FromHub, ToHub
@@ -52,7 +53,7 @@ class Following(Protocol):
     def down(self, reason: str) -> None:
         """The connection is gone."""
 
-    def hear(self, operation: Followed | Denied | Said | Lost) -> None:
+    def hear(self, operation: Followed | Denied | Said | Lost | Brought) -> None:
         """Take what the hub says to this follower."""
 
 
@@ -106,6 +107,30 @@ class _Wire:
             self._questions[number] = question
             operations, named = self._named(token)
             self._send([*operations, make(number, named)])
+        return number, question
+
+    def pour(self, frames: Sequence[Callable[[int, int], bytes]], token: str | None) -> tuple[int, _Question]:
+        """Send frames that are not JSON, each by itself; return what the answer to the last one comes to.
+
+        Raises:
+            LinkDownError: the connection is over; some may have been sent.
+        """
+        question = _Question()
+        with self._lock:
+            operations, named = self._named(token)
+            if operations:
+                self._send(operations)
+        for frame in frames[:-1]:
+            # One by one, so that what others say comes between.
+            with self._lock:
+                self.connection.send(frame(0, named))
+        with self._lock:
+            if self._over:
+                raise LinkDownError("it is over")
+            self._last += 1
+            number = self._last
+            self._questions[number] = question
+            self.connection.send(frames[-1](number, named))
         return number, question
 
     def tell(self, make: Callable[[int], ToHub], token: str | None) -> None:
@@ -221,11 +246,24 @@ class Link:
         Raises:
             TimeoutError: no answer came in time.
         """
+        return self._answered(lambda wire: wire.ask(make, token), timeout)
+
+    def pour(
+        self, frames: Sequence[Callable[[int, int], bytes]], token: str | None, timeout: float | None
+    ) -> Answer | None:
+        """Send frames of bytes, each made of a number and its token's; return the answer to the last, as `ask` does.
+
+        Raises:
+            TimeoutError: no answer came in time.
+        """
+        return self._answered(lambda wire: wire.pour(frames, token), timeout)
+
+    def _answered(self, say: Callable[[_Wire], tuple[int, _Question]], timeout: float | None) -> Answer | None:
         wire = self._wire
         if wire is None:
             return None
         try:
-            number, question = wire.ask(make, token)
+            number, question = say(wire)
         except LinkDownError:
             return None
         if not question.done.acquire(timeout=-1 if timeout is None else timeout):
@@ -307,9 +345,12 @@ class Link:
             for following in followers:
                 following.up()
             while True:
-                operations = from_hub(connection.receive(SILENCE))
+                frame = connection.receive(SILENCE)
                 self._backoff.reset()
-                for operation in operations:
+                if frame.startswith(BROUGHT):
+                    self._hear(read_brought(frame))
+                    continue
+                for operation in from_hub(frame):
                     self._take(wire, operation)
         finally:
             with self._lock:
@@ -322,9 +363,12 @@ class Link:
         if isinstance(operation, Answer):
             wire.settle(operation)
         elif not isinstance(operation, Beat):
-            following = self._followers.get(operation.follower)
-            if following is not None:
-                following.hear(operation)
+            self._hear(operation)
+
+    def _hear(self, said: Followed | Denied | Said | Lost | Brought) -> None:
+        following = self._followers.get(said.follower)
+        if following is not None:
+            following.hear(said)
 
     def _lose(self, error: LinkDownError) -> None:
         if self._stopping.is_set():
