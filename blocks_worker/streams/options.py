@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from blocks_worker.protocol.chunks import MAX_BUNDLE
+from blocks_worker.protocol.chunks import FILLED
 from blocks_worker.streams.packing import BUNDLE
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class WriterOptions:
         frame_bytes: most bytes of a frame as it travels.
         bundle_bytes: a frame with as many bytes takes nothing more.
         ends: it says so on the wire when it ends; one that many tasks share does not.
-        raw_bytes: most bytes of a frame that carries its content as it is, in place of JSON; 0: there is none.
+        raw_bytes: most bytes of content of a frame that carries it as it is, in place of JSON; 0: there is none.
     """
 
     frame_bytes: int = FRAME
@@ -43,7 +43,7 @@ USUAL = WriterOptions()
 
 def over_link(options: WriterOptions) -> WriterOptions:
     """Return the options for a transport that carries bytes as they are; a size that somebody chose holds there too."""
-    return replace(options, raw_bytes=MAX_BUNDLE if options.frame_bytes == FRAME else options.frame_bytes)
+    return replace(options, raw_bytes=FILLED if options.frame_bytes == FRAME else options.frame_bytes)
 
 
 def writer_options(config: StreamConfig) -> WriterOptions:

@@ -52,8 +52,8 @@ class RawSlice(NamedTuple):
 def pieces_of(data: Any, form: Format, *, limit: int, name: str, raw: int = 0) -> Iterator[Piece]:
     """Yield what was written, cut so that each piece fits a frame of `limit` bytes.
 
-    `name`: how a large event's slices are called together. `raw`: most bytes of a frame that carries text, bytes and
-    slices as they are; 0 where all has to be JSON.
+    `name`: how a large event's slices are called together. `raw`: most bytes of content of a frame that carries text,
+    bytes and slices as they are; 0 where all has to be JSON.
 
     Raises:
         TypeError: a bytes stream takes text and bytes only.
@@ -89,7 +89,7 @@ class Packer:
         self._head = {"streamId": stream_id, "sender": sender}
         self._bundle = bundle
         self._room = max(LEAST, limit - HEAD)
-        self._raw_room = raw_room(raw)
+        self._raw_room = raw + CHUNK
         self._raw_bundle = bundle if bundle != BUNDLE else self._raw_room
         self._pending: deque[Piece] = deque()
         #: Bytes that wait to be put into frames.
@@ -184,15 +184,10 @@ def _bytes(data: memoryview, room: int) -> Iterator[Piece]:
         yield Piece("base64", value, len(value) + 4)
 
 
-def raw_room(limit: int) -> int:
-    """Return how many bytes of content a frame has room for that carries them as they are."""
-    return max(LEAST, limit - HEAD)
-
-
 def _raw_text(data: bytes, limit: int) -> Iterator[Piece]:
-    most, start = raw_room(limit) - CHUNK, 0
+    start = 0
     while start < len(data):
-        end = min(start + most, len(data))
+        end = min(start + limit, len(data))
         while end < len(data) and data[end] & _FOLLOWS_MASK == _FOLLOWS:
             end -= 1
         yield Piece("utf8", data[start:end], end - start + CHUNK)
@@ -200,9 +195,8 @@ def _raw_text(data: bytes, limit: int) -> Iterator[Piece]:
 
 
 def _raw_bytes(data: memoryview, limit: int) -> Iterator[Piece]:
-    most = raw_room(limit) - CHUNK
-    for start in range(0, len(data), most):
-        value = bytes(data[start : start + most])
+    for start in range(0, len(data), limit):
+        value = bytes(data[start : start + limit])
         yield Piece("base64", value, len(value) + CHUNK)
 
 
@@ -223,8 +217,7 @@ def _event(value: Any, room: int, name: str, raw: int) -> Iterator[Piece]:
 
 
 def _raw_slices(data: bytes, limit: int, name: str) -> Iterator[Piece]:
-    most = raw_room(limit) - CHUNK
-    total = max(2, -(-len(data) // most))
+    total = max(2, -(-len(data) // limit))
     most = -(-len(data) // total)
     for part in range(total):
         value = data[part * most : (part + 1) * most]
