@@ -148,8 +148,17 @@ def bundles(frames: Sequence[RawFrame], producer: str, first: int) -> Iterator[t
         yield b"".join([_BUNDLE.pack(first, count, len(name)), name, *waiting]), count
 
 
-def open_bundle(bundle: bytes) -> tuple[str, int, list[RawFrame]]:
-    """Return who sent a bundle, the number of its first message, and its messages.
+def check_bundle(bundle: bytes) -> None:
+    """Look whether a bundle is whole, without a copy of what is in it.
+
+    Raises:
+        InvalidMessageError: as `open_bundle`.
+    """
+    open_bundle(memoryview(bundle))
+
+
+def open_bundle(bundle: bytes | memoryview) -> tuple[str, int, list[RawFrame]]:
+    """Return who sent a bundle, the number of its first message, and its messages, as parts of what is given.
 
     Raises:
         InvalidMessageError: it is not whole, or holds what no frame may.
@@ -157,7 +166,7 @@ def open_bundle(bundle: bytes) -> tuple[str, int, list[RawFrame]]:
     with _Whole():
         first, count, length = _BUNDLE.unpack_from(bundle)
         at = _BUNDLE.size + length
-        producer = bundle[_BUNDLE.size : at].decode()
+        producer = str(bundle[_BUNDLE.size : at], "utf-8")
         frames = []
         for _ in range(count):
             frame, at = _read(bundle, at)
@@ -197,7 +206,7 @@ def _parts(frame: RawFrame) -> list[bytes]:
     return [*parts, *frame.raw]
 
 
-def _read(bundle: bytes, at: int) -> tuple[RawFrame, int]:
+def _read(bundle: Any, at: int) -> tuple[RawFrame, int]:
     """Return the message that begins at a place, and where the next one does."""
     kind, seq, ts, stream_size, sender_size, count = _HEAD.unpack_from(bundle, at)
     at += _HEAD.size
@@ -230,20 +239,20 @@ def _read(bundle: bytes, at: int) -> tuple[RawFrame, int]:
 def _is_sound(frame: RawFrame, kind: int) -> bool:
     if kind == _TEXT:
         for chunk in frame.raw:
-            chunk.decode()
+            str(chunk, "utf-8")
     part = frame.multipart
     fits = part is None or (len(frame.raw) == 1 and 1 <= part.part <= part.total <= _PARTS)
     return bool(frame.raw) and fits and kind in {_TEXT, _BYTES, _PART} and frame.seq <= MAX_SEQ and frame.ts <= 2**53
 
 
-def _name(bundle: bytes, at: int, size: int) -> tuple[str, int]:
-    name = _exactly(bundle, at, size).decode()
+def _name(bundle: Any, at: int, size: int) -> tuple[str, int]:
+    name = str(_exactly(bundle, at, size), "utf-8")
     if not 0 < len(name) <= _NAME:
         raise _broken()
     return name, at + size
 
 
-def _exactly(bundle: bytes, at: int, size: int) -> bytes:
+def _exactly(bundle: Any, at: int, size: int) -> Any:
     found = bundle[at : at + size]
     if len(found) != size:
         raise _broken()

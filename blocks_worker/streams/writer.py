@@ -32,8 +32,9 @@ PROBES = 2
 #: room for another.
 MOST_READERS = 256
 FORGOTTEN = 150.0
-#: Bytes of frames that one publish takes.
+#: Bytes of frames that one publish takes, and of those that are not JSON.
 BATCH_BYTES = 128 * 1024
+RAW_BATCH_BYTES = 256 * 1024
 #: Longest single wait in seconds for room: readers that fell silent are looked for this often.
 _LOOK = 1.0
 #: Seconds after its last frame in which a writer takes for granted that it is still on its way to known readers.
@@ -137,6 +138,7 @@ class StreamWriter:
         self._resend: deque[_Kept] = deque()
         self._in_flight: list[_Kept] = []
         self._in_flight_bytes = 0
+        self._batch = RAW_BATCH_BYTES if options.raw_bytes else BATCH_BYTES
         self._ended = False
         self._end_made = False
         self._broken: str | None = None
@@ -234,7 +236,7 @@ class StreamWriter:
         with self._lock:
             if self._broken is not None:
                 return []
-            while self._in_flight_bytes < BATCH_BYTES:
+            while self._in_flight_bytes < self._batch:
                 entry = self._resend.popleft() if self._resend else self._make()
                 if entry is None:
                     break

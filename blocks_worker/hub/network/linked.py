@@ -8,7 +8,7 @@ from blocks_worker.errors import InvalidMessageError, MessageTooLargeError
 from blocks_worker.hub.network.access import READ, WRITE, Denied
 from blocks_worker.hub.network.channels import Message
 from blocks_worker.hub.network.publishing import CHANNEL_LIMIT, MESSAGE_LIMIT
-from blocks_worker.protocol.chunks import open_bundle
+from blocks_worker.protocol.chunks import check_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Seat:
 
     def pass_on(self, channel: str, bundle: bytes) -> int:
         """Publish bytes of a stream as they are, once they are found whole; return their position."""
-        open_bundle(bundle)
+        check_bundle(bundle)
         return self._put(channel, bundle, is_raw=True)
 
     def _put(self, channel: str, payload: bytes, *, is_raw: bool) -> int:
