@@ -44,6 +44,8 @@ class Fault(Enum):
     DOUBLE = "doubled"
     #: The caller hears nothing; the server gets it `late` seconds later, when it may have been said again.
     LATE = "late"
+    #: The connection breaks, both ways, once so many bytes of a body were passed on (`cut_bodies`).
+    CUT = "cut"
 
 
 @dataclass
@@ -81,6 +83,7 @@ class FaultProxy:
         self._is_cut = False
         self._hangs = False
         self._stopped = False
+        self._cuts: list[int] = []
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -103,6 +106,11 @@ class FaultProxy:
         with self._lock:
             self._is_cut = True
         self._break_all()
+
+    def cut_bodies(self, after: list[int]) -> None:
+        """Break the next PUTs that are longer, each after so many bytes of its body."""
+        with self._lock:
+            self._cuts = list(after)
 
     def black_hole(self) -> None:
         """Take requests and answer none, until `heal`; those are lost."""
@@ -191,10 +199,13 @@ class FaultProxy:
 
     def _exchange_all(self, client: _Stream, server: _Stream) -> None:
         while True:
-            request = client.message()
+            request = client.message(self._most)
             if request is None:
                 return
             exchange, pause = self._noted(request)
+            if exchange.fault is Fault.CUT:
+                server.send(request)
+                return
             if pause:
                 self._wait(pause)
             if exchange.fault is Fault.HANG:
@@ -210,6 +221,11 @@ class FaultProxy:
             if exchange.fault is Fault.DROP_REPLY:
                 return
             client.send(reply)
+
+    def _most(self, head: bytes) -> int | None:
+        """Return after how many bytes the body behind a head is cut off, if it is."""
+        with self._lock:
+            return self._cuts.pop(0) if self._cuts and head.startswith(b"PUT ") else None
 
     def _said_twice(self, request: bytes, server: _Stream) -> bytes | None:
         with self._connected() as other:
@@ -235,6 +251,9 @@ class FaultProxy:
             body = request.partition(_HEAD_END)[2]
             exchange = Exchange(len(self.exchanges), method, target.partition("?")[0], body)
             self.exchanges.append(exchange)
+            if len(body) < _length(request):
+                exchange.fault = Fault.CUT
+                return exchange, 0.0
             for rule in self._rules:
                 if rule.left and rule.when(exchange):
                     rule.left -= 1
@@ -261,15 +280,19 @@ class _Stream:
     def send(self, message: bytes) -> None:
         self._socket.sendall(message)
 
-    def message(self) -> bytes | None:
-        """Return the next request or reply as it travelled; None when the peer hung up."""
+    def message(self, most: Callable[[bytes], int | None] = lambda _head: None) -> bytes | None:
+        """Return the next request or reply as it travelled; None when the peer hung up.
+
+        `most` tells of which heads no more than so many bytes of the body are to be waited for.
+        """
         if not self._read_until(lambda: _HEAD_END in self._buffer):
             return None
         head = self._buffer[: self._buffer.index(_HEAD_END) + len(_HEAD_END)]
         fields = head.lower()
         if b"transfer-encoding: chunked" in fields:
             raise OSError("this proxy carries no chunked messages")
-        length = int(fields.partition(b"content-length:")[2].partition(b"\r\n")[0] or b"0")
+        length, cut = _length(head), most(head)
+        length = length if cut is None else min(length, cut)
         if not self._read_until(lambda: len(self._buffer) >= len(head) + length):
             return None
         whole, self._buffer = self._buffer[: len(head) + length], self._buffer[len(head) + length :]
@@ -282,6 +305,11 @@ class _Stream:
                 return False
             self._buffer += piece
         return True
+
+
+def _length(message: bytes) -> int:
+    head = message.partition(_HEAD_END)[0].lower() + _HEAD_END
+    return int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or b"0")
 
 
 def _asked(request: bytes, server: _Stream) -> bytes | None:

@@ -12,7 +12,8 @@ from blocks_worker.streams.endpoint import REORDER_TIMEOUT, Endpoint
 from blocks_worker.streams.exchange import StreamExchange
 from blocks_worker.streams.identity import StreamIdentity
 from blocks_worker.streams.live import LiveStream
-from blocks_worker.streams.writer import StreamWriter, WriterOptions
+from blocks_worker.streams.options import WriterOptions
+from blocks_worker.streams.writer import StreamWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

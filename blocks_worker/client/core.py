@@ -31,8 +31,8 @@ from blocks_worker.controlplane.tokens import ConsumerLogin
 from blocks_worker.controlplane.whereabouts import Whereabouts
 from blocks_worker.errors import AgentAuthFatalError, RpcError
 from blocks_worker.protocol.tasks import BillingMode, CancelTask, EventsQuery, RetryTask
-from blocks_worker.streams.writer import USUAL as USUAL_STREAMS
-from blocks_worker.streams.writer import WriterOptions
+from blocks_worker.streams.options import USUAL as USUAL_STREAMS
+from blocks_worker.streams.options import WriterOptions
 from blocks_worker.transports.opening import Transports, open_link
 
 if TYPE_CHECKING:

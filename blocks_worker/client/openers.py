@@ -51,7 +51,9 @@ def exchange_opener(
                 wake_channel=grants.wake_channel,
             )
 
-        return StreamExchange(open_transport=open_transport, grants=grants, clock=clock)
+        return StreamExchange(
+            open_transport=open_transport, grants=grants, clock=clock, carries_bytes=transports.carries_bytes
+        )
 
     return open_exchange
 

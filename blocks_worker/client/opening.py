@@ -13,7 +13,7 @@ from blocks_worker.controlplane.consumer_auth import source_of
 from blocks_worker.controlplane.entrances import KeyEntrance, NoEntrance, ProviderEntrance, SourceEntrance
 from blocks_worker.controlplane.refusals import key_cure
 from blocks_worker.errors import ConfigurationError
-from blocks_worker.streams.writer import writer_options
+from blocks_worker.streams.options import writer_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

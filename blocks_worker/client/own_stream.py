@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.protocol.streams import Direction, Format
     from blocks_worker.streams.endpoint import Endpoint
-    from blocks_worker.streams.writer import WriterOptions
+    from blocks_worker.streams.options import WriterOptions
     from blocks_worker.transports.pubnub.transport import PubNubTransport
 
 #: Whose place is taken: the agent speaks on the stream's channel, the consumer reads it.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.streams import GrantedStream
     from blocks_worker.streams.endpoint import Endpoint
     from blocks_worker.streams.exchange import StreamExchange
-    from blocks_worker.streams.writer import WriterOptions
+    from blocks_worker.streams.options import WriterOptions
 
 
 class ClientStreams:

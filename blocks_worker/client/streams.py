@@ -14,7 +14,7 @@ from blocks_worker.errors import ConfigurationError, InvalidMessageError
 from blocks_worker.protocol.codec import convert
 from blocks_worker.protocol.streams import Announced, down_channel, invert_direction
 from blocks_worker.streams.live import LiveStream
-from blocks_worker.streams.writer import WriterOptions, writer_options
+from blocks_worker.streams.options import WriterOptions, writer_options
 
 if TYPE_CHECKING:
     import threading

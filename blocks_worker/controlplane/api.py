@@ -17,7 +17,7 @@ from blocks_worker.errors import (
 )
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.credentials import CreatedKey, CreateKey, KeyList, KeyRow, SessionAnswer, SessionRequest
-from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer
+from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer, UploadProgress
 from blocks_worker.protocol.leases import (
     Claim,
     ClaimAnswer,
@@ -244,10 +244,13 @@ class HubApi:
         """Ask where the bytes of a file may be sent."""
         return self._post("files/request-upload", request, UploadOffer)
 
-    def put_file(self, url: str, file: BinaryIO, size: int) -> None:
-        """Send the next `size` bytes of a file to the address of an upload; it works once."""
-        answer = self._http.stream_up(urlsplit(url).path, file, size)
-        if answer.status >= _REDIRECTED:
+    def upload_progress(self, url: str) -> UploadProgress:
+        """Ask how much came to the address of an upload."""
+        return _content(self._http.call("GET", urlsplit(url).path), UploadProgress)
+
+    def put_file(self, url: str, file: BinaryIO, size: int, first: int = 0) -> None:
+        """Send a file of this size from byte `first` on to the address of an upload; the file stands there."""
+        if (answer := self._http.stream_up(urlsplit(url).path, file, size, first=first)).status >= _REDIRECTED:
             raise refusal(answer.status, _problem(answer.body))
 
     def confirm_upload(self, upload_id: str) -> UploadDone:

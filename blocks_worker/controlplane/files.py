@@ -1,4 +1,4 @@
-"""Files up to the hub and down again, by pieces: what is cut off is begun again, what arrives is checked."""
+"""Files up to the hub and down again, by pieces: what is cut off goes on where it was, what arrives is checked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.protocol.events import ArtifactRef
-    from blocks_worker.protocol.files import RequestUpload, UploadDone, UploadOffer
+    from blocks_worker.protocol.files import RequestUpload, UploadDone, UploadOffer, UploadProgress
 
     #: What is asked before each further try: it pauses, and tells whether there is to be one.
     Again: TypeAlias = Callable[[], bool]
@@ -34,7 +34,7 @@ Source: TypeAlias = "bytes | bytearray | memoryview | str | os.PathLike[str] | B
 
 #: The hub was too slow or too busy, or the bytes did not all arrive: the same may go well next time.
 _PASSING_STATUS = frozenset({408, 503})
-_PASSING_CODE = "NotUploaded"
+_PASSING_CODES = frozenset({"NotUploaded", "OtherOffset"})
 #: Longest pause between two tries, in seconds.
 _PAUSE = 2.0
 
@@ -48,8 +48,11 @@ class FileApi(Protocol):
     def request_upload(self, request: RequestUpload) -> UploadOffer:
         """Ask where the bytes of a file may be sent."""
 
-    def put_file(self, url: str, file: BinaryIO, size: int) -> None:
-        """Send the bytes."""
+    def upload_progress(self, url: str) -> UploadProgress:
+        """Ask how much of a file is there."""
+
+    def put_file(self, url: str, file: BinaryIO, size: int, first: int = 0) -> None:
+        """Send the bytes of a file of this size from one on, each once."""
 
     def confirm_upload(self, upload_id: str) -> UploadDone:
         """Return the reference to a file all of which is there."""
@@ -86,7 +89,8 @@ class _Sent:
 def store_file(api: FileApi, source: Source, about: RequestUpload, again: Again) -> UploadDone:
     """Store a file at the hub, and return its reference; `about` says all but its length and content.
 
-    A path or file is read twice, once for its hash and once to be sent, and never held whole.
+    A path or file is read twice, once for its hash and once to be sent, and never held whole. What is cut off goes on
+    behind what the hub has of it.
 
     Raises:
         FileUploadError: it is too large, the hub refused it or did not answer any more.
@@ -94,13 +98,14 @@ def store_file(api: FileApi, source: Source, about: RequestUpload, again: Again)
     """
     with _opened(source) as sent:
         request = msgspec.structs.replace(about, file_size=sent.size, sha256=sent.sha256)
+        upload = _Upload(api, sent, request)
         while True:
             try:
-                return _once(api, sent, request)
+                return upload.go_on()
             except HubUnavailableError as error:
                 last: Exception = error
             except RpcError as error:
-                if error.status not in _PASSING_STATUS and error.code != _PASSING_CODE:
+                if error.status not in _PASSING_STATUS and error.code not in _PASSING_CODES:
                     raise _failed(error, error.status) from error
                 last = error
             if not again():
@@ -144,18 +149,55 @@ def check_hash(ref: ArtifactRef, found: str) -> None:
         raise ArtifactError("the artifact's data is not what its hash says")
 
 
-def _once(api: FileApi, sent: _Sent, request: RequestUpload) -> UploadDone:
-    offer = api.request_upload(request)
-    sent.file.seek(0)
-    try:
-        api.put_file(offer.upload_url, sent.file, sent.size)
-    except HubUnavailableError:
-        pass  # all of it may have arrived, and only the answer be lost: the hub is asked
-    except RpcError as error:
-        # The address is used up: a first try went further than it seemed.
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-    return api.confirm_upload(offer.upload_id)
+class _Upload:
+    """Be the way of one file to the hub, over as many tries as it takes."""
+
+    def __init__(self, api: FileApi, sent: _Sent, request: RequestUpload) -> None:
+        self._api = api
+        self._sent = sent
+        self._request = request
+        self._offer: UploadOffer | None = None
+
+    def go_on(self) -> UploadDone:
+        """Send what is missing, and return the reference; what is raised says whether another try may help."""
+        if self._offer is None:
+            self._offer = self._api.request_upload(self._request)
+            first: int | None = 0
+        else:
+            first = self._there(self._offer)
+        if first is not None and self._is_open(self._offer, first):
+            return self._api.confirm_upload(self._offer.upload_id)
+        # The address is over: all of it is there and only the answer was lost, or it is to be begun anew.
+        offer, self._offer = self._offer, None
+        try:
+            return self._api.confirm_upload(offer.upload_id)
+        except RpcError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            raise RpcError(error.rpc_message, code="NotUploaded", status=HTTPStatus.CONFLICT) from error
+
+    def _there(self, offer: UploadOffer) -> int | None:
+        """Return how much of the file is there; None when its address is over."""
+        try:
+            return self._api.upload_progress(offer.upload_url).offset
+        except RpcError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
+
+    def _is_open(self, offer: UploadOffer, first: int) -> bool:
+        """Send from one byte on; tell whether there was where to."""
+        self._sent.file.seek(first)
+        try:
+            self._api.put_file(offer.upload_url, self._sent.file, self._sent.size, first)
+        except HubUnavailableError:
+            pass  # all of it may have arrived, and only the answer be lost: the hub is asked
+        except RpcError as error:
+            # What was there may be not what had been sent: that can be after a power cut of the hub.
+            if error.status != HTTPStatus.NOT_FOUND and not (error.code == "NotAsSaid" and first):
+                raise
+            return False
+        return True
 
 
 @contextmanager

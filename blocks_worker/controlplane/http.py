@@ -207,24 +207,19 @@ class Http:
         with self._errors(), self._response("POST", path, lambda: body, headers, None) as response:
             return HttpAnswer(response.status, _whole(response), response.headers)
 
-    def stream_up(
-        self, path: str, file: BinaryIO, size: int, *, bearer: str | None = None, timeout: float | None = None
-    ) -> HttpAnswer:
-        """Send the next `size` bytes of a file with PUT, piece by piece, and return the answer.
+    def stream_up(self, path: str, file: BinaryIO, size: int, *, first: int = 0) -> HttpAnswer:
+        """Send a file that ends at `size` and stands at `first` with PUT, piece by piece and once; return the answer.
 
         Raises:
             HubUnavailableError: no answer came; all of it may have arrived.
             ArtifactError: the file is shorter.
         """
-        headers = self._head(bearer, "application/octet-stream")
-        headers["Content-Length"] = str(size)
-        start = file.tell()
-
-        def body() -> Exactly:
-            file.seek(start)
-            return Exactly(file, size)
-
-        with self._errors(), self._response("PUT", path, body, headers, timeout) as response:
+        headers = self._head(None, "application/octet-stream")
+        headers["Content-Length"] = str(size - first)
+        if first:
+            headers["Content-Range"] = f"bytes {f'{first}-{size - 1}' if first < size else '*'}/{size}"
+        rest = Exactly(file, size - first)
+        with self._errors(), self._response("PUT", path, lambda: rest, headers, None, once=True) as response:
             return HttpAnswer(response.status, _whole(response), response.headers)
 
     @contextmanager

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
 
-#: How long the address of an upload works, and how long a file stays that no task uses.
+#: How long the address of an upload works after its last use, and how long a file stays that no task uses.
 UPLOAD_LIFE_MS = 15 * 60 * 1000
 UNUSED_LIFE_MS = 24 * 3600 * 1000
 #: Files that are purged at once.
@@ -84,16 +84,30 @@ class FileService:
         session = None if task is not None else request.upload_session_id or self._entropy.name()
         return UploadOffer(upload_id=record.id, upload_url=f"{UPLOADS}/{token}", upload_session_id=session)
 
-    def take_upload(self, ledger: Ledger, token: str) -> FileRecord:
-        """Use an upload address up and return the file whose bytes come.
+    def upload(self, ledger: Ledger, token: str) -> FileRecord:
+        """Return the file whose bytes may be sent to this address.
 
         Raises:
-            RefusalError: 404, it was used, is over or never was.
+            RefusalError: 404, all of it came or was refused, its time is over, or it never was.
         """
-        record = files.take_upload(ledger.connection, _hashed(token), self._steady.now_ms())
+        record = files.upload(ledger.connection, _hashed(token), self._steady.now_ms())
         if record is None:
             raise not_found()
         return record
+
+    def begin_upload(self, ledger: Ledger, token: str) -> FileRecord:
+        """Return the file whose bytes come now, with the time that they have; its address works so long afterwards.
+
+        Raises:
+            RefusalError: as `upload`.
+        """
+        record = self.upload(ledger, token)
+        files.prolong_upload(ledger.connection, record.id, self._steady.now_ms() + UPLOAD_LIFE_MS)
+        return self.upload(ledger, token)
+
+    def give_up(self, ledger: Ledger, record: FileRecord) -> None:
+        """Have an address work no more: what came is not what was said, or there was no room for it."""
+        files.give_up_upload(ledger.connection, record.id)
 
     def is_late(self, record: FileRecord) -> bool:
         """Tell whether the time for sending the bytes is over."""
@@ -118,7 +132,9 @@ class FileService:
         if record is None or not _sent_by(ledger, who, record):
             raise not_found()
         if record.state != COMMITTED:
-            raise RefusalError(CONFLICT, "NotUploaded", "not all of this file is here: ask for another upload")
+            raise RefusalError(
+                CONFLICT, "NotUploaded", "not all of this file is here: send the rest, or ask for another upload"
+            )
         return UploadDone(upload_id=record.id, artifact_ref=_ref(record))
 
     def readable(self, ledger: Ledger, who: Consumer | Holder, file_id: str) -> FileRecord:

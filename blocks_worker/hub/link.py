@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.hub.link_following import Following
 from blocks_worker.hub.network.access import Denied as DeniedError
 from blocks_worker.hub.network.network import MOST_TOLD
 from blocks_worker.hub.newest import Newest
 from blocks_worker.hub.problems import BAD_REQUEST, FORBIDDEN, UNAUTHORIZED, RefusalError
+from blocks_worker.protocol.chunks import SPOKEN, framed, read_spoken
 from blocks_worker.protocol.codec import encode, inspect
 from blocks_worker.protocol.link import (
     BEAT,
@@ -22,14 +24,9 @@ from blocks_worker.protocol.link import (
     Answer,
     Ask,
     Beat,
-    Denied,
     Follow,
-    Followed,
     Leave,
-    Letter,
-    Lost,
     Publish,
-    Said,
     Taken,
     Token,
     Where,
@@ -42,10 +39,9 @@ if TYPE_CHECKING:
     from blocks_worker.hub.api.calls import Answer as Answered
     from blocks_worker.hub.api.calls import Scope
     from blocks_worker.hub.auth.guard import Guard
-    from blocks_worker.hub.network.channels import Message
-    from blocks_worker.hub.network.following import Follower
     from blocks_worker.hub.network.linked import Seat
     from blocks_worker.hub.network.network import LocalNetwork
+    from blocks_worker.protocol.chunks import Spoken
     from blocks_worker.protocol.link import FromHub, ToHub
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -158,7 +154,7 @@ class _Link:
         #: The newest token that let it in.
         self.bearer = bearer
         self._tokens: dict[int, str] = {}
-        self._followers: dict[int, _Following] = {}
+        self._followers: dict[int, Following] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(CALLS)
         self._waiting: list[bytes] = []
@@ -221,7 +217,8 @@ class _Link:
                     await asyncio.wait_for(self._news.wait(), BEAT)
             self._news.clear()
             waiting, self._waiting, self._unsent = self._waiting or [beat], [], 0
-            await self._send({"type": "websocket.send", "bytes": b"[%b]" % b",".join(waiting)})
+            for frame in framed(waiting):
+                await self._send({"type": "websocket.send", "bytes": frame})
 
     async def _listen(self, receive: Receive) -> None:
         while True:
@@ -241,6 +238,9 @@ class _Link:
                 return
 
     async def _do(self, frame: bytes) -> None:
+        if frame.startswith(SPOKEN):
+            self._pass_on(read_spoken(frame))
+            return
         for operation in from_client(frame):
             if isinstance(operation, Ask):
                 await self._room.acquire()
@@ -284,24 +284,37 @@ class _Link:
         self._answer(ask.id, answer.status, answer.body, retry_after)
 
     def _publish(self, said: Publish) -> None:
-        seat, payload = self._seat(said.key, said.user, said.grant), bytes(said.payload)
-        try:
+        payload = bytes(said.payload)
+
+        def publish(seat: Seat) -> int:
             inspect(payload)
-            position = seat.publish(said.channel, payload)
+            return seat.publish(said.channel, payload)
+
+        self._put(said, publish)
+
+    def _pass_on(self, said: Spoken) -> None:
+        """Publish bytes of a stream as they came, once they are found whole."""
+        self._put(said, lambda seat: seat.pass_on(said.channel, said.bundle))
+
+    def _put(self, said: Publish | Spoken, publish: Callable[[Seat], int]) -> None:
+        seat = self._seat(said.key, said.user, said.grant)
+        try:
+            position = publish(seat)
         except DeniedError as denied:
             self.denied("publish", said.key, said.user, [said.channel], denied.message)
             self._refuse(said.id, RefusalError(FORBIDDEN, "Forbidden", denied.message))
         except InvalidMessageError as error:
             self._refuse(said.id, RefusalError(BAD_REQUEST, "InvalidInput", str(error)))
         else:
-            self._answer(said.id, _OK, b"%d" % position)
+            if said.id:
+                self._answer(said.id, _OK, b"%d" % position)
 
     def _follow(self, wish: Follow) -> None:
         following = self._followers.get(wish.follower)
         if following is None:
             if len(self._followers) >= FOLLOWERS:
                 raise InvalidMessageError("followers", "too many followers")
-            following = self._followers[wish.follower] = _Following(self, wish.follower)
+            following = self._followers[wish.follower] = Following(self, wish.follower)
         following.follow(self._seat(wish.key, wish.user, wish.grant), wish, self._life)
 
     def denied(self, act: str, key: str, user: str, channels: Sequence[str], why: str) -> None:
@@ -317,84 +330,6 @@ class _Link:
 
     def _refuse(self, number: int, refusal: RefusalError) -> None:
         self._answer(number, refusal.status, encode(refusal.problem))
-
-
-class _Following:
-    """Be one follower of a link: its channels, and the right to them."""
-
-    def __init__(self, link: _Link, number: int) -> None:
-        self._link = link
-        self._number = number
-        self._turn = 0
-        self._seat: Seat | None = None
-        self._follower: Follower | None = None
-        #: What is followed now, each channel after its place of the beginning.
-        self._places: dict[str, int] = {}
-
-    @property
-    def channels(self) -> list[str]:
-        """The channels that are followed."""
-        return list(self._places)
-
-    def follow(self, seat: Seat, wish: Follow, life: str) -> None:
-        """Follow what is wished, as far as the grant allows it; places of another life mean nothing here."""
-        self._turn = wish.turn
-        refused, why = seat.not_readable(tuple(wish.channels))
-        if why:
-            self._link.denied("follow", wish.key, wish.user, refused, why)
-        if why and len(refused) == len(wish.channels):
-            self._refuse(refused, why)
-            return
-        if self._follower is None or self._seat is None or self._seat.key != seat.key:
-            self.close()
-            self._follower = seat.follower(self)
-        self._seat = seat
-        now = seat.now()
-        is_strange = bool(wish.life) and wish.life != life
-        self._places = {
-            name: now if is_strange else place or now for name, place in wish.channels.items() if name not in refused
-        }
-        gone = self._follower.follow(self._places)
-        if is_strange:
-            gone = [name for name, place in wish.channels.items() if place and name not in refused]
-        self._link.say(Followed(self._number, wish.turn, life, now, gone))
-        if refused:
-            self._link.say(Denied(self._number, wish.turn, refused, why))
-
-    def look(self) -> None:
-        """Stop where the right to follow is over."""
-        if self._follower is None or self._seat is None:
-            return
-        refused, why = self._seat.not_readable(tuple(self._places))
-        if refused:
-            self._refuse(refused, why)
-
-    def taken(self, operation: Taken) -> None:
-        """Send on what waited for its reader."""
-        if self._follower is not None:
-            self._follower.taken(operation.messages, operation.size)
-
-    def close(self) -> None:
-        """Follow nothing any more."""
-        if self._follower is not None:
-            self._follower.close()
-        self._follower = None
-
-    def said(self, messages: Sequence[Message]) -> None:
-        """Send what was published."""
-        letters = [Letter(each.channel, each.tt, msgspec.Raw(each.payload)) for each in messages]
-        self._link.say(Said(self._number, letters))
-
-    def lost(self, channel: str, since: int, until: int) -> None:
-        """Say that something is gone."""
-        self._link.say(Lost(self._number, channel, since, until))
-
-    def _refuse(self, channels: list[str], why: str) -> None:
-        for name in channels:
-            self._places.pop(name, None)
-        if self._follower is not None:
-            self._follower.leave(channels)
-        self._link.say(Denied(self._number, self._turn, channels, why))
 
 
 _encoder = msgspec.json.Encoder()

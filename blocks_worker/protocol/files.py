@@ -40,12 +40,20 @@ class RequestUpload(Wire):
 
 
 class UploadOffer(Wire, omit_defaults=False):
-    """Where the bytes go, once: `upload_url` is an address at the hub that answered, and a secret."""
+    """Where the bytes go: `upload_url` is an address at the hub that answered, and a secret; it works for one file."""
 
     upload_id: str
     upload_url: str
     upload_session_id: str | None = None
     method: str = "PUT"
+
+
+class UploadProgress(Wire, omit_defaults=False):
+    """Say how much of a file is there: the rest of its `size` is sent from `offset` on."""
+
+    upload_id: str
+    offset: int
+    size: int
 
 
 class ConfirmUpload(Wire):

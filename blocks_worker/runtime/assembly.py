@@ -11,7 +11,7 @@ from blocks_worker.controlplane.tokens import InstanceLogin
 from blocks_worker.processes import this_process
 from blocks_worker.protocol.leases import ConnectRequest
 from blocks_worker.runtime.instance_streams import InstanceStreams
-from blocks_worker.streams.writer import writer_options
+from blocks_worker.streams.options import writer_options
 from blocks_worker.transports.opening import Transports, open_link
 from blocks_worker.transports.pubnub.settings import PubNubSettings
 from blocks_worker.worker.spool import SpoolPlace

@@ -50,7 +50,12 @@ class InstanceStreams:
                 wake_channel=grants.wake_channel,
             )
 
-        return StreamExchange(open_transport=open_transport, grants=grants, clock=self._clock)
+        return StreamExchange(
+            open_transport=open_transport,
+            grants=grants,
+            clock=self._clock,
+            carries_bytes=self._transports.carries_bytes,
+        )
 
     def hand_out(self, name: StreamName) -> GrantedStream:
         """Return the tokens of one stream.

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.protocol.chunks import RAW, RawFrame
 from blocks_worker.protocol.streams import Ack, Frame, read_message
 from blocks_worker.streams.heard import Heard
 from blocks_worker.streams.order import Skipped
@@ -126,8 +127,9 @@ class Endpoint:
 
     def take(self, body: dict[str, Any]) -> None:
         """Take a message of the channel that this side reads."""
+        raw = body.get(RAW)
         try:
-            message = read_message(body)
+            message = raw if isinstance(raw, RawFrame) else read_message(body)
         except InvalidMessageError as error:
             self.fail("malformed_response", str(error))
             return

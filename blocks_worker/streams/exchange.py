@@ -40,7 +40,6 @@ FAREWELL = 2.0
 CLOSING = 2.0
 #: Longest single wait of the threads, in seconds.
 _LOOK = 1.0
-
 #: What a standing of the network is to the owner of a stream.
 _LINKS: Mapping[Link, Category] = {
     Link.CONNECTED: "connected",
@@ -99,7 +98,7 @@ class StreamExchange:
 
     Both are daemons: one is blocked in a queue that foreign code feeds, the other in foreign code, and a client
     that was forgotten keeps no process alive. After `stop` the reader closes the connection.
-    One that `is_alone` stops with its last stream.
+    One that `is_alone` stops with its last stream. `carries_bytes`: its transport takes frames that are not JSON.
     """
 
     def __init__(
@@ -109,9 +108,10 @@ class StreamExchange:
         grants: StreamGrants,
         clock: Clock,
         is_alone: bool = False,
+        carries_bytes: bool = False,
     ) -> None:
         self._open_transport = open_transport
-        self._is_alone = is_alone
+        self._is_alone, self.carries_bytes = is_alone, carries_bytes
         self._grants = grants
         self._clock = clock
         self._lock = threading.Lock()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.protocol.chunks import RAW, RawFrame
+from blocks_worker.protocol.streams import Multipart
 from blocks_worker.transports.envelope import DEPTH, check
 
 if TYPE_CHECKING:
@@ -21,22 +24,36 @@ HEAD = 640
 MAX_EVENT = 64 * 1024 * 1024
 #: Least room for content that a limit must leave.
 LEAST = 256
+#: Bytes with which a frame takes nothing more, unless told otherwise: then one of bytes as they are is filled.
+BUNDLE = 4_096
+#: Bytes before a chunk that travels as it is.
+CHUNK = 4
+#: What a byte begins with that goes on with a character of UTF-8.
+_FOLLOWS, _FOLLOWS_MASK = 0x80, 0xC0
 
 _Kind = Literal["utf8", "base64", "event", "slice"]
 
 
 class Piece(NamedTuple):
-    """Be what goes into one frame whole; `size` is its bytes as JSON."""
+    """Be what goes into one frame whole; `size` is its bytes as it travels, and a `value` of bytes goes as it is."""
 
     kind: _Kind
     value: Any
     size: int
 
 
-def pieces_of(data: Any, form: Format, *, limit: int, name: str) -> Iterator[Piece]:
+class RawSlice(NamedTuple):
+    """Be a slice of a large event that travels as it is."""
+
+    part: Multipart
+    data: bytes
+
+
+def pieces_of(data: Any, form: Format, *, limit: int, name: str, raw: int = 0) -> Iterator[Piece]:
     """Yield what was written, cut so that each piece fits a frame of `limit` bytes.
 
-    `name`: how a large event's slices are called together.
+    `name`: how a large event's slices are called together. `raw`: most bytes of content of a frame that carries text,
+    bytes and slices as they are; 0 where all has to be JSON.
 
     Raises:
         TypeError: a bytes stream takes text and bytes only.
@@ -44,12 +61,13 @@ def pieces_of(data: Any, form: Format, *, limit: int, name: str) -> Iterator[Pie
     """
     room = max(LEAST, limit - HEAD)
     if form == "events":
-        return _event(data, room, name)
+        return _event(data, room, name, raw)
     if isinstance(data, str):
         _check_text(data)
-        return _text(data, room)
+        return _raw_text(data.encode(), raw) if raw else _text(data, room)
     if isinstance(data, (bytes, bytearray, memoryview)):
-        return _bytes(memoryview(data).cast("B"), room)
+        view = memoryview(data).cast("B")
+        return _raw_bytes(view, raw) if raw else _bytes(view, room)
     raise TypeError(f"a bytes stream takes str, bytes, bytearray or memoryview, not {type(data).__name__}")
 
 
@@ -67,10 +85,12 @@ def without_bytes(value: Any) -> Any:
 class Packer:
     """Number the pieces of one writer and put them into frames."""
 
-    def __init__(self, *, stream_id: str, sender: str, bundle: int, limit: int) -> None:
+    def __init__(self, *, stream_id: str, sender: str, bundle: int, limit: int, raw: int = 0) -> None:
         self._head = {"streamId": stream_id, "sender": sender}
         self._bundle = bundle
         self._room = max(LEAST, limit - HEAD)
+        self._raw_room = raw + CHUNK
+        self._raw_bundle = bundle if bundle != BUNDLE else self._raw_room
         self._pending: deque[Piece] = deque()
         #: Bytes that wait to be put into frames.
         self.waiting = 0
@@ -87,10 +107,12 @@ class Packer:
         self.waiting += piece.size
 
     def take(self, ts: int) -> dict[str, Any] | None:
-        """Return the next frame as it travels; None when nothing waits."""
+        """Return the next frame as it travels, or as a `RawFrame` alone under its key; None when nothing waits."""
         if not self._pending:
             return None
         first = self._next()
+        if isinstance(first.value, (bytes, RawSlice)):
+            return {RAW: self._raw(first, first.value, ts)}
         if first.kind == "slice":
             return {"type": "stream_events", **self._numbered(ts), **first.value}
         values, size = [first.value], first.size
@@ -101,6 +123,25 @@ class Packer:
         if first.kind == "event":
             return {"type": "stream_events", **self._numbered(ts), "encoding": "utf8", "events": values}
         return {"type": "stream_data", **self._numbered(ts), "encoding": first.kind, "chunks": values}
+
+    def _raw(self, first: Piece, value: bytes | RawSlice, ts: int) -> RawFrame:
+        make = partial(RawFrame, stream_id=self._head["streamId"], sender=self._head["sender"], seq=self.seq, ts=ts)
+        self.seq += 1
+        if isinstance(value, RawSlice):
+            return make(type="stream_events", multipart=value.part, raw=[value.data])
+        values, size = [value], first.size
+        while self._joins_raw(first.kind, size):
+            piece = self._next()
+            values.append(piece.value)
+            size += piece.size
+        encoding: Literal["utf8", "base64"] = "base64" if first.kind == "base64" else "utf8"
+        return make(type="stream_data", encoding=encoding, raw=values)
+
+    def _joins_raw(self, kind: _Kind, size: int) -> bool:
+        if size >= self._raw_bundle or not self._pending:
+            return False
+        piece = self._pending[0]
+        return piece.kind == kind and size + piece.size <= self._raw_room
 
     def end(self, ts: int) -> dict[str, Any]:
         """Return the frame that says that nothing more comes."""
@@ -143,7 +184,23 @@ def _bytes(data: memoryview, room: int) -> Iterator[Piece]:
         yield Piece("base64", value, len(value) + 4)
 
 
-def _event(value: Any, room: int, name: str) -> Iterator[Piece]:
+def _raw_text(data: bytes, limit: int) -> Iterator[Piece]:
+    start = 0
+    while start < len(data):
+        end = min(start + limit, len(data))
+        while end < len(data) and data[end] & _FOLLOWS_MASK == _FOLLOWS:
+            end -= 1
+        yield Piece("utf8", data[start:end], end - start + CHUNK)
+        start = end
+
+
+def _raw_bytes(data: memoryview, limit: int) -> Iterator[Piece]:
+    for start in range(0, len(data), limit):
+        value = bytes(data[start : start + limit])
+        yield Piece("base64", value, len(value) + CHUNK)
+
+
+def _event(value: Any, room: int, name: str, raw: int) -> Iterator[Piece]:
     try:
         event = without_bytes(value)
     except RecursionError as error:
@@ -156,7 +213,16 @@ def _event(value: Any, room: int, name: str) -> Iterator[Piece]:
         return iter([Piece("event", event, len(text) + 2)])
     if len(text) > MAX_EVENT:
         raise InvalidMessageError("too_large", f"an event of {len(text)} bytes as JSON, and {MAX_EVENT} are allowed")
-    return _slices(text.encode(), room, name)
+    return _raw_slices(text.encode(), raw, name) if raw else _slices(text.encode(), room, name)
+
+
+def _raw_slices(data: bytes, limit: int, name: str) -> Iterator[Piece]:
+    total = max(2, -(-len(data) // limit))
+    most = -(-len(data) // total)
+    for part in range(total):
+        value = data[part * most : (part + 1) * most]
+        about = Multipart(id=name, part=part + 1, total=total)
+        yield Piece("slice", RawSlice(about, value), len(value) + CHUNK)
 
 
 def _slices(data: bytes, room: int, name: str) -> Iterator[Piece]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.protocol.chunks import RawFrame
 from blocks_worker.protocol.streams import chunk_bytes
 from blocks_worker.streams.packing import MAX_EVENT
 
@@ -61,14 +62,15 @@ class Joiner:
             InvalidMessageError: it does not fit those before it, which are dropped.
         """
         part = frame.multipart
-        if part is None or frame.data is None:
+        data = frame.raw[0] if isinstance(frame, RawFrame) else None if frame.data is None else _decoded(frame.data)
+        if part is None or data is None:
             raise InvalidMessageError("shape", "this frame is no slice")
         if part.part == 1:
             self._id, self._slices, self._size = part.id, [], 0
         if part.id != self._id or part.part != len(self._slices) + 1:
             self._slices = []
             raise InvalidMessageError("multipart", "a slice of a large event is missing")
-        self._add(frame.data)
+        self._add(data)
         if part.part < part.total:
             return None
         whole, self._slices, self._id = b"".join(self._slices), [], ""
@@ -77,16 +79,19 @@ class Joiner:
         except (ValueError, RecursionError) as error:
             raise InvalidMessageError("multipart", "the slices of a large event are not JSON") from error
 
-    def _add(self, data: str) -> None:
-        try:
-            slice_ = base64.b64decode(data, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise InvalidMessageError("encoding", "a slice is not base64") from error
+    def _add(self, slice_: bytes) -> None:
         self._size += len(slice_)
         if self._size > MAX_EVENT:
             self._slices = []
             raise InvalidMessageError("too_large", f"an event of more than {MAX_EVENT} bytes")
         self._slices.append(slice_)
+
+
+def _decoded(data: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidMessageError("encoding", "a slice is not base64") from error
 
 
 def opened(frame: Frame, joiner: Joiner) -> InboundMessage | None:
@@ -96,7 +101,8 @@ def opened(frame: Frame, joiner: Joiner) -> InboundMessage | None:
         InvalidMessageError: it cannot be read.
     """
     if frame.type == "stream_data":
-        return InboundMessage(list(chunk_bytes(frame)), frame.seq, frame.ts, "bytes", frame.encoding)
+        chunks = frame.raw if isinstance(frame, RawFrame) else chunk_bytes(frame)
+        return InboundMessage(list(chunks), frame.seq, frame.ts, "bytes", frame.encoding)
     events = joiner.add(frame) if frame.multipart is not None else frame.events
     if events is None:
         return None
@@ -134,6 +140,8 @@ def with_bytes(value: Any) -> Any:
 
 def size_of(frame: Frame) -> int:
     """Return about how many bytes the content of a frame takes."""
+    if isinstance(frame, RawFrame):
+        return sum(map(len, frame.raw))
     if frame.chunks is not None:
         return sum(map(len, frame.chunks))
     if frame.data is not None:

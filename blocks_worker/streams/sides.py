@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.streams.endpoint import REORDER_TIMEOUT, Endpoint
-from blocks_worker.streams.writer import StreamWriter, WriterOptions
+from blocks_worker.streams.options import WriterOptions, over_link
+from blocks_worker.streams.writer import StreamWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ def make_side(  # noqa: PLR0913 - where the halves of a stream meet
             stream_id=identity.stream_id,
             sender=sender,
             form=form,
-            options=options,
+            options=over_link(options) if exchange.carries_bytes else options,
             kick=lambda: exchange.kick(endpoint),
             clock=clock,
             name=entropy.name,

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blocks_worker.concurrency import Clock
-    from blocks_worker.config import StreamConfig
     from blocks_worker.protocol.streams import Ack, Format
+    from blocks_worker.streams.options import WriterOptions
 
     #: Tells whether a wait is to end: with which error.
     Stopped = Callable[[], BaseException | None]
@@ -32,43 +32,15 @@ PROBES = 2
 #: room for another.
 MOST_READERS = 256
 FORGOTTEN = 150.0
-#: Bytes of frames that one publish takes.
+#: Bytes of frames that one publish takes, and of those that are not JSON.
 BATCH_BYTES = 128 * 1024
+RAW_BATCH_BYTES = 256 * 1024
 #: Longest single wait in seconds for room: readers that fell silent are looked for this often.
 _LOOK = 1.0
 #: Seconds after its last frame in which a writer takes for granted that it is still on its way to known readers.
 TAIL_AFTER = 1.0
 #: Seconds that a flush waits on once the task is to stop.
 HURRY = 5.0
-
-
-@dataclass(frozen=True)
-class WriterOptions:
-    """Say how a writer cuts and bundles.
-
-    Args:
-        frame_bytes: most bytes of a frame as it travels.
-        bundle_bytes: a frame with as many bytes takes nothing more.
-        ends: it says so on the wire when it ends; one that many tasks share does not.
-    """
-
-    frame_bytes: int = 16_384
-    bundle_bytes: int = 4_096
-    ends: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what no frame can be compared with: it would show on the thread that sends, where nobody looks."""
-        if not isinstance(self.bundle_bytes, int):
-            raise TypeError(f"bundle_size_bytes is a whole number of bytes, not {self.bundle_bytes!r}")
-
-
-#: What a writer does that was told nothing.
-USUAL = WriterOptions()
-
-
-def writer_options(config: StreamConfig) -> WriterOptions:
-    """Return the options that the surroundings ask for."""
-    return WriterOptions(frame_bytes=config.frame_bytes, bundle_bytes=config.bundle_bytes)
 
 
 class _Kept(NamedTuple):
@@ -155,13 +127,18 @@ class StreamWriter:
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._packer = Packer(
-            stream_id=stream_id, sender=sender, bundle=options.bundle_bytes, limit=options.frame_bytes
+            stream_id=stream_id,
+            sender=sender,
+            bundle=options.bundle_bytes,
+            limit=options.frame_bytes,
+            raw=options.raw_bytes,
         )
         self._book = _Book()
         self._readers: dict[str, _Reader] = {}
         self._resend: deque[_Kept] = deque()
         self._in_flight: list[_Kept] = []
         self._in_flight_bytes = 0
+        self._batch = RAW_BATCH_BYTES if options.raw_bytes else BATCH_BYTES
         self._ended = False
         self._end_made = False
         self._broken: str | None = None
@@ -199,7 +176,8 @@ class StreamWriter:
         """
         with self._lock:
             self._check_active()
-        pieces = pieces_of(data, self._format, limit=self._options.frame_bytes, name=self._name())
+        options = self._options
+        pieces = pieces_of(data, self._format, limit=options.frame_bytes, name=self._name(), raw=options.raw_bytes)
         with self._turn:
             for piece in pieces:
                 self._add(piece, stopped)
@@ -258,7 +236,7 @@ class StreamWriter:
         with self._lock:
             if self._broken is not None:
                 return []
-            while self._in_flight_bytes < BATCH_BYTES:
+            while self._in_flight_bytes < self._batch:
                 entry = self._resend.popleft() if self._resend else self._make()
                 if entry is None:
                     break

@@ -15,7 +15,7 @@ from blocks_worker.controlplane.api import ItemResult
 from blocks_worker.controlplane.files import store_file
 from blocks_worker.protocol.control import StartTask
 from blocks_worker.protocol.events import ArtifactRef, numbered, stored_event
-from blocks_worker.protocol.files import PIECE, RequestUpload, UploadDone, UploadOffer
+from blocks_worker.protocol.files import PIECE, RequestUpload, UploadDone, UploadOffer, UploadProgress
 from blocks_worker.protocol.leases import AnswerFlag, Claim, ClaimAnswer, Outcome, Report, ReportAnswer
 from blocks_worker.protocol.steps import Step, StepsAnswer
 from blocks_worker.protocol.streams import Frame, GrantedStream, StreamName, down_channel, read_message
@@ -47,9 +47,13 @@ class Files:
         self._asked[file_id] = request
         return UploadOffer(upload_id=file_id, upload_url=file_id)
 
-    def put_file(self, url: str, file: BinaryIO, size: int) -> None:
+    def upload_progress(self, url: str) -> UploadProgress:
+        """Tell how much came."""
+        return UploadProgress(upload_id=url, offset=len(self._content.get(url, b"")), size=self._asked[url].file_size)
+
+    def put_file(self, url: str, file: BinaryIO, size: int, first: int = 0) -> None:
         """Take the bytes."""
-        self._content[url] = file.read(size)
+        self._content[url] = self._content.get(url, b"")[:first] + file.read(size - first)
 
     def confirm_upload(self, upload_id: str) -> UploadDone:
         """Return the reference."""

@@ -74,6 +74,11 @@ class Transports:
         self._clock = clock
         self._entropy = entropy
 
+    @property
+    def carries_bytes(self) -> bool:
+        """Whether they take frames of bytes as they are; else all has to be JSON."""
+        return self._link is not None
+
     def open(
         self,
         aim: Callable[[], PubNubSettings],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.protocol.declared import Card
-from blocks_worker.streams.writer import WriterOptions
+from blocks_worker.streams.options import WriterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.streams import GrantedStream, StreamName
     from blocks_worker.streams.endpoint import Endpoint
     from blocks_worker.streams.exchange import Opened, StreamExchange
-    from blocks_worker.streams.writer import WriterOptions
+    from blocks_worker.streams.options import WriterOptions
     from blocks_worker.worker.run import Run
     from blocks_worker.worker.stream_checks import StreamChecks
     from blocks_worker.worker.stream_rules import ChosenStream

@@ -104,6 +104,7 @@ def _rest(world: World) -> list[tuple[str, str, Any, str | None]]:
         ("POST", "/api/v1/files/request-upload", output, instance),
         ("POST", "/api/v1/files/confirm-upload", {"uploadId": world.file}, consumer),
         ("GET", f"/api/v1/files/{world.file}", None, consumer),
+        ("GET", f"/api/v1/files/uploads/{world.upload}", None, None),
         ("PUT", f"/api/v1/files/uploads/{world.upload}", DATA, None),
         ("POST", "/api/v1/auth/session", {"accessToken": consumer}, consumer),
         ("POST", "/api/v1/auth/agent/refresh", {"refreshToken": world.login["refreshToken"]}, key),

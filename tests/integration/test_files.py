@@ -29,8 +29,12 @@ from blocks_worker import (
 )
 from blocks_worker.client.results import save_all
 from blocks_worker.config import state_dir
+from blocks_worker.controlplane.api import HubApi
+from blocks_worker.controlplane.files import store_file
+from blocks_worker.controlplane.http import Http
 from blocks_worker.errors import ArtifactError, RpcError
 from blocks_worker.protocol.events import ArtifactRef
+from blocks_worker.protocol.files import RequestUpload
 from blocks_worker.state import StateFolder
 
 if TYPE_CHECKING:
@@ -75,6 +79,21 @@ def uploaded(hub: Caller, token: str, data: bytes, **said: Any) -> str:
     assert hub.ask("PUT", offer["uploadUrl"], data).status == 200
     confirmed = hub.ask("POST", "/api/v1/files/confirm-upload", {"uploadId": offer["uploadId"]}, bearer=token)
     return str(confirmed.json["artifactRef"]["fileId"])
+
+
+class _Token:
+    """Be the bearer of one token."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def access_token(self) -> str:
+        """Return it."""
+        return self._token
+
+    def on_unauthorized(self, refused: str) -> bool:
+        """Have no other."""
+        return refused != self._token
 
 
 def stored() -> list[Path]:
@@ -220,22 +239,112 @@ def test_an_endless_body_is_cut(hub: Caller, token: str) -> None:
     wait_until(lambda: stored() == [], what="the temporary file is gone")
 
 
-def test_a_caller_who_goes_away_leaves_nothing(hub: Caller, token: str) -> None:
-    """A connection that dies after each tenth of a file leaves nothing on the disk, and no file is there. [F1]"""
-    for tenths in range(1, 10):
-        offer = offered(hub, token, LARGE)
-        connection = http.client.HTTPConnection(urlsplit(hub.address.url).netloc, timeout=20)
-        connection.putrequest("PUT", offer["uploadUrl"])
-        connection.putheader("Content-Length", str(len(LARGE)))
-        connection.endheaders()
-        connection.send(LARGE[: len(LARGE) * tenths // 10])
-        wait_until(lambda: len(stored()) == 1, what="the file began")
-        connection.close()
+def begun(hub: Caller, url: str, part: bytes, size: int = len(LARGE)) -> None:
+    """Send the beginning of a file, wait until it is on the disk, and hang up."""
+    connection = http.client.HTTPConnection(urlsplit(hub.address.url).netloc, timeout=20)
+    connection.putrequest("PUT", url)
+    connection.putheader("Content-Length", str(size))
+    connection.endheaders()
+    connection.send(part)
+    wait_until(lambda: hub.ask("GET", url).json["offset"] == len(part), what="the beginning on the disk")
+    connection.close()
 
-        wait_until(lambda: stored() == [], what="the half file is gone")
+
+def rest(hub: Caller, url: str, data: bytes, first: int) -> Any:
+    """Send the rest of a file; return the answer."""
+    said = f"bytes {first}-{len(data) - 1}/{len(data)}" if first < len(data) else f"bytes */{len(data)}"
+    return hub.ask("PUT", url, data[first:], headers={"Content-Range": said})
+
+
+def test_an_upload_that_is_cut_goes_on(hub: Caller, token: str) -> None:
+    """An upload that breaks off after each tenth goes on where it was: little is sent twice, and it is whole. [F1]"""
+    data = LARGE * 20
+    tenth = len(data) // 10
+    about = RequestUpload(role="consumer-input", agent_name="echo")
+    with FaultProxy(hub.address.url) as proxy:
+        proxy.cut_bodies([tenth] * 9)
+        http = Http(proxy.url)
+        ref = store_file(HubApi(http, _Token(token)), data, about, lambda: True).artifact_ref
+        http.close()
+        sent = [len(one.body) for one in proxy.exchanges if one.method == "PUT"]
+
+    assert sent[:9] == [tenth] * 9
+    assert sum(sent) < len(data) * 2
+    assert hub.ask("GET", f"/api/v1/files/{ref.file_id}", bearer=token).body == data
+    assert [path.name for path in stored()] == [ref.file_id]
+
+
+def test_half_a_file_is_not_there(hub: Caller, token: str) -> None:
+    """What is not whole is staged and nothing else: nobody reads or confirms it, whatever of it came. [F1]"""
+    for tenths in (1, 5, 9):
+        offer = offered(hub, token, LARGE)
+        begun(hub, offer["uploadUrl"], LARGE[: len(LARGE) * tenths // 10])
+
         confirmed = hub.ask("POST", "/api/v1/files/confirm-upload", {"uploadId": offer["uploadId"]}, bearer=token)
-        assert confirmed.status in {404, 409}, confirmed
+        assert (confirmed.status, confirmed.code) == (409, "NotUploaded")
         assert hub.ask("GET", f"/api/v1/files/{offer['uploadId']}", bearer=token).status == 404
+    assert [path.suffix for path in stored()] == [".part"] * 3
+
+
+def test_the_rest_follows_what_is_there(hub: Caller, token: str) -> None:
+    """The rest is taken from where the file ends, and to its end; anything else is told why, and costs nothing. [F1]"""
+    url = offered(hub, token, LARGE)["uploadUrl"]
+    begun(hub, url, LARGE[:50_000])
+
+    for first in (49_999, 50_001, len(LARGE)):
+        other = rest(hub, url, LARGE, first)
+        assert (other.status, other.code, other.json["details"]) == (409, "OtherOffset", {"offset": 50_000})
+    longer = rest(hub, url, LARGE + b"x", 50_000)
+    assert (longer.status, longer.json["details"]) == (422, {"reason": "size"})
+    for odd in ("bytes 50000-60000/102400", "bytes 102400-102399/102400", "lines 1-2/3"):
+        assert hub.ask("PUT", url, b"", headers={"Content-Range": odd}).status in {400, 422}
+    assert rest(hub, url, LARGE, 50_000).status == 200
+    assert [rest(hub, url, LARGE, 50_000).status, hub.ask("GET", url).status] == [404, 404]
+
+
+def test_a_file_that_changed_is_refused(hub: Caller, token: str) -> None:
+    """The hash is that of the whole: a rest that belongs to another content is 422, and nothing stays. [F1]"""
+    url = offered(hub, token, LARGE)["uploadUrl"]
+    begun(hub, url, LARGE[:50_000])
+
+    changed = rest(hub, url, LARGE[:-1] + b"!", 50_000)
+
+    assert (changed.status, changed.json["details"]) == (422, {"reason": "hash"})
+    assert hub.ask("GET", url).status == 404
+    assert stored() == []
+
+
+def test_who_comes_last_sends(hub: Caller, token: str) -> None:
+    """A connection that died unnoticed is no hindrance: who goes on takes its place, and it writes no more. [F1]"""
+    url = offered(hub, token, LARGE)["uploadUrl"]
+    dead = http.client.HTTPConnection(urlsplit(hub.address.url).netloc, timeout=20)
+    dead.putrequest("PUT", url)
+    dead.putheader("Content-Length", str(len(LARGE)))
+    dead.endheaders()
+    dead.send(b"x" * 50_000)
+    wait_until(lambda: hub.ask("GET", url).json["offset"] == 50_000, what="the beginning on the disk")
+
+    assert hub.ask("PUT", url, LARGE).status == 200
+    dead.send(b"x" * (len(LARGE) - 50_000))
+    assert dead.getresponse().status == 409
+    dead.close()
+    assert [path.read_bytes() for path in stored()] == [LARGE]
+
+
+def test_half_a_file_outlives_the_hub() -> None:
+    """What came before the hub was started anew need not be sent again. [F1]"""
+    with running_hub(state_dir()) as hub:
+        token = str(hub.consumer()["accessToken"])
+        offer = offered(hub, token, LARGE)
+        begun(hub, offer["uploadUrl"], LARGE[:50_000])
+    with running_hub(state_dir()) as hub:
+        assert hub.ask("GET", offer["uploadUrl"]).json == {
+            "uploadId": offer["uploadId"],
+            "offset": 50_000,
+            "size": len(LARGE),
+        }
+        assert rest(hub, offer["uploadUrl"], LARGE, 50_000).status == 200
+        assert hub.ask("GET", f"/api/v1/files/{offer['uploadId']}", bearer=token).body == LARGE
 
 
 def test_an_address_works_once(hub: Caller, token: str) -> None:
@@ -326,8 +435,10 @@ def test_what_comes_is_checked(hub: Caller, token: str, client: TaskClient, tmp_
 
 
 def test_files_nobody_needs_go(hub: Caller, token: str) -> None:
-    """[R-44] A file that no task uses, and one whose upload never came, go after a day; a used one stays. [F1]"""
+    """[R-44] A file that no task uses, and one that never came, or half, go after a day; a used one stays. [F1]"""
     unused, used, never = uploaded(hub, token, LARGE), uploaded(hub, token, LARGE), offered(hub, token, LARGE)
+    half = offered(hub, token, LARGE)
+    begun(hub, half["uploadUrl"], LARGE[:50_000])
     hub.connect()
     ref = {"kind": "file", "size": len(LARGE), "fileId": used}
     hub.submit(token, requestParts=[{"partId": "f", "artifactRef": ref}])
@@ -336,7 +447,7 @@ def test_files_nobody_needs_go(hub: Caller, token: str) -> None:
     ledger.close()
 
     wait_until(lambda: [path.name for path in stored()] == [used], what="the purge")
-    for file_id, status in ((unused, 404), (never["uploadId"], 404), (used, 200)):
+    for file_id, status in ((unused, 404), (never["uploadId"], 404), (half["uploadId"], 404), (used, 200)):
         assert hub.ask("GET", f"/api/v1/files/{file_id}", bearer=token).status == status
 
 

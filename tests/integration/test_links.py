@@ -16,7 +16,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from blocks_worker import AgentInstanceOptions, TaskClient, start_agent_instance
+from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import ConfigurationError
+from blocks_worker.protocol.chunks import RAW, RawFrame, Spoken, bundles, open_bundle, read_brought, spoken
 from blocks_worker.protocol.link import AHEAD_MESSAGES
 
 if TYPE_CHECKING:
@@ -79,7 +81,20 @@ def test_a_call_is_answered_as_over_http(hub: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    "frame", [b"", b"{}", b"[[]]", b'[["shout",1]]', b'[["ask",1]]', b'[["token",-1,"x"]]', b"\xff\xfe", b"[" * 70_000]
+    "frame",
+    [
+        b"",
+        b"{}",
+        b"\x01",
+        b"\x01" * 100,
+        b"\x02" * 100,
+        b"[[]]",
+        b'[["shout",1]]',
+        b'[["ask",1]]',
+        b'[["token",-1,"x"]]',
+        b"\xff\xfe",
+        b"[" * 70_000,
+    ],
 )
 def test_what_is_no_frame_ends_the_link(hub: Caller, frame: bytes) -> None:
     """Whoever cannot be understood is told so by the code, and the hub lives on."""
@@ -292,6 +307,73 @@ def test_a_client_may_choose_its_transport(hub: Caller, linked: TaskClient) -> N
 
     with pytest.raises(ConfigurationError, match="'pubnub' and 'hublink'"):
         TaskClient.create("free", cdm_url=address, api_key=hub.key, transport="pigeon")
+
+
+def pieces(form: str) -> list[Any]:
+    """Return what is written to a stream: bytes that no text holds, text, and events too large for one frame."""
+    if form == "events":
+        return [{"i": number, "text": "é" * (200_000 if number == 1 else 10)} for number in range(3)]
+    return [bytes(range(256)) * 1000, "Grüße, " * 30_000, b"end"]
+
+
+@pytest.mark.parametrize("form", ["bytes", "events"])
+def test_streams_travel_as_bytes(hub: Caller, linked: TaskClient, form: Any) -> None:
+    """Over links a stream's bytes are never base64; who polls the network reads the very same. [D-6]"""
+
+    def handler(_task: Any, ctx: Any) -> str:
+        with ctx.create_stream(format=form) as stream:
+            stream.wait_for_reader(20)
+            for piece in pieces(form):
+                stream.write(piece)
+        return "done"
+
+    def told(client: TaskClient) -> Any:
+        with client.send_message("streaming", "x", stream=True) as session:
+            stream = session.wait_for_stream(timeout=20).open()
+            items = list(stream.events() if form == "events" else stream.bytes())
+            assert session.wait_for_terminal(20).error is None
+        return items if form == "events" else b"".join(items)
+
+    wanted = pieces(form)
+    if form == "bytes":
+        wanted = b"".join(each if isinstance(each, bytes) else each.encode() for each in wanted)  # type: ignore[assignment]
+    cdm = hub.address.url + "/api/v1/cdm"
+    with start_agent_instance(AgentInstanceOptions(agent_name="streaming", handler=handler)) as instance:
+        instance.wait_ready(20)
+        with TaskClient.create("free", cdm_url=cdm, api_key=hub.key, transport="pubnub") as polling:
+            assert told(linked) == wanted
+            assert told(polling) == wanted
+
+
+def raw(seq: int) -> RawFrame:
+    """Return a frame of bytes."""
+    return RawFrame(type="stream_data", stream_id="t-1", sender="s", seq=seq, encoding="base64", raw=[bytes([seq])])
+
+
+def test_bytes_need_their_grant_too(hub: Caller) -> None:
+    """Whoever may not publish on a channel publishes no bytes there, and what is no bundle goes to nobody. [D-6]"""
+    key, mine = session_of(hub)
+    channel, user = mine["sessionChannel"], mine["sessionChannel"].partition(".")[2]
+    ((bundle, _),) = bundles([raw(0)], "me", 1)
+    with bare(hub, mine["accessToken"]) as link:
+        link.say(["token", 1, mine["pamToken"]])
+        for number, said, status in ((7, bundle, 403), (8, bundle[:-1], 400)):
+            link.socket.send(spoken(Spoken(number, 1, key, user, channel, said)))
+            assert link.hear("answer")[1:3] == [number, status]
+
+
+def test_bytes_are_passed_on_as_they_came(net: LinkNet) -> None:
+    """A follower gets the very bundle that was said, in its place between what is JSON. [D-6]"""
+    writer = net.transport("writer")
+    with follower(net) as (link, _):
+        writer.publish("a", [{"i": 0}, {RAW: raw(1)}, {RAW: raw(2)}, {"i": 3}], Deadline(10))
+        first = link.letters(1)
+        middle = read_brought(link.socket.recv(10))  # type: ignore[arg-type]
+        last = link.letters(1)
+
+    assert [first[0][2]["b"], last[0][2]["b"]] == [[{"i": 0}], [{"i": 3}]]
+    assert open_bundle(middle.bundle)[1:] == (2, [raw(1), raw(2)])
+    assert first[0][1] < middle.position < last[0][1]
 
 
 def test_tasks_are_given_with_their_offers(hub: Caller, linked: TaskClient) -> None:

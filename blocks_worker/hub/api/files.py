@@ -1,4 +1,4 @@
-"""The doors of files: ask for an upload, send the bytes once, have it confirmed, read by range."""
+"""The doors of files: ask for an upload, send the bytes, or the rest of them, have it confirmed, read by range."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from urllib.parse import quote
 from blocks_worker.hub.api.batches import written
 from blocks_worker.hub.api.calls import Answer, Door, StreamedAnswer
 from blocks_worker.hub.files import Incoming, pieces_of
-from blocks_worker.hub.problems import RefusalError, not_found
+from blocks_worker.hub.problems import BAD_REQUEST, NO_ROOM, NOT_FOUND, TOO_LARGE, RefusalError, not_found
 from blocks_worker.protocol import codec
-from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer
+from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer, UploadProgress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -32,6 +32,9 @@ T = TypeVar("T")
 
 _OK, _PARTIAL, _TIMEOUT, _NO_SUCH_RANGE = 200, 206, 408, 416
 _NOT_AS_SAID = 422
+#: After these nothing stays of an upload: another one is asked for.
+_ENDS = frozenset({NOT_FOUND, TOO_LARGE, NO_ROOM, _NOT_AS_SAID})
+_REST = re.compile(r"bytes (?:\*|(\d{1,16})-(\d{1,16}))/(\d{1,16})\Z", re.ASCII)
 _RANGE = re.compile(r"bytes=(\d{0,16})-(\d{0,16})\Z", re.ASCII)
 _MIME = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w.-]+=[\w.-]+)*\Z", re.ASCII)
 #: What keeps a browser from doing anything with a file but saving it.
@@ -59,6 +62,7 @@ class FileDoors:
         return [
             Door("POST", "/api/v1/files/request-upload", self.request, takes=RequestUpload, gives=UploadOffer),
             Door("PUT", "/api/v1/files/uploads/{token}", self.receive, streams=True, takes=bytes, gives=dict),
+            Door("GET", "/api/v1/files/uploads/{token}", self.progress, gives=UploadProgress),
             Door("POST", "/api/v1/files/confirm-upload", self.confirm, takes=ConfirmUpload, gives=UploadDone),
             Door("GET", "/api/v1/files/{file_id}", self.read, gives=bytes),
         ]
@@ -79,24 +83,46 @@ class FileDoors:
         offer = await written(self._store, lambda ledger: self._service.request(ledger, who, request))
         return Answer(_OK, codec.encode(offer))
 
-    async def receive(self, call: Call) -> Answer:
-        """Take the bytes of a file in; who knows the address may send them, once.
+    async def progress(self, call: Call) -> Answer:
+        """Say how much of a file came, so that its sender goes on from there.
 
-        Who: whoever has the address, once, within 15 min
-        Answers: 200 all of it is on the disk · 404 used, over or never was · 413 more than said · 422 another length
-            or hash than said · 507; whatever failed leaves nothing, and another upload is asked for
+        Who: whoever has the address
+        Answers: 200 · 404 as for the bytes
         """
-        record = await written(self._store, lambda ledger: self._service.take_upload(ledger, call.path["token"]))
+        record = self._store.read(lambda ledger: self._service.upload(ledger, call.path["token"]))
+        here = await self._do(lambda: self._disk.length(record.id))
+        return Answer(_OK, codec.encode(UploadProgress(upload_id=record.id, offset=here, size=record.size)))
+
+    async def receive(self, call: Call) -> Answer:
+        """Take the bytes of a file in, or with `Content-Range` the rest of them; who knows the address may send them.
+
+        Who: whoever has the address, until all is there, within 15 min of its last use
+        Answers: 200 all of it is on the disk · 400 not all of the rest is announced · 404 whole, over or never was ·
+            409 `OtherOffset`: not so much is here, or somebody sends it now · 413 more than said · 422 another length
+            or hash than said · 507; what breaks off stays to be continued, what is refused with 413, 422 or 507
+            after its beginning leaves nothing, and another upload is asked for
+        """
+        record = self._store.read(lambda ledger: self._service.upload(ledger, call.path["token"]))
+        first = _first_byte(call.headers.get("content-range"), record.size)
         said = call.headers.get("content-length")
-        if said is not None and said != str(record.size):
-            text = f"{said[:20]} bytes are announced where {record.size} were said: ask for another upload"
-            raise RefusalError(_NOT_AS_SAID, "NotAsSaid", text, details={"reason": "size"})
-        incoming = await self._do(lambda: self._disk.receive(record.id, size=record.size, sha256=record.sha256))
+        if said is not None and said != str(record.size - first):
+            text = f"{said[:20]} bytes are announced where {record.size - first} are missing of those that were said"
+            raise _not_as_said(text)
+        incoming = await self._do(
+            lambda: self._disk.receive(record.id, first=first, size=record.size, sha256=record.sha256)
+        )
         try:
+            # Only now, for whoever sent it before may have brought all of it meanwhile.
+            record = await written(self._store, lambda ledger: self._service.begin_upload(ledger, call.path["token"]))
             sha256 = await self._write(call, record, incoming)
+            await written(self._store, lambda ledger: self._service.received(ledger, record, sha256))
+        except RefusalError as refusal:
+            if refusal.status in _ENDS:
+                await self._do(lambda: self._disk.give_up(record.id, incoming))
+                await written(self._store, lambda ledger: self._service.give_up(ledger, record))
+            raise
         finally:
-            await self._do(incoming.abandon)
-        await written(self._store, lambda ledger: self._service.received(ledger, record, sha256))
+            await self._do(lambda: self._disk.leave(record.id, incoming))
         return Answer(_OK, codec.encode({"uploadId": record.id}))
 
     async def confirm(self, call: Call) -> Answer:
@@ -149,6 +175,35 @@ class FileDoors:
 
 def _next(pieces: Iterator[bytes]) -> bytes | None:
     return next(pieces, None)
+
+
+def _first_byte(said: str | None, size: int) -> int:
+    """Return where the bytes that come begin; without a range it is the beginning.
+
+    Raises:
+        RefusalError: 400, they do not go to the end; 422, of a file of another length.
+    """
+    if said is None:
+        return 0
+    found = _REST.match(said)
+    if found is None:
+        raise _bad_range()
+    low, high, whole = found.groups()
+    if int(whole) != size:
+        raise _not_as_said(f"the rest of {whole} bytes is announced where {size} were said")
+    first = size if low is None else int(low)
+    if low is not None and (first >= size or int(high) != size - 1):
+        raise _bad_range()
+    return first
+
+
+def _bad_range() -> RefusalError:
+    text = "send all that is left, as Content-Range: bytes FIRST-LAST/SIZE, or bytes */SIZE when nothing is"
+    return RefusalError(BAD_REQUEST, "InvalidInput", text, details={"reason": "range"})
+
+
+def _not_as_said(text: str) -> RefusalError:
+    return RefusalError(_NOT_AS_SAID, "NotAsSaid", text, details={"reason": "size"})
 
 
 def _wanted(asked: str | None, size: int) -> tuple[int, int, int]:

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from blocks_worker.protocol.chunks import in_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -36,7 +38,10 @@ class Timeline:
 
 @dataclass(slots=True)
 class Message:
-    """Be one message as published; `payload` and `meta` are JSON, `at` is monotonic, `ttl` seconds."""
+    """Be one message as published; `payload` and `meta` are JSON, `at` is monotonic, `ttl` seconds.
+
+    Where `is_raw` the payload is a bundle of a stream's bytes.
+    """
 
     tt: int
     channel: str
@@ -48,6 +53,11 @@ class Message:
     custom_type: str = ""
     original: int = 0
     ttl: float | None = None
+    is_raw: bool = False
+
+    def text(self) -> bytes:
+        """Return the payload as JSON, also where it came as bytes."""
+        return in_json(self.payload) if self.is_raw else self.payload
 
     def size(self) -> int:
         """Return about how many bytes it takes."""

@@ -146,16 +146,16 @@ _EXTRAS: Iterable[tuple[str, bytes, Callable[[Message], bytes]]] = (
 
 def _row(call: Call, message: Message) -> bytes:
     extras = [b',"%b":%b' % (key, value(message)) for asked, key, value in _EXTRAS if call.asks(asked)]
-    return b'{"message":%b,"timetoken":"%d"%b}' % (message.payload, message.tt, b"".join(extras))
+    return b'{"message":%b,"timetoken":"%d"%b}' % (message.text(), message.tt, b"".join(extras))
 
 
 def _item(call: Call, message: Message) -> bytes:
-    extras = [b'"message":%b' % message.payload]
+    extras = [b'"message":%b' % message.text()]
     if call.asks("include_token"):
         extras.append(b'"timetoken":%d' % message.tt)
     if call.asks("include_meta"):
         extras.append(b'"meta":%b' % (message.meta or b'""'))
-    return b"{%b}" % b",".join(extras) if len(extras) > 1 else message.payload
+    return b"{%b}" % b",".join(extras) if len(extras) > 1 else message.text()
 
 
 def refused(message: str) -> Reply:

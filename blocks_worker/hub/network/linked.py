@@ -8,6 +8,7 @@ from blocks_worker.errors import InvalidMessageError, MessageTooLargeError
 from blocks_worker.hub.network.access import READ, WRITE, Denied
 from blocks_worker.hub.network.channels import Message
 from blocks_worker.hub.network.publishing import CHANNEL_LIMIT, MESSAGE_LIMIT
+from blocks_worker.protocol.chunks import check_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,13 +38,21 @@ class Seat:
 
     def publish(self, channel: str, payload: bytes) -> int:
         """Publish JSON that was found sound; return its position."""
-        if "," in channel or len(channel) > CHANNEL_LIMIT:
-            raise InvalidMessageError("channel", "a channel's name has no comma, and at most 512 characters")
         if len(payload) > MESSAGE_LIMIT:
             raise MessageTooLargeError(len(payload), MESSAGE_LIMIT)
+        return self._put(channel, payload, is_raw=False)
+
+    def pass_on(self, channel: str, bundle: bytes) -> int:
+        """Publish bytes of a stream as they are, once they are found whole; return their position."""
+        check_bundle(bundle)
+        return self._put(channel, bundle, is_raw=True)
+
+    def _put(self, channel: str, payload: bytes, *, is_raw: bool) -> int:
+        if not channel or "," in channel or len(channel) > CHANNEL_LIMIT:
+            raise InvalidMessageError("channel", "a channel's name has no comma, and at most 512 characters")
         self._demand([channel], WRITE)
-        shared = self._there.shared
-        message = Message(shared.timeline.draw(), channel, payload, shared.clock.monotonic(), publisher=self._user)
+        shared, at = self._there.shared, self._there.shared.clock.monotonic()
+        message = Message(shared.timeline.draw(), channel, payload, at, publisher=self._user, is_raw=is_raw)
         self._there.publish(message, store=True)
         return message.tt
 

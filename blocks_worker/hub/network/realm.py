@@ -204,7 +204,7 @@ def entry(message: Message, label: str, key: bytes, region: int) -> bytes:
         parts.append(b'"u":%b,' % message.meta)
     if message.custom_type:
         parts.append(b'"cmt":%b,' % dumps(message.custom_type))
-    parts += (b'"d":', message.payload, b"}")
+    parts += (b'"d":', message.text(), b"}")
     return b"".join(parts)
 
 

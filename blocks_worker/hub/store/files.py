@@ -55,20 +55,28 @@ def get(connection: Connection, file_id: str) -> FileRecord | None:
     return None if row is None else FileRecord._make(row)
 
 
-def take_upload(connection: Connection, digest: str, now: int) -> FileRecord | None:
-    """Use up the right to send the bytes of a file, and return the file; None when there is no such right."""
-    row = connection.execute(select(file).where(file.c.upload == digest)).first()
-    if row is None:
-        return None
-    live = and_(file.c.id == row.id, file.c.upload == digest, file.c.state == STAGED, file.c.upload_until > now)
-    taken = connection.execute(update(file).where(live).values(upload=None))
-    return FileRecord._make(row) if taken.rowcount == 1 else None
+def upload(connection: Connection, digest: str, now: int) -> FileRecord | None:
+    """Return the file whose bytes may be sent by this right; None when there is no such right."""
+    live = and_(file.c.upload == digest, file.c.state == STAGED, file.c.upload_until > now)
+    row = connection.execute(select(file).where(live)).first()
+    return None if row is None else FileRecord._make(row)
+
+
+def prolong_upload(connection: Connection, file_id: str, until: int) -> None:
+    """Have the right to send the bytes of a file end later, and never after the file."""
+    values = {"upload_until": func.min(until, file.c.purge_at)}
+    connection.execute(update(file).where(file.c.id == file_id, file.c.state == STAGED).values(**values))
+
+
+def give_up_upload(connection: Connection, file_id: str) -> None:
+    """End the right to send the bytes of a file that is not whole."""
+    connection.execute(update(file).where(file.c.id == file_id, file.c.state == STAGED).values(upload=None))
 
 
 def commit(connection: Connection, file_id: str, sha256: str) -> bool:
     """Make a file visible whose bytes are on the disk; an output now stays as long as its task."""
     staged = and_(file.c.id == file_id, file.c.state == STAGED)
-    values = {"state": COMMITTED, "sha256": sha256, "upload_until": None}
+    values = {"state": COMMITTED, "sha256": sha256, "upload": None, "upload_until": None}
     done = connection.execute(update(file).where(staged).values(**values)).rowcount == 1
     kept = and_(file.c.id == file_id, exists().where(file_use.c.file == file.c.id))
     connection.execute(update(file).where(kept).values(purge_at=None))

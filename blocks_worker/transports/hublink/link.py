@@ -11,11 +11,13 @@ import msgspec
 
 from blocks_worker.concurrency import Backoff, ServiceThread
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.protocol.link import BEAT, Answer, Ask, Beat, Denied, Followed, Leave, Lost, Said, Token, from_hub
+from blocks_worker.protocol.chunks import BROUGHT, Brought, read_brought
+from blocks_worker.protocol.link import BEAT, Answer, Ask, Beat, Denied, Followed, Leave, Lost, Said, from_hub
 from blocks_worker.transports.hublink.connection import LinkConnection, LinkDownError
+from blocks_worker.transports.hublink.wire import Question, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.protocol.link import FromHub, ToHub
@@ -30,8 +32,6 @@ NEAR_CAP = 2.0
 #: Seconds for which a link stays away that a newer one of its own identity took the place of: two that came again
 #: at once would take it from each other for ever.
 AWAY = 60.0
-#: Tokens that one connection names; a process that has more goes on over a new one.
-TOKENS = 1000
 
 _NULL = msgspec.Raw(b"null")
 
@@ -55,7 +55,7 @@ class Following(Protocol):
     def down(self, reason: str) -> None:
         """The connection is gone."""
 
-    def hear(self, operation: Followed | Denied | Said | Lost) -> None:
+    def hear(self, operation: Followed | Denied | Said | Lost | Brought) -> None:
         """Take what the hub says to this follower."""
 
 
@@ -66,94 +66,6 @@ class Carried:
     status: int
     body: bytes
     retry_after: str | None
-
-
-class _Question:
-    """Be one call that waits for its answer."""
-
-    __slots__ = ("answer", "done")
-
-    def __init__(self) -> None:
-        self.done = threading.Lock()
-        self.done.acquire()
-        self.answer: Answer | None = None
-
-    def settle(self, answer: Answer | None) -> None:
-        self.answer = answer
-        self.done.release()
-
-
-class _Wire:
-    """Be one connection with what belongs to it: the numbers of its tokens and of its open questions."""
-
-    def __init__(self, connection: LinkConnection) -> None:
-        self.connection = connection
-        self._lock = threading.Lock()
-        self._tokens: dict[str, int] = {}
-        self._questions: dict[int, _Question] = {}
-        self._last = 0
-        self._over = False
-
-    def ask(self, make: Callable[[int, int], ToHub], token: str | None) -> tuple[int, _Question]:
-        """Send a question, made of its number and of its token's; return what its answer comes to.
-
-        Raises:
-            LinkDownError: the connection is over; it may have been sent.
-        """
-        question = _Question()
-        with self._lock:
-            if self._over:
-                raise LinkDownError("it is over")
-            self._last += 1
-            number = self._last
-            self._questions[number] = question
-            operations, named = self._named(token)
-            self._send([*operations, make(number, named)])
-        return number, question
-
-    def tell(self, make: Callable[[int], ToHub], token: str | None) -> None:
-        """Send what has no answer.
-
-        Raises:
-            LinkDownError: the connection is over.
-        """
-        with self._lock:
-            operations, named = self._named(token)
-            self._send([*operations, make(named)])
-
-    def settle(self, answer: Answer) -> None:
-        """Hand an answer to who asked."""
-        question = self._questions.pop(answer.id, None)
-        if question is not None:
-            question.settle(answer)
-
-    def forget(self, number: int) -> None:
-        """Wait for this answer no more."""
-        self._questions.pop(number, None)
-
-    def end(self) -> None:
-        """Answer nobody any more."""
-        with self._lock:
-            self._over = True
-            questions, self._questions = self._questions, {}
-        for question in questions.values():
-            question.settle(None)
-
-    def _named(self, token: str | None) -> tuple[list[ToHub], int]:
-        """Return what has to be said first, and the number under which the hub knows the token; 0 is none."""
-        if token is None:
-            return [], 0
-        number = self._tokens.get(token)
-        if number is not None:
-            return [], number
-        if len(self._tokens) >= TOKENS:
-            self.connection.close()
-            raise LinkDownError("it names too many tokens")
-        number = self._tokens[token] = len(self._tokens) + 1
-        return [Token(number, token)], number
-
-    def _send(self, operations: list[ToHub]) -> None:
-        self.connection.send(_encoder.encode(operations))
 
 
 class Link:
@@ -184,7 +96,7 @@ class Link:
         self._doubt = doubt
         self._backoff = Backoff(entropy, cap=NEAR_CAP if near else CAP)
         self._lock = threading.Lock()
-        self._wire: _Wire | None = None
+        self._wire: Wire | None = None
         self._followers: dict[int, Following] = {}
         self._last_follower = 0
         self._stopping = threading.Event()
@@ -226,11 +138,24 @@ class Link:
         Raises:
             TimeoutError: no answer came in time.
         """
+        return self._answered(lambda wire: wire.ask(make, token), timeout)
+
+    def pour(
+        self, frames: Sequence[Callable[[int, int], bytes]], token: str | None, timeout: float | None
+    ) -> Answer | None:
+        """Send frames of bytes, each made of a number and its token's; return the answer to the last, as `ask` does.
+
+        Raises:
+            TimeoutError: no answer came in time.
+        """
+        return self._answered(lambda wire: wire.pour(frames, token), timeout)
+
+    def _answered(self, say: Callable[[Wire], tuple[int, Question]], timeout: float | None) -> Answer | None:
         wire = self._wire
         if wire is None:
             return None
         try:
-            number, question = wire.ask(make, token)
+            number, question = say(wire)
         except LinkDownError:
             return None
         if not question.done.acquire(timeout=-1 if timeout is None else timeout):
@@ -304,7 +229,7 @@ class Link:
             if error.unauthorized:
                 self._bearing.on_unauthorized(bearer)
             raise
-        wire = _Wire(connection)
+        wire = Wire(connection)
         with self._lock:
             self._wire = wire
             followers = list(self._followers.values())
@@ -316,9 +241,12 @@ class Link:
             for following in followers:
                 following.up()
             while True:
-                operations = from_hub(connection.receive(SILENCE))
+                frame = connection.receive(SILENCE)
                 self._backoff.reset()
-                for operation in operations:
+                if frame.startswith(BROUGHT):
+                    self._hear(read_brought(frame))
+                    continue
+                for operation in from_hub(frame):
                     self._take(wire, operation)
         finally:
             with self._lock:
@@ -327,13 +255,16 @@ class Link:
             wire.end()
             connection.close()
 
-    def _take(self, wire: _Wire, operation: FromHub) -> None:
+    def _take(self, wire: Wire, operation: FromHub) -> None:
         if isinstance(operation, Answer):
             wire.settle(operation)
         elif not isinstance(operation, Beat):
-            following = self._followers.get(operation.follower)
-            if following is not None:
-                following.hear(operation)
+            self._hear(operation)
+
+    def _hear(self, said: Followed | Denied | Said | Lost | Brought) -> None:
+        following = self._followers.get(said.follower)
+        if following is not None:
+            following.hear(said)
 
     def _lose(self, error: LinkDownError) -> None:
         if self._stopping.is_set():
@@ -352,6 +283,3 @@ class Link:
 
     def _count(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1
-
-
-_encoder = msgspec.json.Encoder()

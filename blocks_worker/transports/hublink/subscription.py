@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from blocks_worker.concurrency import Backoff, Deadline, ServiceThread
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.protocol.chunks import RAW, Brought, open_bundle
 from blocks_worker.protocol.codec import decode_trusted
 from blocks_worker.protocol.link import AHEAD_BYTES, AHEAD_MESSAGES, Denied, Follow, Followed, Lost, Said, Taken
 from blocks_worker.transports.base import Gap, Link, Message, Status
@@ -147,9 +148,11 @@ class HubLinkSubscription:
             self._is_lost = True
             self._put(Status(Link.RETRYING, reason))
 
-    def hear(self, operation: Followed | Denied | Said | Lost) -> None:
+    def hear(self, operation: Followed | Denied | Said | Lost | Brought) -> None:
         """Take what the hub says."""
         match operation:
+            case Brought():
+                self._unpack(operation)
             case Said():
                 for letter in operation.letters:
                     self._open(letter)
@@ -185,23 +188,46 @@ class HubLinkSubscription:
     def _open(self, letter: Letter) -> None:
         """Hand over the new messages of a publish."""
         payload = bytes(letter.payload)
-        with self._lock:
-            self._heard[0] += 1
-            self._heard[1] += len(payload)
-            if letter.channel not in self._places:
-                return
-            self._places[letter.channel] = max(letter.position, self._places[letter.channel])
+        if not self._is_followed(letter.channel, letter.position, len(payload)):
+            return
         try:
             opened = open_envelope(decode_trusted(dict, payload))
         except InvalidMessageError as error:
-            self._count(f"dead_letter.{error.reason}")
-            _logger.warning("transport_dead_letter", extra={"reason": error.reason, "channel": letter.channel})
+            self._bury(letter.channel, error)
             return
-        size = len(payload) // len(opened.bodies) + NOTE_SIZE
-        for number, body in enumerate(opened.bodies, opened.first):
-            if self._seen.message(letter.channel, opened.producer, number, letter.position):
-                message = Message(letter.channel, body, letter.position, opened.producer, number)
-                self._inbox.put([(message, size)])
+        self._hand_over(letter, opened.producer, opened.first, opened.bodies, len(payload))
+
+    def _unpack(self, brought: Brought) -> None:
+        """Hand over the new frames of a publish of bytes."""
+        if not self._is_followed(brought.channel, brought.position, len(brought.bundle)):
+            return
+        try:
+            producer, first, frames = open_bundle(brought.bundle)
+        except InvalidMessageError as error:
+            self._bury(brought.channel, error)
+            return
+        self._hand_over(brought, producer, first, [{RAW: frame} for frame in frames], len(brought.bundle))
+
+    def _is_followed(self, channel: str, position: int, size: int) -> bool:
+        """Take note of a publish; tell whether it is still wanted."""
+        with self._lock:
+            self._heard[0] += 1
+            self._heard[1] += size
+            if channel in self._places:
+                self._places[channel] = max(position, self._places[channel])
+            return channel in self._places
+
+    def _bury(self, channel: str, error: InvalidMessageError) -> None:
+        self._count(f"dead_letter.{error.reason}")
+        _logger.warning("transport_dead_letter", extra={"reason": error.reason, "channel": channel})
+
+    def _hand_over(
+        self, one: Letter | Brought, producer: str, first: int, bodies: Sequence[dict[str, Any]], size: int
+    ) -> None:
+        share = size // len(bodies) + NOTE_SIZE
+        for number, body in enumerate(bodies, first):
+            if self._seen.message(one.channel, producer, number, one.position):
+                self._inbox.put([(Message(one.channel, body, one.position, producer, number), share)])
             else:
                 self._count("duplicates")
 

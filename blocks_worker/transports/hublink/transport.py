@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from blocks_worker.concurrency import Backoff
 from blocks_worker.errors import PublishRefusedError, PublishTimeoutError, TransportClosedError
+from blocks_worker.protocol.chunks import RAW, RawFrame, Spoken, bundles, spoken
 from blocks_worker.protocol.codec import encode
 from blocks_worker.protocol.link import Publish, Where
 from blocks_worker.transports.envelope import pack
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from blocks_worker.transports.envelope import Envelope
     from blocks_worker.transports.hublink.link import Link as HubLink
     from blocks_worker.transports.hublink.subscription import Settings
+    from blocks_worker.transports.numbering import Turn
 
 _logger = logging.getLogger(__name__)
 
@@ -80,18 +84,24 @@ class HubLinkTransport:
     def publish(self, channel: str, messages: Sequence[dict[str, Any]], deadline: Deadline) -> None:
         """Publish messages on a channel, in order; return when the hub has them.
 
+        Frames of streams that are bytes travel as such, a message that is `RAW` and nothing else.
+
         Raises:
-            InvalidMessageError: one is not strict JSON; nothing was sent.
-            MessageTooLargeError: one is more than an envelope; nothing was sent.
+            InvalidMessageError: one is not strict JSON; it and what follows was not sent.
+            MessageTooLargeError: one is more than an envelope; it and what follows was not sent.
             PublishRefusedError: the hub refused them for good.
             PublishTimeoutError: the deadline came before an answer.
             TransportClosedError: the transport was closed here.
         """
         with self._numbering.turn(channel, deadline) as turn:
             self._check_open()
-            for envelope in pack(messages, self._producer, turn.next):
-                turn.spend(envelope.count)
-                self._deliver(channel, envelope, deadline)
+            for is_raw, together in groupby(messages, _is_raw):
+                if is_raw:
+                    self._pour(channel, [message[RAW] for message in together], turn, deadline)
+                    continue
+                for envelope in pack(list(together), self._producer, turn.next):
+                    turn.spend(envelope.count)
+                    self._deliver(channel, envelope, deadline)
 
     def position(self, deadline: Deadline) -> int:
         """Return the hub's position before whatever is published from now on.
@@ -148,14 +158,31 @@ class HubLinkTransport:
 
         self._answer(publish, deadline, token=True)
 
+    def _pour(self, channel: str, frames: Sequence[RawFrame], turn: Turn, deadline: Deadline) -> None:
+        """Send frames of bytes, one after the other without a pause, under the same numbers until the hub has all."""
+        settings = self._settings()
+        key, user = settings.subscribe_key, settings.user_id
+        made = []
+        for bundle, count in bundles(frames, self._producer, turn.next):
+            turn.spend(count)
+            made.append(partial(_spoken, key, user, channel, bundle))
+        self._until_answered(lambda grant, patience: self._link.pour(made, grant, patience), deadline, token=True)
+
     def _answer(self, make: Callable[[int, int], ToHub], deadline: Deadline, *, token: bool) -> Answer:
+        return self._until_answered(
+            lambda grant, patience: self._link.ask(make, grant, patience), deadline, token=token
+        )
+
+    def _until_answered(
+        self, ask: Callable[[str | None, float | None], Answer | None], deadline: Deadline, *, token: bool
+    ) -> Answer:
         """Ask until there is a good answer, or none will come."""
         backoff, refusals = Backoff(self._entropy), 0
         while True:
             self._check_open()
             grant = self._grants.token() if token else None
             try:
-                answer = self._link.ask(make, grant, deadline.within(ANSWER_PATIENCE))
+                answer = ask(grant, deadline.within(ANSWER_PATIENCE))
             except TimeoutError:
                 answer = None
             if answer is not None and answer.status == _OK:
@@ -179,3 +206,11 @@ class HubLinkTransport:
     def _check_open(self) -> None:
         if self._closing.is_set():
             raise TransportClosedError("the transport was closed")
+
+
+def _is_raw(message: dict[str, Any]) -> bool:
+    return isinstance(message.get(RAW), RawFrame)
+
+
+def _spoken(key: str, user: str, channel: str, bundle: bytes, number: int, grant: int) -> bytes:
+    return spoken(Spoken(number, grant, key, user, channel, bundle))

@@ -113,6 +113,7 @@ OPEN = {
     "GET /api/v1/openapi.json",
     "GET /api/v1/registry/agents",
     "PUT /api/v1/files/uploads/{token}",
+    "GET /api/v1/files/uploads/{token}",
 }
 
 
@@ -199,6 +200,7 @@ def test_the_address_of_an_upload_opens_once(stage: Arena, ann_key: str) -> None
     world = World(stage, ann_key)
     path = f"/api/v1/files/uploads/{world.upload}"
 
+    assert stage.hub.ask("GET", path).json["offset"] == 0
     assert stage.hub.ask("PUT", path, DATA).status == 200
     for spelled in (
         path,
@@ -206,9 +208,10 @@ def test_the_address_of_an_upload_opens_once(stage: Arena, ann_key: str) -> None
         f"{path}x",
         path.upper().replace("/API/V1/FILES/UPLOADS", "/api/v1/files/uploads"),
     ):
-        answered, record = stage.refused("PUT", spelled, DATA)
-        assert answered.status == 404
-        assert world.upload not in str(record)
+        for method in ("PUT", "GET"):
+            answered, record = stage.refused(method, spelled, DATA)
+            assert answered.status == 404
+            assert world.upload not in str(record)
 
 
 def test_a_revoked_key_is_told_so_at_every_door(stage: Arena, ann_key: str) -> None:

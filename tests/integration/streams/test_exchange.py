@@ -287,7 +287,7 @@ def test_a_right_that_is_taken_away_ends_the_stream() -> None:
 
 def test_what_cannot_travel_ends_the_stream() -> None:
     """A frame that is too large for the network is told as `bad_request`, and the writer with it."""
-    from blocks_worker.streams.writer import WriterOptions
+    from blocks_worker.streams.options import WriterOptions
 
     bus = MemoryBus()
     agent = Side(lambda: MemoryTransport(bus, producer="agent"))

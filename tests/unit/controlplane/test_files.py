@@ -1,4 +1,4 @@
-"""Files against a server that answers scripted bytes: what is cut off is begun again, what arrives is checked."""
+"""Files against a server that answers scripted bytes: what is cut off goes on where it was, what arrives is checked."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ OFFER = reply(200, b'{"uploadId":"u","uploadUrl":"/api/v1/files/uploads/s","meth
 DONE = reply(200, b'{"uploadId":"u","artifactRef":{"kind":"file","fileId":"u"}}')
 NOT_YET = reply(409, b'{"code":"NotUploaded","message":"m"}')
 DATA = b"abc" * 50_000
+
+
+def progress(there: int) -> bytes:
+    """Return the hub's word for how much of the file it has."""
+    return reply(200, b'{"uploadId":"u","offset":%d,"size":%d}' % (there, len(DATA)))
 
 
 def once() -> bool:
@@ -47,10 +52,33 @@ def test_a_file_goes_up_whole() -> None:
 
 def test_a_lost_answer_is_asked_for() -> None:
     """Where the answer to the bytes is lost, the confirmation tells that they are all there."""
-    with served(OFFER, HANG_UP, HANG_UP, DONE) as (server, http):
+    with served(OFFER, HANG_UP, DONE) as (server, http):
         assert store_file(HubApi(http), DATA, ABOUT, once).upload_id == "u"
 
-    assert server.requests[1] == server.requests[2]
+    assert [request.split(b" ", 1)[0] for request in server.requests] == [b"POST", b"PUT", b"POST"]
+
+
+def test_an_upload_that_broke_off_goes_on() -> None:
+    """The hub is asked how much it has, and gets the rest of it, once, also where that is nothing. [F1]"""
+    for there, said in ((100_000, b"bytes 100000-149999/150000"), (150_000, b"bytes */150000")):
+        with served(OFFER, HANG_UP, NOT_YET, progress(there), reply(200), DONE) as (server, http):
+            assert store_file(HubApi(http), DATA, ABOUT, soon).upload_id == "u"
+
+        asked, sent = server.requests[3:5]
+        assert asked.startswith(b"GET /base/api/v1/files/uploads/s ")
+        assert b"content-range: " + said + b"\r\n" in sent.lower()
+        assert sent.endswith(b"\r\n\r\n" + DATA[there:])
+
+
+def test_what_the_hub_kept_wrongly_is_sent_anew() -> None:
+    """Where the whole is not what was said, though only the rest was sent, it is sent once more from its beginning."""
+    wrong = reply(422, b'{"code":"NotAsSaid","message":"m"}')
+    answers = (OFFER, HANG_UP, NOT_YET, progress(9), wrong, NOT_YET, OFFER, wrong)
+    with served(*answers) as (server, http), pytest.raises(FileUploadError) as caught:
+        store_file(HubApi(http), DATA, ABOUT, soon)
+
+    assert caught.value.status_code == 422
+    assert server.requests[-1].endswith(b"\r\n\r\n" + DATA)
 
 
 def test_bytes_that_did_not_arrive_are_sent_again() -> None:

@@ -15,10 +15,11 @@ from blocks_worker.streams.endpoint import (
     Endpoint,
 )
 from blocks_worker.streams.identity import StreamIdentity
+from blocks_worker.streams.options import WriterOptions
 from blocks_worker.streams.pace import ACK_EVERY, ACK_QUIET
 from blocks_worker.streams.reader import BUFFER_BYTES
 from blocks_worker.streams.silence import QUIET, QUIET_BEFORE_FIRST
-from blocks_worker.streams.writer import StreamWriter, WriterOptions
+from blocks_worker.streams.writer import StreamWriter
 
 if TYPE_CHECKING:
     from blocks_worker.streams.trouble import StreamError

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks_worker.errors import InvalidMessageError
+from blocks_worker.protocol.chunks import RAW, RawFrame
 from blocks_worker.protocol.streams import Frame, read_message
-from blocks_worker.streams.packing import Packer, pieces_of, without_bytes
+from blocks_worker.streams.packing import BUNDLE, Packer, pieces_of, without_bytes
 from blocks_worker.streams.reader import Joiner, opened, with_bytes
 
 LIMIT = 2_000
@@ -30,6 +31,44 @@ def frames(*written: Any, form: Any = "bytes", bundle: int = 500) -> list[dict[s
     assert not packer.waiting
     assert not len(packer)
     return found
+
+
+def raw_frames(*written: Any, form: Any = "bytes", raw: int = 1_000) -> list[RawFrame]:
+    """Return the frames that a link carries."""
+    packer = Packer(stream_id="s", sender="w", bundle=BUNDLE, limit=LIMIT, raw=raw)
+    for data in written:
+        for piece in pieces_of(data, form, limit=LIMIT, name="n", raw=raw):
+            packer.add(piece)
+    found = []
+    while (frame := packer.take(1)) is not None:
+        found.append(frame[RAW])
+    return found
+
+
+def test_bytes_over_a_link_fill_their_frames() -> None:
+    """Each frame has as much content as fits, with no byte of base64; a piece of just that size has one of its own."""
+    whole = raw_frames(b"x" * 1_000, b"y" * 400, b"z" * 400, b"z" * 400)
+
+    assert [[len(chunk) for chunk in each.raw] for each in whole] == [[1_000], [400, 400], [400]]
+    assert [each.seq for each in whole] == [0, 1, 2]
+
+
+def test_text_over_a_link_is_cut_between_characters() -> None:
+    """Each chunk is text by itself, and together they are what was written."""
+    cut = [chunk for each in raw_frames("aé漢😀" * 400) for chunk in each.raw]
+
+    assert "".join(chunk.decode() for chunk in cut) == "aé漢😀" * 400
+    assert max(map(len, cut)) <= 1_000
+
+
+def test_a_large_event_over_a_link_is_sliced_as_it_is() -> None:
+    """Its slices are bytes, and put together they are the event."""
+    joiner, event = Joiner(), {"text": "x" * 5_000}
+    read = [opened(each, joiner) for each in raw_frames(event, form="events")]
+
+    assert [each for each in read[:-1] if each is not None] == []
+    assert read[-1] is not None
+    assert read[-1].data == [event]
 
 
 def read_back(found: list[dict[str, Any]]) -> list[Any]:

@@ -11,6 +11,7 @@ from support_streams import in_background
 from blocks_worker.config import StreamConfig
 from blocks_worker.errors import StreamWriteError
 from blocks_worker.protocol.streams import Ack
+from blocks_worker.streams.options import WriterOptions, writer_options
 from blocks_worker.streams.writer import (
     BATCH_BYTES,
     FORGOTTEN,
@@ -21,8 +22,6 @@ from blocks_worker.streams.writer import (
     TAIL_AFTER,
     WINDOW,
     StreamWriter,
-    WriterOptions,
-    writer_options,
 )
 
 MIB = b"x" * (1024 * 1024)
