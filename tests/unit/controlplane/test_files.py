@@ -28,9 +28,9 @@ def once() -> bool:
     return False
 
 
-def soon() -> bool:
+def soon(failure: Exception) -> bool:
     """Allow further tries for a while."""
-    return patience(Clock(), Entropy(), 5)()
+    return patience(Clock(), Entropy(), 5)(failure)
 
 
 def test_a_file_goes_up_whole() -> None:
