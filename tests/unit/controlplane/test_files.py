@@ -23,7 +23,7 @@ NOT_YET = reply(409, b'{"code":"NotUploaded","message":"m"}')
 DATA = b"abc" * 50_000
 
 
-def once() -> bool:
+def once(_failure: Exception) -> bool:
     """Allow no further try."""
     return False
 
