@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from contextlib import suppress
 
 import pytest
 from support import FakeClock, SeededEntropy, wait_until
 
+from blocks_worker.concurrency import Backoff
 from blocks_worker.controlplane.breaker import FAILURES, LONGEST_PAUSE
 from blocks_worker.controlplane.budget import ALLOWANCE
 from blocks_worker.controlplane.gate import Gate
@@ -143,3 +145,59 @@ def test_a_closed_gate_holds_nobody(clock: FakeClock, gate: Gate) -> None:
     thread.join(10)
 
     assert made == [True]
+
+
+class Storm:
+    """Two hundred processes in time that is only counted: each beats every five seconds and reports every two."""
+
+    #: What a process says: seconds between, the longest pause of its repeats, whether it is vital.
+    SAID = (("POST heartbeats", 5.0, 4.0, True), ("POST reports", 2.0, 15.0, False))
+
+    def __init__(self, size: int) -> None:
+        self.clock = FakeClock()
+        self.status = 200
+        self.sent = 0
+        self._entropy = SeededEntropy()
+        self._heap: list[tuple[float, int]] = []
+        self._callers = []
+        for _ in range(size):
+            gate = Gate(self.clock, self._entropy)
+            for said in self.SAID:
+                self._callers.append((gate, *said, Backoff(self._entropy, cap=said[2])))
+                first = self.clock.monotonic() + self._entropy.uniform(0, said[1])
+                heapq.heappush(self._heap, (first, len(self._callers) - 1))
+
+    def rate(self, seconds: float) -> float:
+        """Let time pass; return how many calls were sent in a second."""
+        before, end = self.sent, self.clock.monotonic() + seconds
+        while self._heap[0][0] <= end:
+            due, number = heapq.heappop(self._heap)
+            self.clock.advance(due - self.clock.monotonic())
+            heapq.heappush(self._heap, (self.clock.monotonic() + self._call(number), number))
+        self.clock.advance(end - self.clock.monotonic())
+        return (self.sent - before) / seconds
+
+    def _call(self, number: int) -> float:
+        gate, place, interval, _, vital, backoff = self._callers[number]
+        made = call(gate, self.status, place, timeout=0, vital=vital)
+        self.sent += made
+        if not made or self.status != 200:
+            return backoff.next()
+        backoff.reset()
+        return interval * self._entropy.uniform(0.8, 1.2)
+
+
+@pytest.mark.parametrize("status", [503, *(pytest.param(status, marks=pytest.mark.long) for status in (500, 429))])
+def test_a_minute_of_refusals_to_two_hundred_is_no_storm(status: int) -> None:
+    """They ask a hub that refuses no more than one that works, and do not rush in when it is back. [A14]"""
+    storm = Storm(200)
+    usual = storm.rate(20)
+    storm.status = status
+    at_first, later = storm.rate(20), storm.rate(40)
+    storm.status = 200
+    after = [storm.rate(1) for _ in range(10)]
+
+    assert at_first <= 1.5 * usual, (usual, at_first, later, after)
+    assert later <= 1.1 * usual, (usual, at_first, later, after)
+    assert max(after) <= 2 * usual, (usual, at_first, later, after)
+    assert sum(after) >= 6 * usual, (usual, at_first, later, after)
