@@ -165,11 +165,18 @@ def test_a_network_that_restarts_again_and_again(request: pytest.FixtureRequest)
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    ("workers", "beat_ms", "away", "window"),
-    [(12, 1000, 4.0, 2.0), pytest.param(60, 5000, 60.0, 10.0, marks=pytest.mark.long)],
+    ("workers", "beat_ms", "away", "window", "coming_back"),
+    # After a minute each registers anew: the beat that is told so, the connect, and two beats to prove the network.
+    [(12, 1000, 4.0, 2.0, 0), pytest.param(60, 5000, 60.0, 10.0, 4, marks=pytest.mark.long)],
 )
-def test_a_hub_that_refuses_everybody_is_not_stormed(
-    tmp_path: Path, allowed: Callable[[str], None], workers: int, beat_ms: int, away: float, window: float
+def test_a_hub_that_refuses_everybody_is_not_stormed(  # noqa: PLR0913 - a row of its table
+    tmp_path: Path,
+    allowed: Callable[[str], None],
+    workers: int,
+    beat_ms: int,
+    away: float,
+    window: float,
+    coming_back: int,
 ) -> None:
     """503 for everybody: few repeats, nobody rushes in afterwards, each task is done. [A14]"""
     folder = state_dir()
@@ -207,7 +214,7 @@ def test_a_hub_that_refuses_everybody_is_not_stormed(
     assert len(crowd.done) == len(crowd.asked) >= 2 * workers
     assert set(crowd.done) == set(crowd.asked)
     assert rates["later"] <= 1.1 * rates["usual"], rates
-    assert rates["after"] <= 2 * rates["usual"], rates
+    assert after <= 2 * usual + coming_back * workers, rates
 
 
 class Crowd:
