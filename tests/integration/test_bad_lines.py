@@ -169,7 +169,7 @@ def test_a_network_that_restarts_again_and_again(request: pytest.FixtureRequest)
     # After a minute each registers anew: the beat that is told so, the connect, and two beats to prove the network.
     [(12, 1000, 4.0, 2.0, 0), pytest.param(60, 5000, 60.0, 10.0, 4, marks=pytest.mark.long)],
 )
-def test_a_hub_that_refuses_everybody_is_not_stormed(  # noqa: PLR0913 - a row of its table
+def test_a_hub_that_refuses_everybody_is_not_stormed(
     tmp_path: Path,
     allowed: Callable[[str], None],
     workers: int,
