@@ -137,6 +137,10 @@ class Backoff:
         self._failures += 1
         return min(at_least + self._entropy.uniform(0.0, ceiling), max(at_least, self._cap))
 
+    def after(self, error: Exception) -> float:
+        """Return the next pause in seconds after a failure, which may say for how long the other side wants one."""
+        return self.next(getattr(error, "retry_after", None) or 0.0)
+
     def reset(self) -> None:
         """Start again from the shortest pause."""
         self._failures = 0

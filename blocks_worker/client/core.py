@@ -26,6 +26,7 @@ from blocks_worker.controlplane.api import HubApi
 from blocks_worker.controlplane.cdm import CdmKeyset
 from blocks_worker.controlplane.entrances import NoEntrance
 from blocks_worker.controlplane.files import patience, pieces_of
+from blocks_worker.controlplane.gate import Gate
 from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.tokens import ConsumerLogin
 from blocks_worker.controlplane.whereabouts import Whereabouts
@@ -92,7 +93,8 @@ class ClientCore:
         self._keys_told = told = KeysTold()
         find_told = None if find is None else (lambda: told.over(find()))
         where = self._where = Whereabouts(place, find=find_told, clock=self.clock, entropy=self._entropy)
-        http = self._http = Http(place.hub_url, timeout=timeout, headers=headers, on_doubt=where.ask)
+        gate = Gate(self.clock, self._entropy)
+        http = self._http = Http(place.hub_url, timeout=timeout, headers=headers, on_doubt=where.ask, gate=gate)
         where.follow(lambda: http.move(where.now.hub_url))
         door = HubApi(self._http)
         way_in = entrance(door)

@@ -60,7 +60,8 @@ class SendMessageParams:
         priority: 0 to 9: each level is a head start of a minute in the queue of the agent.
         not_before: the task begins then at the earliest: seconds from now, or a datetime with a zone.
         retry_policy: a dict with ``maxAttempts`` (1: runs in all), ``initialDelaySec`` (1), ``maxDelaySec`` (60) and
-            ``retryOn`` (``["handler_error"]``): when the handler failed, the hub has the task run again.
+            ``retryOn`` (``["handler_error"]``): when the handler failed, the hub has the task run again, after a
+            pause drawn from the upper half of the delay, which doubles each time.
         auto_drain: streams that are open when the task ends may end by themselves first; else they are cut.
         drain_window_s: seconds for that.
         parent_task_id: the task for which this one is done: it ends with that one at the latest.

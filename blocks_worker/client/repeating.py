@@ -51,7 +51,7 @@ def repeated(act: Callable[[], T], deadline: Deadline, *, clock: Clock, entropy:
         # Interrupted is who shared a request with another thread, whose wait was ended by a signal.
         except (HubUnavailableError, InterruptedError) as lost:
             error = lost
-        pause = max(backoff.next(), getattr(error, "retry_after", None) or 0.0)
+        pause = backoff.after(error)
         left = deadline.remaining()
         if left is not None and left <= pause:
             raise error

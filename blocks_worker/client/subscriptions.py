@@ -321,7 +321,7 @@ class Subscriptions:
     def _put_off(self, sessions: Sequence[SessionFeed], error: BlocksError) -> None:
         """Have the hub asked about them later, and about fewer at once; say so once in a run of failures."""
         now = self._clock.monotonic()
-        self._ask_after = now + self._backoff.next()
+        self._ask_after = now + self._backoff.after(error)
         self._most = max(1, len(sessions) // 2)
         for session in sessions:
             session.not_told(error, now)

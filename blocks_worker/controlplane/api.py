@@ -7,14 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from blocks_worker.controlplane.refusals import STALE_CODES, pause_of
-from blocks_worker.errors import (
-    BillingModeMismatchError,
-    HubUnavailableError,
-    InvalidMessageError,
-    QuotaExceededError,
-    RpcError,
-)
+from blocks_worker.controlplane.refusals import STALE_CODES, pause_of, refusal
+from blocks_worker.errors import HubUnavailableError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.credentials import CreatedKey, CreateKey, KeyList, KeyRow, SessionAnswer, SessionRequest
 from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer, UploadProgress
@@ -61,7 +55,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
-    from blocks_worker.controlplane.http import Http, HttpAnswer, HttpStream
+    from blocks_worker.controlplane.answer import HttpAnswer
+    from blocks_worker.controlplane.http import Http, HttpStream
 
 _BASE = "/api/v1"
 _UNAUTHORIZED = 401
@@ -117,7 +112,7 @@ class HubApi:
 
     def connect(self, api_key: str, request: ConnectRequest) -> ConnectAnswer:
         """Register one process life of an instance."""
-        return self._with_key("auth/agent/connect", api_key, request, ConnectAnswer)
+        return self._with_key("auth/agent/connect", api_key, request, ConnectAnswer, vital=True)
 
     def refresh(self, api_key: str, refresh_token: str) -> RefreshAnswer:
         """Trade a refresh token for a new pair of tokens."""
@@ -157,7 +152,7 @@ class HubApi:
         """Take a key back for good."""
         answer = self._http.call("DELETE", f"{_BASE}/auth/keys/{quote(key_id, safe='')}", bearer=api_key)
         if answer.status >= _REDIRECTED:
-            raise refusal(answer.status, _problem(answer.body))
+            raise _refused(answer)
 
     def late_reports(
         self, api_key: str, items: Sequence[LateReport], *, timeout: float | None = None
@@ -238,7 +233,7 @@ class HubApi:
 
     def heartbeat(self, beat: Heartbeat, *, timeout: float | None = None) -> HeartbeatAnswer:
         """Say that the instance lives and what it holds."""
-        return self._post("heartbeats", beat, HeartbeatAnswer, timeout=timeout)
+        return self._post("heartbeats", beat, HeartbeatAnswer, timeout=timeout, vital=True)
 
     def request_upload(self, request: RequestUpload) -> UploadOffer:
         """Ask where the bytes of a file may be sent."""
@@ -251,7 +246,7 @@ class HubApi:
     def put_file(self, url: str, file: BinaryIO, size: int, first: int = 0) -> None:
         """Send a file of this size from byte `first` on to the address of an upload; the file stands there."""
         if (answer := self._http.stream_up(urlsplit(url).path, file, size, first=first)).status >= _REDIRECTED:
-            raise refusal(answer.status, _problem(answer.body))
+            raise _refused(answer)
 
     def confirm_upload(self, upload_id: str) -> UploadDone:
         """Return the reference to a file all of which is there."""
@@ -263,7 +258,7 @@ class HubApi:
         path = f"{_BASE}/files/{quote(file_id, safe='')}"
         with self._stream(path, first) as stream:
             if stream.status >= _REDIRECTED:
-                raise refusal(stream.status, _problem(stream.whole().body))
+                raise _refused(stream.whole())
             yield stream.pieces()
 
     @contextmanager
@@ -277,7 +272,7 @@ class HubApi:
             refused = stream.whole()
         stale = _wants_new_token(refused)
         if self._bearer is None or token is None or not stale or not self._bearer.on_unauthorized(token):
-            raise refusal(refused.status, _problem(refused.body))
+            raise _refused(refused)
         with self._http.stream_down(path, bearer=self._bearer.access_token(), first=first) as stream:
             yield stream
 
@@ -301,7 +296,7 @@ class HubApi:
         """Take the caller's own agent out of the registry."""
         answer = self._call("DELETE", f"registry/agents?{urlencode({'agentName': name})}", None, None)
         if answer.status >= _REFUSED:
-            raise refusal(answer.status, _problem(answer.body))
+            raise _refused(answer)
 
     def set_offline(self, name: str, *, offline: bool) -> AgentRow:
         """Keep an agent's instances out, or let them in again."""
@@ -313,44 +308,41 @@ class HubApi:
         """Ask the instances of a name to finish what they have and end; return them as they stand."""
         return self._post(f"registry/instances/{quote(instance_id, safe='')}/drain", request, InstanceList)
 
-    def _with_key(self, path: str, api_key: str, message: Any, kind: type[T]) -> T:
-        return _content(self._http.call("POST", f"{_BASE}/{path}", body=encode(message), bearer=api_key), kind)
+    def _with_key(self, path: str, api_key: str, message: Any, kind: type[T], *, vital: bool = False) -> T:
+        body = encode(message)
+        return _content(self._http.call("POST", f"{_BASE}/{path}", body=body, bearer=api_key, vital=vital), kind)
 
     def _get(self, path: str, query: dict[str, str | int | None], kind: type[T], timeout: float | None = None) -> T:
         given = {name: value for name, value in query.items() if value is not None}
         target = f"{path}?{urlencode(given)}" if given else path
         return _content(self._call("GET", target, None, timeout), kind)
 
-    def _post(self, path: str, message: Any, kind: type[T], timeout: float | None = None) -> T:
-        return _content(self._call("POST", path, encode(message), timeout), kind)
+    def _post(self, path: str, message: Any, kind: type[T], timeout: float | None = None, *, vital: bool = False) -> T:
+        return _content(self._call("POST", path, encode(message), timeout, vital=vital), kind)
 
     def _batch(self, path: str, items: Sequence[Any], kind: type[T], timeout: float | None) -> list[ItemResult[T]]:
         return _results(self._call("POST", path, encode(items), timeout), len(items), kind)
 
-    def _call(self, method: str, path: str, body: bytes | None, timeout: float | None) -> HttpAnswer:
+    def _call(
+        self, method: str, path: str, body: bytes | None, timeout: float | None, *, vital: bool = False
+    ) -> HttpAnswer:
         target = f"{_BASE}/{path}"
         if self._bearer is None:
-            return self._http.call(method, target, body=body, timeout=timeout)
+            return self._http.call(method, target, body=body, timeout=timeout, vital=vital)
         token = self._bearer.access_token()
-        answer = self._http.call(method, target, body=body, bearer=token, timeout=timeout)
+        answer = self._http.call(method, target, body=body, bearer=token, timeout=timeout, vital=vital)
         if _wants_new_token(answer) and self._bearer.on_unauthorized(token):
             token = self._bearer.access_token()
-            answer = self._http.call(method, target, body=body, bearer=token, timeout=timeout)
+            answer = self._http.call(method, target, body=body, bearer=token, timeout=timeout, vital=vital)
         return answer
 
 
-def refusal(status: int, problem: Problem | None) -> RpcError:
-    """Return the error that a refusal of the hub becomes."""
-    if problem is None:
-        text = f"the hub answered with status {status} and without a reason: another server may be at its address"
-        return RpcError(text, status=status)
-    details = problem.details or {}
-    if problem.code == "BillingModeMismatch":
-        return BillingModeMismatchError(
-            expected=str(details.get("expected", "")), got=str(details.get("got", "")), status=status
-        )
-    kind = QuotaExceededError if problem.code == "QuotaExceeded" else RpcError
-    return kind(problem.message, code=problem.code, status=status, data=details)
+def _refused(answer: HttpAnswer) -> RpcError:
+    """Return the error that an answer becomes, with the pause that it asks for."""
+    error = refusal(answer.status, _problem(answer.body))
+    if error.retry_after is None:
+        error.retry_after = pause_of(answer.headers)
+    return error
 
 
 def _wants_new_token(answer: HttpAnswer) -> bool:
@@ -364,10 +356,7 @@ def _wants_new_token(answer: HttpAnswer) -> bool:
 
 def _content(answer: HttpAnswer, kind: type[T]) -> T:
     if answer.status >= _REDIRECTED:
-        refused = refusal(answer.status, _problem(answer.body))
-        if refused.retry_after is None:
-            refused.retry_after = pause_of(answer.headers)
-        raise refused
+        raise _refused(answer)
     try:
         # The hub wrote it, over a connection that we opened to it: its shape is checked, not its manners.
         return decode_trusted(kind, answer.body)

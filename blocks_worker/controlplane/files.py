@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.events import ArtifactRef
     from blocks_worker.protocol.files import RequestUpload, UploadDone, UploadOffer, UploadProgress
 
-    #: What is asked before each further try: it pauses, and tells whether there is to be one.
-    Again: TypeAlias = Callable[[], bool]
+    #: What is asked before each further try, with what the last one met: it pauses, and tells whether to try.
+    Again: TypeAlias = Callable[[Exception], bool]
 
 #: Bytes, a path, or a file that is read from where it stands to its end.
 Source: TypeAlias = "bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO"
@@ -70,8 +70,8 @@ def patience_while(clock: Clock, entropy: Entropy, holds: Callable[[], bool]) ->
     """Return what allows further tries as long as something holds."""
     backoff = Backoff(entropy, first=0.1, cap=_PAUSE)
 
-    def again() -> bool:
-        clock.pause(backoff.next())
+    def again(failure: Exception) -> bool:
+        clock.pause(backoff.after(failure))
         return holds()
 
     return again
@@ -108,7 +108,7 @@ def store_file(api: FileApi, source: Source, about: RequestUpload, again: Again)
                 if error.status not in _PASSING_STATUS and error.code not in _PASSING_CODES:
                     raise _failed(error, error.status) from error
                 last = error
-            if not again():
+            if not again(last):
                 raise _failed(last, getattr(last, "status", 0)) from last
 
 
@@ -131,8 +131,8 @@ def pieces_of(api: FileApi, ref: ArtifactRef, again: Again) -> Iterator[bytes]:
                     size += len(piece)
                     yield piece
             break
-        except HubUnavailableError:
-            if not again():
+        except HubUnavailableError as error:
+            if not again(error):
                 raise
     check_hash(ref, digest.hexdigest())
     if size != ref.size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
@@ -20,7 +20,9 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
+from blocks_worker.controlplane.answer import UNAUTHORIZED, HttpAnswer
 from blocks_worker.controlplane.exactly import Exactly
+from blocks_worker.controlplane.gate import Gate, Turn
 from blocks_worker.errors import ConfigurationError, ForkedProcessError, HubUnavailableError
 from blocks_worker.observability.redact import without_password
 from blocks_worker.processes import keep_from_children
@@ -40,20 +42,8 @@ CONNECT_TIMEOUT = 5.0
 #: Largest answer that is read, in bytes.
 MAX_ANSWER = 64 * 1024 * 1024
 
-_UNAUTHORIZED = 401
-#: First bytes of what a hub says.
-_JSON = (b"{", b"[")
 #: The server hung up before the first byte of its answer.
 _HUNG_UP = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
-
-
-@dataclass(frozen=True)
-class HttpAnswer:
-    """What a server answered; names of headers compare without case."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
 
 
 class HttpStream:
@@ -107,7 +97,8 @@ class Http:
 
     No proxy of the environment is used, no redirect followed, certificates are checked. A request of ours
     may be repeated, because what it asks for is named by ids; so a connection that dies before the
-    answer began is replaced once, unless the caller says that this one must be sent once only.
+    answer began is replaced once, unless the caller says that this one must be sent once only. With a `gate`
+    a server that fails is asked less.
 
     `on_doubt` is called when nothing answered, or perhaps somebody else: it must return at once.
     """
@@ -119,7 +110,9 @@ class Http:
         timeout: float = 30.0,
         headers: Mapping[str, str] | None = None,
         on_doubt: Callable[[], None] | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate
         self._server = _Server.at(base_url)
         self._timeout = timeout
         self._headers = {"User-Agent": "blocks-worker", "Accept": "application/json", **(headers or {})}
@@ -131,9 +124,9 @@ class Http:
 
     def leave_to_parent(self) -> tuple[()]:
         """Be closed in a child that was just forked: two who speak on one connection hear each other's answers."""
-        # The parent's are not touched, not even closed: a thread that is not here may have held the lock of their pool.
+        # The parent's are not touched, not even closed: a thread that is not here may hold the lock of pool or gate.
         self._left, self._server = self._server, _Server.at(self.base_url)
-        self._carrier, self._is_left = None, True
+        self._carrier, self._gate, self._is_left = None, None, True
         self.close()
         return ()
 
@@ -164,28 +157,35 @@ class Http:
         bearer: str | None = None,
         timeout: float | None = None,
         once: bool = False,
+        vital: bool = False,
     ) -> HttpAnswer:
-        """Return what the server answers to one request; `once`: it is never sent a second time.
+        """Return what the server answers to one request.
+
+        `once`: it is never sent twice. `vital`: it is sent to a server that fails, too.
 
         Raises:
             HubUnavailableError: no answer came; its `sent` tells whether the request may have been carried out.
         """
-        carried = None if once or bearer is None else self._carried(method, path, body, bearer, timeout)
-        if carried is not None:
-            return carried
+        with self._turn(method, path, timeout, vital=vital) as turn:
+            answer = None if once or bearer is None else self._carried(method, path, body, bearer, turn.timeout)
+            if answer is None:
+                answer = self._sent_alone(method, path, body, bearer, turn.timeout, once=once)
+            turn.answered(answer.status)
+        return answer
+
+    def _sent_alone(
+        self, method: str, path: str, body: bytes | None, bearer: str | None, timeout: float, *, once: bool
+    ) -> HttpAnswer:
         headers = self._head(bearer, None if body is None else "application/json")
         with self._errors(), self._response(method, path, lambda: body, headers, timeout, once=once) as response:
             answer = HttpAnswer(response.status, _whole(response), response.headers)
-        if _is_strange(answer):
+        if answer.is_strange:
             self._doubt()
         return answer
 
-    def _carried(
-        self, method: str, path: str, body: bytes | None, bearer: str, timeout: float | None
-    ) -> HttpAnswer | None:
+    def _carried(self, method: str, path: str, body: bytes | None, bearer: str, limit: float) -> HttpAnswer | None:
         if self._carrier is None:
             return None
-        limit = self._timeout if timeout is None else timeout
         try:
             answer = self._carrier(method, path, body, bearer, limit)
         except TimeoutError as error:
@@ -193,7 +193,7 @@ class Http:
             raise HubUnavailableError(self.base_url, "no answer in time", sent=True, hangs=True) from error
         if answer is None:
             return None
-        if answer.status == _UNAUTHORIZED:
+        if answer.status == UNAUTHORIZED:
             self._doubt()
         headers = {} if answer.retry_after is None else {"retry-after": answer.retry_after}
         return HttpAnswer(answer.status, answer.body, headers)
@@ -204,7 +204,7 @@ class Http:
         Raises:
             HubUnavailableError: no answer came.
         """
-        with self._errors(), self._response("POST", path, lambda: body, headers, None) as response:
+        with self._errors(), self._response("POST", path, lambda: body, headers, self._timeout) as response:
             return HttpAnswer(response.status, _whole(response), response.headers)
 
     def stream_up(self, path: str, file: BinaryIO, size: int, *, first: int = 0) -> HttpAnswer:
@@ -219,7 +219,12 @@ class Http:
         if first:
             headers["Content-Range"] = f"bytes {f'{first}-{size - 1}' if first < size else '*'}/{size}"
         rest = Exactly(file, size - first)
-        with self._errors(), self._response("PUT", path, lambda: rest, headers, None, once=True) as response:
+        with (
+            self._turn("PUT", path, None, vital=False) as turn,
+            self._errors(),
+            self._response("PUT", path, lambda: rest, headers, turn.timeout, once=True) as response,
+        ):
+            turn.answered(response.status)
             return HttpAnswer(response.status, _whole(response), response.headers)
 
     @contextmanager
@@ -231,18 +236,25 @@ class Http:
         Raises:
             HubUnavailableError: no answer came.
         """
-        headers = {**self._head(bearer, None), "Accept": "*/*"}
-        if first:
-            headers["Range"] = f"bytes={first}-"
-        with self._errors():
-            response = self._begun("GET", path, lambda: None, headers, timeout)
+        wanted = {"Range": f"bytes={first}-"} if first else {}
+        headers = {**self._head(bearer, None), "Accept": "*/*", **wanted}
+        with self._turn("GET", path, timeout, vital=False) as turn, self._errors():
+            response = self._begun("GET", path, lambda: None, headers, turn.timeout)
+            turn.answered(response.status)
         with _released(response):
             yield HttpStream(response, self._errors)
 
     def close(self) -> None:
         """Close every connection; a call from now on fails."""
         self._closed.set()
+        if self._gate is not None:
+            self._gate.close()
         self._server.pool.close()
+
+    def _turn(self, method: str, path: str, timeout: float | None, *, vital: bool) -> AbstractContextManager[Turn]:
+        place, limit = f"{method} {path}", self._timeout if timeout is None else timeout
+        turn = None if self._gate is None else self._gate.turn(self.base_url, place, limit, vital=vital)
+        return turn or nullcontext(Turn(place, limit))
 
     def _head(self, bearer: str | None, content_type: str | None) -> dict[str, str]:
         headers = dict(self._headers)
@@ -259,7 +271,7 @@ class Http:
         path: str,
         body: Callable[[], bytes | Exactly | None],
         headers: Mapping[str, str],
-        timeout: float | None,
+        timeout: float,
         *,
         once: bool = False,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -273,14 +285,13 @@ class Http:
         path: str,
         body: Callable[[], bytes | Exactly | None],
         headers: Mapping[str, str],
-        timeout: float | None,
+        timeout: float,
         *,
         once: bool = False,
     ) -> urllib3.BaseHTTPResponse:
         """Send a request and return the answer that has begun; a connection found dead is replaced once."""
-        limit = self._timeout if timeout is None else timeout
         try:
-            return self._sent(method, path, body(), headers, limit)
+            return self._sent(method, path, body(), headers, timeout)
         except ProtocolError as error:
             if once or not _hung_up(error):
                 raise
@@ -288,7 +299,7 @@ class Http:
             if self._closed.is_set():
                 raise
             # The server moved between the choice of a connection and its use: nothing was sent.
-        return self._sent(method, path, body(), headers, limit)
+        return self._sent(method, path, body(), headers, timeout)
 
     def _sent(
         self, method: str, path: str, body: bytes | Exactly | None, headers: Mapping[str, str], limit: float
@@ -366,11 +377,6 @@ def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
     if len(content) > MAX_ANSWER:
         raise ProtocolError(f"the answer is larger than {MAX_ANSWER} bytes")
     return content
-
-
-def _is_strange(answer: HttpAnswer) -> bool:
-    """Tell whether this may be another server than the one that was meant: no hub, or one that does not know us."""
-    return answer.status == _UNAUTHORIZED or (answer.body != b"" and answer.body.lstrip()[:1] not in _JSON)
 
 
 def _why(error: Exception) -> str:

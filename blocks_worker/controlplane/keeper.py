@@ -228,10 +228,10 @@ class TokenKeeper:
             with self._lock:
                 return max(_LEAST_PAUSE, self._renew_at - self._clock.monotonic())
         with self._lock:
-            failures = self._failures
-        return (
-            _FIRST_PAUSES[failures - 1] if 1 <= failures <= len(_FIRST_PAUSES) else self._late.next(_FIRST_PAUSES[-1])
-        )
+            failures, asked = self._failures, getattr(self._last, "retry_after", None) or 0.0
+        if 1 <= failures <= len(_FIRST_PAUSES):
+            return max(asked, _FIRST_PAUSES[failures - 1])
+        return self._late.next(max(asked, _FIRST_PAUSES[-1]))
 
 
 def _shared(flight: Future[bool]) -> bool:

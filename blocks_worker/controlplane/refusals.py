@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from blocks_worker.errors import AgentAuthFatalError, RpcError
+from blocks_worker.errors import AgentAuthFatalError, BillingModeMismatchError, QuotaExceededError, RpcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from blocks_worker.protocol.tasks import Problem
 
 KEY_INVALID = "API_KEY_INVALID"
 #: Words by which the hub says that a key is refused for good.
@@ -32,6 +34,20 @@ def pause_of(headers: Mapping[str, str]) -> float | None:
     """Return the seconds after which the server wants to be asked again; None where it says no number."""
     asked = headers.get("retry-after", "")
     return min(float(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else None
+
+
+def refusal(status: int, problem: Problem | None) -> RpcError:
+    """Return the error that a refusal of the hub becomes."""
+    if problem is None:
+        text = f"the hub answered with status {status} and without a reason: another server may be at its address"
+        return RpcError(text, status=status)
+    details = problem.details or {}
+    if problem.code == "BillingModeMismatch":
+        return BillingModeMismatchError(
+            expected=str(details.get("expected", "")), got=str(details.get("got", "")), status=status
+        )
+    kind = QuotaExceededError if problem.code == "QuotaExceeded" else RpcError
+    return kind(problem.message, code=problem.code, status=status, data=details)
 
 
 @contextmanager

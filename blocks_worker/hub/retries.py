@@ -10,12 +10,15 @@ from blocks_worker.protocol.lifecycle import State
 from blocks_worker.protocol.tasks import NEVER_AGAIN, RetryPolicy
 
 if TYPE_CHECKING:
+    from blocks_worker.concurrency import Entropy
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.protocol.leases import Outcome
     from blocks_worker.protocol.tasks import SubmitTask
 
 #: What is worth another run unless the policy says otherwise; also what a failure without a code counts as.
 USUAL = "handler_error"
+#: Part of the policy's pause that every task waits; how much of the rest is chance.
+LEAST_PART = 0.5
 #: States of a task that nobody and nothing stops.
 _GOES_ON = frozenset({State.RUNNING.value, State.INPUT_REQUIRED.value, State.QUEUED.value})
 
@@ -42,8 +45,11 @@ def retries_of(policy: RetryPolicy | None) -> int:
     return 0 if policy is None else policy.max_attempts - 1
 
 
-def pause_before_next(row: TaskRecord, outcome: Outcome) -> int | None:
-    """Return after how many milliseconds a task whose run ends so is run again; None where it ends with this run."""
+def pause_before_next(row: TaskRecord, outcome: Outcome, entropy: Entropy) -> int | None:
+    """Return after how many milliseconds a task whose run ends so is run again; None where it ends with this run.
+
+    It is drawn from the upper half of what the policy says: many that failed together do not come back together.
+    """
     if outcome.state != "failed" or row.retry is None or row.retries <= 0 or not row.may_run_again:
         return None
     if row.state not in _GOES_ON:
@@ -52,7 +58,8 @@ def pause_before_next(row: TaskRecord, outcome: Outcome) -> int | None:
     if not _is_worth_another(policy, outcome):
         return None
     failed_before = retries_of(policy) - row.retries
-    return int(min(policy.max_delay_sec, policy.initial_delay_sec * 2.0**failed_before) * 1000)
+    most = min(policy.max_delay_sec, policy.initial_delay_sec * 2.0**failed_before) * 1000
+    return int(entropy.uniform(most * LEAST_PART, most))
 
 
 def is_used_up(row: TaskRecord, outcome: Outcome) -> bool:

@@ -82,7 +82,7 @@ class TaskService:
         shares = shares or Shares(Quotas(), steady)
         self.bell = Bell(steady, secret)
         self.granted = Granted(numbers, steady, follows)
-        self.turns = Turns(numbers, steady, self.bell, self.granted)
+        self.turns = Turns(numbers, steady, self.bell, self.granted, entropy)
         self.dispatch = Dispatch(self.turns, steady)
         self._submits = Submits(steady, entropy, self.dispatch, shares, admits)
         self.questions = Questions(steady, self.bell)

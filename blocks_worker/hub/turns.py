@@ -31,7 +31,7 @@ from blocks_worker.protocol.lifecycle import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blocks_worker.concurrency import SteadyClock
+    from blocks_worker.concurrency import Entropy, SteadyClock
     from blocks_worker.hub.bell import Bell
     from blocks_worker.hub.granted import Granted
     from blocks_worker.hub.store.ledger import Ledger
@@ -52,11 +52,12 @@ _STOPPED = {State.CANCELLING.value: State.CANCELLED, State.EXPIRING.value: State
 class Turns:
     """Make turns of tasks."""
 
-    def __init__(self, numbers: Numbers, steady: SteadyClock, bell: Bell, granted: Granted) -> None:
+    def __init__(self, numbers: Numbers, steady: SteadyClock, bell: Bell, granted: Granted, entropy: Entropy) -> None:
         self._granted = granted
         self._numbers = numbers
         self._steady = steady
         self._bell = bell
+        self._entropy = entropy
 
     def now_ms(self) -> int:
         """Return the hub's time."""
@@ -156,7 +157,7 @@ class Turns:
 
     def outcome(self, ledger: Ledger, row: TaskRecord, by: str, outcome: Outcome) -> bool:
         """Record how the run ended; a result made before a cancel was obeyed stands, a failure may not be the last."""
-        pause = pause_before_next(row, outcome)
+        pause = pause_before_next(row, outcome, self._entropy)
         if pause is not None:
             return self._retry(ledger, row, by, outcome, pause)
         now = self._steady.now_ms()

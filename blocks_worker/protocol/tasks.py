@@ -51,7 +51,10 @@ DeadReason = Literal["attempts", "poison", "lease_lost", "queue_ttl"]
 
 
 class RetryPolicy(Wire, omit_defaults=False):
-    """When a task whose run failed is run again by the hub, after a pause that doubles each time."""
+    """When a task whose run failed is run again by the hub, after a pause that doubles each time.
+
+    Of each pause the upper half is drawn, so that tasks that failed together do not run again together.
+    """
 
     #: Runs in all that may fail before the task does.
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = 1

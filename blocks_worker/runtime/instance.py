@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.config import WorkerConfig, bypass_proxy_on_loopback, worker_config
 from blocks_worker.controlplane.agent_auth import AgentAuth
+from blocks_worker.controlplane.gate import Gate
 from blocks_worker.controlplane.http import Http
 from blocks_worker.controlplane.whereabouts import CDM_PATH, Whereabouts
 from blocks_worker.errors import AuthRefreshFailedError
@@ -85,7 +86,8 @@ class AgentInstance:
         self._task_client: TaskClient | None = None
         self._client_config = client_config
         self._own_network: Any = None
-        self._http = Http(entry.cdm.hub_url, timeout=HUB_TIMEOUT, on_doubt=self._where.ask)
+        gate = Gate(clock, entropy)
+        self._http = Http(entry.cdm.hub_url, timeout=HUB_TIMEOUT, on_doubt=self._where.ask, gate=gate)
         self._where.follow(lambda: self._http.move(self.hub_url))
         about = Surroundings(
             options=options,

@@ -79,7 +79,7 @@ class Files:
         about = RequestUpload(
             role="consumer-input", file_name=file.file_name, mime_type=file.mime_type, part_id=file.part_id
         )
-        return store_file(self, file.content, about, lambda: False).artifact_ref
+        return store_file(self, file.content, about, lambda _failure: False).artifact_ref
 
     def file_pieces(self, ref: ArtifactRef) -> Iterator[bytes]:
         """Yield a stored file, as a session does."""

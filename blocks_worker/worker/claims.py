@@ -57,23 +57,25 @@ class Claims:
                 return None
             was_asked = True
             result = self._try(claim)
-            if result is not None and self._clock.monotonic() < until:
+            if isinstance(result, BlocksError):
+                pause = backoff.after(result)
+            elif _is_not_now(result) or self._clock.monotonic() >= until:
+                pause = backoff.next()
+            else:
                 return self._lease(claim, result)
-            self._clock.wait(self._never, max(0.0, min(backoff.next(), until - self._clock.monotonic())))
+            self._clock.wait(self._never, max(0.0, min(pause, until - self._clock.monotonic())))
 
     def refuse(self, nacks: Sequence[Claim]) -> None:
         """Send offers back."""
         self._batcher.call_many(nacks)
 
-    def _try(self, claim: Claim) -> ItemResult[ClaimAnswer] | None:
-        """Return the hub's answer; None when there is none worth the name."""
+    def _try(self, claim: Claim) -> ItemResult[ClaimAnswer] | BlocksError:
+        """Return the hub's answer, or why there is none."""
         try:
-            result = self._batcher.call(claim)
+            return self._batcher.call(claim)
         except BlocksError as error:
             _logger.debug("claim_retry", extra={"task": claim.task_id, "error": str(error)})
-            return None
-        not_now = result.status >= HTTPStatus.INTERNAL_SERVER_ERROR or result.status == HTTPStatus.TOO_MANY_REQUESTS
-        return None if not_now else result
+            return error
 
     def _lease(self, claim: Claim, result: ItemResult[ClaimAnswer]) -> ClaimAnswer | None:
         if result.status == HTTPStatus.OK and result.body is not None:
@@ -84,6 +86,10 @@ class Claims:
 
     def _flush(self, items: Sequence[Claim]) -> Sequence[ItemResult[ClaimAnswer]]:
         return answered_each(items, lambda claims: self._api.claims(claims, timeout=CLAIM_TIMEOUT))
+
+
+def _is_not_now(result: ItemResult[ClaimAnswer]) -> bool:
+    return result.status >= HTTPStatus.INTERNAL_SERVER_ERROR or result.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def _brought(claim: Claim) -> int:

@@ -126,7 +126,8 @@ class Leftovers:
                 if not _passes(error):
                     _logger.warning("spool_refused", extra={"error": str(error)})
                     return None
-            if self._stopping.wait(self._backoff.next()):
+                pause = self._backoff.after(error)
+            if self._stopping.wait(pause):
                 return None
 
 

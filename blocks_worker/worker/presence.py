@@ -254,7 +254,9 @@ class Presence:
             self._reach.lost("hub", error=str(error), unanswered=unanswered)
         if self.is_in and self._standing.trust.is_suspect(self._clock.monotonic()):
             _logger.debug("leases_suspect")
-        return backoff.next(getattr(error, "retry_after", None) or 0.0)
+        asked = getattr(error, "retry_after", None) or 0.0
+        # A hub may ask for a pause that would cost the leases it gave.
+        return backoff.next(min(asked, self._standing.numbers.lease_ttl / 3) if self.is_in else asked)
 
     def _recovered(self) -> None:
         if self._failing:

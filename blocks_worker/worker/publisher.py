@@ -331,7 +331,7 @@ class Publisher:
             self._apply(outbox, report, answer)
 
     def _failed(self, error: Exception, reports: int) -> None:
-        pause = self._backoff.next(getattr(error, "retry_after", None) or 0.0)
+        pause = self._backoff.after(error)
         trouble = (type(error).__name__, getattr(error, "status", None))
         if trouble != self._trouble:
             _logger.warning("report_retry", extra={"error": str(error)})

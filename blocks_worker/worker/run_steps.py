@@ -88,6 +88,7 @@ class RunSteps:
                 if error.status in _GONE:
                     # Whoever fences it says so soon, by heartbeat or report.
                     raise TaskFinishedError(run.task_id) from error
-            except HubUnavailableError:
-                pass
-            self._clock.wait(run.cancel_event, self._backoff.next())
+                pause = self._backoff.after(error)
+            except HubUnavailableError as error:
+                pause = self._backoff.after(error)
+            self._clock.wait(run.cancel_event, pause)

@@ -22,10 +22,10 @@ from blocks_worker.artifacts import decode_inline_artifact
 from blocks_worker.client.events import TaskEvent
 from blocks_worker.concurrency import Clock, Entropy
 from blocks_worker.context.messages import StartTaskMessage, parse_control_message
+from blocks_worker.controlplane.answer import HttpAnswer
 from blocks_worker.controlplane.api import _content as content_of_answer
 from blocks_worker.controlplane.api import _results as results_of_answer
 from blocks_worker.controlplane.cdm import parse_cdm
-from blocks_worker.controlplane.http import HttpAnswer
 from blocks_worker.controlplane.sources import token_result
 from blocks_worker.env_file import forget_dotenv, load_dotenv
 from blocks_worker.errors import ArtifactError, ConfigurationError, InputError, InvalidMessageError, RpcError

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from typing_extensions import Self
+
 HEARTBEATS = "/api/v1/heartbeats"
 
 
@@ -161,12 +163,22 @@ def test_a_network_that_restarts_again_and_again(request: pytest.FixtureRequest)
     assert sorted(took)[len(took) * 99 // 100] < 6
 
 
-WORKERS = 12
-
-
-@pytest.mark.timeout(300)
-def test_a_hub_that_refuses_everybody_is_not_stormed(tmp_path: Path, allowed: Callable[[str], None]) -> None:
-    """503 for everybody: repeats become rarer, nobody rushes in afterwards, each task is there once. [A14]"""
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("workers", "beat_ms", "away", "window", "coming_back"),
+    # After a minute each registers anew: the beat that is told so, the connect, and two beats to prove the network.
+    [(12, 1000, 4.0, 2.0, 0), pytest.param(60, 5000, 60.0, 10.0, 4, marks=pytest.mark.long)],
+)
+def test_a_hub_that_refuses_everybody_is_not_stormed(
+    tmp_path: Path,
+    allowed: Callable[[str], None],
+    workers: int,
+    beat_ms: int,
+    away: float,
+    window: float,
+    coming_back: int,
+) -> None:
+    """503 for everybody: few repeats, nobody rushes in afterwards, each task is done. [A14]"""
     folder = state_dir()
     hub = Hub(HubConfig(state_dir=folder, port=0, reserve_bytes=1 << 20))
     address = hub.start()
@@ -177,33 +189,70 @@ def test_a_hub_that_refuses_everybody_is_not_stormed(tmp_path: Path, allowed: Ca
         stack.callback(caller.pool.clear)
         proxy = stack.enter_context(FaultProxy(address.url))
         cdm = cdm_through(caller.ask("GET", "/api/v1/cdm"), tmp_path, hub=proxy)
-        for number in range(WORKERS):
-            stack.enter_context(worker(cdm, f"echo{number}"))
-        client = stack.enter_context(TaskClient.create("free", cdm_url=cdm, api_key=caller.key, timeout=60))
+        for number in range(workers):
+            stack.enter_context(worker(cdm, f"echo{number}", heartbeat_ms=beat_ms))
+        client = stack.enter_context(TaskClient.create("free", cdm_url=cdm, api_key=caller.key, timeout=120))
+        crowd = stack.enter_context(Crowd(client, workers, pause=beat_ms / 1000))
+        wait_until(lambda: len(crowd.done) >= workers, 60, "everybody's first task")
 
-        usual = counted(proxy, 2.0)
+        usual = counted(proxy, window)
         hub.turn_away(everybody=True)
-        sent: list[str] = []
-        senders = [
-            threading.Thread(target=lambda name=f"echo{number}": sent.append(client.run(name, "hi", 60).text))
-            for number in range(WORKERS)
-        ]
-        for thread in senders:
-            thread.start()
-        refused_first = counted(proxy, 2.0)
-        refused_later = counted(proxy, 2.0)
+        at_first = counted(proxy, away / 2)
+        later = counted(proxy, away / 2)
         hub.turn_away(everybody=False)
-        after = counted(proxy, 2.0)
-        for thread in senders:
-            thread.join(60)
-        listed = client.list_tasks().tasks
+        after = counted(proxy, window)
+        crowd.ends()
 
+    rates = {
+        "usual": usual / window,
+        "at first": at_first / away * 2,
+        "later": later / away * 2,
+        "after": after / window,
+    }
     assert {one.status for one in proxy.exchanges} >= {503}
-    # Some requests more than usual: the submits, and what each task costs its worker.
-    assert refused_later <= usual + 2 * WORKERS, (usual, refused_first, refused_later, after)
-    assert after <= 2 * usual + 6 * WORKERS, (usual, refused_first, refused_later, after)
-    assert sent == ["hi"] * WORKERS
-    assert len(listed) == WORKERS
+    assert crowd.failed == []
+    assert len(crowd.done) == len(crowd.asked) >= 2 * workers
+    assert set(crowd.done) == set(crowd.asked)
+    assert rates["later"] <= 1.1 * rates["usual"], rates
+    assert after <= 2 * usual + coming_back * workers, rates
+
+
+class Crowd:
+    """Be many who have a task done again and again, each by an agent of his own."""
+
+    def __init__(self, client: TaskClient, size: int, *, pause: float) -> None:
+        self.asked: list[str] = []
+        self.done: list[str] = []
+        self.failed: list[Exception] = []
+        self._client = client
+        self._pause = pause
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(f"echo{number}",)) for number in range(size)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.ends()
+
+    def ends(self) -> None:
+        """Ask nothing more, and wait for what was asked."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join(120)
+
+    def _ask(self, name: str) -> None:
+        number = 0
+        while not self._over.is_set():
+            number += 1
+            self.asked.append(f"{name} {number}")
+            try:
+                self.done.append(self._client.run(name, f"{name} {number}", 120).text)
+            except Exception as error:  # noqa: BLE001 - told by the test
+                self.failed.append(error)
+            self._over.wait(self._pause)
 
 
 def counted(proxy: FaultProxy, seconds: float) -> int:

@@ -176,7 +176,7 @@ def test_a_gap_is_filled_from_the_history(world: World) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.DROP_REQUEST, Fault.DROP_REPLY])
 def test_what_must_happen_once_is_asked_for_once(world: World, fault: Fault) -> None:
-    """A key is not made twice because a connection broke; the error says how to look after it. [R-22]"""
+    """A key is not made twice because a connection broke; the error says how to look after it. [R-22] [A14]"""
     world.at_client.fail(fault, to("auth/keys"))
     http = Http(world.at_client.url)
     try:

@@ -188,6 +188,10 @@ def _of_retries(world: World, row: Any) -> Iterator[str]:
         yield f"I14: {task} has {left} retries left after {failed}"
     if state == State.FAILED.value and error_code == "handler_error" and left > 0:
         yield f"I14: {task} failed with {left} retries left"
+    for before, epoch in enumerate(sorted({epoch for epoch, _, _ in failed})):
+        told = min(10.0, plan.retry_delay * 2**before) * 1000
+        if not all(int(told / 2) <= pause <= told for each, _, pause in failed if each == epoch):
+            yield f"I14: {task} waits after epoch {epoch} for {failed}, which its policy ({told} ms) does not say"
     for epoch, at, pause in failed:
         starts = [told[0][0] for key, told in world.history.starts.items() if key[0] == task and key[1] > epoch]
         if starts and min(starts) < at + pause / 1000 - SWEEP:

@@ -289,9 +289,9 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "no session poll": (_no_poll, {"I3", "I4"}, 0, 20),
     "no gap repair": (_no_repair, {"I4"}, 0, 20),
     "no lease sweep": (_no_lease_sweep, {"I1"}, 0, 60),
-    "no offer timeout": (_no_offer_timeout, {"I1"}, 31, 200),
-    # From seed 6 on: the first that is noticed is one that can be made short.
-    "at most once put back": (_once_put_back, {"I11"}, 6, 60),
+    "no offer timeout": (_no_offer_timeout, {"I1"}, 58, 200),
+    # From seed 8 on: the first that is noticed is one that can be made short.
+    "at most once put back": (_once_put_back, {"I11"}, 8, 60),
     "granted and never taken back": (_granted_forgotten, {"I1"}, 0, 60),
     "events dropped inside a batch": (_events_dropped, {"I4"}, 0, 20),
     "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
@@ -313,6 +313,6 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "given without its steps": (_given_without_steps, {"I10"}, 20, 60),
     "given without its answers": (_given_without_answers, {"I10"}, 9, 60),
     # Few tasks are sent again behind a step: from the first that is.
-    "stored steps not copied": (_steps_not_copied, {"I10"}, 8, 60),
+    "stored steps not copied": (_steps_not_copied, {"I10"}, 50, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }

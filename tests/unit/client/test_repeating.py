@@ -50,6 +50,21 @@ def test_silence_and_unknown_are_repeated() -> None:
     assert run(answering(SILENT, UNKNOWN, InterruptedError(), "done")) == "done"
 
 
+def test_a_pause_that_was_asked_for_is_kept_by_everybody() -> None:
+    """Who was told to come later does, and no two come back at the same moment. [A14]"""
+    asked = RpcError("busy", code="Busy", status=503)
+    asked.retry_after = 3.0
+    waited = []
+    for seed in range(20):
+        clock = MovingClock()
+        begun = clock.monotonic()
+        repeated(answering(asked, "done"), Deadline(30, clock), clock=clock, entropy=SeededEntropy(seed))
+        waited.append(clock.monotonic() - begun)
+
+    assert min(waited) >= 3.0
+    assert len(set(waited)) == 20
+
+
 def test_a_refusal_is_final() -> None:
     """Any other refusal is raised at once."""
     with pytest.raises(RpcError, match="no such task"):

@@ -28,14 +28,14 @@ def progress(there: int) -> bytes:
     return reply(200, b'{"uploadId":"u","offset":%d,"size":%d}' % (there, len(DATA)))
 
 
-def once() -> bool:
+def once(_failure: Exception) -> bool:
     """Allow no further try."""
     return False
 
 
-def soon() -> bool:
+def soon(failure: Exception) -> bool:
     """Allow further tries for a while."""
-    return patience(Clock(), Entropy(), 5)()
+    return patience(Clock(), Entropy(), 5)(failure)
 
 
 def test_a_file_goes_up_whole() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ledger_world import World, done
+from support import SeededEntropy
 
 from blocks_worker.hub.retries import pause_before_next
 from blocks_worker.protocol.tasks import RetryPolicy
@@ -32,11 +33,16 @@ def holder(world: World) -> Holder:
 
 @pytest.mark.parametrize(("left", "seconds"), [(4, 1), (3, 2), (2, 4), (1, 5)])
 def test_the_pause_doubles_up_to_its_most(world: World, holder: Holder, left: int, seconds: int) -> None:
-    """The first pause is as told, each next one twice as long, none longer than the longest."""
+    """[B22] Each is twice as long, none longer than the longest; a half of it is told, the other one drawn."""
     world.run(holder, retry_policy=RetryPolicy(max_attempts=5, initial_delay_sec=1, max_delay_sec=5))
     row = world.row()._replace(retries=left)
 
-    assert pause_before_next(row, done(state="failed", error_code="handler_error")) == seconds * 1000
+    failure = done(state="failed", error_code="handler_error")
+    pauses = [pause_before_next(row, failure, SeededEntropy(seed)) or 0 for seed in range(100)]
+
+    assert seconds * 500 <= min(pauses) < seconds * 550
+    assert seconds * 950 < max(pauses) <= seconds * 1000
+    assert len(set(pauses)) > 80
 
 
 @pytest.mark.parametrize(
@@ -56,10 +62,10 @@ def test_the_pause_doubles_up_to_its_most(world: World, holder: Holder, left: in
 def test_what_ends_a_task(world: World, holder: Holder, fields: dict[str, Any], told: dict[str, Any]) -> None:
     """Without runs left, told to stop, run once at most, by another code, or with another outcome it is the end."""
     world.run(holder, retry_policy=RetryPolicy(max_attempts=5))
-    row = world.row()
+    row, entropy = world.row(), SeededEntropy()
 
-    assert pause_before_next(row, done(state="failed")) is not None
-    assert pause_before_next(row._replace(**fields), done(**{"state": "failed", **told})) is None
+    assert pause_before_next(row, done(state="failed"), entropy) is not None
+    assert pause_before_next(row._replace(**fields), done(**{"state": "failed", **told}), entropy) is None
 
 
 def test_a_failure_is_said_twice(world: World, holder: Holder) -> None:
@@ -83,10 +89,10 @@ def test_what_waits_for_its_run_waits_in_its_time(world: World, holder: Holder) 
     policy = RetryPolicy(max_attempts=3, initial_delay_sec=10)
     lease = world.run(holder, retry_policy=policy, deadline=world.steady.now_ms() + 60_000)
     world.report(holder, lease, outcome=done(state="failed"))
-    world.sweep(8)
+    world.sweep(4.9)
     assert world.row().state == "QUEUED"
     world.pause()
-    world.sweep(3)
+    world.sweep(5.2)
     assert (world.row().state, world.row().ready_at) == ("QUEUED", None)
     world.pause(on=False)
     assert world.row().state == "OFFERED"
