@@ -21,7 +21,11 @@ Result = TypeVar("Result")
 _LOOK = 0.005
 
 
-def wait_until(predicate: Callable[[], Any], timeout: float = 5.0, what: str = "") -> Any:
+#: Seconds that it waits where nothing else is said: what comes late on a busy machine is not wrong.
+_PATIENCE = 30.0
+
+
+def wait_until(predicate: Callable[[], Any], timeout: float = _PATIENCE, what: str = "") -> Any:
     """Look until the predicate is true and return what it said; fail after `timeout` seconds."""
     pause = threading.Event()
     end = time.monotonic() + timeout

@@ -29,7 +29,7 @@ class Daemon:
         """Return what it printed so far."""
         return self.log.read_text(errors="replace")
 
-    def wait_for(self, text: str, timeout: float = 30.0) -> None:
+    def wait_for(self, text: str, timeout: float = 90.0) -> None:
         """Wait until it printed the text; fail when it ends before."""
 
         def printed() -> bool:

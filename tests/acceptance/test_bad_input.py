@@ -96,7 +96,7 @@ def test_a_state_folder_that_cannot_be_used_is_named(world: World) -> None:
 
 def test_a_remote_hub_without_a_key_fails_before_any_network_use(world: World) -> None:
     """The key is asked for at once, not after a time-out."""
-    done = world.run("blocks-run", "--handler", "echo", BLOCKS_CDM_URL="https://hub.invalid/api/v1/cdm", timeout=10)
+    done = world.run("blocks-run", "--handler", "echo", BLOCKS_CDM_URL="https://hub.invalid/api/v1/cdm")
 
     assert done.returncode == 1
     assert "BLOCKS_API_KEY" in done.stderr

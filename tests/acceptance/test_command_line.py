@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 from acceptance.conftest import BIN
 from support import wait_until
+from support_processes import new_world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from acceptance.conftest import World
 
@@ -56,12 +57,17 @@ def helper():
 """
 
 
-@pytest.fixture
-def odd(world: World) -> World:
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Have a worker that serves a handler which does not always do well."""
+    world = new_world(tmp_path_factory.mktemp("odd"), os.environ.get("TEST_TRANSPORT"))
     (world.folder / "odd.py").write_text(ODD)
-    world.worker("odd:handler", "--concurrency", "4")
-    return world
+    # Those whose sender lost his output hold their slots for a while.
+    world.worker("odd:handler", "--concurrency", "8")
+    yield world
+    for daemon in world.daemons:
+        if daemon.process.poll() is None:
+            daemon.kill()
 
 
 def on_terminal(world: World, columns: int, *args: str) -> str:

@@ -228,7 +228,7 @@ def test_linters_have_nothing_to_say_of_a_new_project(folder: Path, name: str) -
     ):
         done = subprocess.run(
             [sys.executable, "-m", *command, "."],
-            cwd=folder / name, capture_output=True, text=True, timeout=110, check=False,
+            cwd=folder / name, capture_output=True, text=True, timeout=230, check=False,
         )  # fmt: skip
 
         assert done.returncode == 0, done.stdout + done.stderr

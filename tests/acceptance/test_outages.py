@@ -111,14 +111,14 @@ def test_a_hub_away_for_longer_than_all_leases_costs_no_run(world: World, client
 
 
 def test_a_hub_killed_in_mid_commit_keeps_what_it_acknowledged(world: World, client: Open) -> None:
-    """Kill -9 under load, twenty times: every submit that was answered is there, and the ledger is sound. [E1] [J9]"""
-    _kill_repeatedly(world, client, 20)
+    """Kill -9 under load, eight times: every submit that was answered is there, and the ledger is sound. [E1] [J9]"""
+    _kill_repeatedly(world, client, 8)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_a_hub_killed_a_thousand_times_keeps_what_it_acknowledged(world: World, client: Open) -> None:
-    """The same, fifty times as often. [E1] [J9]"""
+    """The same, much more often. [E1] [J9]"""
     _kill_repeatedly(world, client, 1000)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import runpy
 import shutil
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +27,24 @@ def cells(page: Path) -> Iterator[list[str]]:
 
 
 def docs(root: Path, *arguments: str) -> tuple[int, str]:
-    """Run `scripts/docs` of a tree; return its exit code and what it said."""
-    command = [sys.executable, root / "scripts/docs.py", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    return done.returncode, done.stdout + done.stderr
+    """Run `scripts/docs` of a tree; return its exit code and what it said.
+
+    In this process, which has the package imported already: to start one for each run takes seconds. What the program
+    knows by itself is new each time, and so is what it has read.
+    """
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+        for name in [name for name in sys.modules if name.startswith("docs_")]:
+            patch.delitem(sys.modules, name)
+        patch.syspath_prepend(root / "scripts")
+        patch.setattr(sys, "argv", ["docs.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(root / "scripts/docs.py"), run_name="__main__")
+        for name in [name for name in sys.modules if name.startswith("docs_")]:
+            patch.delitem(sys.modules, name)
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code, said.getvalue()
 
 
 def row(name: str, unproven: str = 'unproven = "it costs a fuse"') -> str:
@@ -36,24 +52,21 @@ def row(name: str, unproven: str = 'unproven = "it costs a fuse"') -> str:
     return f'[{name}]\nfailure = "The light goes out."\nbehaviour = "It goes on."\n{unproven}\n'
 
 
-@pytest.fixture(scope="module")
-def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a tree like this one, with pages and tests of its own."""
-    root = tmp_path_factory.mktemp("pattern")
-    for name in ("docs", "scripts"):
-        shutil.copytree(ROOT / name, root / name)
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a tree like this one, with tests of its own and no page yet: each costs a second."""
+    root = tmp_path / "tree"
+    shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "blocks_worker").symlink_to(PACKAGE)
+    (root / "docs").mkdir()
     (root / "tests").mkdir()
     (root / "scripts/reliability.toml").write_text(row("A1") + row("A2"))
-    docs(root)
     return root
 
 
-@pytest.fixture
-def tree(tmp_path: Path, pattern: Path) -> Path:
-    """Return a copy of it that a test may change."""
-    shutil.copytree(pattern, tmp_path / "tree", symlinks=True)
-    return tmp_path / "tree"
+def page(tree: Path, name: str) -> Path:
+    """Give a tree one of our pages; return where it lies."""
+    return Path(shutil.copy(ROOT / "docs" / name, tree / "docs" / name))
 
 
 def test_the_pages_say_what_code_and_tests_say() -> None:
@@ -77,7 +90,7 @@ def test_the_pages_say_what_code_and_tests_say() -> None:
 )
 def test_what_was_changed_by_hand_is_put_right(tree: Path, block: str, right: str, wrong: str) -> None:
     """A check names page and table and fails; writing puts it right and touches nothing else."""
-    path = tree / "docs" / block.partition(":")[0]
+    path = page(tree, block.partition(":")[0])
     before = path.read_text()
     assert before.count(right) == 1
     path.write_text(before.replace(right, wrong))
@@ -92,10 +105,11 @@ def test_a_promise_is_shown_with_its_test(tree: Path) -> None:
     """The table has the promise of the test's docstring without its ids; what has no test is not yet kept."""
     text = 'class TestIt:\n    def test_one(self):\n        """It holds. [R-1] [2.2 check 7, E3, A-2]\n        """\n'
     (tree / "tests/test_it.py").write_text(text)
+    path = page(tree, "compatibility.md")
 
     assert "docs/compatibility.md: requirements is stale" in docs(tree, "--check")[1]
     docs(tree)
-    rows = {row[0]: row[2:] for row in cells(tree / "docs/compatibility.md")}
+    rows = {row[0]: row[2:] for row in cells(path)}
     assert rows["R-1"] == rows["A-2"] == ["It holds.", "`test_it.py::TestIt::test_one`"]
     assert rows["R-2"] == ["not yet", ""]
 
@@ -119,10 +133,11 @@ def test_a_failure_is_shown_with_the_tests_that_make_it_happen(tree: Path) -> No
     text = 'def test_dark():\n    """It goes on. [A1] [A-1, R-1] [I1, P2] [K1]"""\n'
     (tree / "tests/test_dark.py").write_text(text + text.replace("test_dark", "test_still_dark"))
     (tree / "scripts/reliability.toml").write_text(row("A1", unproven="") + row("A2"))
+    path = page(tree, "reliability.md")
 
     assert "docs/reliability.md: failures-transport is stale" in docs(tree, "--check")[1]
     assert docs(tree)[0] == 0
-    rows = {row[0]: row[1:] for row in cells(tree / "docs/reliability.md")}
+    rows = {row[0]: row[1:] for row in cells(path)}
     assert rows["A1"][1:] == ["It goes on.", "`test_dark.py::test_dark`<br>`test_dark.py::test_still_dark`"]
     assert rows["A2"][0::2] == ["The light goes out.", "not proven: it costs a fuse"]
 

@@ -128,7 +128,7 @@ def test_a_handler_waits_for_no_report_and_no_presence(world: World) -> None:
 
 
 def test_connections_are_kept(world: World) -> None:
-    """Twenty tasks one after another need no connection to the hub that was not there before. [R-38]"""
+    """Twenty tasks one after another need no connections of their own: a beat that meets a report has one. [R-38]"""
     with world.worker(echo), world.client() as client:
         for number in range(3):
             client.run("echo", str(number), 20)
@@ -138,7 +138,8 @@ def test_connections_are_kept(world: World) -> None:
 
     assert texts == [str(number) for number in range(20)]
     assert len(world.at_worker.exchanges) - exchanges >= 40
-    assert (world.at_worker.connections, world.at_client.connections) == before
+    assert world.at_worker.connections - before[0] <= 1
+    assert world.at_client.connections == before[1]
 
 
 def test_a_task_is_one_exchange_of_its_sender(world: World) -> None:

@@ -421,8 +421,6 @@ class LedgerMachine(RuleBasedStateMachine):
         assert len({row.id for row in self.rows()}) == len(self.rows())
 
 
-LedgerMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
-)
-# Ten seconds of work, which a busy machine spreads over minutes.
+LedgerMachine.TestCase.settings = settings(stateful_step_count=50, suppress_health_check=list(HealthCheck))
+# Seconds of work, which a busy machine spreads over minutes.
 TestLedgerMachine = pytest.mark.timeout(400)(LedgerMachine.TestCase)

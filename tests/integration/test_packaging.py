@@ -140,7 +140,7 @@ def test_a_users_files_are_checked_by_mypy(installed: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(ROOT / ".mypy_cache/users"),
          "--python-executable", str(installed / "python"), "--no-error-summary", "right.py", "wrong.py"],
-        cwd=TYPED, capture_output=True, text=True, timeout=115, check=False,
+        cwd=TYPED, capture_output=True, text=True, timeout=230, check=False,
     )  # fmt: skip
     found = re.findall(r"^(\w+\.py):(\d+): error: .*\[([a-z-]+)\]$", done.stdout, re.MULTILINE)
 

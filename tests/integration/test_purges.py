@@ -70,8 +70,11 @@ def test_purges_beside_readers_and_runs(hub: Caller) -> None:
     """While tasks come, run and are read, each that ends is purged: it is there whole or gone, and none runs. [J27]"""
     instance, consumer = hub.connect("flow", concurrency=4)["accessToken"], hub.consumer()["accessToken"]
     hub.ask("POST", "/api/v1/heartbeats", {"free": 4}, bearer=instance)
-    running = hub.submit(consumer, "flow")
-    claimed = BareRun(hub, instance, running)
+    holder = hub.connect("holding")["accessToken"]
+    hub.ask("POST", "/api/v1/heartbeats", {"free": 1}, bearer=holder)
+    running = hub.submit(consumer, "holding")
+    claimed = BareRun(hub, holder, running)
+    held = {"free": 0, "held": [{"taskId": running, "epoch": claimed._turn["epoch"]}]}
     seen: dict[int, int] = {}
     current, over = [running], threading.Event()
 
@@ -89,6 +92,7 @@ def test_purges_beside_readers_and_runs(hub: Caller) -> None:
         reader.start()
     try:
         for _ in range(15):
+            hub.ask("POST", "/api/v1/heartbeats", held, bearer=holder)
             task = hub.submit(consumer, "flow")
             current.append(task)
             hub.run(instance, task, {"type": "progress", "progress": 0.5})

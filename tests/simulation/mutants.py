@@ -278,20 +278,21 @@ def _events_dropped() -> list[Patch]:
     return [(Ledger, "_store", store)]
 
 
-#: Mutant by name: how it is planted, which invariants notice it, the first seed that is tried, how many at most.
+#: Mutant by name: how it is planted, which invariants notice it, the first seed that is tried, how many at most. Where
+#: the first to notice comes late, those are left out that were seen to notice nothing.
 MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "outcome without compare-and-set": (_outcome_unguarded, {"I2", "I3", "I5"}, 0, 20),
     # Two in five hundred histories notice it: from shortly before the first.
-    "epoch ignored": (_epoch_ignored, {"I5", "I14"}, 90, 60),
+    "epoch ignored": (_epoch_ignored, {"I5", "I14"}, 94, 60),
     "lost race is leased": (_lost_race_leased, {"I6"}, 0, 60),
     "no idempotency key": (_no_key, {"I8"}, 0, 20),
-    "said before the commit": (_said_before_commit, {"I3", "I4"}, 0, 100),
+    "said before the commit": (_said_before_commit, {"I3", "I4"}, 6, 100),
     "no session poll": (_no_poll, {"I3", "I4"}, 0, 20),
     "no gap repair": (_no_repair, {"I4"}, 0, 20),
     "no lease sweep": (_no_lease_sweep, {"I1"}, 0, 60),
-    "no offer timeout": (_no_offer_timeout, {"I1"}, 58, 200),
-    # From seed 8 on: the first that is noticed is one that can be made short.
-    "at most once put back": (_once_put_back, {"I11"}, 8, 60),
+    "no offer timeout": (_no_offer_timeout, {"I1"}, 56, 200),
+    # From seed 6 on: the first that is noticed is one that can be made short.
+    "at most once put back": (_once_put_back, {"I11"}, 6, 60),
     "granted and never taken back": (_granted_forgotten, {"I1"}, 0, 60),
     "events dropped inside a batch": (_events_dropped, {"I4"}, 0, 20),
     "no reconcile by list": (_no_reconcile, {"I1"}, 0, 60),
@@ -304,7 +305,7 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "retry never ready": (_retry_never_ready, {"I1"}, 0, 60),
     "purged and made anew": (_purged_forgotten, {"I8"}, 0, 60),
     "redriven each time": (_redriven_each_time, {"I8"}, 0, 60),
-    "never given up": (_never_given_up, {"I15"}, 0, 60),
+    "never given up": (_never_given_up, {"I15"}, 3, 60),
     "return ends a pipe": (_return_ends_pipe, {"I13"}, 0, 60),
     "answer not stored": (_answer_not_stored, {"I10"}, 0, 60),
     "re-run asks again": (_asks_again, {"I10"}, 0, 60),
@@ -312,7 +313,7 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "stored steps not given": (_steps_not_given, {"I10"}, 0, 60),
     "given without its steps": (_given_without_steps, {"I10"}, 20, 60),
     "given without its answers": (_given_without_answers, {"I10"}, 9, 60),
-    # Few tasks are sent again behind a step: from the first that is.
-    "stored steps not copied": (_steps_not_copied, {"I10"}, 50, 60),
+    # Few tasks are sent again behind a step: from shortly before the first that is.
+    "stored steps not copied": (_steps_not_copied, {"I10"}, 22, 60),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }

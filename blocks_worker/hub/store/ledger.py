@@ -254,12 +254,12 @@ class Ledger(TaskSteps, Usage):
     # -------------------------------------------------------------------------------------------- cold rows
     def meta(self, key: str) -> str | None:
         """Return a remembered value."""
-        return self.connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar()
+        row = self._group.execute(sql.META, {"name": key}).fetchone()
+        return None if row is None else str(row[0])
 
     def set_meta(self, key: str, value: str) -> None:
         """Remember a value."""
-        if self.connection.execute(update(meta).where(meta.c.key == key).values(value=value)).rowcount == 0:
-            self.connection.execute(insert(meta).values(key=key, value=value))
+        self._group.execute(sql.SET_META, {"name": key, "said": value})
 
     def agent(self, name: str) -> AgentFacts | None:
         """Return what decides about the tasks of an agent."""
@@ -282,7 +282,10 @@ class Ledger(TaskSteps, Usage):
     def instances(
         self, *, agent: str | None = None, owner: str | None = None, instance_id: str | None = None
     ) -> list[InstanceRecord]:
-        """Return the instances that are not gone."""
+        """Return the instances that are not gone, the first that connected first."""
+        if agent is owner is instance_id is None:
+            rows = [InstanceRecord._make(row) for row in self._group.execute(sql.INSTANCES, {}).fetchall()]
+            return sorted(rows, key=lambda row: row.connected_at)
         query = select(instance).where(instance.c.ended.is_(None)).order_by(instance.c.connected_at)
         for column, value in (
             (instance.c.agent, agent),

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
-from blocks_worker.hub.store.schema import agent, answer, event, instance, offer, step, stub, task, task_input
+from blocks_worker.hub.store.schema import agent, answer, event, instance, meta, offer, step, stub, task, task_input
 from blocks_worker.protocol.instances import InstanceState
 from blocks_worker.protocol.lifecycle import EVERYBODY as _EVERYBODY
 from blocks_worker.protocol.lifecycle import State
@@ -392,6 +392,11 @@ COUNT_TAKEN = _hot(
     )
 )
 INSTANCE = _hot(select(instance).where(instance.c.incarnation == _p("by")))
+#: Each sweep looks at all of them. In no order: there is no index in that of their connects.
+INSTANCES = _hot(select(instance).where(instance.c.ended.is_(_NULL)))
+META = _hot(select(meta.c.value).where(meta.c.key == _p("name")))
+_SET_META = sqlite.insert(meta).values(key=_p("name"), value=_p("said"))
+SET_META = _hot(_SET_META.on_conflict_do_update(index_elements=[meta.c.key], set_={"value": _SET_META.excluded.value}))
 AGENT = _hot(
     select(
         agent.c.name,
