@@ -117,11 +117,11 @@ class HubApi:
 
     def connect(self, api_key: str, request: ConnectRequest) -> ConnectAnswer:
         """Register one process life of an instance."""
-        return self._with_key("auth/agent/connect", api_key, request, ConnectAnswer)
+        return self.with_key("auth/agent/connect", api_key, request, ConnectAnswer)
 
     def refresh(self, api_key: str, refresh_token: str) -> RefreshAnswer:
         """Trade a refresh token for a new pair of tokens."""
-        return self._with_key("auth/agent/refresh", api_key, RefreshRequest(refresh_token=refresh_token), RefreshAnswer)
+        return self.with_key("auth/agent/refresh", api_key, RefreshRequest(refresh_token=refresh_token), RefreshAnswer)
 
     def consumer_token(self, api_key: str) -> ConsumerToken:
         """Trade an API key for a consumer's tokens."""
@@ -310,7 +310,8 @@ class HubApi:
         """Ask the instances of a name to finish what they have and end; return them as they stand."""
         return self._post(f"registry/instances/{quote(instance_id, safe='')}/drain", request, InstanceList)
 
-    def _with_key(self, path: str, api_key: str, message: Any, kind: type[T]) -> T:
+    def with_key(self, path: str, api_key: str, message: Any, kind: type[T]) -> T:
+        """Return what a door gives that an API key opens."""
         return _content(self._http.call("POST", f"{_BASE}/{path}", body=encode(message), bearer=api_key), kind)
 
     def _get(self, path: str, query: dict[str, str | int | None], kind: type[T], timeout: float | None = None) -> T:
