@@ -122,6 +122,7 @@ class Core:
             on_commit=self.publisher.committed,
             on_full=self._room.release,
             on_acts=self._audit.acted,
+            synchronous=config.synchronous,
         )
         self._life = entropy.name()
         self._tokens = Tokens(self._signing, clock=clock, entropy=entropy)
