@@ -414,11 +414,16 @@ class StepError(BlocksError, ValueError):
 
 
 class StoreError(BlocksError, RuntimeError):
-    """Say that the ledger could not be read or written; `code` is a short fixed word."""
+    """Say that the ledger could not be read or written; `code` is a short fixed word.
 
-    def __init__(self, text: str, *, code: str = "store") -> None:
+    Attributes:
+        retry_after: the seconds after which another try is worth it, where that is known.
+    """
+
+    def __init__(self, text: str, *, code: str = "store", retry_after: float | None = None) -> None:
         super().__init__(text)
         self.code = code
+        self.retry_after = retry_after
 
 
 class AnonTaskAccessDenied(BlocksError):  # noqa: N818 - the name users know

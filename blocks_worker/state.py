@@ -162,6 +162,14 @@ class StateFolder:
             return {}
         return kept if isinstance(kept, dict) else {}
 
+    def private_json(self, name: str) -> dict[str, Any] | None:
+        """Return what `save_json` kept of secrets; None where nothing was, an empty dict for what is none.
+
+        Raises:
+            ConfigurationError: the file can be read by others.
+        """
+        return None if self._read_private(name) is None else self.load_json(name)
+
     def save_json(self, name: str, content: dict[str, Any]) -> None:
         """Keep a small dict: the file is replaced whole, so that a reader never sees half of it."""
         self.prepare()

@@ -122,7 +122,7 @@ class NetworkMaker:
         """Start a network with these settings."""
         network = LocalNetwork(
             [KEYS, OTHER_KEYS],
-            secret=secret,
+            secrets=None if secret is None else lambda: [secret],
             clock=clock or Clock(),
             entropy=Entropy(),
             settings=NetworkSettings(**{"hold": 5.0, "presence_delay": 0.02, **settings}),

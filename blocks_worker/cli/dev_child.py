@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from blocks_worker.cli.run import main as run_worker
+from blocks_worker.cli.begin import main as run_worker
 from blocks_worker.concurrency import ServiceThread
 
 

@@ -1,4 +1,4 @@
-"""`blocks keys`: make API keys, list them, take them back."""
+"""`blocks keys`: make API keys, list them, take them back, and change the secret behind the hub's tokens."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import msgspec
 from blocks_worker.cli.access import enter_hub
 from blocks_worker.cli.output import table
 from blocks_worker.cli.task_ids import matching, unknown_told
+from blocks_worker.controlplane.signing import rotate_signing_key
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.protocol.credentials import MAX_KEY_NAME, CreateKey
 
@@ -31,7 +32,7 @@ _LEAST, _NAMED = 4, 3
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke API keys."""
+    """Make, list and revoke API keys, and change the hub's signing secret."""
 
 
 @keys.command()
@@ -80,6 +81,25 @@ def revoke(*, key: str, as_json: bool) -> None:
         click.echo(json.dumps({**known, "revoked": True}, indent=2))
     else:
         click.echo(f"{key_id} revoked")
+
+
+@keys.command("rotate-secret")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the keys that count as a JSON list, without their secrets."
+)
+def rotate_secret(*, as_json: bool) -> None:
+    """Have the hub sign tokens with a new secret, while everything goes on.
+
+    What it signed before stays good until it ends by itself. Only this machine's own key may do it.
+    """
+    with enter_hub() as (hub, api_key):
+        found = rotate_signing_key(hub, api_key)
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
+        return
+    click.echo(f"{found[0].id} signs from now on")
+    for row in found[1:]:
+        click.echo(f"{row.id} counts until {_moment(row.until or 0)}")
 
 
 def found_key(rows: Sequence[KeyRow], text: str) -> KeyRow | None:

@@ -1,7 +1,6 @@
 """`blocks-run`: its flags, its checks, and the start of a worker.
 
-What a worker is made of is imported in the functions here, because signals have to count from the first
-moment on, and the imports take longer than that.
+What a worker is made of is imported in the functions here, because a command line that is wrong is told at once.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from blocks_worker.cli.output import counted, end_with, say, sentence
 from blocks_worker.cli.signals import Signals
 from blocks_worker.errors import BlocksError
 from blocks_worker.observability.redact import one_line
-from blocks_worker.observability.stacks import stacks_on_signal
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.config import WorkerConfig
 _logger = logging.getLogger(__name__)
-_PROGRAM = "blocks-run"
+PROGRAM = "blocks-run"
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -67,28 +65,22 @@ def _offered_handlers(ctx: click.Context, param: click.Parameter, incomplete: st
 )
 @click.option("--no-local", is_flag=True, help="Never start or join the local hub; needs BLOCKS_CDM_URL.")
 @click.option("--check", is_flag=True, help="Check configuration, card and handler, print findings, and end.")
-@click.version_option(__version__, prog_name=_PROGRAM)
+@click.version_option(__version__, prog_name=PROGRAM)
 @click.pass_context
 def run(ctx: click.Context, /, handlers: tuple[str, ...], **given: Any) -> None:
     """Serve a handler as an agent, or several as one each, until a signal comes."""
     flags = _each(handlers, given)
     signals = ctx.find_object(Signals)
+    if signals is not None and given["check"]:
+        signals.end_at_once(Exit.INTERRUPTED)
     try:
         code = _act(flags, signals)
     except (BlocksError, ImportError, AttributeError, TypeError, ValueError, OSError, RuntimeError) as error:
         trace = _worth_showing(error)
         if trace is not None:
             _logger.debug("start_failed", exc_info=trace)
-        end_with(exit_of_worker(error, started=False), sentence(error), _PROGRAM)
+        end_with(exit_of_worker(error, started=False), sentence(error), PROGRAM)
     raise SystemExit(int(code))
-
-
-def main() -> None:
-    """Run `blocks-run`; signals count from here on."""
-    signals = Signals()
-    signals.install()
-    stacks_on_signal(signals.want_stacks)
-    run.main(prog_name=_PROGRAM, obj=signals)
 
 
 def _worth_showing(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType] | None:
@@ -155,7 +147,7 @@ def _check(flags: list[Flags], config: WorkerConfig) -> Exit:
     found, plans = findings_of_starts(flags, config)
     for finding in [*dotenv(), *found]:
         is_error = finding.level == "error"
-        click.echo(f"{f'{_PROGRAM}:' if is_error else '[agent]'} {one_line(str(finding))}", err=is_error)
+        click.echo(f"{f'{PROGRAM}:' if is_error else '[agent]'} {one_line(str(finding))}", err=is_error)
     if len(plans) < len(flags) or any(finding.level == "error" for finding in found):
         return Exit.FAILED
     for planned in plans:

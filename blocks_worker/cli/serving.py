@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import threading
 from collections import Counter
@@ -16,7 +17,7 @@ from blocks_worker.cli.exits import Exit, exit_of_worker
 from blocks_worker.cli.output import as_typed_here, counted, program, say, sentence
 from blocks_worker.cli.reporting import Reporter
 from blocks_worker.cli.served import Served
-from blocks_worker.concurrency import Deadline, Entropy
+from blocks_worker.concurrency import Clock, Deadline, Entropy, ServiceThread
 from blocks_worker.observability.logs import name_process, tell_agents_apart, told_by_program
 from blocks_worker.observability.redact import one_line
 from blocks_worker.observability.stacks import log_stacks
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-#: Seconds that a start which is under way gets to end when a signal comes first.
-_START_PATIENCE = 5.0
+#: Seconds that a start which is under way gets to end when a signal comes first, and after which the process is over,
+#: whatever hangs: the hub notices by itself who is gone.
+_START_PATIENCE = 1.0
+_START_END = 2.0
 #: Seconds between two lines that say on a terminal what a drain waits for.
 _DRAIN_LOOK = 3.0
 #: Tasks that such a line names.
@@ -76,6 +79,7 @@ class Serving:
 
     def run(self) -> Exit:
         """Serve until the end; return the exit code."""
+        self._signals.begin()
         for served in self.agents:
             told_by_program("registered", "ready")
             served.start()
@@ -178,6 +182,9 @@ class Serving:
             for served in self.agents:
                 served.hurry()
             return None
+        if not any(served.is_ready for served in self.agents) and not self._active_tasks:
+            # A daemon: it waits only so that the process ends although something else hangs.
+            ServiceThread("start-end", _end_in_time, daemon=True).start()
         self._catch_starts()
         if not self._running():
             say(f"{name} received before the start was done: stopped")
@@ -286,6 +293,17 @@ class Serving:
         left = [thread.name for thread in threading.enumerate() if thread not in mine and not thread.daemon]
         if left:
             _logger.warning("threads_left", extra={"threads": left})
+
+
+def _end_in_time() -> None:
+    """End the process when its time is over, and say what hangs; who ends by himself is gone before."""
+    Clock().pause(_START_END)
+    left = [thread.name for thread in threading.enumerate() if not thread.daemon]
+    _logger.warning("start_left_behind", extra={"threads": left})
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(Exit.OK)
 
 
 def waiting(tasks: Sequence[str], seconds: float) -> str:

@@ -24,6 +24,8 @@ ECHO = 0.5
 class Signals:
     """Own SIGTERM and SIGINT of a process: the first two are told in `heard`, the third ends the process.
 
+    Between `end_at_once` and `begin` the first one ends it: nothing is there yet that has to be taken down.
+
     A `SimpleQueue` may be fed while the same thread waits on it; an event's lock could be held just then.
     """
 
@@ -34,6 +36,15 @@ class Signals:
         self.stacks_wanted = False
         self._clock = clock or Clock()
         self._counted_at = float("-inf")
+        self._at_once: Exit | None = None
+
+    def end_at_once(self, code: Exit = Exit.OK) -> None:
+        """Have a signal end the process with this code, whatever the main thread is at: importing perhaps."""
+        self._at_once = code
+
+    def begin(self) -> None:
+        """Have signals told from now on."""
+        self._at_once = None
 
     def install(self) -> None:
         """Take both signals over; only the main thread may call it."""
@@ -53,9 +64,15 @@ class Signals:
         self._counted_at = now
         self.count += 1
         name = signal.Signals(number).name
+        if self._at_once is not None:
+            _end(self._at_once, f"{name} received before the start was done: stopped")
         if self.count >= _LAST:
-            # Not through a stream: what was interrupted may hold its lock.
-            with contextlib.suppress(OSError):
-                os.write(2, f"blocks-run: {name} received a third time: ended at once\n".encode())
-            os._exit(Exit.INTERRUPTED)
+            _end(Exit.INTERRUPTED, f"{name} received a third time: ended at once")
         self.heard.put(("signal", name))
+
+
+def _end(code: Exit, why: str) -> None:
+    # Not through a stream: what was interrupted may hold its lock.
+    with contextlib.suppress(OSError):
+        os.write(2, f"blocks-run: {why}\n".encode())
+    os._exit(code)

@@ -112,11 +112,11 @@ class HubApi:
 
     def connect(self, api_key: str, request: ConnectRequest) -> ConnectAnswer:
         """Register one process life of an instance."""
-        return self._with_key("auth/agent/connect", api_key, request, ConnectAnswer, vital=True)
+        return self.with_key("auth/agent/connect", api_key, request, ConnectAnswer, vital=True)
 
     def refresh(self, api_key: str, refresh_token: str) -> RefreshAnswer:
         """Trade a refresh token for a new pair of tokens."""
-        return self._with_key("auth/agent/refresh", api_key, RefreshRequest(refresh_token=refresh_token), RefreshAnswer)
+        return self.with_key("auth/agent/refresh", api_key, RefreshRequest(refresh_token=refresh_token), RefreshAnswer)
 
     def consumer_token(self, api_key: str) -> ConsumerToken:
         """Trade an API key for a consumer's tokens."""
@@ -308,7 +308,8 @@ class HubApi:
         """Ask the instances of a name to finish what they have and end; return them as they stand."""
         return self._post(f"registry/instances/{quote(instance_id, safe='')}/drain", request, InstanceList)
 
-    def _with_key(self, path: str, api_key: str, message: Any, kind: type[T], *, vital: bool = False) -> T:
+    def with_key(self, path: str, api_key: str, message: Any, kind: type[T], *, vital: bool = False) -> T:
+        """Return what a door gives that an API key opens."""
         body = encode(message)
         return _content(self._http.call("POST", f"{_BASE}/{path}", body=body, bearer=api_key, vital=vital), kind)
 

@@ -20,6 +20,7 @@ from blocks_worker.hub.api.health import HealthDoors
 from blocks_worker.hub.api.keys import KeyDoors
 from blocks_worker.hub.api.openapi import DocumentDoors
 from blocks_worker.hub.api.registry import RegistryDoors
+from blocks_worker.hub.api.signing import SigningDoors
 from blocks_worker.hub.api.streams import StreamDoors
 from blocks_worker.hub.api.tasks import TaskDoors
 from blocks_worker.hub.api.work import WorkDoors
@@ -28,7 +29,8 @@ from blocks_worker.hub.audit import Audit
 from blocks_worker.hub.auth.guard import Guard
 from blocks_worker.hub.auth.logins import Logins
 from blocks_worker.hub.auth.revoked import RevokedKeys
-from blocks_worker.hub.auth.tokens import Lives, Tokens, derived, hashed
+from blocks_worker.hub.auth.signing import SigningKeys
+from blocks_worker.hub.auth.tokens import Lives, Tokens, derived, hashed, network_key
 from blocks_worker.hub.file_service import FileService
 from blocks_worker.hub.files import FileStore
 from blocks_worker.hub.instance_service import InstanceService
@@ -52,6 +54,7 @@ from blocks_worker.hub.watch import Watch
 from blocks_worker.observability.families import HUB
 from blocks_worker.observability.metrics import Metrics
 from blocks_worker.processes import is_alive
+from blocks_worker.state import StateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +95,8 @@ class Core:
         self._entropy = entropy
         self._clock = clock
         self._steady = SteadyClock(clock)
-        access_secret = derived(kept.secret, "network")
+        self._signing = SigningKeys.of(StateFolder(config.state_dir), clock=clock, entropy=entropy)
+        self._lives = Lives(access=config.access_life, refresh=config.refresh_life, grant=config.grant_life)
         self._audit = Audit(config.state_dir, clock)
         settings = NetworkSettings(
             hold=config.hold,
@@ -106,7 +110,7 @@ class Core:
         self._revoked = RevokedKeys()
         self.network = LocalNetwork(
             list(kept.keysets.values()),
-            secret=access_secret,
+            secrets=lambda: map(network_key, self._signing.of_grants()),
             clock=clock,
             entropy=entropy,
             settings=settings,
@@ -125,12 +129,12 @@ class Core:
             synchronous=config.synchronous,
         )
         self._life = entropy.name()
-        self._tokens = Tokens(derived(kept.secret, "tokens"), clock=clock, entropy=entropy)
+        self._tokens = Tokens(self._signing, clock=clock, entropy=entropy)
         self._guard = Guard(self._tokens, clock, self._revoked)
         self._logins = Logins(
             tokens=self._tokens,
-            access_secret=access_secret,
-            lives=Lives(access=config.access_life, refresh=config.refresh_life, grant=config.grant_life),
+            signing=self._signing,
+            lives=self._lives,
             steady=self._steady,
             entropy=entropy,
             audit=self._audit,
@@ -238,6 +242,15 @@ class Core:
                 instances=instances,
                 local_key=self._local_key,
                 steady=self._steady,
+                entropy=self._entropy,
+            ).doors(),
+            *SigningDoors(
+                store=store,
+                logins=self._logins,
+                signing=self._signing,
+                lives=self._lives,
+                audit=self._audit,
+                executor=self._file_threads,
                 entropy=self._entropy,
             ).doors(),
             *RegistryDoors(store=store, instances=instances, guard=guard, steady=self._steady).doors(),

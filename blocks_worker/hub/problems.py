@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blocks_worker.errors import InvalidMessageError, MessageTooLargeError, StoreError
 from blocks_worker.protocol.tasks import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BAD_REQUEST = 400
 UNAUTHORIZED = 401
@@ -20,9 +23,15 @@ UNAVAILABLE = 503
 NO_ROOM = 507
 
 #: Seconds after which a busy ledger is worth another try.
-RETRY_AFTER = "1"
+RETRY_AFTER = 1
 
 Headers = tuple[tuple[str, str], ...]
+
+
+def later(details: Mapping[str, Any] | None) -> Headers:
+    """Return the header of an answer that the ledger cannot give now: when to ask again."""
+    pause = (details or {}).get("retryAfter", RETRY_AFTER)
+    return (("retry-after", str(math.ceil(pause))),)
 
 
 def retry_after_of(told: object) -> Headers:
@@ -64,4 +73,5 @@ def _store_refusal(error: StoreError) -> RefusalError:
     if error.code == "full":
         return RefusalError(NO_ROOM, "NoRoom", "the hub's disk is full: nothing new is taken until there is room")
     text = "the ledger cannot answer now: repeat with the same ids"
-    return RefusalError(UNAVAILABLE, "Unavailable", text, headers=(("retry-after", RETRY_AFTER),))
+    details = None if error.retry_after is None else {"retryAfter": error.retry_after}
+    return RefusalError(UNAVAILABLE, "Unavailable", text, details=details, headers=later(details))

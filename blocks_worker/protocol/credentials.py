@@ -53,6 +53,23 @@ class CreatedKey(KeyRow, kw_only=True):
     key: str
 
 
+class SigningKeyRow(Wire, omit_defaults=False):
+    """A key with which a hub signs tokens, without its secret.
+
+    Times are unix milliseconds; `until` is when the last that it signed will be over, None while it signs.
+    """
+
+    id: str
+    made: int
+    until: int | None
+
+
+class SigningKeyList(Wire, omit_defaults=False):
+    """The signing keys that count, the one that signs first."""
+
+    keys: list[SigningKeyRow]
+
+
 class KeyList(Wire, omit_defaults=False):
     """API keys, oldest first."""
 

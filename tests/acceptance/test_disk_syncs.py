@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import wait_until
+from support_hub import Caller
+
+from blocks_worker.state import StateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +54,40 @@ def synced(log: Path) -> list[str]:
     """Return the names of what was synced, in order."""
     text = log.read_text(errors="replace") if log.exists() else ""
     return [name.rpartition("/")[2] for name in re.findall(r"sync\(\d+<([^>]*)>", text)]
+
+
+class Flood:
+    """Ask for tasks over bare HTTP, a new one every tenth of a second; who is turned away comes again when told."""
+
+    def __init__(self, world: World, tasks: int) -> None:
+        self._state = StateFolder(world.folder / "state")
+        self.pauses: list[str] = []
+        self.taken: list[str] = []
+        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(tasks)]
+
+    def begin(self) -> None:
+        """Begin to ask."""
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self, timeout: float) -> None:
+        """Wait until each was taken."""
+        for thread in self._threads:
+            thread.join(timeout)
+        assert len(self.taken) == len(self._threads)
+
+    def _send(self, number: int) -> None:
+        address, key = self._state.discovered(), self._state.read_local_key()
+        assert address is not None
+        hub, pause = Caller(address, key or ""), threading.Event()
+        token = hub.consumer()["accessToken"]
+        pause.wait(number / 10)
+        wanted = {"agentName": "hold", "idempotencyKey": f"flood-{number}", "requestParts": [{"text": "x"}]}
+        while (answered := hub.ask("POST", "/api/v1/tasks", wanted, bearer=token)).status == 503:
+            self.pauses.append(answered.headers["retry-after"])
+            pause.wait(float(self.pauses[-1]))
+        self.taken.append(answered.json["taskId"])
+        hub.pool.clear()
 
 
 def test_no_answer_comes_before_its_sync(world: World, client: Open) -> None:
@@ -115,3 +153,24 @@ def test_a_slow_disk_delays_and_loses_nothing(world: World, client: Open) -> Non
     assert sorted(runs) == sorted(session.task_id for session in sessions)
     # A commit for each turn of each task would be three times as many as there are tasks.
     assert 3 <= syncs < 2 * len(sessions)
+
+
+def test_a_disk_too_slow_for_what_comes_turns_work_away(world: World, client: Open) -> None:
+    """New work gets 503 with a pause and is taken later; what was acknowledged ends once, in one attempt. [E14]"""
+    hub = world.hub()
+    world.worker("handlers:hold", "--no-local", "--concurrency", "8")
+    here = client()
+    held = here.send_many([{"agent_name": "hold", "request_parts": "x"}] * 4)
+    wait_until(lambda: len(world.notes("start")) == len(held), what="the runs that go on meanwhile")
+    flood = Flood(world, 24)
+    with traced(world, hub.process.pid, "-e", f"inject=fdatasync:delay_enter={int(3 * SLOW * 1e6)}"):
+        flood.begin()
+        sent = here.send_message(agent_name="hold", request_parts="x", timeout=60)
+        flood.wait(60)
+    world.open_gate()
+
+    assert flood.pauses, "some were turned away"
+    assert set(flood.pauses) <= {str(seconds) for seconds in range(1, 11)}
+    acknowledged = [sent.task_id, *(session.task_id for session in held), *flood.taken]
+    wait_until(lambda: all(here.get_task(task).state == "completed" for task in acknowledged), 60, what="all ends")
+    assert sorted(task for _, task, *_ in world.notes("start")) == sorted(acknowledged)

@@ -25,13 +25,16 @@ def made_key(world: World, *more: str) -> dict[str, Any]:
 
 
 def test_a_worker_whose_key_is_revoked_ends_with_77(world: World) -> None:
-    """[2.13, R-32] One line says what happened, after the beat that told it; another key's worker goes on. [G2]"""
+    """[2.13, R-32] One line says what happened, after the beat that told it; others go on, a new secret or not. [G2]"""
     world.hub()
     key = made_key(world)
     doomed = world.worker("echo", BLOCKS_API_KEY=key["key"])
     other = world.worker("adder")
 
     assert world.run("blocks", "send", "echo", "Hello").stdout.strip() == "Echoed request: Hello"
+    rotated = world.run("blocks", "keys", "rotate-secret")
+    assert (rotated.returncode, rotated.stdout.count("signs from now on")) == (0, 1), rotated.stderr
+    assert world.run("blocks", "send", "echo", "again").stdout.strip() == "Echoed request: again"
     assert world.run("blocks", "keys", "revoke", key["id"]).returncode == 0
 
     assert ended(doomed) == 77

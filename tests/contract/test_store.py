@@ -11,7 +11,7 @@ from ledger_world import World, done
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import StoreError
-from blocks_worker.hub.store.store import MAX_WAITING
+from blocks_worker.hub.store.admission import MAX_WAITING
 from blocks_worker.hub.store.transaction import Publication
 
 if TYPE_CHECKING:

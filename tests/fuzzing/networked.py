@@ -16,6 +16,7 @@ from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.app import App
 from blocks_worker.hub.audit import Audit
 from blocks_worker.hub.auth.guard import Guard
+from blocks_worker.hub.auth.signing import SigningKeys
 from blocks_worker.hub.auth.tokens import Kind, Tokens
 from blocks_worker.hub.link import Links
 from blocks_worker.hub.network.network import LocalNetwork
@@ -120,7 +121,7 @@ class _Network:
                 raise CrashedError(f"the network answered {answer.status}")
 
     def _fresh(self) -> LocalNetwork:
-        return LocalNetwork([KEYS], secret=None, clock=Clock(), entropy=Entropy())
+        return LocalNetwork([KEYS], secrets=None, clock=Clock(), entropy=Entropy())
 
 
 class _HubEnd:
@@ -129,12 +130,12 @@ class _HubEnd:
     def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path) -> None:
         self._loop = loop
         clock, entropy = Clock(), Entropy()
-        tokens = Tokens(b"s" * 32, clock=clock, entropy=entropy)
+        tokens = Tokens(SigningKeys.fixed(b"s" * 32, clock), clock=clock, entropy=entropy)
         self._bearer = tokens.issue(Kind.CONSUMER, "o", {"owner": "o", "session": "", "key": "k"}, 3600)
         guard = Guard(tokens, clock, ())
         watch = Watch(Audit(folder, clock), guard)
         app = App([], hosts=[], entropy=entropy, traffic=Traffic(clock, []), watch=watch)
-        network = LocalNetwork([KEYS], secret=None, clock=clock, entropy=entropy)
+        network = LocalNetwork([KEYS], secrets=None, clock=clock, entropy=entropy)
         self._links = Links(carry=app.carry, network=network, guard=guard, life="life")
         follow = ["follow", 1, 1, KEYS.subscribe_key, "u", 1, "life", {"ch": 0}]
         self._first = json.dumps([["token", 1, self._bearer], follow]).encode()

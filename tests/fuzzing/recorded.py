@@ -109,6 +109,7 @@ def _rest(world: World) -> list[tuple[str, str, Any, str | None]]:
         ("POST", "/api/v1/auth/session", {"accessToken": consumer}, consumer),
         ("POST", "/api/v1/auth/agent/refresh", {"refreshToken": world.login["refreshToken"]}, key),
         ("GET", "/api/v1/auth/keys", None, key),
+        ("POST", "/api/v1/auth/signing-keys", {}, key),
         ("POST", f"/api/v1/registry/instances/{world.instance_id}/drain", {"reason": "r"}, consumer),
         ("POST", f"/api/v1/registry/agents/{agent}_x/offline", None, consumer),
         ("POST", f"/api/v1/registry/agents/{agent}_x/online", None, consumer),

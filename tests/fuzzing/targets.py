@@ -32,6 +32,7 @@ from blocks_worker.errors import ArtifactError, ConfigurationError, InputError, 
 from blocks_worker.handlers.registry import find_handler_entry, load_registry
 from blocks_worker.hub.api.batches import items_of
 from blocks_worker.hub.auth.guard import Guard
+from blocks_worker.hub.auth.signing import SigningKeys
 from blocks_worker.hub.auth.tokens import ALGORITHM, AUDIENCE, ISSUER, Kind, Tokens
 from blocks_worker.hub.cards import check_card_of
 from blocks_worker.hub.file_service import file_ids, without_file_ids
@@ -352,7 +353,7 @@ def _state(folder: Path, data: bytes) -> None:
 # ------------------------------------------------------------------------------------------------ credentials
 def _credentials() -> list[Target]:
     clock, entropy = Clock(), Entropy()
-    tokens = Tokens(SECRET, clock=clock, entropy=entropy)
+    tokens = Tokens(SigningKeys.fixed(SECRET, clock), clock=clock, entropy=entropy)
     guard = Guard(tokens, clock, ())
     owner = {"owner": "o", "session": "session.1", "key": "k"}
     holder = {"id": "a", "agent": "n", "instance": "i", "incarnation": "c", "owner": "o", "key": "k"}
@@ -360,7 +361,7 @@ def _credentials() -> list[Target]:
     payloads = [jwt.decode(each, options={"verify_signature": False}) for each in issued]
     now = clock.wall_ms() // 1000
     grant = access.mint(SECRET, user_id="u", read=["ch"], write=["ch"], ttl_minutes=5, now_s=now)
-    manager = access.AccessManager(SECRET, lambda: now)
+    manager = access.AccessManager(lambda: [SECRET], lambda: now)
     written = [each.encode() for each in issued]
     return [
         Target(

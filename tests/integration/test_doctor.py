@@ -416,6 +416,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     ("name", "content", "where", "said"),
     [
         ("hub.sqlite3", b"no database at all" * 99, "ledger", "file is not a database"),
+        ("hub-signing-keys.json", b"{}", "state folder", "is not what a hub writes"),
         ("hub-secret", b"short", "state folder", "is too short to be a secret"),
         ("hub-secret", b"ghijklmnopqrstuvwxyz" * 4, "state folder", "is no hexadecimal number"),
     ],

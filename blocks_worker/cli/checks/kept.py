@@ -1,4 +1,4 @@
-"""Whether a hub could open what its last life left in the state folder: the ledger and the secret."""
+"""Whether a hub could open what its last life left in the state folder: the ledger and the secrets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from blocks_worker.cli.findings import of_error
 from blocks_worker.errors import ConfigurationError, StoreError
+from blocks_worker.hub.auth.signing import read_keys
 from blocks_worker.hub.core import DATABASE
 from blocks_worker.hub.kept import SECRET
 from blocks_worker.hub.store.looking import look_at_ledger
@@ -29,6 +30,7 @@ def kept(connection: Connection) -> Iterator[Found]:
         return  # told of the state folder
     try:
         folder.check_secret(SECRET)
+        read_keys(folder)
     except ConfigurationError as error:
         yield of_error("state folder", error)
     ledger = folder.path / DATABASE

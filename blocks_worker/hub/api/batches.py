@@ -10,7 +10,7 @@ import msgspec
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.api.calls import Answer, answered
-from blocks_worker.hub.problems import INTERNAL, UNAVAILABLE, RefusalError, as_refusal
+from blocks_worker.hub.problems import INTERNAL, UNAVAILABLE, RefusalError, as_refusal, later
 from blocks_worker.hub.task_service import Reply
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.tasks import MAX_BATCH, Problem
@@ -95,7 +95,8 @@ def _single(reply: Reply) -> Answer:
     answer = answered(reply)
     if reply.status != UNAVAILABLE:
         return answer
-    return Answer(answer.status, answer.body, (("retry-after", "1"),))
+    details = reply.body.details if isinstance(reply.body, Problem) else None
+    return Answer(answer.status, answer.body, later(details))
 
 
 def _decoded(kind: type[Item], raw: msgspec.Raw) -> Item | InvalidMessageError:

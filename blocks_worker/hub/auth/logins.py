@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from blocks_worker.hub.auth.guard import consumer_fields, consumer_of, holder_fields, holder_of
-from blocks_worker.hub.auth.tokens import Kind, hashed
+from blocks_worker.hub.auth.tokens import Kind, hashed, network_key
 from blocks_worker.hub.network.access import mint
 from blocks_worker.hub.problems import UNAUTHORIZED, RefusalError
 from blocks_worker.hub.store import credentials
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Entropy, SteadyClock
     from blocks_worker.hub.audit import Audit
+    from blocks_worker.hub.auth.signing import SigningKeys
     from blocks_worker.hub.auth.tokens import Lives, Tokens
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.task_service import Holder
@@ -54,7 +55,7 @@ class Logins:
         self,
         *,
         tokens: Tokens,
-        access_secret: bytes,
+        signing: SigningKeys,
         lives: Lives,
         steady: SteadyClock,
         entropy: Entropy,
@@ -62,7 +63,7 @@ class Logins:
     ) -> None:
         self._audit = audit
         self._tokens = tokens
-        self._access_secret = access_secret
+        self._signing = signing
         self._lives = lives
         self._steady = steady
         self._entropy = entropy
@@ -212,7 +213,7 @@ class Logins:
         """
         minutes = -(-life // _MINUTE)
         return mint(
-            self._access_secret,
+            network_key(self._signing.newest.secret),
             user_id=user_id,
             read=read,
             write=write,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from blocks_worker.concurrency import Clock, Entropy
+    from blocks_worker.hub.auth.signing import SigningKeys
 
 ISSUER = "blocks-hub"
 AUDIENCE = "blocks-hub"
@@ -32,6 +33,8 @@ LONGEST_GRANT = 30 * 86_400
 
 _REQUIRED = ("exp", "nbf", "iat", "iss", "aud", "sub", "jti", "typ")
 _OWN_HEADERS = {"alg": ALGORITHM, "typ": "JWT"}
+#: The header that names the key; nothing else in the header is believed.
+_KEY_ID = "kid"
 
 
 class Kind(str, Enum):
@@ -68,12 +71,15 @@ class Claims:
 
 
 class Tokens:
-    """Issue and check access tokens: HS256, one derived key a kind, nothing taken from the token's header."""
+    """Issue and check access tokens: HS256, of each signing key one derived key a kind.
 
-    def __init__(self, secret: bytes, *, clock: Clock, entropy: Entropy) -> None:
+    Of a token's header only the id of the key is taken, and looked up among those that count.
+    """
+
+    def __init__(self, keys: SigningKeys, *, clock: Clock, entropy: Entropy) -> None:
         self._clock = clock
         self._entropy = entropy
-        self._keys = {kind: derived(secret, f"token:{kind.value}") for kind in Kind}
+        self._keys = keys
 
     def issue(self, kind: Kind, subject: str, fields: Mapping[str, str], life: int) -> str:
         """Return a token of this kind that lives `life` seconds."""
@@ -89,7 +95,8 @@ class Tokens:
             "exp": now + min(life, LONGEST_LIFE),
             "jti": self._entropy.name(),
         }
-        return jwt.encode(payload, self._keys[kind], algorithm=ALGORITHM)
+        key = self._keys.newest
+        return jwt.encode(payload, _key_of(key.secret, kind), algorithm=ALGORITHM, headers={_KEY_ID: key.id})
 
     def verify(self, kind: Kind, token: str) -> Claims:
         """Return what the token says.
@@ -107,11 +114,15 @@ class Tokens:
     def _decoded(self, kind: Kind, token: str) -> dict[str, Any]:
         """Check form, signature, issuer and audience; times are checked by our own clock."""
         try:
-            if jwt.get_unverified_header(token) != _OWN_HEADERS:
+            headers = jwt.get_unverified_header(token)
+            secret = self._keys.of_tokens(headers.pop(_KEY_ID, None))
+            if headers != _OWN_HEADERS:
                 raise _invalid("has a header that the hub does not write")
+            if secret is None:
+                raise _invalid("was signed with a key that does not count any more: get a new one")
             payload: dict[str, Any] = jwt.decode(
                 token,
-                self._keys[kind],
+                _key_of(secret, kind),
                 algorithms=[ALGORITHM],
                 audience=AUDIENCE,
                 issuer=ISSUER,
@@ -135,6 +146,15 @@ class Tokens:
 
     def _now(self) -> int:
         return self._clock.wall_ms() // 1000
+
+
+def _key_of(secret: bytes, kind: Kind) -> bytes:
+    return derived(secret, f"token:{kind.value}")
+
+
+def network_key(secret: bytes) -> bytes:
+    """Return the key for grants of the network that a signing key stands for."""
+    return derived(secret, "network")
 
 
 def derived(secret: bytes, purpose: str) -> bytes:

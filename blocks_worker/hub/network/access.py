@@ -91,8 +91,10 @@ def mint(
 class AccessManager:
     """Check tokens; verified ones are remembered, so that a token costs its signature once."""
 
-    def __init__(self, secret: bytes, now_s: Callable[[], int], revoked: Container[str] = ()) -> None:
-        self._secret = secret
+    def __init__(
+        self, secrets: Callable[[], Iterable[bytes]], now_s: Callable[[], int], revoked: Container[str] = ()
+    ) -> None:
+        self._secrets = secrets
         self._revoked = revoked
         self._now_s = now_s
         self._verified: dict[str, Rights] = {}
@@ -118,11 +120,11 @@ class AccessManager:
 
     def is_revoked(self, token: str | None) -> bool:
         """Tell whether the key behind a token that was good before was revoked."""
-        rights = (self._verified.get(token) or _opened(self._secret, token)) if token else None
+        rights = (self._verified.get(token) or self._opened(token)) if token else None
         return rights is not None and rights.key in self._revoked
 
     def _verify(self, token: str) -> Rights:
-        rights = _opened(self._secret, token)
+        rights = self._opened(token)
         if rights is None:
             raise Denied("Token is invalid.")
         if len(self._verified) >= REMEMBERED:
@@ -130,9 +132,12 @@ class AccessManager:
         self._verified[token] = rights
         return rights
 
+    def _opened(self, token: str) -> Rights | None:
+        return _opened(self._secrets(), token)
 
-def _opened(secret: bytes, token: str) -> Rights | None:
-    """Return the rights in a token of ours, None for any other text."""
+
+def _opened(secrets: Iterable[bytes], token: str) -> Rights | None:
+    """Return the rights in a token that was signed with one of these, None for any other text."""
     if len(token) > TOKEN_LIMIT:
         return None
     try:
@@ -144,7 +149,7 @@ def _opened(secret: bytes, token: str) -> Rights | None:
     if seal != _SEAL or not body or not 0xA1 <= body[0] <= 0xB7:  # noqa: PLR2004 - a short CBOR map
         return None
     unsigned = bytes((body[0] - 1,)) + body[1:]
-    if not hmac.compare_digest(signature, _sign(secret, unsigned)):
+    if not any(hmac.compare_digest(signature, _sign(secret, unsigned)) for secret in secrets):
         return None
     fields = cbor2.loads(unsigned)
     expires = fields[b"t"] + fields[b"ttl"] * 60

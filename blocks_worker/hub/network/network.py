@@ -31,7 +31,7 @@ from blocks_worker.hub.network.wire import Refused, Reply, Request, ok, query_of
 from blocks_worker.processes import keep_from_children
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from blocks_worker.concurrency import Clock, Entropy
 
@@ -74,7 +74,7 @@ class LocalNetwork:
         self,
         keysets: Sequence[Keyset],
         *,
-        secret: bytes | None,
+        secrets: Callable[[], Iterable[bytes]] | None,
         clock: Clock,
         entropy: Entropy,
         settings: NetworkSettings | None = None,
@@ -86,7 +86,7 @@ class LocalNetwork:
         self._entropy = entropy
         self.shared = Shared(settings or NetworkSettings(), clock, Timeline(clock), self._draw_region(0))
         steady = SteadyClock(clock)
-        self._access = None if secret is None else AccessManager(secret, lambda: steady.now_ms() // 1000, revoked)
+        self._access = None if secrets is None else AccessManager(secrets, lambda: steady.now_ms() // 1000, revoked)
         self._realms = self._fresh_realms()
         self._servers: list[asyncio.Server] = []
         self._place = ("127.0.0.1", 0)

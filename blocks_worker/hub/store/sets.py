@@ -41,15 +41,19 @@ class Call:
 
 
 class WriteSet:
-    """One set of writes that stands or falls together; `about`: the task that it is about, where it may be repeated."""
+    """One set of writes that stands or falls together.
 
-    __slots__ = ("about", "call", "error", "place", "result", "was_left", "work")
+    `about`: the task that it is about, where it may be repeated. `since`: when it came, by the monotonic clock.
+    """
 
-    def __init__(self, work: Callable[[Ledger], Any], call: Call, place: int, about: str | None) -> None:
+    __slots__ = ("about", "call", "error", "place", "result", "since", "was_left", "work")
+
+    def __init__(self, work: Callable[[Ledger], Any], call: Call, place: int, about: str | None, since: float) -> None:
         self.work = work
         self.call = call
         self.place = place
         self.about = about
+        self.since = since
         #: It found no time in a group, and is not to wait for another one's sets again.
         self.was_left = False
         self.result: Any = None

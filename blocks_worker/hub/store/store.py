@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from blocks_worker.concurrency import ServiceThread
 from blocks_worker.errors import StoreError
+from blocks_worker.hub.store.admission import GROUP_SETS, Admission
 from blocks_worker.hub.store.database import Database, driver_of, open_database
 from blocks_worker.hub.store.group import MismatchError
 from blocks_worker.hub.store.ledger import Ledger
@@ -31,14 +32,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: One commit takes at most so many sets, or so many seconds of work.
-GROUP_SETS = 512
-GROUP_SECONDS = 0.020
 #: How the sizes of commits are told apart.
 GROUP_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, GROUP_SETS)
-#: When so many sets wait, what is new is turned away. What is under way is bounded by its callers, who each wait
-#: for their answer, and to refuse a report or a heartbeat would only make more work.
-MAX_WAITING = 2048
 
 _logger = logging.getLogger(__name__)
 
@@ -74,6 +69,7 @@ class Store:
         self._thread = ServiceThread("store-writer", self._write_loop)
         self._changed = threading.Condition()
         self._queue: deque[WriteSet] = deque()
+        self._admission = Admission()
         self._closing = False
         self._broken: StoreError | None = None
         #: Held while the reading connection is in use; in memory it is the writer's too.
@@ -130,7 +126,8 @@ class Store:
         *,
         is_new: bool = False,
     ) -> Future[Any]:
-        sets = [WriteSet(work, call, place, about[place]) for place, work in enumerate(works)]
+        now = self._clock.monotonic()
+        sets = [WriteSet(work, call, place, about[place], now) for place, work in enumerate(works)]
         with self._changed:
             refusal = self._refusal(len(sets) if is_new else 0)
             if refusal is None:
@@ -188,9 +185,15 @@ class Store:
             return self._broken
         if self._closing:
             return StoreError("the store is closed", code="closed")
-        if more and len(self._queue) + more > MAX_WAITING:
-            return StoreError("too many writes wait: try again", code="busy")
-        return None
+        return self._turned_away(more) if more else None
+
+    def _turned_away(self, more: int) -> StoreError | None:
+        """Return what new work is told for which there is no time now."""
+        oldest = self._clock.monotonic() - self._queue[0].since if self._queue else 0.0
+        pause = self._admission.pause(more, waiting=len(self._queue), oldest=oldest)
+        if pause is None:
+            return None
+        return StoreError("too many writes wait, or for too long: try again", code="busy", retry_after=pause)
 
     # -------------------------------------------------------------------------------------------- writer thread
     def _write_loop(self) -> None:
@@ -250,7 +253,8 @@ class Store:
 
     def _run_all(self, ledger: Ledger, sets: list[WriteSet]) -> list[WriteSet]:
         """Run the sets until it took long enough, and commit; those that are left wait again, before all others."""
-        end = self._clock.monotonic() + GROUP_SECONDS
+        begun = self._clock.monotonic()
+        end = begun + self._admission.group_seconds
         ordered, together = in_turn(sets)
         ledger.begin()
         taken = self._run_together(ledger, ordered[:together], end) if together else []
@@ -260,9 +264,16 @@ class Store:
             self._run_one(ledger, item)
             taken.append(item)
         self._close_up(ledger)
-        ledger.commit()
+        self._commit(ledger, begun, sets=len(taken), is_cut=len(taken) < len(ordered))
         self._put_back(ordered[len(taken) :])
         return taken
+
+    def _commit(self, ledger: Ledger, begun: float, *, sets: int, is_cut: bool) -> None:
+        """Commit, and note how long that took."""
+        ran = self._clock.monotonic()
+        ledger.commit()
+        now = self._clock.monotonic()
+        self._admission.committed(sets=sets, seconds=now - begun, sync=now - ran, is_cut=is_cut)
 
     def _run_together(self, ledger: Ledger, sets: list[WriteSet], end: float) -> list[WriteSet]:
         """Run sets whose statements can be run together; return those that were, none if that did not work."""

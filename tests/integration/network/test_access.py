@@ -184,7 +184,7 @@ def test_time_to_live_has_bounds(minutes: int) -> None:
 def test_a_token_ends_with_its_key() -> None:
     """A token behind a key that was taken back is refused at the next request, one behind another key is not."""
     revoked: set[str] = set()
-    manager = AccessManager(SECRET, lambda: NOW, revoked)
+    manager = AccessManager(lambda: [SECRET], lambda: NOW, revoked)
     one, other = token(key="key_1"), token(key="key_2")
     manager.demand(one, "user-1", ["in"], READ)
     revoked.add("key_1")

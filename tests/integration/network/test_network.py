@@ -16,7 +16,7 @@ from blocks_worker.hub.network.network import LocalNetwork
 
 def a_network(secret: bytes | None = None) -> LocalNetwork:
     """Return one that is not started."""
-    return LocalNetwork([KEYS], secret=secret, clock=Clock(), entropy=Entropy())
+    return LocalNetwork([KEYS], secrets=None if secret is None else lambda: [secret], clock=Clock(), entropy=Entropy())
 
 
 def test_sdk_time(net: Net) -> None:

@@ -76,6 +76,8 @@ DOORS = [
     Asked("POST", "/api/v1/auth/keys", KEY, lambda _: {"name": "another"}, 201),
     Asked("GET", "/api/v1/auth/keys", KEY),
     Asked("DELETE", "/api/v1/auth/keys/{made[id]}", KEY, status=204),
+    # An owner's key is known here, and told that it is not the hub's owner's.
+    Asked("POST", "/api/v1/auth/signing-keys", KEY, lambda _: {}, 403),
     Asked("POST", "/api/v1/registry/agents", CONSUMER, lambda w: {"agentName": f"{w.agent}_b"}, 201),
     Asked("DELETE", "/api/v1/registry/agents?agentName={agent}", CONSUMER, status=409),
     Asked("POST", "/api/v1/registry/agents/{agent}/offline", CONSUMER),

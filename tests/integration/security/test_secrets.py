@@ -20,6 +20,7 @@ from support_probes import Arena, World
 from blocks_worker.config import HubConfig
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.hub.audit import ACTS, REFUSALS
+from blocks_worker.hub.auth.signing import read_keys
 from blocks_worker.hub.core import DATABASE
 from blocks_worker.hub.hub import Hub
 from blocks_worker.observability.logs import setup_logging
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GOOD = "0123456789abcdef" * 4
-SECRETS = ["hub-secret", "local-key"]
+SECRETS = ["hub-secret", "local-key", "hub-signing-keys.json"]
 
 
 def _written(text: str, mode: int = 0o600) -> Callable[[Path], None]:
@@ -96,14 +97,15 @@ def test_secrets_that_are_good_are_taken_and_made(tmp_path: Path) -> None:
     texts = [(tmp_path / "made" / name).read_text(encoding="utf-8") for name in SECRETS]
     with running_hub(tmp_path / "other"):
         others = [(tmp_path / "other" / name).read_text(encoding="utf-8") for name in SECRETS]
-    for name in SECRETS:
+    for name, text in zip(SECRETS, (GOOD, GOOD, texts[-1]), strict=True):
         path = tmp_path / "given" / name
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        _written(GOOD)(path)
+        _written(text)(path)
 
-    assert len({*texts, *others}) == 4
+    assert len({*texts, *others}) == 2 * len(SECRETS)
     with running_hub(tmp_path / "given") as given:
         assert given.consumer(GOOD)["userId"] == "local"
+    assert (tmp_path / "given" / SECRETS[-1]).read_text(encoding="utf-8") == texts[-1]
 
 
 def test_everything_in_the_state_folder_is_its_users_own(stage: Arena, ann: World) -> None:
@@ -126,6 +128,7 @@ def _secrets(stage: Arena, world: World) -> dict[str, str]:
         "made key": world.made["key"],
         "hub secret": folder.text("hub-secret", str),
         "local key": folder.local_key(),
+        "signing key": read_keys(folder)[0].secret.hex(),
         "agent's stream token": world.streams["streams"][0]["agentToken"],
     }
 
@@ -200,7 +203,7 @@ def test_a_process_shows_no_secret(tmp_path: Path) -> None:
     try:
         folder = StateFolder(tmp_path / "s")
         wait_until(folder.discovered, timeout=30, what="the hub answers")
-        texts = [folder.text("hub-secret", str), folder.local_key()]
+        texts = [folder.text("hub-secret", str), folder.local_key(), read_keys(folder)[0].secret.hex()]
         shown = b"".join(Path(f"/proc/{process.pid}/{name}").read_bytes() for name in ("cmdline", "environ", "comm"))
     finally:
         os.kill(process.pid, signal.SIGTERM)

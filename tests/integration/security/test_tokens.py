@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
+from blocks_worker.hub.auth.signing import SigningKey, read_keys
 from blocks_worker.hub.auth.tokens import AUDIENCE, ISSUER, TOKEN_LIMIT, derived
 from blocks_worker.state import StateFolder
 
@@ -23,10 +24,10 @@ WHERE = ("GET", "/api/v1/tasks")
 
 
 class Forger:
-    """Know the hub's secret, which nobody else does, and one good payload."""
+    """Know the key with which the hub signs, which nobody else does, and one good payload."""
 
-    def __init__(self, secret: bytes, key: str) -> None:
-        self.root = derived(secret, "tokens")
+    def __init__(self, signing: SigningKey, key: str) -> None:
+        self.root, self.kid = signing.secret, signing.id
         now = int(time.time())
         self.payload: dict[str, Any] = {
             "owner": "ann",
@@ -45,7 +46,9 @@ class Forger:
     def token(self, *, headers: dict[str, Any] | None = None, of: str = "token:consumer", **changed: Any) -> str:
         """Return a token with a sound signature and these changes; what becomes None is left out."""
         payload = {name: value for name, value in {**self.payload, **changed}.items() if value is not None}
-        return jwt.encode(payload, derived(self.root, of), algorithm="HS256", headers=headers)
+        return jwt.encode(
+            payload, derived(self.root, of), algorithm="HS256", headers={"kid": self.kid, **(headers or {})}
+        )
 
     def parts(self, header: object, payload: object = None, signature: str = "") -> str:
         """Return a token from its parts, as text or as what is to be JSON."""
@@ -55,15 +58,15 @@ class Forger:
         return ".".join([*encoded, signature])
 
     def resigned(self, header: str, payload: str) -> str:
-        """Return parts as they are given, with the signature that the hub would make."""
-        unsigned = self.parts(header, payload).rpartition(".")[0].encode()
+        """Return parts as they are given, with the signature that the hub would make; KID is the id of its key."""
+        unsigned = self.parts(header.replace("KID", self.kid), payload).rpartition(".")[0].encode()
         signature = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(
             unsigned, derived(self.root, "token:consumer")
         )
         return f"{unsigned.decode()}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
-SOUND = '{"alg":"HS256","typ":"JWT"}'
+SOUND = '{"alg":"HS256","typ":"JWT","kid":"KID"}'
 #: One line a probe.
 FORGED: dict[str, Callable[[Forger], str]] = {
     "no token at all": lambda _: "x",
@@ -74,18 +77,25 @@ FORGED: dict[str, Callable[[Forger], str]] = {
     "longer signature": lambda f: f.token() + "AAAA",
     "flipped signature": lambda f: f.token()[:-3] + ("AAA" if not f.token().endswith("AAA") else "BBB"),
     "signature of another": lambda f: f.token(sub="x").rpartition(".")[0] + "." + f.token().rpartition(".")[2],
-    "none": lambda f: f.parts({"alg": "none", "typ": "JWT"}),
-    "None": lambda f: f.parts({"alg": "None", "typ": "JWT"}),
-    "NONE, signed": lambda f: f.resigned('{"alg":"NONE","typ":"JWT"}', json.dumps(f.payload)),
-    "no algorithm": lambda f: f.resigned('{"typ":"JWT"}', json.dumps(f.payload)),
-    "HS384": lambda f: jwt.encode(f.payload, derived(f.root, "token:consumer"), algorithm="HS384"),
-    "HS512": lambda f: jwt.encode(f.payload, derived(f.root, "token:consumer"), algorithm="HS512"),
-    "RS256 by name": lambda f: f.resigned('{"alg":"RS256","typ":"JWT"}', json.dumps(f.payload)),
-    "algorithm as list": lambda f: f.resigned('{"alg":["HS256"],"typ":"JWT"}', json.dumps(f.payload)),
-    "key empty": lambda f: jwt.encode(f.payload, b"0", algorithm="HS256"),
+    "none": lambda f: f.parts({"alg": "none", "typ": "JWT", "kid": f.kid}),
+    "None": lambda f: f.parts({"alg": "None", "typ": "JWT", "kid": f.kid}),
+    "NONE, signed": lambda f: f.resigned('{"alg":"NONE","typ":"JWT","kid":"KID"}', json.dumps(f.payload)),
+    "no algorithm": lambda f: f.resigned('{"typ":"JWT","kid":"KID"}', json.dumps(f.payload)),
+    "HS384": lambda f: jwt.encode(
+        f.payload, derived(f.root, "token:consumer"), algorithm="HS384", headers={"kid": f.kid}
+    ),
+    "HS512": lambda f: jwt.encode(
+        f.payload, derived(f.root, "token:consumer"), algorithm="HS512", headers={"kid": f.kid}
+    ),
+    "RS256 by name": lambda f: f.resigned('{"alg":"RS256","typ":"JWT","kid":"KID"}', json.dumps(f.payload)),
+    "algorithm as list": lambda f: f.resigned('{"alg":["HS256"],"typ":"JWT","kid":"KID"}', json.dumps(f.payload)),
+    "key empty": lambda f: jwt.encode(f.payload, b"0", algorithm="HS256", headers={"kid": f.kid}),
     "key of an instance": lambda f: f.token(of="token:instance"),
     "key of the network": lambda f: f.token(of="network"),
-    "the root itself": lambda f: jwt.encode(f.payload, f.root, algorithm="HS256"),
+    "the root itself": lambda f: jwt.encode(f.payload, f.root, algorithm="HS256", headers={"kid": f.kid}),
+    "no kid": lambda f: f.resigned('{"alg":"HS256","typ":"JWT"}', json.dumps(f.payload)),
+    "kid is a number": lambda f: f.resigned('{"alg":"HS256","typ":"JWT","kid":0}', json.dumps(f.payload)),
+    "kid is a list": lambda f: f.resigned('{"alg":"HS256","typ":"JWT","kid":["KID"]}', json.dumps(f.payload)),
     "kid is a path": lambda f: f.token(headers={"kid": "../../../dev/null"}),
     "kid is SQL": lambda f: f.token(headers={"kid": "' OR 1=1 --"}),
     "jku": lambda f: f.token(headers={"jku": "http://127.0.0.1/jwks"}),
@@ -96,7 +106,9 @@ FORGED: dict[str, Callable[[Forger], str]] = {
     "zip": lambda f: f.token(headers={"zip": "DEF"}),
     "typ of the header": lambda f: f.token(headers={"typ": "at+jwt"}),
     "nested": lambda f: f.token(headers={"cty": "JWT"}),
-    "doubled algorithm": lambda f: f.resigned('{"alg":"none","alg":"HS512","typ":"JWT"}', json.dumps(f.payload)),
+    "doubled algorithm": lambda f: f.resigned(
+        '{"alg":"none","alg":"HS512","typ":"JWT","kid":"KID"}', json.dumps(f.payload)
+    ),
     "header no object": lambda f: f.resigned('["HS256"]', json.dumps(f.payload)),
     "header deep": lambda f: f.resigned("[" * 900 + "]" * 900, json.dumps(f.payload)),
     "payload no object": lambda f: f.resigned(SOUND, "[]"),
@@ -140,7 +152,7 @@ FORGED: dict[str, Callable[[Forger], str]] = {
 def forger(stage: Arena, ann: World) -> Forger:
     """Give who can sign as the hub does."""
     claims = jwt.decode(ann.consumer, options={"verify_signature": False})
-    return Forger(StateFolder(stage.folder).secret("hub-secret"), claims["key"])
+    return Forger(read_keys(StateFolder(stage.folder))[0], claims["key"])
 
 
 def test_what_the_forged_ones_spoil_is_good(stage: Arena, forger: Forger) -> None:

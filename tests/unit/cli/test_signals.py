@@ -25,6 +25,18 @@ for _ in range(3):
     clock.advance(ECHO)
 """
 
+_EARLY = """
+import os, signal, sys
+from blocks_worker.cli.signals import Signals
+signals = Signals()
+signals.end_at_once()
+signals.install()
+if sys.argv[1:]:
+    signals.begin()
+os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(3)
+"""
+
 
 @pytest.fixture(autouse=True)
 def restored_signals() -> Iterator[None]:
@@ -53,6 +65,17 @@ def test_the_third_ends_the_process() -> None:
 
     assert (ended.returncode, ended.stdout.count("SIGTERM")) == (130, 2)
     assert ended.stderr == "blocks-run: SIGTERM received a third time: ended at once\n"
+
+
+@pytest.mark.parametrize(("begins", "code"), [(False, 0), (True, 3)])
+def test_a_signal_before_the_beginning_ends_the_process(begins: bool, code: int) -> None:
+    """[D3] Until something is there to take down the first signal ends the process, and after that it is told."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _EARLY, *["begin"] * begins], cwd=TESTS, capture_output=True, timeout=30, check=False
+    )
+
+    assert ended.returncode == code
+    assert (b"SIGTERM received before the start was done: stopped" in ended.stderr) is not begins
 
 
 def test_stacks_that_are_asked_for_often_wait_once() -> None:

@@ -13,6 +13,7 @@ from blocks_worker.hub.api.calls import Answer, Door
 from blocks_worker.hub.app import App
 from blocks_worker.hub.audit import Audit
 from blocks_worker.hub.auth.guard import Guard
+from blocks_worker.hub.auth.signing import SigningKeys
 from blocks_worker.hub.auth.tokens import Tokens
 from blocks_worker.hub.problems import not_found
 from blocks_worker.hub.traffic import Traffic
@@ -34,7 +35,7 @@ async def _refuse(_call: Call) -> Answer:
 
 def _app(folder: Path, patience: float) -> App:
     clock = FakeClock()
-    tokens = Tokens(b"s" * 32, clock=clock, entropy=SeededEntropy())
+    tokens = Tokens(SigningKeys.fixed(b"s" * 32, clock), clock=clock, entropy=SeededEntropy())
     doors = [Door("POST", "/length", _length), Door("PUT", "/stream", _refuse, streams=True)]
     watch = Watch(Audit(folder, clock), Guard(tokens, clock, ()))
     traffic = Traffic(clock, ["POST", "PUT"])

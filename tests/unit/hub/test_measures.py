@@ -19,7 +19,7 @@ from blocks_worker.quotas import Quotas
 def measures(hub: LedgerInProcess) -> Measures:
     """Return what reads this hub."""
     clock = FakeClock()
-    network = LocalNetwork([Keyset("pub", "sub")], secret=None, clock=clock, entropy=SeededEntropy())
+    network = LocalNetwork([Keyset("pub", "sub")], secrets=None, clock=clock, entropy=SeededEntropy())
     return Measures(
         store=hub.store,
         instances=hub.instances,

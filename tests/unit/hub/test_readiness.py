@@ -26,7 +26,7 @@ def hub() -> Iterator[LedgerInProcess]:
 
 def network() -> LocalNetwork:
     """Return a network that does not listen."""
-    return LocalNetwork([Keyset("pub", "sub")], secret=None, clock=FakeClock(), entropy=SeededEntropy())
+    return LocalNetwork([Keyset("pub", "sub")], secrets=None, clock=FakeClock(), entropy=SeededEntropy())
 
 
 def unmet(readiness: Readiness) -> set[str]:

@@ -10,6 +10,7 @@ from support_hub import SetClock
 from blocks_worker.concurrency import Entropy
 from blocks_worker.hub.auth import guard as guard_module
 from blocks_worker.hub.auth.guard import Guard, consumer_fields, holder_fields
+from blocks_worker.hub.auth.signing import SigningKeys
 from blocks_worker.hub.auth.tokens import Kind, Tokens
 from blocks_worker.hub.problems import RefusalError
 from blocks_worker.hub.task_service import Consumer, Holder
@@ -21,7 +22,7 @@ HOLDER = Holder(agent_id="a1", agent_name="echo", instance_id="i1", incarnation=
 class _Door:
     def __init__(self, room: int = guard_module.REMEMBERED) -> None:
         self.clock = SetClock()
-        self.tokens = Tokens(b"s" * 32, clock=self.clock, entropy=Entropy())
+        self.tokens = Tokens(SigningKeys.fixed(b"s" * 32, self.clock), clock=self.clock, entropy=Entropy())
         self.revoked: set[str] = set()
         self.guard = Guard(self.tokens, self.clock, self.revoked, room=room)
 

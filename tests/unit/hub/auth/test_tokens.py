@@ -11,6 +11,7 @@ import pytest
 from support_hub import SetClock
 
 from blocks_worker.concurrency import Entropy
+from blocks_worker.hub.auth.signing import SigningKeys
 from blocks_worker.hub.auth.tokens import AUDIENCE, ISSUER, TOKEN_LIMIT, Kind, Lives, Tokens, derived
 from blocks_worker.hub.problems import RefusalError
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SECRET = b"s" * 32
+KEY = {"kid": "fixed"}
 FIELDS = {"owner": "ann", "session": "session.1"}
 
 
 def _tokens(clock: SetClock | None = None, secret: bytes = SECRET) -> Tokens:
-    return Tokens(secret, clock=clock or SetClock(), entropy=Entropy())
+    clock = clock or SetClock()
+    return Tokens(SigningKeys.fixed(secret, clock), clock=clock, entropy=Entropy())
 
 
 def _payload(**changed: Any) -> dict[str, Any]:
@@ -32,7 +35,9 @@ def _payload(**changed: Any) -> dict[str, Any]:
 
 
 def _signed(payload: dict[str, Any], *, headers: dict[str, Any] | None = None, algorithm: str = "HS256") -> str:
-    return jwt.encode(payload, derived(SECRET, "token:consumer"), algorithm=algorithm, headers=headers)
+    return jwt.encode(
+        payload, derived(SECRET, "token:consumer"), algorithm=algorithm, headers={**KEY, **(headers or {})}
+    )
 
 
 def _without(name: str) -> str:
@@ -42,7 +47,7 @@ def _without(name: str) -> str:
 
 
 def _unsigned(algorithm: str) -> str:
-    parts = [json.dumps(part).encode() for part in ({"alg": algorithm, "typ": "JWT"}, _payload())]
+    parts = [json.dumps(part).encode() for part in ({"alg": algorithm, "typ": "JWT", **KEY}, _payload())]
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + "."
 
 
@@ -63,6 +68,7 @@ FORGED: dict[str, Callable[[], str]] = {
     "alg HS256, no signature": lambda: _unsigned("HS256"),
     "alg HS384": lambda: _signed(_payload(), algorithm="HS384"),
     "alg HS512": lambda: _signed(_payload(), algorithm="HS512"),
+    "no kid": lambda: jwt.encode(_payload(), derived(SECRET, "token:consumer"), algorithm="HS256"),
     "kid as path": lambda: _signed(_payload(), headers={"kid": "../../dev/null"}),
     "kid as SQL": lambda: _signed(_payload(), headers={"kid": "' OR 1=1 --"}),
     "jku": lambda: _signed(_payload(), headers={"jku": "http://127.0.0.1/keys"}),
@@ -70,9 +76,11 @@ FORGED: dict[str, Callable[[], str]] = {
     "jwk": lambda: _signed(_payload(), headers={"jwk": {"kty": "oct", "k": "AA"}}),
     "crit": lambda: _signed(_payload(), headers={"crit": ["exp"]}),
     "typ of the header": lambda: _signed(_payload(), headers={"typ": "at+jwt"}),
-    "foreign key": lambda: jwt.encode(_payload(), b"f" * 32, algorithm="HS256"),
-    "another kind's key": lambda: jwt.encode(_payload(), derived(SECRET, "token:instance"), algorithm="HS256"),
-    "the bare secret": lambda: jwt.encode(_payload(), SECRET, algorithm="HS256"),
+    "foreign key": lambda: jwt.encode(_payload(), b"f" * 32, algorithm="HS256", headers=KEY),
+    "another kind's key": lambda: jwt.encode(
+        _payload(), derived(SECRET, "token:instance"), algorithm="HS256", headers=KEY
+    ),
+    "the bare secret": lambda: jwt.encode(_payload(), SECRET, algorithm="HS256", headers=KEY),
     "last byte changed": lambda: _signed(_payload())[:-2] + "AA",
     "payload changed": lambda: ".".join(
         [

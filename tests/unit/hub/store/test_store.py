@@ -10,8 +10,9 @@ from support import FakeClock
 
 from blocks_worker.concurrency import Clock, Deadline
 from blocks_worker.errors import StoreError
+from blocks_worker.hub.store.admission import MAX_WAIT, MAX_WAITING
 from blocks_worker.hub.store.database import driver_of
-from blocks_worker.hub.store.store import MAX_WAITING, Store
+from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.store.transaction import Publication
 
 if TYPE_CHECKING:
@@ -34,9 +35,15 @@ def said() -> list[list[Publication]]:
 
 
 @pytest.fixture
-def store(path: Path | None, said: list[list[Publication]]) -> Iterator[Store]:
-    """Be an open store, for which no time passes: else a slow machine would cut a group in two."""
-    store = Store(path, clock=FakeClock(), on_commit=said.append)
+def clock() -> FakeClock:
+    """Be the store's clock."""
+    return FakeClock()
+
+
+@pytest.fixture
+def store(path: Path | None, said: list[list[Publication]], clock: FakeClock) -> Iterator[Store]:
+    """Be an open store, for which no time passes by itself: else a slow machine would cut a group in two."""
+    store = Store(path, clock=clock, on_commit=said.append)
     store.open()
     yield store
     store.close(Deadline(10))
@@ -144,6 +151,21 @@ def test_too_many_sets_turn_new_work_away(store: Store) -> None:
     assert isinstance(error, StoreError)
     assert error.code == "busy"
     assert report.result(10) == "1"
+    assert store.write_many([remember("d")], [""], is_new=True).result(10) == ["x"]
+
+
+def test_one_that_waits_for_long_turns_new_work_away(store: Store, clock: FakeClock) -> None:
+    """[E14] Few wait, but for more than a second: new work is told when to come again, a heartbeat is written."""
+    gate = Gate(store)
+    first = store.write_many([remember("a")], [""], is_new=True)
+    clock.advance(MAX_WAIT + 0.1)
+    (error,) = store.write_many([remember("b")], [""], is_new=True).result(0)
+    beat = store.write(remember("c", "1"))
+    gate.release()
+
+    assert isinstance(error, StoreError)
+    assert (error.code, error.retry_after) == ("busy", 1)
+    assert (first.result(10), beat.result(10)) == (["x"], "1")
     assert store.write_many([remember("d")], [""], is_new=True).result(10) == ["x"]
 
 
