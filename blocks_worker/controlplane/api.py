@@ -1,4 +1,4 @@
-"""The hub's HTTP interface: one typed method an endpoint."""
+"""The hub's HTTP interface: one typed method an endpoint. Long because each endpoint has its own here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from blocks_worker.errors import (
     QuotaExceededError,
     RpcError,
 )
-from blocks_worker.protocol.codec import Wire, decode_trusted, encode
+from blocks_worker.protocol.codec import decode_trusted, encode
 from blocks_worker.protocol.credentials import CreatedKey, CreateKey, KeyList, KeyRow, SessionAnswer, SessionRequest
 from blocks_worker.protocol.files import ConfirmUpload, RequestUpload, UploadDone, UploadOffer
 from blocks_worker.protocol.leases import (
@@ -44,6 +44,7 @@ from blocks_worker.protocol.tasks import (
     EventsAnswer,
     EventsQuery,
     ItemAnswer,
+    ItemAnswerOf,
     PauseTask,
     Problem,
     PurgedTask,
@@ -374,18 +375,10 @@ def _content(answer: HttpAnswer, kind: type[T]) -> T:
         ) from error
 
 
-class _Taken(Wire, Generic[T]):
-    """One answer of a batch, with the body that was asked for."""
-
-    status: int
-    body: T
-
-
 def _results(answer: HttpAnswer, sent: int, kind: type[T]) -> list[ItemResult[T]]:
-    """Return what each item of a batch got."""
+    """Return what each item of a batch got, all read at once where each has the body that was asked for."""
     try:
-        # Nearly always every item has the body that was asked for: then all are read at once.
-        alike: list[_Taken[T]] = _content(answer, list[_Taken[kind]])  # type: ignore[valid-type]  # known at run time
+        alike: list[ItemAnswerOf[T]] = _content(answer, list[ItemAnswerOf[kind]])  # type: ignore[valid-type]  # known at run time
         results = [ItemResult(each.status, each.body, None) for each in alike]
     except RpcError as error:
         if error.code != "BadAnswer":
