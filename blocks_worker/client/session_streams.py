@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -45,7 +44,7 @@ class SessionStreams:
         #: The user was told that the task is over: what he did not open before is gone.
         self._is_known = False
         #: Streams of which callbacks are being told: those may still open them.
-        self._telling: Counter[str] = Counter()
+        self._telling: dict[str, int] = {}
         self._counting = threading.Lock()
         self._closed = False
 
@@ -143,7 +142,7 @@ class SessionStreams:
     def _told(self, ref: StreamRef, call: Callable[[StreamRef], None], *, is_new: bool) -> None:
         stream_id, weight = ref.descriptor.stream_id, int(is_new)
         with self._counting:
-            self._telling[stream_id] += weight
+            self._telling[stream_id] = self._telling.get(stream_id, 0) + weight
         try:
             call(ref)
         finally:
@@ -153,7 +152,7 @@ class SessionStreams:
     def _may_open(self, stream_id: str) -> bool:
         """Tell whether a stream of a task that is over may be opened: its frames are kept for a while."""
         is_late = self._owner.clock.monotonic() >= self._open_until
-        return not is_late and (not self._is_known or self._telling[stream_id] > 0)
+        return not is_late and (not self._is_known or self._telling.get(stream_id, 0) > 0)
 
     def _announced(self, ref: StreamRef) -> StreamRef:
         """Note a stream; one of an earlier run under the same id has ended."""

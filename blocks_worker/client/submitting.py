@@ -74,7 +74,7 @@ class Submitter:
         return repeated(act, deadline, clock=self._clock, entropy=self._entropy)
 
     def _flush(self, items: Sequence[_Submit]) -> list[ItemResult[SubmitAnswer]]:
-        timeout = min(one_try(item.deadline) for item in items)
+        timeout = min(map(one_try, {item.deadline for item in items}))
         return self._api.submit([item.task for item in items], timeout=timeout)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from blocks_worker.concurrency import Clock
@@ -114,14 +115,17 @@ class TaskContext:
     step: DoStep = field(default=_not_here, repr=False)
     expired: Callable[[], bool] = field(default=lambda: False, repr=False)
     clock: Clock = field(default_factory=Clock, repr=False)
-    log: TaskLogger = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Bind the logger; a task's key is its id unless told otherwise, and its steps are kept here."""
+        """Have a task's key be its id unless told otherwise, and keep its steps here."""
         if self.step is _not_here:
             self.step = LocalSteps()
         self.idempotency_key = self.idempotency_key or self.task_id
-        self.log = TaskLogger(self.task_id)
+
+    @cached_property
+    def log(self) -> TaskLogger:
+        """A logger whose every line carries the task's id."""
+        return TaskLogger(self.task_id)
 
     @property
     def is_cancelled(self) -> bool:

@@ -333,7 +333,9 @@ def _spelled(entry: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _is_label(text: str) -> bool:
-    return len(text) <= _MAX_LABEL and all(char.isprintable() or char in _INVISIBLE for char in text)
+    if len(text) > _MAX_LABEL:
+        return False
+    return text.isprintable() or all(char.isprintable() or char in _INVISIBLE for char in text)
 
 
 def _type(value: object) -> str:

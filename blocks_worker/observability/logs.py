@@ -14,6 +14,7 @@ import re
 import sys
 from collections import Counter
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pythonjsonlogger.msgspec import MsgspecFormatter
@@ -60,6 +61,7 @@ _PAINT = {
     logging.ERROR: "\x1b[31m",
     logging.CRITICAL: "\x1b[31m",
 }
+_LEVELS = {"INFO": "info", "WARNING": "warn", "CRITICAL": "error"}
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 #: Our loggers, and the one among them by which handlers speak.
@@ -67,6 +69,7 @@ _OURS, _OF_TASKS = "blocks_worker", "blocks_worker.task"
 _task: contextvars.ContextVar[str | None] = contextvars.ContextVar("blocks_worker_task", default=None)
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _BOUND = ("agent", "instance", "task")
+_TOLD = _USUAL | {*_BOUND, "event"}
 _EVENT = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -224,14 +227,13 @@ class _Lines(_Handler):
 class _JsonLines(MsgspecFormatter):
     """Write a record as one JSON object."""
 
-    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-        """Fill the object in the order in which people read it."""
-        del message_dict
-        log_data.update(ts=_moment(record), level=_level(record), message=record.getMessage(), event=_event(record))
-        log_data.update(_bound(record))
-        log_data.update(logger=record.name, **_fields(record))
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the object, in the order in which people read it."""
+        said = {"ts": _moment(record), "level": _level(record), "message": record.getMessage(), "event": _event(record)}
+        line = {**said, **_bound(record), "logger": record.name, **_fields(record)}
         if record.exc_text:
-            log_data["exception"] = record.exc_text
+            line["exception"] = record.exc_text
+        return self.jsonify_log_record(line)
 
 
 class _TextLines(logging.Formatter):
@@ -306,12 +308,17 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _moment(record: logging.LogRecord) -> str:
-    moment = datetime.fromtimestamp(record.created, tz=timezone.utc)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, part = divmod(record.created, 1)
+    return f"{_second(int(second))}.{int(part * 1000):03}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(moment: int) -> str:
+    return datetime.fromtimestamp(moment, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _level(record: logging.LogRecord) -> str:
-    return {"WARNING": "warn", "CRITICAL": "error"}.get(record.levelname, record.levelname.lower())
+    return _LEVELS.get(record.levelname) or record.levelname.lower()
 
 
 def _event(record: logging.LogRecord) -> str | None:
@@ -326,5 +333,4 @@ def _bound(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    skipped = {*_USUAL, *_BOUND, "event"}
-    return {name: value for name, value in vars(record).items() if name not in skipped}
+    return {name: value for name, value in vars(record).items() if name not in _TOLD}

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.protocol.codec import Wire, convert, decode
+from blocks_worker.protocol.codec import Wire, convert, decode_trusted
 from blocks_worker.protocol.tasks import TaskKind
 
 PROTOCOL_VERSION = "1"
@@ -170,7 +170,7 @@ def open_signed(body: dict[str, Any], key: str) -> tuple[int, ControlMessage]:
 
 def _content(control: bytes) -> ControlMessage:
     try:
-        return decode(ControlMessage, control)  # type: ignore[arg-type]  # a union is a type here
+        return decode_trusted(ControlMessage, control)  # type: ignore[arg-type]  # a union is a type here
     except InvalidMessageError as error:
         if "Invalid value" in str(error):
             raise InvalidMessageError("unsupported", f"unknown control message: {error}") from error

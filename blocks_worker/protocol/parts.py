@@ -46,9 +46,8 @@ class RequestPart(dict[str, Any]):
     @classmethod
     def from_dict(cls, wire: Mapping[str, Any]) -> RequestPart:
         """Return the part with exactly these keys."""
-        part = cls()
-        for key, value in wire.items():
-            part[key] = value
+        part = cls.__new__(cls)
+        part.update({_KEYS.get(key, key): value for key, value in wire.items()})
         return part
 
     def to_dict(self) -> dict[str, Any]:

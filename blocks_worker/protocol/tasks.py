@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from blocks_worker.protocol.codec import Wire
 
+_Body = TypeVar("_Body")
 BillingMode = Literal["free", "paid"]
 TaskKind = Literal["request", "pipe"]
 Delivery = Literal["at_least_once", "at_most_once"]
@@ -286,6 +287,13 @@ class ItemAnswer(Wire, omit_defaults=False):
 
     status: int
     body: msgspec.Raw
+
+
+class ItemAnswerOf(Wire, Generic[_Body]):
+    """One answer of a batch, with the body that was asked for."""
+
+    status: int
+    body: _Body
 
 
 class Problem(Wire, omit_defaults=False):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from blocks_worker.worker.middleware.base import Middleware
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from blocks_worker.worker.middleware.base import Middleware
     from blocks_worker.worker.run import Ending, Run
 
 _logger = logging.getLogger(__name__)
@@ -18,22 +19,29 @@ class Hooks:
     """Tell every middleware; what one of them raises is logged and goes no further."""
 
     def __init__(self, middleware: Sequence[Middleware]) -> None:
-        self._middleware = tuple(middleware)
+        self._before_run = [one.before_run for one in middleware if _has(one, "before_run")]
+        self._on_cancel = [one.on_cancel for one in middleware if _has(one, "on_cancel")]
+        self._after_run = [one.after_run for one in reversed(middleware) if _has(one, "after_run")]
 
     def before_run(self, run: Run) -> None:
         """Tell that the handler is about to be called."""
-        for each in self._middleware:
-            _guarded(run, each.before_run, run)
+        for hook in self._before_run:
+            _guarded(run, hook, run)
 
     def on_cancel(self, run: Run) -> None:
         """Tell that the run was asked to stop."""
-        for each in self._middleware:
-            _guarded(run, each.on_cancel, run)
+        for hook in self._on_cancel:
+            _guarded(run, hook, run)
 
     def after_run(self, run: Run, ending: Ending) -> None:
         """Tell how the run ended, in reverse order."""
-        for each in reversed(self._middleware):
-            _guarded(run, each.after_run, run, ending)
+        for hook in self._after_run:
+            _guarded(run, hook, run, ending)
+
+
+def _has(middleware: Middleware, hook: str) -> bool:
+    """Tell whether it says something at this hook."""
+    return getattr(type(middleware), hook, None) is not getattr(Middleware, hook)
 
 
 def _guarded(run: Run, hook: Callable[..., None], *told: object) -> None:

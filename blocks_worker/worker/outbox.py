@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -303,6 +304,7 @@ def _merged(older: EventBody | None, newer: EventBody) -> EventBody:
     return EventBody(type="progress", progress=progress, message=message)
 
 
+@lru_cache(maxsize=64)
 def _outcome(epoch: int, last_n: int, ending: Ending) -> Outcome:
     """Put an ending into wire form; its digest tells a repeat from another outcome."""
     if ending.state not in ("completed", "failed", "canceled", "expired"):

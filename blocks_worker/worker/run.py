@@ -61,7 +61,8 @@ class Run:
         #: It has a duration, and goes on after its handler has returned.
         self.is_pipe = False
         self.answer: ClaimAnswer | None = None
-        self.cancel_event = threading.Event()
+        #: The start body that the lease is for; None when it is not here.
+        self.content: bytes | None = None
         self.cancel_reason: str | None = None
         #: The consumer, or the hub for him, asked it to stop.
         self.is_cancelled = False
@@ -86,6 +87,12 @@ class Run:
         self._pause_seq = 0
         #: Made by the first who waits for a resume: most runs are never paused.
         self._turned: threading.Condition | None = None
+
+    @property
+    def cancel_event(self) -> threading.Event:
+        """Set when it is to stop; made by the first who looks at it, for most runs are over before anybody does."""
+        events: dict[str, threading.Event] = vars(self)
+        return events.get("_cancel_event") or events.setdefault("_cancel_event", threading.Event())
 
     def cancel(self, reason: str | None, *, wakes: bool = True) -> bool:
         """Ask the handler to stop; tell whether this was the first cancel, or the first terminate.

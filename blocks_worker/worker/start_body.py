@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.protocol.codec import convert, decode
+from blocks_worker.protocol.codec import convert, decode_trusted
 from blocks_worker.protocol.control import StartBody
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def parsed(content: bytes) -> dict[str, Any]:
     Raises:
         InvalidMessageError: it is not a task's.
     """
-    start = decode(dict[str, Any], content)
+    start = decode_trusted(dict[str, Any], content)
     convert(StartBody, {name: value for name, value in start.items() if name != "requestParts"})
     if not isinstance(start.get("requestParts", []), list):
         raise InvalidMessageError("shape", "requestParts is not a list")

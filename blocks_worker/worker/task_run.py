@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from blocks_worker.context.events import TaskEvents
+from blocks_worker.context.events import TaskEvents, download_input_artifact
 from blocks_worker.context.messages import StartTaskMessage
 from blocks_worker.errors import EventQuotaError, InvalidMessageError, TaskCancelledError, TaskFinishedError
 from blocks_worker.handlers.outputs import OutputCheck
@@ -150,14 +150,17 @@ class TaskRun:
         A lease that came with its offer needs no claim, unless the task was cancelled or fenced before.
         """
         granted = self._standing.answers_for(run.offer, self._clock.monotonic())
-        if granted is not None and not run.is_fenced and content_of(run.offer, granted) is not None:
-            return granted
+        if granted is not None and not run.is_fenced:
+            run.content = content_of(run.offer, granted)
+            if run.content is not None:
+                return granted
         until = run.received_at + self._standing.numbers.offer_timeout
         have = offered_digest(run.offer)
         sent = Claim(task_id=run.task_id, epoch=run.epoch, have=have)
         answer = self._claims.claim(sent, until, lambda: run.is_fenced)
         if answer is not None and content_of(run.offer, answer) is None:
             answer = self._claims.claim(Claim(task_id=run.task_id, epoch=run.epoch), until, lambda: run.is_fenced)
+        run.content = None if answer is None else content_of(run.offer, answer)
         return answer
 
     def _admit(self, run: Run) -> StartTaskMessage | None:
@@ -175,7 +178,7 @@ class TaskRun:
             self._endings.end(run, Ending("released"), leaves=True)
             return None
         try:
-            start = parsed(content_of(run.offer, answer) or b"")
+            start = parsed(run.content or b"")
         except InvalidMessageError as error:
             _logger.warning("task_invalid", extra={"task": run.task_id, "error": str(error)})
             ending = Ending("failed", error="invalid_start_task", error_code="invalid_start_task")
@@ -189,23 +192,25 @@ class TaskRun:
         emitter = RunEmitter(self._publisher, run)
         events = TaskEvents(emitter, store=files.store)
         streams = self._streams.of(run, task, emitter.emit)
-        run.voice = self._voice(run, task, emitter, streams)
-        context = context_of(
-            run,
-            task,
-            events,
-            fetch=files.fetch,
-            create_stream=streams.create,
-            wait_while_paused=lambda: self._pauses.wait(run, emitter.emit),
-            ask=partial(self._asking.ask, run, emitter.emit),
-            calls=self._calls,
-            step=self._steps(run),
-            clock=self._clock,
-        )
+        context = None
+        if self._handler.takes_context or self._settings.on_cancel_task is not None:
+            run.voice = self._voice(run, task, emitter, streams)
+            context = context_of(
+                run,
+                task,
+                events,
+                fetch=files.fetch,
+                create_stream=streams.create,
+                wait_while_paused=lambda: self._pauses.wait(run, emitter.emit),
+                ask=partial(self._asking.ask, run, emitter.emit),
+                calls=self._calls,
+                step=self._steps(run),
+                clock=self._clock,
+            )
         self._hooks.before_run(run)
         try:
             events.running()
-            ending = self._handle(run, task, context, streams)
+            ending = self._handle(run, task, context, files, streams)
         except TaskFinishedError:
             # A limit or a lost lease ended the run while it was at work: what it has now comes too late.
             ending = Ending("fenced")
@@ -214,10 +219,12 @@ class TaskRun:
         else:
             self._report(run, ending)
 
-    def _handle(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Ending | None:
+    def _handle(
+        self, run: Run, task: StartTaskMessage, context: TaskContext | None, files: RunFiles, streams: RunStreams
+    ) -> Ending | None:
         """Call the handler and publish what it returned; return how the run ends, None for a pipe that goes on."""
         try:
-            result = self._returned(run, task, context, streams)
+            result = self._returned(run, task, context, files, streams)
         except BaseException as error:  # noqa: BLE001 - the edge of a handler: SystemExit ends the task, not the slot
             ending = self._raised(run, error)
             streams.end()
@@ -225,12 +232,12 @@ class TaskRun:
         if run.voice is not None and run.voice.has_ended():
             return Ending("fenced")
         if run.is_pipe:
-            return self._left_open(run, result, streams)
+            return self._left_open(run, result, files, streams)
         if run.gives_back:
             return Ending("released")
         streams.end()
         stopped = run.stopped_as
-        failure = self._say(run, result)
+        failure = self._say(run, result, files)
         return stopped or failure or Ending("completed")
 
     def _voice(self, run: Run, task: StartTaskMessage, emitter: RunEmitter, streams: RunStreams) -> Voice:
@@ -241,27 +248,31 @@ class TaskRun:
         channel = task_channel(task.owner_id, run.task_id)
         return Voice(run, channel=channel, emit=emitter.emit, finish=finish, clock=self._clock)
 
-    def _left_open(self, run: Run, result: Result, streams: RunStreams) -> Ending | None:
+    def _left_open(self, run: Run, result: Result, files: RunFiles, streams: RunStreams) -> Ending | None:
         """Publish what the handler of a pipe returned; its streams end with its task."""
-        failure = self._say(run, result)
+        failure = self._say(run, result, files)
         ending = Ending("released") if run.gives_back else run.stopped_as or failure
         if ending is not None:
             streams.end()
         return ending
 
-    def _returned(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Result:
+    def _returned(
+        self, run: Run, task: StartTaskMessage, context: TaskContext | None, files: RunFiles, streams: RunStreams
+    ) -> Result:
         """Return what the handler made of the task; a child that it forked and that comes back here ends here."""
         try:
-            return self._result(run, task, context, streams)
+            return self._result(run, task, context, files, streams)
         finally:
             end_if_forked(self._process)
 
-    def _result(self, run: Run, task: StartTaskMessage, context: TaskContext, streams: RunStreams) -> Result:
+    def _result(
+        self, run: Run, task: StartTaskMessage, context: TaskContext | None, files: RunFiles, streams: RunStreams
+    ) -> Result:
         """Call the handler and read what it returned; a generator is read here, and so is still the handler.
 
         An input that is not as the card says never reaches the handler.
         """
-        self._inputs.check(task, context.download_input_artifact)
+        self._inputs.check(task, partial(download_input_artifact, fetch=files.fetch))
         _logger.debug("handler_called")
         returned = self._handler(task, context)
         if inspect.iscoroutine(returned):
@@ -273,32 +284,32 @@ class TaskRun:
         # Who was asked to stop need not give everything, and what was published is given.
         owed = frozenset() if run.stopped_as else outputs.guaranteed - run.published
         result = normalise(returned, outputs=outputs.known, guaranteed=owed)
-        return replace(result, warnings=[*result.warnings, *outputs.warnings(result.artifacts, run.published)])
+        found = outputs.warnings(result.artifacts, run.published)
+        return replace(result, warnings=[*result.warnings, *found]) if found else result
 
-    def _say(self, run: Run, result: Result) -> Ending | None:
+    def _say(self, run: Run, result: Result, files: RunFiles) -> Ending | None:
         """Publish warnings and artifacts; return how the run fails when they cannot be."""
         try:
-            return self._said(run, result)
+            return self._said(run, result, files)
         except EventQuotaError as error:
             return ending_of(error, stopped=None)
 
-    def _said(self, run: Run, result: Result) -> Ending | None:
+    def _said(self, run: Run, result: Result, files: RunFiles) -> Ending | None:
         for warning in result.warnings:
             _logger.warning("result_warning", extra={"task": run.task_id, "warning": warning})
             self._emit(run, EventBody(type="system", status="warning", message=warning))
         if result.warnings and self._settings.strict_results:
             return Ending("failed", error="; ".join(result.warnings), error_code="bad_result")
         try:
-            bodies = self._artifacts(run, result)
+            bodies = self._artifacts(result, files)
             for body in bodies:
                 self._emit(run, body)
         except (ValueError, UnicodeError) as error:
             return Ending("failed", error=str(error), error_code="artifact_failed")
         return None
 
-    def _artifacts(self, run: Run, result: Result) -> list[EventBody]:
+    def _artifacts(self, result: Result, files: RunFiles) -> list[EventBody]:
         """Return the events of all artifacts, large ones stored, so that either all are published or none."""
-        files = self._files(run)
         return [
             EventBody(
                 type="artifact",

@@ -36,10 +36,14 @@ class ThreadCensus(Middleware):
         self._lock = threading.Lock()
         self._most = foreign_threads()
         self._tell_at = self._most + FIRST_TOLD
+        #: The most threads that there ever were when they were looked at: below it no library has more than it had.
+        self._looked_at = 0
 
     def after_run(self, run: Run, ending: Ending) -> None:  # noqa: ARG002 - the base's signature
         """Count what is more now than ever."""
-        now = foreign_threads()
+        if threading.active_count() <= self._looked_at:
+            return
+        now, self._looked_at = foreign_threads(), threading.active_count()
         with self._lock:
             more, self._most = now - self._most, max(now, self._most)
             is_told = now >= self._tell_at
