@@ -1,4 +1,4 @@
-"""Measure what the scorecard says: ./scripts/soak recovery|cancel|drain|leaks [--times N] [--transport hublink]."""
+"""Measure what the scorecard says: ./scripts/soak recovery|cancel|drain|leaks|slots [--times N] [--transport …]."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ if __name__ == "__main__":
 
 from chaos.leaks import leaks
 from chaos.measures import cancel, drain, recovery
+from chaos.slots import slots
 
 #: What is measured, and how often unless told.
-MEASURES = {"recovery": (recovery, 100), "cancel": (cancel, 200), "drain": (drain, 200), "leaks": (leaks, 100_000)}
+MEASURES = {
+    "recovery": (recovery, 100),
+    "cancel": (cancel, 200),
+    "drain": (drain, 200),
+    "leaks": (leaks, 100_000),
+    "slots": (slots, 50_000),
+}
 
 
 def main() -> int:
     """Measure, print; exit 1 when a goal was not kept."""
     parser = argparse.ArgumentParser(description="Measure what the scorecard says.")
     parser.add_argument("what", choices=sorted(MEASURES))
-    parser.add_argument("--times", type=int, help="how often; of leaks: how many tasks")
+    parser.add_argument("--times", type=int, help="how often; of leaks: how many tasks, of slots: how many that fail")
     parser.add_argument("--transport", choices=("pubnub", "hublink"), default="pubnub")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
