@@ -57,6 +57,7 @@ CREDENTIAL = "api-key"
 LOG_LEVELS = ("error", "warn", "info", "debug")
 #: What a hub can be spoken to by.
 TRANSPORTS = ("pubnub", "hublink")
+SYNCHRONOUS = ("full", "normal")
 LOG_FORMATS = ("auto", "text", "json")
 
 _HOST_ALONE = re.compile(r"https?://[^/?#]+/?\Z")
@@ -80,6 +81,8 @@ class HubConfig:
         port_before: of an embedded hub that comes after another one: where that was, and others look; 0: after none.
         testing: let tests reach the fault hooks.
         transport: what its document tells others to speak by; it listens to both.
+        synchronous: one of `SYNCHRONOUS`. ``full``: what is acknowledged is on the disk; ``normal``: it survives
+            the end of every process, and may not survive a loss of power.
         quotas: how much of it one owner, or one run, may have.
     """
 
@@ -101,6 +104,7 @@ class HubConfig:
     port_before: int = 0
     testing: bool = False
     transport: str = "pubnub"
+    synchronous: str = "full"
     quotas: Quotas = field(default_factory=Quotas)
 
 

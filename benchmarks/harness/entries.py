@@ -31,7 +31,7 @@ class Entry:
     @property
     def transport(self) -> str:
         """Return which of our transports it uses; empty for a peer."""
-        return self.name.partition("-")[2] if self.peer == "ours" else ""
+        return self.name.split("-")[1] if self.peer == "ours" else ""
 
 
 _REDIS = ("redis", "hiredis")
@@ -53,6 +53,7 @@ ENTRIES: tuple[Entry, ...] = (
         note="ledger with events, leases and results in SQLite",
     ),
     Entry("blocks-hublink", "ours", "hub", is_durable=True, command=_BLOCKS_RUN, note="the same ledger"),
+    Entry("blocks-hublink-normal", "ours", "hub", is_durable=False, command=_BLOCKS_RUN, note="the same ledger"),
     Entry("celery", "celery", "redis", is_durable=False, packages=_CELERY, note="threads, prefetch 64 a thread"),
     Entry("celery-durable", "celery", "redis", is_durable=True, packages=_CELERY, note=_LATE),
     Entry("dramatiq", "dramatiq", "redis", is_durable=False, packages=_DRAMATIQ, note="prefetch 256, polls of 2 ms"),

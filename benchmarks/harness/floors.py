@@ -1,15 +1,19 @@
-"""What the machine itself needs in this round: a TCP echo, a commit that reaches the disk."""
+"""What the machine itself needs in this round: echoes of TCP and of a WebSocket, a commit, a write to the disk."""
 
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
+
+from websockets.sync.client import connect
 
 from harness.figures import quantile
 from harness.processes import free_port
@@ -31,11 +35,34 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
 """
 
 
+#: The same for a WebSocket, with what our hub serves it by.
+_WEBSOCKET_ECHO = """
+import sys, uvicorn
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "bytes": message["bytes"]})
+class Server(uvicorn.Server):
+    async def startup(self, sockets=None):
+        await super().startup(sockets)
+        print("ready", flush=True)
+how = {"lifespan": "off", "ws": "websockets-sansio", "ws_per_message_deflate": False, "log_level": "error"}
+Server(uvicorn.Config(app, host="127.0.0.1", port=int(sys.argv[1]), **how)).run()
+"""
+WEBSOCKET = "WebSocket echo, 400 bytes, a reader thread hands over"
+COMMITS = {
+    True: "SQLite commit of one row, synchronous=FULL",
+    False: "SQLite commit of one row, synchronous=NORMAL",
+}
+
+
 def floors(folder: Path, count: int) -> dict[str, float]:
     """Return the median milliseconds of each floor."""
     return {
         "TCP echo, 400 bytes": tcp_echo(count),
-        "SQLite commit of one row, synchronous=FULL": sqlite_commit(folder, count),
+        WEBSOCKET: websocket_echo(count),
+        **{name: sqlite_commit(folder, count, "FULL" if full else "NORMAL") for full, name in COMMITS.items()},
         "fdatasync of one page": disk(folder, count),
     }
 
@@ -67,11 +94,32 @@ def tcp_echo(count: int) -> float:
             return _median(act, count)
 
 
-def sqlite_commit(folder: Path, count: int) -> float:
-    """Return the time of a commit of one row with two indexes, in WAL mode, that waits for the disk."""
-    with closing(sqlite3.connect(folder / "floor.db", isolation_level=None)) as database:
+def websocket_echo(count: int) -> float:
+    """Return the time of a message to another process and back, for a thread that is woken by the one that reads."""
+    port = free_port()
+    with subprocess.Popen([sys.executable, "-c", _WEBSOCKET_ECHO, str(port)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with connect(f"ws://127.0.0.1:{port}/", compression=None, proxy=None) as link:
+            came: queue.SimpleQueue[object] = queue.SimpleQueue()
+            reader = threading.Thread(target=lambda: [came.put(each) for each in link])
+            reader.start()
+
+            def act() -> None:
+                link.send(_MESSAGE)
+                came.get()
+
+            taken = _median(act, count)
+        reader.join()
+        process.terminate()
+    return taken
+
+
+def sqlite_commit(folder: Path, count: int, synchronous: str) -> float:
+    """Return the time of a commit of one row with two indexes, in WAL mode."""
+    with closing(sqlite3.connect(folder / f"{synchronous}.db", isolation_level=None)) as database:
         database.executescript(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+            f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};"
             "CREATE TABLE task (id INTEGER PRIMARY KEY, owner TEXT, state TEXT, body BLOB);"
             "CREATE INDEX task_owner ON task (owner, id); CREATE INDEX task_state ON task (state, id);"
         )

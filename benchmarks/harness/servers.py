@@ -103,7 +103,7 @@ def _unprivileged() -> str | None:
 
 @contextmanager
 def hub(folder: Path, entry: Entry) -> Iterator[Server]:
-    """Run our hub, whose commits always wait for the disk."""
+    """Run our hub; commits wait for the disk for a durable entry."""
     port = free_port()
     env = {
         "BLOCKS_STATE_DIR": str(folder / "state"),
@@ -112,6 +112,8 @@ def hub(folder: Path, entry: Entry) -> Iterator[Server]:
         "BENCH_TRANSPORT": entry.transport,
     }
     args = [str(PROGRAMS / "blocks-hub"), "--port", str(port)]
+    if not entry.is_durable:
+        args += ["--synchronous", "normal"]
     if entry.transport != "pubnub":
         args += ["--transport", entry.transport]
     log = folder / "server.log"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.figures import CLEAN, Run, summary
+from harness.floors import COMMITS, WEBSOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -98,7 +99,7 @@ def speed(report: Mapping[str, Any], ran: Mapping[str, Sequence[Mapping[str, Any
                 "each commit" if entry["is_durable"] else "each second, or later",
                 cell(picked(records, "lone", lambda said: said["p50_ms"])),
                 cell(picked(records, "lone", lambda said: said["p99_ms"])),
-                ratio(report, records) if entry["is_durable"] else "–",
+                ratio(report, records, COMMITS[entry["is_durable"]]),
                 rates[1],
                 rates[2] + (f" `{records[0]['batch']}`" if records[0].get("batch") else ""),
                 rates[3],
@@ -110,12 +111,9 @@ def speed(report: Mapping[str, Any], ran: Mapping[str, Sequence[Mapping[str, Any
     return grid([*heads, "one call for many, tasks/s", "8 callers, tasks/s", "start to first result, s", "note"], rows)
 
 
-def ratio(report: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> str:
-    """Return the lone p50 over what one echo and one commit took in the same round."""
-    floor = {
-        each["round"]: each["ms"]["TCP echo, 400 bytes"] + each["ms"]["SQLite commit of one row, synchronous=FULL"]
-        for each in report["floors"]
-    }
+def ratio(report: Mapping[str, Any], records: Iterable[Mapping[str, Any]], commit: str) -> str:
+    """Return the lone p50 over what two echoes and two commits took in the same round."""
+    floor = {each["round"]: 2 * (each["ms"][WEBSOCKET] + each["ms"][commit]) for each in report["floors"]}
     return cell(
         [
             Run(run["workloads"]["lone"]["p50_ms"] / floor[run["round"]], run["workloads"]["lone"]["others"])

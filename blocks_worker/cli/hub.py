@@ -16,6 +16,7 @@ from blocks_worker.config import (
     DEFAULT_PORT,
     LOG_FORMATS,
     LOG_LEVELS,
+    SYNCHRONOUS,
     TRANSPORTS,
     HubConfig,
     environment,
@@ -62,6 +63,13 @@ def _quota(flag: str, text: str) -> Callable[[F], F]:
     type=click.Choice(TRANSPORTS),
     help="What its document tells others to speak by; it listens to both.",
 )
+@click.option(
+    "--synchronous",
+    default="full",
+    show_default=True,
+    type=click.Choice(SYNCHRONOUS),
+    help="full: what is acknowledged survives a loss of power; normal: the death of any process, and is faster.",
+)
 @_quota("--max-open-tasks", "Tasks of one owner that have not ended.")
 @_quota("--max-submits", "New tasks of one owner in a second.")
 @_quota("--max-input-bytes", "Bytes of inputs that are kept of one owner.")
@@ -81,6 +89,7 @@ def main(  # noqa: PLR0913 - one argument an option
     tls_key: Path | None,
     hold: float,
     transport: str,
+    synchronous: str,
     max_open_tasks: int | None,
     max_submits: int | None,
     max_input_bytes: int | None,
@@ -104,6 +113,7 @@ def main(  # noqa: PLR0913 - one argument an option
             tls_key=tls_key,
             hold=hold,
             transport=transport,
+            synchronous=synchronous,
             quotas=quotas_of(
                 environment(),
                 {

@@ -155,7 +155,7 @@ def submission(
     *,
     task_id: str,
     billing_mode: BillingMode,
-    idempotency_key: str,
+    idempotency_key: str | None,
     inline_limit: int,
     keep: FileKeeper,
 ) -> tuple[SubmitTask, int]:

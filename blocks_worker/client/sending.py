@@ -114,7 +114,7 @@ class Sender:
             params,
             task_id=task_id,
             billing_mode=self._billing_mode,
-            idempotency_key=params.idempotency_key or task_id,
+            idempotency_key=params.idempotency_key,
             inline_limit=self._inline_limit,
             keep=self._keeper(params, asker),
         )

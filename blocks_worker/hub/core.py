@@ -118,6 +118,7 @@ class Core:
             on_commit=self.publisher.committed,
             on_full=self._room.release,
             on_acts=self._audit.acted,
+            synchronous=config.synchronous,
         )
         self._life = entropy.name()
         self._tokens = Tokens(derived(kept.secret, "tokens"), clock=clock, entropy=entropy)

@@ -57,7 +57,9 @@ class Dispatch:
         facts = ledger.agent(agent)
         to_all = facts is not None and facts.is_broadcast
         left = MOST_OFFERS
-        for row in ledger.waiting(agent, self._steady.now_ms(), min(room, _allowed(ledger, facts))):
+        waiting = ledger.waiting(agent, self._steady.now_ms(), min(room, _allowed(ledger, facts)))
+        self._turns.prepare(ledger, waiting)
+        for row in waiting:
             to = self._choose(candidates, to_all=to_all)
             if not to or left <= 0:
                 return

@@ -38,6 +38,7 @@ _COUNTED = (
     "fenced_writes",
     "claims_outrun",
     "instances_lost",
+    "statements",
 )
 _ENDS = ("completed", "failed", "canceled")
 

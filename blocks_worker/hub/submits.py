@@ -207,7 +207,7 @@ class Submits:
             rank=rank(request, now, ready),
             progress_timeout=_progress_timeout(request, agent),
         )
-        row = row._replace(due_at=due_queued(row))
+        row = row.changed(due_at=due_queued(row))
         ledger.insert_task(row, start)
         return row
 

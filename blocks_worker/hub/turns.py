@@ -62,6 +62,10 @@ class Turns:
         """Return the hub's time."""
         return self._steady.now_ms()
 
+    def prepare(self, ledger: Ledger, rows: Sequence[TaskRecord]) -> None:
+        """Read at once what offers of these tasks carry with them."""
+        ledger.read_starts(rows, self._numbers.inline_input)
+
     def offer(self, ledger: Ledger, row: TaskRecord, to: Candidate) -> bool:
         """Offer a waiting task, with its lease where that may be; say that it starts again when somebody had run it."""
         if self._granted.allows(row, to) and not has_any(ledger, row) and not has_answers(ledger, row):
@@ -82,7 +86,7 @@ class Turns:
     def claim(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Give the lease; who was offered the task besides is told that it is gone."""
         now = self._steady.now_ms()
-        due, expires = due_running(row._replace(queue_until=None), now), expiry(row, now)
+        due, expires = due_running(row.changed(queue_until=None), now), expiry(row, now)
         return ledger.claim(row, by, now=now, due=due, expires=expires) and self._called_off(ledger, row, but=by)
 
     def decline(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
@@ -163,7 +167,7 @@ class Turns:
 
     def ready(self, ledger: Ledger, row: TaskRecord) -> bool:
         """Have a task offered whose delay, or pause between two runs, is over."""
-        return ledger.ready(row, now=self._steady.now_ms(), due=due_queued(row._replace(ready_at=None)))
+        return ledger.ready(row, now=self._steady.now_ms(), due=due_queued(row.changed(ready_at=None)))
 
     def expire(self, ledger: Ledger, row: TaskRecord, why: str) -> bool:
         """End a task whose time is over, and tell who runs it; a pipe's streams are ended first."""
@@ -223,7 +227,7 @@ class Turns:
 
     def _given(self, ledger: Ledger, row: TaskRecord, to: Candidate, said: Publication, now: int) -> bool:
         """Give a waiting task to an instance that hears of it by its link."""
-        due = due_running(row._replace(queue_until=None), now)
+        due = due_running(row.changed(queue_until=None), now)
         if not ledger.grant(row, to.incarnation, now=now, due=due):
             return False
         self._say_restarted(ledger, row, now)
@@ -248,7 +252,7 @@ class Turns:
         """Put a task whose run failed back, and tell why and when it goes on."""
         now = self._steady.now_ms()
         ready = now + pause
-        due = due_queued(row._replace(ready_at=ready))
+        due = due_queued(row.changed(ready_at=ready))
         if not ledger.retry(row, by, now=now, ready=ready, due=due, said=outcome.digest, n=outcome.last_n):
             return False
         head = {"type": "system", "status": QUEUED, "message": told(row, outcome, pause), "ts": now}

@@ -195,6 +195,7 @@ HUB = (
     _count("blocks_hub_sweep_failures_total", "rows that a sweep failed at"),
     _gauge("blocks_hub_admits_tasks", "0 while the disk is too full for new tasks"),
     _gauge("blocks_hub_writes_waiting", "sets of writes that wait for the ledger"),
+    _count("blocks_hub_statements_total", "statements in commits; one for the rows of many tasks counts once"),
     Family("blocks_hub_commit_group_size", "histogram", (), "start", "sets of writes in one commit"),
     Family(
         "blocks_hub_publish_lag_seconds",

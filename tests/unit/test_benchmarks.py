@@ -12,6 +12,7 @@ import pytest
 from harness.entries import ENTRIES, UnknownEntryError, chosen, skipped
 from harness.environments import interpreter
 from harness.figures import Run, quantile, summary
+from harness.floors import COMMITS, WEBSOCKET
 from harness.measure import cpu_of, descendants, memory_of, moment
 from harness.one_run import ROOT
 from harness.run import arguments
@@ -62,7 +63,7 @@ def test_a_transport_that_the_hub_does_not_have_is_skipped_with_a_word() -> None
 
     assert skipped(hublink, hub_help="--port") == "blocks-hub has no --transport, and so no hublink"
     assert skipped(hublink, hub_help="--transport [pubnub|hublink]") == ""
-    assert [entry.name for entry in ENTRIES if skipped(entry, hub_help="")] == ["blocks-hublink"]
+    assert [entry.name for entry in ENTRIES if skipped(entry, hub_help="")] == ["blocks-hublink", "blocks-hublink-normal"]
 
 
 def test_each_entry_has_its_files_and_its_server() -> None:
@@ -191,7 +192,7 @@ def _report() -> dict[str, Any]:
     runs.append({"entry": "gone", "round": 1, "missing": "gone does not install", "workloads": {}})
     runs.append({"entry": "broken", "round": 1, "error": "no answer", "workloads": {}})
     about = {"command": "c", "date": "d", "commit": "abc", "machine": "m", "cores": 2, "kernel": "k", "python": "3"}
-    floors = {"TCP echo, 400 bytes": 0.1, "SQLite commit of one row, synchronous=FULL": 0.4}
+    floors = {WEBSOCKET: 0.1, COMMITS[True]: 0.4}
     return {
         "about": {**about, "sqlite": "3", "rounds": 3, "versions": {"celery": "5"}},
         "entries": [entry, {**entry, "name": "gone"}, {**entry, "name": "broken"}],
@@ -205,7 +206,7 @@ def test_the_tables_have_medians_ranges_and_what_is_missing() -> None:
     text = tables(_report())
 
     assert "| 200 (100\N{EN DASH}400) |" in text
-    assert "| 4.00 (4.00\N{EN DASH}4.00) |" in text  # 2 ms over an echo and a commit of 0.5 ms
+    assert "| 2.00 (2.00\N{EN DASH}2.00) |" in text  # 2 ms over two echoes and two commits of 0.5 ms together
     assert "0.10 + 0.20 + 0.30 = 0.60 (0.60\N{EN DASH}0.60)" in text
     assert "- `gone` is missing: gone does not install" in text
     assert "- `broken` failed in round 1: no answer" in text

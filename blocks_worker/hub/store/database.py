@@ -29,14 +29,19 @@ _CACHED = 256
 #: Bytes of the write-ahead log that stay on the disk once a long read that kept it growing is over.
 LOG_KEPT = 64 * 1024 * 1024
 
-_SETTINGS = ("synchronous=FULL", "busy_timeout=5000", "foreign_keys=OFF", f"journal_size_limit={LOG_KEPT}")
+_SETTINGS = ("busy_timeout=5000", "foreign_keys=OFF", f"journal_size_limit={LOG_KEPT}")
 
 
 class Database:
-    """Own the connections to one database; `path` None is one in memory, which has one connection."""
+    """Own the connections to one database; `path` None is one in memory, which has one connection.
 
-    def __init__(self, path: Path | None) -> None:
+    `synchronous`: ``full`` or ``normal``. With ``normal`` a loss of power may take back the last commits; a process
+    that dies takes none.
+    """
+
+    def __init__(self, path: Path | None, synchronous: str = "full") -> None:
         self.path = path
+        self._settings = (*_SETTINGS, f"synchronous={synchronous}")
         self._engine = _engine(path)
         self.writer: Connection = self._connect()
         self.reader: Connection = self.writer if path is None else self._connect()
@@ -95,12 +100,12 @@ class Database:
 
     def _connect(self) -> Connection:
         connection = self._engine.connect()
-        for setting in _SETTINGS:
+        for setting in self._settings:
             driver_of(connection).execute(f"PRAGMA {setting}").fetchall()
         return connection
 
 
-def open_database(path: Path | None, scripts: Path = revisions.SCRIPTS) -> Database:
+def open_database(path: Path | None, scripts: Path = revisions.SCRIPTS, *, synchronous: str = "full") -> Database:
     """Return the open database, made when there is none, and in the newest version that the scripts lead to.
 
     Raises:
@@ -110,7 +115,7 @@ def open_database(path: Path | None, scripts: Path = revisions.SCRIPTS) -> Datab
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
-        database = Database(path)
+        database = Database(path, synchronous)
         try:
             database.prepare(scripts)
         except BaseException:

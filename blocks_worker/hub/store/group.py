@@ -32,6 +32,8 @@ class Group:
     def __init__(self, connection: Connection, driver: sqlite3.Connection) -> None:
         self._connection = connection
         self._driver = driver
+        #: Statements that were sent: one for many values counts once, cold ones do not.
+        self.statements = 0
         #: Whether writes may be kept back.
         self.keeps = False
         self._kept: list[tuple[str, Any]] = []
@@ -42,6 +44,7 @@ class Group:
         #: The tasks that the transaction is about, and what is known of them together once somebody asks.
         self._about: dict[str, None] = {}
         self._parents: set[str] | None = None
+        self._new_parents: set[str] = set()
         self._purged: set[str] | None = None
         self._memory: dict[Hashable, Any] = {}
         self._undo: list[tuple[str, TaskRecord | None]] = []
@@ -60,17 +63,17 @@ class Group:
         self.run_kept()
         if not text.startswith("SELECT"):
             self._changed()
-        return self._driver.execute(text, values)
+        return self._sent(text, values)
 
     def executemany(self, text: str, values: Iterable[Any]) -> None:
         """Run a write for many values now."""
         self.run_kept()
         self._changed()
-        self._driver.executemany(text, values)
+        self._sent_many(text, values)
 
     def look(self, text: str, values: Any) -> sqlite3.Cursor:
         """Run a read to which nothing that is kept matters."""
-        return self._driver.execute(text, values)
+        return self._sent(text, values)
 
     def keep(self, text: str, values: Any, key: str | None = None) -> None:
         """Have a write run later, behind all others of the task with this key; or now, where none is kept."""
@@ -111,7 +114,7 @@ class Group:
         self._writes += 1
         for text in texts:
             wanted = together[text]
-            if self._driver.executemany(text, wanted).rowcount != len(wanted):
+            if self._sent_many(text, wanted).rowcount != len(wanted):
                 raise MismatchError(text)
 
     # -------------------------------------------------------------------------------------------- one set of several
@@ -145,7 +148,7 @@ class Group:
         """Return a task as it is behind all writes."""
         if key in self._rows:
             return self._rows[key]
-        found = self._driver.execute(sql.TASK, {"key": key}).fetchone()
+        found = self._sent(sql.TASK, {"key": key}).fetchone()
         row = self._rows[key] = None if found is None else TaskRecord._make(found)
         return row
 
@@ -168,17 +171,17 @@ class Group:
         """Take in a new task."""
         self.keep(text, row, row.id)
         self._learn(row)
-        if row.parent is not None and self._parents is not None:
-            self._parents.add(row.parent)
+        if row.parent is not None:
+            self._new_parents.add(row.parent)
 
     def is_childless(self, key: str) -> bool:
         """Tell whether it is known that nothing goes on for this task."""
         if key not in self._about:
             return False
         if self._parents is None:
-            self.run_kept()
             self._parents = {parent for (parent,) in self._of_all(sql.PARENTS)}
-        return key not in self._parents
+        # A child that ended in what is kept may be among them: that costs a look, no more.
+        return key not in self._parents and key not in self._new_parents
 
     def was_never_purged(self, key: str) -> bool:
         """Tell whether it is known that no task with this id was purged."""
@@ -208,6 +211,12 @@ class Group:
         self._memory.clear()
 
     def _of_all(self, text: str) -> list[Any]:
-        return (
-            self._driver.execute(text, {"keys": encode(list(self._about)).decode()}).fetchall() if self._about else []
-        )
+        return self._sent(text, {"keys": encode(list(self._about)).decode()}).fetchall() if self._about else []
+
+    def _sent(self, text: str, values: Any) -> sqlite3.Cursor:
+        self.statements += 1
+        return self._driver.execute(text, values)
+
+    def _sent_many(self, text: str, values: Iterable[Any]) -> sqlite3.Cursor:
+        self.statements += 1
+        return self._driver.executemany(text, values)

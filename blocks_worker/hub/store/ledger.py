@@ -20,7 +20,7 @@ from blocks_worker.hub.store.task_steps import TaskSteps
 from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.hub.store.usage import Usage
 from blocks_worker.protocol.channels import task_channel
-from blocks_worker.protocol.codec import splice
+from blocks_worker.protocol.codec import encode, splice
 from blocks_worker.protocol.events import numbered, stored_event
 from blocks_worker.protocol.lifecycle import EVERYBODY, State
 
@@ -81,6 +81,13 @@ class Ledger(TaskSteps, Usage):
             return known
         row = self._group.look(sql.INPUT, {"key": task_id}).fetchone()
         return bytes(row[0])
+
+    def read_starts(self, rows: Iterable[TaskRecord], most: int) -> None:
+        """Read the start bodies of these at once, as far as they have at most so many bytes, for `start`."""
+        unread = [row.id for row in rows if row.id not in self._starts]
+        if unread:
+            found = self._group.look(sql.INPUTS, {"keys": encode(unread).decode(), "most": most})
+            self._starts.update((task_id, bytes(start)) for task_id, start in found)
 
     def tasks_of(self, incarnation: str) -> list[TaskRecord]:
         """Return what is offered to, or held by, one incarnation, alone or with others."""
@@ -163,7 +170,7 @@ class Ledger(TaskSteps, Usage):
         """Store a run's next events, contiguous behind the last one, and say them."""
         low, high = row.last_n, row.last_n + len(events)
         size = sum(memoryview(item.body).nbytes for item in events)
-        after = row._replace(last_n=high, event_bytes=row.event_bytes + size, updated=now)
+        after = row.changed(last_n=high, event_bytes=row.event_bytes + size, updated=now)
         if not self._kept_turn(sql.APPEND, row, after, by=by, lo=low, hi=high, size=size, now=now):
             return False
         for item in events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from blocks_worker.protocol.leases import Process
 from blocks_worker.protocol.lifecycle import HELD, TERMINAL
@@ -67,6 +67,13 @@ class TaskRecord(NamedTuple):
     progress_timeout: float | None = None
     event_bytes: int = 0
 
+    def changed(self, **values: Any) -> TaskRecord:
+        """Return the task with other values: what `_replace` does, in half of its time."""
+        fields = list(self)
+        for name, value in values.items():
+            fields[_PLACES[name]] = value
+        return tuple.__new__(TaskRecord, fields)
+
     @property
     def is_ended(self) -> bool:
         """Whether the task reached its end."""
@@ -86,6 +93,9 @@ class TaskRecord(NamedTuple):
     def is_pipe(self) -> bool:
         """Whether it lives on after its handler has returned."""
         return self.kind == "pipe"
+
+
+_PLACES = {name: place for place, name in enumerate(TaskRecord._fields)}
 
 
 class AnswerRecord(NamedTuple):

@@ -303,6 +303,12 @@ TASKS = _hot(select(task).where(task.c.id.in_(_KEYS)))
 PARENTS = _hot(select(task.c.parent).where(task.c.parent.in_(_KEYS), task.c.ended.is_(_NULL)))
 TASK_BY_KEY = _hot(select(task.c.id).where(task.c.owner == _p("o"), task.c.agent == _p("a"), task.c.idem == _p("k")))
 INPUT = _hot(select(task_input.c.start).where(task_input.c.task == _p("key")))
+#: The inputs of the tasks with these ids that are not longer than that.
+INPUTS = _hot(
+    select(task_input.c.task, task_input.c.start).where(
+        task_input.c.task.in_(_KEYS), func.length(task_input.c.start) <= _p("most")
+    )
+)
 CHILDREN = _hot(select(task).where(task.c.parent == _p("key"), task.c.ended.is_(_NULL)))
 HELD_BY = _hot(select(task).where(task.c.inc == _p("by")))
 OFFERED_TO = _hot(select(offer.c.inc).where(offer.c.task == _p("key")).order_by(offer.c.inc))

@@ -61,8 +61,10 @@ class Store:
         on_commit: Callable[[list[Publication]], None] = lambda _said: None,
         on_full: Callable[[], bool] = lambda: False,
         on_acts: Callable[[list[tuple[str, dict[str, Any]]]], None] = lambda _acts: None,
+        synchronous: str = "full",
     ) -> None:
         self._path = path
+        self._synchronous = synchronous
         self._clock = clock
         self._on_commit = on_commit
         self._on_full = on_full
@@ -87,7 +89,7 @@ class Store:
         Raises:
             StoreError: the database is damaged, of another version, or can not be opened.
         """
-        self._database = open_database(self._path)
+        self._database = open_database(self._path, synchronous=self._synchronous)
         writer = driver_of(self._database.writer)
         (last,) = writer.execute("SELECT max(seq) FROM event").fetchone()
         self._numbering.start_after(max(last or 0, self.read(lambda ledger: ledger.published())))
@@ -238,6 +240,7 @@ class Store:
         said += ledger.outbox
         self.groups.note(len(taken))
         self.counts.update(ledger.happened)
+        self.counts["statements"] += ledger.statements
         if ledger.acts:
             self._on_acts(ledger.acts)
         refused = [item for item in taken if isinstance(item.error, StoreError) and item.error.code == "full"]
@@ -286,8 +289,7 @@ class Store:
 
     def _run_kept(self, ledger: Ledger, item: WriteSet) -> None:
         try:
-            with ledger.one_of_many():
-                item.result = item.work(ledger)
+            item.result = ledger.one_of_many(item.work)
         except MismatchError:
             raise
         except Exception as error:

@@ -19,18 +19,18 @@ class TaskTurns(Transaction):
     def offer(self, row: TaskRecord, by: str, *, now: int, until: int, due: int | None) -> bool:
         """Offer a waiting task to an incarnation, or to `EVERYBODY`: the epoch rises."""
         anew = _anew(row, by, now, due)
-        after = anew._replace(state=State.OFFERED.value, offer_until=until, leased_at=None)
+        after = anew.changed(state=State.OFFERED.value, offer_until=until, leased_at=None)
         return self._kept_turn(sql.OFFER, row, after, by=by, now=now, until=until, due=due)
 
     def grant(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
         """Offer a waiting task to an incarnation and give it the lease at once: the epoch rises."""
         anew = _anew(row, by, now, due)
-        after = anew._replace(state=State.RUNNING.value, attempt=row.attempt + 1, queue_until=None, leased_at=now)
+        after = anew.changed(state=State.RUNNING.value, attempt=row.attempt + 1, queue_until=None, leased_at=now)
         return self._kept_turn(sql.GRANT, row, after, by=by, now=now, due=due)
 
     def claim(self, row: TaskRecord, by: str, *, now: int, due: int | None, expires: int | None = None) -> bool:
         """Give the lease to an incarnation it was offered to; `expires`: when the time of a pipe is over."""
-        after = row._replace(
+        after = row.changed(
             state=State.RUNNING.value,
             inc=by,
             attempt=row.attempt + 1,
@@ -150,7 +150,7 @@ class TaskTurns(Transaction):
 
     def outcome(self, row: TaskRecord, by: str, outcome: dict[str, Any]) -> bool:
         """Record how a run ended; `outcome` holds now, purge, to, n, said, why, fault, fault_code and dead."""
-        after = row._replace(
+        after = row.changed(
             state=outcome["to"],
             inc=None,
             lost_inc=None,
@@ -209,7 +209,7 @@ class TaskTurns(Transaction):
 
 def _anew(row: TaskRecord, by: str, now: int, due: int | None) -> TaskRecord:
     """Return a task in a new epoch of somebody's, of which nothing was said yet."""
-    return row._replace(
+    return row.changed(
         epoch=row.epoch + 1,
         inc=by,
         lost_inc=None,

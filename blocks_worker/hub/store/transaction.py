@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from sqlalchemy import Connection
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -44,6 +45,11 @@ class Transaction:
     def connection(self) -> Connection:
         """The connection for cold statements, which are plain SQLAlchemy Core."""
         return self._group.connection
+
+    @property
+    def statements(self) -> int:
+        """How many statements of frequent verbs were sent; one for many rows counts once."""
+        return self._group.statements
 
     def begin(self) -> None:
         """Open the transaction as a writer."""
@@ -102,9 +108,8 @@ class Transaction:
         """Learn at once how these tasks stand."""
         self._group.prefetch(tasks)
 
-    @contextmanager
-    def one_of_many(self) -> Iterator[None]:
-        """Undo what the set inside keeps when it raises.
+    def one_of_many(self, work: Callable[[Self], T]) -> T:
+        """Return what a set of writes returns; what it keeps is undone when it raises.
 
         Raises:
             MismatchError: it had written something that is not kept.
@@ -112,7 +117,7 @@ class Transaction:
         mark = self._group.mark()
         said, happened, acts = len(self.outbox), len(self.happened), len(self.acts)
         try:
-            yield
+            return work(self)
         except MismatchError:
             raise
         except Exception:

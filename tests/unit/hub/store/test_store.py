@@ -298,3 +298,15 @@ def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match="can not be opened"):
         Store(tmp_path / "file" / "ledger.sqlite3", clock=Clock()).open()
+
+
+@pytest.mark.parametrize(("chosen", "level"), [({}, 2), ({"synchronous": "normal"}, 1)])
+def test_how_sure_a_commit_is(tmp_path: Path, chosen: dict[str, str], level: int) -> None:
+    """Commits wait for the disk, unless somebody chose otherwise. [E2]"""
+    store = Store(tmp_path / "ledger.sqlite3", clock=Clock(), **chosen)  # type: ignore[arg-type]  # one text
+    store.open()
+    try:
+        asked = store.write(lambda ledger: ledger.connection.exec_driver_sql("PRAGMA synchronous").scalar())
+        assert asked.result(10) == level
+    finally:
+        store.close(Deadline(10))
