@@ -104,3 +104,15 @@ def test_coroutines_share_their_loop_with_whatever_is_raised() -> None:
             assert state in {"failed", "canceled"}, text
         assert stack.client.run("hostile", "go on", 20).text == "done"
         assert waiting.text(20) == "done"
+
+
+def test_a_callback_that_leaves_takes_no_task_along() -> None:
+    """Who is told of an error and calls sys.exit ends nothing but his own call: the task has its end. [C3]"""
+
+    def leaves(*_told: object) -> None:
+        raise SystemExit(5)
+
+    with LocalStack({"hostile": {"handler": Hostile(), "concurrency": 1, "on_error": leaves}}) as stack:
+        ends = list(_ended(stack, ["plain", "exit"]))
+
+    assert [state for _, state, _ in ends] == ["failed", "failed"]
