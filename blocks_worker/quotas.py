@@ -1,4 +1,4 @@
-"""How much of a hub one owner, or one run, may have: the numbers, and the variables that say them."""
+"""How much of a hub one owner, one run or one address may have: the numbers, and the variables that say them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Quotas:
         input_bytes: inputs of one owner that are kept, their files too.
         run_events: events that one run may store.
         run_event_bytes: bytes of them.
+        address_connections: connections of one address to the hub, and as many to its network; None: three quarters
+            of all that there may be, and from this machine any number.
     """
 
     open_tasks: int = 100_000
@@ -32,6 +34,7 @@ class Quotas:
     input_bytes: int = 32 * 1024**3
     run_events: int = 1_000_000
     run_event_bytes: int = 1024**3
+    address_connections: int | None = None
 
     def told_with(self, numbers: Numbers) -> Numbers:
         """Return the numbers that workers are told, with what one run may store."""
@@ -45,6 +48,7 @@ VARIABLES = {
     "input_bytes": "BLOCKS_MAX_INPUT_BYTES",
     "run_events": "BLOCKS_MAX_RUN_EVENTS",
     "run_event_bytes": "BLOCKS_MAX_RUN_EVENT_BYTES",
+    "address_connections": "BLOCKS_MAX_ADDRESS_CONNECTIONS",
 }
 
 

@@ -41,7 +41,9 @@ _PATH = click.Path(path_type=Path)
 def _quota(flag: str, text: str) -> Callable[[F], F]:
     """Return the option of one quota; its default stands beside its name, not here."""
     name = flag.removeprefix("--max-").replace("-", "_")
-    default = f"[default: {VARIABLES[name]}, or {getattr(Quotas(), name)}; 0: no limit]"
+    usual = getattr(Quotas(), name)
+    usual = "three quarters of all, from this machine any number" if usual is None else usual
+    default = f"[default: {VARIABLES[name]}, or {usual}; 0: no limit]"
     return click.option(flag, type=click.IntRange(0, 2**53 - 1), metavar="NUMBER", help=f"{text}  {default}")
 
 
@@ -75,6 +77,7 @@ def _quota(flag: str, text: str) -> Callable[[F], F]:
 @_quota("--max-input-bytes", "Bytes of inputs that are kept of one owner.")
 @_quota("--max-run-events", "Events that one run may store.")
 @_quota("--max-run-event-bytes", "Bytes of them.")
+@_quota("--max-address-connections", "Connections of one address to the hub, and to its network.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="How much is told.  [default: LOG_LEVEL, or info]")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="How it is told.  [default: BLOCKS_LOG_FORMAT]")
 @click.version_option(package_name="blocks_worker", prog_name="blocks-hub")
@@ -95,6 +98,7 @@ def main(  # noqa: PLR0913 - one argument an option
     max_input_bytes: int | None,
     max_run_events: int | None,
     max_run_event_bytes: int | None,
+    max_address_connections: int | None,
     log_level: str | None,
     log_format: str | None,
 ) -> None:
@@ -122,6 +126,7 @@ def main(  # noqa: PLR0913 - one argument an option
                     "input_bytes": max_input_bytes,
                     "run_events": max_run_events,
                     "run_event_bytes": max_run_event_bytes,
+                    "address_connections": max_address_connections,
                 },
             ),
         )

@@ -34,6 +34,7 @@ class TaskEvent:
         n: place among the events that the run's worker made; None for the hub's own.
         seq: place in the hub's ledger.
         last_n: of a terminal event: how many events of the worker stand before it.
+        hub_seqs: of a terminal event: which of the hub's own events of that run stand before it; None: not told.
         gap: of a terminal event: events before it could not be had any more.
     """
 
@@ -62,6 +63,7 @@ class TaskEvent:
     n: int | None = None
     seq: int | None = None
     last_n: int | None = None
+    hub_seqs: list[int] | None = None
     gap: bool = False
 
     @classmethod

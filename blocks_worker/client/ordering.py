@@ -44,6 +44,9 @@ class SessionOrder:
         self._hub_seq = 0
         self._scanned_seq = 0
         self._cancel_shown = False
+        # Words of the hub itself in this epoch: those that came, and those that its end names and that did not.
+        self._heard: set[int] = set()
+        self._unheard: list[int] = []
         self._buffer: dict[int, TaskEvent] = {}
         self._terminal: TaskEvent | None = None
         self._give_up_at = float("inf")
@@ -58,7 +61,8 @@ class SessionOrder:
     @property
     def cursor(self) -> int:
         """The sequence number after which the ledger is to be read."""
-        return max(self._released_seq, self._scanned_seq)
+        place = max(self._released_seq, self._scanned_seq)
+        return min(place, self._unheard[0] - 1) if self._unheard else place
 
     def due(self) -> float | None:
         """Return when `tick` is to be called next; None when the session is over."""
@@ -74,11 +78,17 @@ class SessionOrder:
         return shown
 
     def feed_ledger(
-        self, row: TaskRow, events: Sequence[TaskEvent], now: float, *, more: bool = False
+        self, row: TaskRow, events: Sequence[TaskEvent], now: float, *, after: int, more: bool = False
     ) -> list[TaskEvent]:
-        """Take one page of the ledger, read after `cursor`; `more`: there are further pages."""
+        """Take one page of the ledger, read after what `cursor` was, `after`; `more`: there are further pages."""
+        named = self._unheard
         shown = [event for fed in events for event in self.feed(fed, now)]
-        self._scanned_seq = max([self._scanned_seq, *(event.seq or 0 for event in events)])
+        last = max((event.seq or 0 for event in events), default=after)
+        self._scanned_seq = max(self._scanned_seq, last)
+        if named:
+            # What the ledger does not have where it should be is not waited for.
+            self._unheard = [seq for seq in self._unheard if seq <= after or (more and seq > last)]
+            shown += self._ending()
         if self.finished:
             return shown
         if more:
@@ -149,6 +159,7 @@ class SessionOrder:
         self._is_news = self._epoch > 0
         self._epoch = epoch
         self._next_n = 1
+        self._heard.clear()
         self._buffer.clear()
         self._tries = 0
 
@@ -162,9 +173,18 @@ class SessionOrder:
         return released
 
     def _of_hub(self, event: TaskEvent, seq: int) -> list[TaskEvent]:
-        if seq <= self._hub_seq:
+        if seq in self._heard:
             return []
-        self._hub_seq = seq
+        shown = self._word(event, is_late=seq < self._hub_seq)
+        self._heard.add(seq)
+        self._unheard = [each for each in self._unheard if each != seq]
+        self._hub_seq = max(self._hub_seq, seq)
+        return shown
+
+    def _word(self, event: TaskEvent, *, is_late: bool) -> list[TaskEvent]:
+        """Return what a word of the hub itself has shown; `is_late`: a newer one was, which it would now undo."""
+        if is_late and event.type != "cancel_requested":
+            return []
         if event.status == "restarted":
             if event.epoch > self._epoch:
                 self._begin(event.epoch)
@@ -191,13 +211,16 @@ class SessionOrder:
         if event.epoch > self._epoch:
             self._begin(event.epoch)
         self._terminal = event
+        self._unheard = sorted({*(event.hub_seqs or ())} - self._heard)
         self._give_up_at = now + GAP_REPAIR_TIMEOUT
         self._ask_at = now
         self._tries = 0
 
     def _ending(self) -> list[TaskEvent]:
         """Return the terminal event once everything before it was shown."""
-        if self._terminal is None or self._next_n <= (self._terminal.last_n or 0):
+        if self.finished or self._terminal is None or self._unheard:
+            return []
+        if self._next_n <= (self._terminal.last_n or 0):
             return []
         self._buffer.clear()
         self.finished = True

@@ -177,10 +177,10 @@ class SessionFeed:
             kick = self._show(shown)
         self._act(kick=kick)
 
-    def feed_ledger(self, row: TaskRow, events: Sequence[TaskEvent], now: float, *, more: bool) -> None:
-        """Take in one page of the ledger."""
+    def feed_ledger(self, row: TaskRow, events: Sequence[TaskEvent], now: float, *, after: int, more: bool) -> None:
+        """Take in one page of the ledger, read after that number."""
         with self._lock:
-            shown = self._order.feed_ledger(row, events, now, more=more)
+            shown = self._order.feed_ledger(row, events, now, after=after, more=more)
             self._untold = None
             self._queued, self._waits_for = row.queued, row.waits_for
             if row.state not in SHOWN_TERMINAL and self._history.terminal is None:

@@ -333,7 +333,7 @@ class Subscriptions:
         if query.listen is not None:
             session.heard_on = channel
         events = [event for event in map(self._event, decoded(page)) if event is not None]
-        session.feed_ledger(page.task, events, self._clock.monotonic(), more=page.more)
+        session.feed_ledger(page.task, events, self._clock.monotonic(), after=query.after, more=page.more)
         return page.task
 
     def _event(self, raw: dict[str, Any]) -> TaskEvent | None:

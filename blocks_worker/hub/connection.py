@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from blocks_worker.hub.network.crowd import LINGER, Crowd
 from blocks_worker.hub.network.settings import most_connections
+from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.tasks import Problem
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
 #: Bytes of a request line and header fields that are gathered; far more than any honest request has.
 HEAD_LIMIT = 64 * 1024
@@ -20,6 +24,17 @@ HEAD_TIMEOUT = 30.0
 TAKE_TIMEOUT = 60.0
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_MANY = encode(
+    Problem(
+        code="TooManyConnections",
+        message="this address has as many connections open as it may: close some, or start the hub with a higher "
+        "--max-address-connections",
+    )
+)
+_TURNED_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\nretry-after: 5\r\n"
+    b"connection: close\r\n\r\n%b" % (len(_TOO_MANY), _TOO_MANY)
+)
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -27,11 +42,13 @@ class BoundedConnection(HttpToolsProtocol):
 
     Where there are as many as there may be, one more takes the place of the one that was silent for longest, of the
     address that has most; what is being answered keeps its own. So who opens thousands loses his, and who asks at
-    once is served.
+    once is served. One address that has as many as it may is told so, whatever room there is.
     """
 
     head_timeout = HEAD_TIMEOUT
     take_timeout = TAKE_TIMEOUT
+    #: How many one address may have; the server gives its connections one of their own.
+    crowd = Crowd("hub", 0)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -41,10 +58,14 @@ class BoundedConnection(HttpToolsProtocol):
         self._untaken: asyncio.TimerHandle | None = None
         #: When the other side was heard last.
         self._heard = self.loop.time()
+        self._is_too_many = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request, where there is room."""
         super().connection_made(transport)
+        if not self.crowd.takes(self.address, self.most(), len(self.connections), self._addresses, self._heard):
+            self._turn_away()
+            return
         if len(self.connections) > self.most():
             self._make_room()
         self._arm()
@@ -53,6 +74,8 @@ class BoundedConnection(HttpToolsProtocol):
         """Stop waiting."""
         self._disarm()
         self._taken()
+        if self._is_too_many:
+            self.crowd.has_gone()
         super().connection_lost(exc)
 
     def most(self) -> int:
@@ -71,6 +94,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head is too long already."""
+        if self._is_too_many:
+            return
         self._heard = self.loop.time()
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
@@ -104,6 +129,27 @@ class BoundedConnection(HttpToolsProtocol):
         """Go on: he took it."""
         self._taken()
         super().resume_writing()
+
+    def _addresses(self) -> Iterator[str]:
+        """Return where all come from, links too, whose protocol is the server's own."""
+        for each in cast("set[Any]", self.connections):
+            if not getattr(each, "_is_too_many", False):
+                yield each.client[0] if each.client else ""
+
+    def _turn_away(self) -> None:
+        """Say that this address has as many as it may, where there is time for that, and end.
+
+        What comes is thrown away meanwhile: closing over unread bytes would destroy the answer.
+        """
+        self._is_too_many = self.crowd.may_tell()
+        if not self._is_too_many:
+            self.connections.discard(self)
+            self.transport.abort()
+            return
+        self.transport.write(_TURNED_AWAY)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER, self.transport.abort)
 
     def _make_room(self) -> None:
         """End the connection that was silent for longest, of the address that has most; this one is the last choice.

@@ -34,6 +34,7 @@ from blocks_worker.hub.files import FileStore
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.link import Links
 from blocks_worker.hub.measures import Measures
+from blocks_worker.hub.network.crowd import Crowd
 from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
 from blocks_worker.hub.publications import Publisher
 from blocks_worker.hub.readiness import Readiness
@@ -98,7 +99,10 @@ class Core:
             retention_limit=config.retention_limit,
             hosts=(config.host,),
             testing=config.testing,
+            address_connections=config.quotas.address_connections,
         )
+        #: The connections of each address to the hub itself.
+        self.crowd = Crowd("hub", config.quotas.address_connections)
         self._revoked = RevokedKeys()
         self.network = LocalNetwork(
             list(kept.keysets.values()),
@@ -172,6 +176,7 @@ class Core:
             sweeper=self._sweeper,
             publisher=self.publisher,
             network=self.network,
+            crowds={"hub": self.crowd, "network": self.network.crowd},
             readiness=self._readiness,
             shares=self._shares,
             admits=self._room.admits,

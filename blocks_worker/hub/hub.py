@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from blocks_worker.config import HubConfig
+    from blocks_worker.hub.network.crowd import Crowd
     from blocks_worker.hub.network.faults import Faults
 
 _T = TypeVar("_T")
@@ -162,7 +163,7 @@ class Hub:
             core.open_ledger(stack, lambda: self._deadline or self._default_deadline())
             self._settled.set()
             await core.open(stack, self._folder.local_key())
-            server = self._server = await self._listen(self._entry, kept)
+            server = self._server = await self._listen(self._entry, kept, core.crowd)
             stack.push_async_callback(server.shutdown)
             address = self._address(server.port, kept)
             self._entry.app = core.app(address.url)
@@ -183,11 +184,11 @@ class Hub:
     def _gone(self) -> None:
         self._served = None
 
-    async def _listen(self, entry: Entry, kept: Kept) -> Server:
+    async def _listen(self, entry: Entry, kept: Kept, crowd: Crowd) -> Server:
         """Bind the wanted port; an embedded hub takes the kept one, or a later one, when that is taken."""
         last: OSError | None = None
         for port in self._ports(kept):
-            server = Server(server_config(self._config, entry, port))
+            server = Server(server_config(self._config, entry, port, crowd))
             last = await server.bind()
             if last is None:
                 if self._is_plain or server.port == DEFAULT_PORT:

@@ -266,7 +266,7 @@ class InstanceService:
         return InstanceRow(
             instance_id=row.instance_id,
             agent_name=row.agent,
-            state=row.state,
+            state=pulse.appearance.told(row.state),
             active_tasks=sum(task.is_held for task in ledger.tasks_of(row.incarnation)),
             concurrency=row.concurrency,
             started_at=row.started_at,
@@ -281,7 +281,7 @@ class InstanceService:
             Seen(
                 agent=row.agent,
                 instance_id=row.instance_id,
-                state=row.state,
+                state=self._pulses.of(row.incarnation).appearance.told(row.state),
                 slots=row.concurrency,
                 silence=self._pulses.silence(row.incarnation),
                 streams=self._pulses.of(row.incarnation).active_streams,
@@ -305,11 +305,14 @@ class InstanceService:
             ledger.counted("instances_lost")
         elif silence > MISSED_BEATS * numbers.heartbeat_interval:
             self._stand(ledger, row, (InstanceTurn.MISSED,))
+        else:
+            self._pulses.see(row.incarnation, row.state)
 
     def _stand(self, ledger: Ledger, row: InstanceRecord, turns: tuple[InstanceTurn, ...]) -> None:
         state = InstanceState(row.state)
         for turn in turns:
             state = advance_instance(state, turn)
+        self._pulses.see(row.incarnation, state.value)
         if state.value != row.state:
             seen = max(row.last_seen, self._pulses.of(row.incarnation).heard_ms)
             ledger.set_instance(row.incarnation, state=state.value, last_seen=seen)

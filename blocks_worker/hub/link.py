@@ -13,6 +13,7 @@ import msgspec
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.network.access import Denied as DeniedError
 from blocks_worker.hub.network.network import MOST_TOLD
+from blocks_worker.hub.newest import Newest
 from blocks_worker.hub.problems import BAD_REQUEST, FORBIDDEN, UNAUTHORIZED, RefusalError
 from blocks_worker.protocol.codec import encode, inspect
 from blocks_worker.protocol.link import (
@@ -105,6 +106,7 @@ class Links:
         self._guard = guard
         self._life = life
         self._open: dict[_Link, None] = {}
+        self._newest = Newest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, bearer: str | None) -> None:
         """Be one link, from its handshake to its end.
@@ -122,11 +124,13 @@ class Links:
         refused = partial(self._on_refused, route=LINK_PATH, by=who.owner, key=who.key, **{"from": came[0]})
         link = _Link(carry, self._network, send, refused, life=self._life, bearer=bearer or "", unsent=self._unsent)
         self._open[link] = None
+        self._newest.came(who, link)
         try:
             await link.serve(receive)
         finally:
             del self._open[link]
-            self._on_left(link.followed)
+            if self._newest.left(who, link):
+                self._on_left(link.followed)
 
     def look(self) -> None:
         """End the links whose key was taken back, and the following of those whose grant is over."""
@@ -222,7 +226,7 @@ class _Link:
     async def _listen(self, receive: Receive) -> None:
         while True:
             message = await receive()
-            if message["type"] == "websocket.disconnect":
+            if message["type"] == "websocket.disconnect" or self._end is not None:
                 return
             try:
                 await self._do(message.get("bytes") or b"")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock, SteadyClock
     from blocks_worker.hub.instance_service import InstanceService, Seen
+    from blocks_worker.hub.network.crowd import Crowd
     from blocks_worker.hub.network.network import LocalNetwork
     from blocks_worker.hub.publications import Publisher
     from blocks_worker.hub.readiness import Readiness
@@ -54,6 +55,7 @@ class Measures:
         sweeper: Sweeper,
         publisher: Publisher,
         network: LocalNetwork,
+        crowds: Mapping[str, Crowd],
         readiness: Readiness,
         shares: Shares,
         admits: Callable[[], bool],
@@ -65,6 +67,7 @@ class Measures:
         self._sweeper = sweeper
         self._publisher = publisher
         self._network = network
+        self._crowds = crowds
         self._readiness = readiness
         self._shares = shares
         self._admits = admits
@@ -139,6 +142,8 @@ class Measures:
             yield _sample(f"{name}_total", self._store.counts[name])
         for quota in QUOTAS:
             yield _sample("quota_refused_total", self._shares.refused[quota], quota)
+        for door, crowd in self._crowds.items():
+            yield _sample("connections_refused_total", crowd.refused, door)
         yield _sample("sweep_failures_total", self._sweeper.failures)
         yield _sample("messages_published_total", self._publisher.counters["messages"])
         yield _sample("messages_too_large_total", self._publisher.counters["too_large"])

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from blocks_worker.hub.appearance import Appearance
+
 if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock
 
@@ -33,6 +35,8 @@ class Pulse:
     key: str = ""
     #: Lists in a row that lacked a running task, by task and epoch.
     missing: dict[tuple[str, int], int] = field(default_factory=dict)
+    #: How it looks from outside.
+    appearance: Appearance = field(default_factory=Appearance)
 
     def count_missing(self, lacking: set[tuple[str, int]]) -> set[tuple[str, int]]:
         """Count one more list that lacked these; return those that two in a row lacked."""
@@ -59,6 +63,11 @@ class Pulses:
         pulse = self._pulses.setdefault(incarnation, Pulse(0.0))
         pulse.heard, pulse.heard_ms = self._clock.monotonic(), now_ms
         return pulse
+
+    def see(self, incarnation: str, state: str) -> None:
+        """Note how it stands in the ledger now."""
+        pulse = self._pulses.setdefault(incarnation, Pulse(self._began))
+        pulse.appearance.see(state, self._clock.monotonic())
 
     def silence(self, incarnation: str) -> float:
         """Return for how many seconds it was not heard."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import uvicorn
 
 from blocks_worker.errors import ConfigurationError
+from blocks_worker.hub.network.crowd import Crowd
 from blocks_worker.processes import keep_from_children
 from blocks_worker.protocol.link import MAX_FRAME
 
@@ -64,13 +65,16 @@ class Server(uvicorn.Server):
         return cast("int", self.servers[0].sockets[0].getsockname()[1])
 
 
-def server_config(config: HubConfig, entry: Entry, port: int) -> uvicorn.Config:
-    """Return how the server is to run: quiet, without lifespan, with the fastest parser there is."""
+def server_config(config: HubConfig, entry: Entry, port: int, crowd: Crowd | None = None) -> uvicorn.Config:
+    """Return how the server is to run: quiet, without lifespan, with the fastest parser there is.
+
+    `crowd` counts the connections of each address.
+    """
     return uvicorn.Config(
         cast("Any", entry),
         host=config.host,
         port=port,
-        http=_protocol(),
+        http=_protocol(crowd or Crowd("hub", config.quotas.address_connections)),
         h11_max_incomplete_event_size=16 * 1024,
         ws="websockets-sansio",
         ws_max_size=MAX_FRAME,
@@ -89,9 +93,9 @@ def server_config(config: HubConfig, entry: Entry, port: int) -> uvicorn.Config:
     )
 
 
-def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
+def _protocol(crowd: Crowd) -> type[asyncio.Protocol] | Literal["h11"]:
     if find_spec("httptools") is None:
         return "h11"
     from blocks_worker.hub.connection import BoundedConnection
 
-    return BoundedConnection
+    return type("HubConnection", (BoundedConnection,), {"crowd": crowd})

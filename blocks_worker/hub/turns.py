@@ -267,7 +267,10 @@ class Turns:
             raise RuntimeError(f"task {task_id} did not end")
         head = {"type": "terminal", "state": shown(row), "lastN": row.last_n, "ts": row.ended}
         why = "completionReason" if row.reason == DURATION_EXPIRED else "reason"
-        told = {"error": row.error, "errorCode": row.error_code, why: row.reason}
+        told: dict[str, Any] = {"error": row.error, "errorCode": row.error_code, why: row.reason}
+        if row.cancel_at is not None or row.pause_seq:
+            # These words have no number of the run: whoever did not hear one asks for it.
+            told["hubSeqs"] = ledger.words(row) or None
         ledger.say(row, row.epoch, head | {key: value for key, value in told.items() if value is not None}, ends=True)
         self._end_children(ledger, task_id)
         ledger.counted("dead_letters", happened=row.dead_reason is not None)

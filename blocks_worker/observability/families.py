@@ -187,6 +187,11 @@ HUB = (
     ),
     _count("blocks_hub_instances_lost_total", "instances that ended by their silence, or with their process"),
     _count(
+        "blocks_hub_connections_refused_total",
+        "connections that were closed because their address has as many as it may, by door: `hub`, `network`",
+        "door",
+    ),
+    _count(
         "blocks_hub_quota_refused_total",
         "what was refused because one owner, or one run, had its share: `submits`, `openTasks`, `inputBytes`, "
         "`runEvents`, `runEventBytes`",

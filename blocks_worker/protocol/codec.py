@@ -26,7 +26,11 @@ T = TypeVar("T")
 
 #: One that is never closed goes to the end: to look for its end behind each quote costs the square of the body.
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
-_BRACKETS = re.compile(rb"[\[\]{}]")
+_PLAIN_STRINGS = re.compile(rb'"[^"]*(?:"|\Z)')
+_NO_BRACKETS = bytes(each for each in range(256) if each not in b"[]{}")
+_NEITHER = bytes(each for each in range(256) if each not in b'[]{}"')
+#: Levels that nearly nothing exceeds.
+_SHALLOW = 8
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
 #: What every number has that no float can hold; others, and texts, may look so too.
 _PERHAPS_INFINITE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{200}")
@@ -115,11 +119,26 @@ def inspect(data: bytes, *, limit: int = MAX_BODY, depth: int = MAX_DEPTH) -> No
 def _check_depth(data: bytes, most: int) -> None:
     if data.count(b"[") + data.count(b"{") <= most:
         return
+    # What is shallow, as nearly all is, is gone when its innermost pairs were taken away a few times; a time takes two
+    # levels at most.
+    brackets = left = _brackets(data)
+    for _ in range(min(most, _SHALLOW) // 2):
+        left = left.replace(b"[]", b"").replace(b"{}", b"")
+    if not left:
+        return
     depth = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
+    for bracket in brackets:
         depth += 1 if bracket in b"[{" else -1
         if depth > most:
             raise InvalidMessageError("too_deep", f"is nested deeper than {most} levels")
+
+
+def _brackets(data: bytes) -> bytes:
+    """Return the brackets of JSON that are not in its texts."""
+    if b"\\" in data:
+        return _STRINGS.sub(b"", data).translate(None, _NO_BRACKETS)
+    # No quote is escaped: it is enough to look at quotes and brackets.
+    return _PLAIN_STRINGS.sub(b"", data.translate(None, _NEITHER))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

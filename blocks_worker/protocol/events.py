@@ -147,3 +147,4 @@ class TaskEventMessage(Wire):
     schema: dict[str, Any] | None = None
     timeout: float | None = None
     last_n: int | None = None
+    hub_seqs: list[int] | None = None

@@ -18,6 +18,8 @@ LINK_PATH = "/api/v1/link"
 MAX_FRAME = 2 * 1024 * 1024
 #: Seconds after which the hub says something to somebody it has nothing to say to.
 BEAT = 15.0
+#: The code that closes a link whose incarnation has opened a newer one.
+REPLACED = 4409
 #: Messages, and bytes of them, that a follower may have been sent and not have taken.
 AHEAD_MESSAGES = 1024
 AHEAD_BYTES = 8 * 1024 * 1024

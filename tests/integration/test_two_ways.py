@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import wait_until
 from support_hub import BareRun, Caller, running_hub
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+
+from blocks_worker import TaskClient, start_agent_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +63,14 @@ def linked(hub: Caller, token: str) -> Any:
     return connect(address, additional_headers={"Authorization": f"Bearer {token}"}, compression=None, proxy=None)
 
 
+def closed(socket: ClientConnection) -> tuple[int | None, str | None]:
+    """Wait until the hub closes a link; return what it says."""
+    with suppress(ConnectionClosed):
+        while True:
+            socket.recv(20)
+    return socket.close_code, socket.close_reason
+
+
 def begun(hub: Caller, agent: str) -> tuple[str, str, dict[str, Any]]:
     """Connect an instance and have it claim a task; return its token, a consumer's, and what proves the run."""
     instance, consumer = hub.connect(agent)["accessToken"], hub.consumer()["accessToken"]
@@ -103,22 +117,75 @@ def test_a_run_that_changes_its_way_at_each_event(hub: Caller, request: pytest.F
 
 
 def test_two_links_of_one_incarnation(hub: Caller) -> None:
-    """What either says counts once, by task, epoch and number; the older one's end is nobody else's. [J5]"""
+    """The newer one counts: the older is told so and closed, its frames are unread, and the run goes on. [J5]"""
     instance, consumer, turn = begun(hub, "doubled")
     claim = {"taskId": turn["taskId"], "epoch": turn["epoch"]}
-    with linked(hub, instance) as newer_socket:
-        with linked(hub, instance) as older_socket:
-            older, newer = over_link(older_socket, instance), over_link(newer_socket, instance)
-            leases = [way("/api/v1/claims", claim)[1]["lease"] for way in (older, newer, older)]
-            first = [way("/api/v1/reports", {**turn, "events": [event(1)]})[0] for way in (older, newer)]
-        end = {**turn, "events": [event(2)], "outcome": {"state": "completed", "lastN": 2, "digest": "d" * 64}}
-        done = newer("/api/v1/reports", end)[0]
-        other = newer("/api/v1/reports", {**end, "outcome": {**end["outcome"], "digest": "e" * 64}})[0]
+    held = {"free": 0, "held": [{"taskId": turn["taskId"], "epoch": turn["epoch"]}]}
+    with linked(hub, instance) as older_socket:
+        older = over_link(older_socket, instance)
+        assert older("/api/v1/reports", {**turn, "events": [event(1)]})[0] == 200
+        with linked(hub, instance) as newer_socket:
+            newer = over_link(newer_socket, instance)
+            status, beat = newer("/api/v1/heartbeats", held)
+            with suppress(ConnectionClosed):
+                older_socket.send(json.dumps([["ask", 9, "POST", "/api/v1/reports", 1, {**turn, "release": True}]]))
+            told = closed(older_socket)
+            lease = newer("/api/v1/claims", claim)[1]["lease"]
+            end = {**turn, "events": [event(2)], "outcome": {"state": "completed", "lastN": 2, "digest": "d" * 64}}
+            done = newer("/api/v1/reports", end)[0]
 
-    assert leases == [turn["lease"]] * 3
-    assert (first, done, other) == ([200, 200], 200, 409)
+    assert told == (4409, "this incarnation has opened a newer link")
+    assert (status, beat["fenced"], lease, done) == (200, [], turn["lease"], 200)
     assert stored(hub, consumer, turn["taskId"]) == [1, 2]
     assert hub.ask("GET", f"/api/v1/tasks/{turn['taskId']}", bearer=consumer).json["attempt"] == 1
+
+
+def test_links_of_others_stay(hub: Caller) -> None:
+    """A consumer has as many links as he likes, and an incarnation takes nobody else's place. [J5]"""
+    one, other = (hub.connect(name)["accessToken"] for name in ("first", "second"))
+    consumer = hub.consumer()["accessToken"]
+    with ExitStack() as stack:
+        tokens = [one, other, consumer, consumer]
+        ways = [over_link(stack.enter_context(linked(hub, token)), token) for token in tokens]
+        beats = [way("/api/v1/heartbeats", {"free": 1})[0] for way in ways]
+
+    assert beats == [200, 200, 401, 401]
+
+
+def test_a_second_link_while_tasks_run(hub: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose link is taken loses no run and no result, and takes it back when it hears nothing. [J5]"""
+    monkeypatch.setenv("BLOCKS_API_KEY", hub.key)
+    monkeypatch.setenv("BLOCKS_CDM_URL", hub.address.url + "/api/v1/cdm")
+    runs: list[str] = []
+    going_on = threading.Event()
+
+    def handler(task: Any) -> str:
+        runs.append(task.task_id)
+        going_on.wait(30)
+        return f"done: {task.text()}"
+
+    options = {"agent_name": "taken", "handler": handler, "concurrency": 4, "heartbeat_ms": 300}
+    with start_agent_instance(options) as agent, TaskClient.create("free") as client:
+        agent.wait_ready(20)
+        sessions = [client.send_message("taken", str(number)) for number in range(3)]
+        wait_until(lambda: len(runs) == 3, 20, "the runs")
+        with linked(hub, agent.auth.get()) as socket:
+            sessions.append(client.send_message("taken", "3"))
+            wait_until(lambda: len(runs) == 4, 20, "one more, found by heartbeat or its own link")
+            going_on.set()
+            told = [session.text(20) for session in sessions]
+            code, _ = closed(socket)
+        attempts = [row["attempt"] for row in rows(hub, sessions)]
+
+    assert code == 4409, "the worker took its link back"
+    assert told == [f"done: {number}" for number in range(4)]
+    assert (len(runs), attempts) == (4, [1] * 4)
+
+
+def rows(hub: Caller, sessions: list[Any]) -> list[dict[str, Any]]:
+    """Return how tasks stand."""
+    token = hub.consumer()["accessToken"]
+    return [hub.ask("GET", f"/api/v1/tasks/{one.task_id}", bearer=token).json for one in sessions]
 
 
 def test_a_link_of_an_incarnation_that_is_over(hub: Caller) -> None:

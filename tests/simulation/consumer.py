@@ -229,7 +229,8 @@ class Consumer:
             if not isinstance(answer, EventsAnswer):  # lost, or asked before the submit was taken in
                 return
             events = [TaskEvent.of(json.loads(bytes(raw))) for raw in answer.events]
-            self._show(session, session.feed_ledger(answer.task, events, world.heap.now, more=answer.more))
+            page = session.feed_ledger(answer.task, events, world.heap.now, after=query.after, more=answer.more)
+            self._show(session, page)
 
         session.asked(begun)
         self._asked[task_id] = begun

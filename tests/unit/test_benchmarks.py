@@ -63,7 +63,10 @@ def test_a_transport_that_the_hub_does_not_have_is_skipped_with_a_word() -> None
 
     assert skipped(hublink, hub_help="--port") == "blocks-hub has no --transport, and so no hublink"
     assert skipped(hublink, hub_help="--transport [pubnub|hublink]") == ""
-    assert [entry.name for entry in ENTRIES if skipped(entry, hub_help="")] == ["blocks-hublink", "blocks-hublink-normal"]
+    assert [entry.name for entry in ENTRIES if skipped(entry, hub_help="")] == [
+        "blocks-hublink",
+        "blocks-hublink-normal",
+    ]
 
 
 def test_each_entry_has_its_files_and_its_server() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
+from blocks_worker.hub.network.crowd import Crowd
 from blocks_worker.hub.network.reading import RequestReader
-from blocks_worker.hub.network.wire import Refused, Reply, Request, rendered
+from blocks_worker.hub.network.wire import Refused, Reply, Request, rendered, sentence
 
 #: An answer: here already, or held until something happens; who cancels it wants it no more.
 Answer = Reply | asyncio.Future[Reply]
@@ -38,13 +39,18 @@ class Connection(asyncio.BufferedProtocol):
 
     While an answer is held nothing more is read than one buffer, and the client's going away cancels it.
     A client that does not take its answers gets no further request served. One connection more than `most` takes
-    the place of the one that rested longest; a poll that is held keeps its own.
+    the place of the one that rested longest; a poll that is held keeps its own. One of an address that has as many as
+    it may is told so.
     """
 
-    def __init__(self, handle: Handle, connections: set[Connection], *, most: int) -> None:
+    def __init__(self, handle: Handle, connections: set[Connection], *, most: int, crowd: Crowd | None = None) -> None:
         self._handle = handle
         self._connections = connections
         self._most = most
+        self._crowd = crowd or Crowd("network", 0)
+        #: Where the other side is.
+        self.address = ""
+        self._is_too_many = False
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader()
         self._room = memoryview(bytearray(ROOM))
@@ -60,13 +66,18 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, where there is room."""
         self._transport = cast("asyncio.Transport", transport)
+        self.address = str((transport.get_extra_info("peername") or ("",))[0])
         self._connections.add(self)
-        if len(self._connections) > self._most:
+        if not self._crowd.takes(self.address, self._most, len(self._connections), self._addresses, self._touched):
+            self._turn_away()
+        elif len(self._connections) > self._most:
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it ended changes nothing
         """Drop what was held for this client."""
         self._connections.discard(self)
+        if self._is_too_many:
+            self._crowd.has_gone()
         if self._held is not None:
             self._held.cancel()
         if self._ending is not None:
@@ -121,6 +132,18 @@ class Connection(asyncio.BufferedProtocol):
         if self._held is not None:
             self._held.cancel()
         self._transport.pause_reading()
+
+    def _addresses(self) -> Iterator[str]:
+        return (each.address for each in self._connections if not each._is_too_many)  # noqa: SLF001 - of its own kind
+
+    def _turn_away(self) -> None:
+        """Say that this address has as many as it may, where there is time for that, and end."""
+        self._is_too_many = self._crowd.may_tell()
+        if self._is_too_many:
+            self._refuse(sentence(503, "Too Many Connections From This Address", service="Balancer"))
+        else:
+            self._connections.discard(self)
+            self.abort()
 
     def _make_room(self) -> None:
         """End the connection that was silent for longest; this one is the last to be chosen."""

@@ -18,6 +18,7 @@ from blocks_worker.hub.network.access import AccessManager, Denied
 from blocks_worker.hub.network.call import USER_ID_LIMIT, Call, called
 from blocks_worker.hub.network.channels import Message, Timeline
 from blocks_worker.hub.network.control import PATH, Control
+from blocks_worker.hub.network.crowd import Crowd
 from blocks_worker.hub.network.faults import Faults
 from blocks_worker.hub.network.http import Answer, Connection
 from blocks_worker.hub.network.linked import Seat
@@ -90,6 +91,7 @@ class LocalNetwork:
         self._servers: list[asyncio.Server] = []
         self._place = ("127.0.0.1", 0)
         self.connections: set[Connection] = set()
+        self.crowd = Crowd("network", self.settings.address_connections)
         self._sweep: asyncio.TimerHandle | None = None
         #: What tests have go wrong here.
         self.faults = Faults(self)
@@ -309,7 +311,7 @@ class LocalNetwork:
         return await loop.create_server(self._connection, host, port, backlog=512)
 
     def _connection(self) -> Connection:
-        return Connection(self.handle, self.connections, most=self.settings.connections)
+        return Connection(self.handle, self.connections, most=self.settings.connections, crowd=self.crowd)
 
     def _fresh_realms(self) -> dict[str, Realm]:
         return {keyset.subscribe_key: Realm(keyset, self.shared) for keyset in self._keysets}

@@ -50,3 +50,5 @@ class NetworkSettings:
     testing: bool = False
     #: One more takes the place of the one that rested longest; where all have a poll held, it is closed.
     connections: int = field(default_factory=most_connections)
+    #: For one address; 0: any number; None: three quarters of all, and from this machine any number.
+    address_connections: int | None = None

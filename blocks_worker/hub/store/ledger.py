@@ -38,6 +38,8 @@ _PUBLISHED = "published_seq"
 _RUNG = "control_seq"
 #: Sessions besides the first that are told of one task; a further one takes the place of the oldest.
 MOST_WATCHERS = 16
+#: Events of the hub's own that an end names.
+MOST_WORDS = 16
 #: What a copy cannot know was given since: so many epochs of a task, so many numbers of events.
 EPOCHS_LEFT_OUT = 1 << 20
 EVENTS_LEFT_OUT = 1 << 32
@@ -192,6 +194,11 @@ class Ledger(TaskSteps, Usage):
         """Return stored events as readers get them."""
         found = self._group.execute(sql.EVENTS, {"key": task_id, "after": after, "most": most}).fetchall()
         return [numbered(body, seq) for seq, body in found]
+
+    def words(self, row: TaskRecord) -> list[int]:
+        """Return the places of what the hub itself said of a task in its epoch, the last few of them."""
+        values = {"key": row.id, "epoch": row.epoch, "most": MOST_WORDS}
+        return sorted(seq for (seq,) in self._group.execute(sql.WORDS, values).fetchall())
 
     def events_after(self, seq: int, limit: int) -> list[Publication]:
         """Return what was stored after a number, to be said again; every event is on each channel of its task."""

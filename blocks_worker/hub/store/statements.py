@@ -343,6 +343,13 @@ EVENTS = _hot(
     .limit(_p("most"))
     .offset(_NONE)
 )
+WORDS = _hot(
+    select(event.c.seq)
+    .where(event.c.task == _p("key"), event.c.epoch == _p("epoch"), event.c.n.is_(None))
+    .order_by(event.c.seq.desc())
+    .limit(_p("most"))
+    .offset(_NONE)
+)
 STEPS = _hot(
     select(step.c.name, step.c.value)
     .where(step.c.task == _p("key"), step.c.name > _p("after"))

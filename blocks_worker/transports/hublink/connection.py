@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.sync.client import connect
 
-from blocks_worker.protocol.link import LINK_PATH
+from blocks_worker.protocol.link import LINK_PATH, REPLACED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +26,17 @@ _REVOKED = 4401
 
 
 class LinkDownError(Exception):
-    """Say that a link is not there (any more), and why; `unauthorized`: the hub did not take the token."""
+    """Say that a link is not there (any more), and why.
 
-    def __init__(self, reason: str, *, unauthorized: bool = False) -> None:
+    Attributes:
+        unauthorized: the hub did not take the token.
+        replaced: whoever has this identity too has opened a newer link.
+    """
+
+    def __init__(self, reason: str, *, unauthorized: bool = False, replaced: bool = False) -> None:
         super().__init__(reason)
         self.unauthorized = unauthorized
+        self.replaced = replaced
 
 
 class LinkConnection:
@@ -102,7 +108,8 @@ def _translated(*, quiet: bool = False) -> Iterator[None]:
         cause: Exception = error
     except ConnectionClosed as error:
         code = None if error.rcvd is None else error.rcvd.code
-        failed, cause = LinkDownError(f"it was closed ({code})", unauthorized=code == _REVOKED), error
+        reason = f"it was closed ({code})"
+        failed, cause = LinkDownError(reason, unauthorized=code == _REVOKED, replaced=code == REPLACED), error
     except (InvalidHandshake, InvalidURI, OSError, TimeoutError) as error:
         failed, cause = LinkDownError(str(error) or type(error).__name__), error
     else:

@@ -27,6 +27,9 @@ SILENCE = 2.5 * BEAT
 #: Longest pause between two tries, in seconds; a hub on loopback is looked for more often.
 CAP = 30.0
 NEAR_CAP = 2.0
+#: Seconds for which a link stays away that a newer one of its own identity took the place of: two that came again
+#: at once would take it from each other for ever.
+AWAY = 60.0
 #: Tokens that one connection names; a process that has more goes on over a new one.
 TOKENS = 1000
 
@@ -185,6 +188,8 @@ class Link:
         self._followers: dict[int, Following] = {}
         self._last_follower = 0
         self._stopping = threading.Event()
+        #: Set when a link that stays away is to come again.
+        self._wanted = threading.Event()
         self._there = threading.Event()
         # A daemon: it waits in foreign code, and a forgotten client keeps no process alive.
         self._thread = ServiceThread("hub-link", self._run, daemon=True)
@@ -261,6 +266,7 @@ class Link:
 
     def renew(self) -> None:
         """Throw the connection away and go on with a new one."""
+        self._wanted.set()
         wire = self._wire
         if wire is not None:
             wire.connection.close()
@@ -278,10 +284,13 @@ class Link:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            self._wanted.clear()
             try:
                 self._serve()
             except LinkDownError as error:
                 self._lose(error)
+                if error.replaced and not self._stopping.is_set():
+                    self._clock.wait(self._wanted, AWAY)
             except InvalidMessageError as error:
                 self._lose(LinkDownError(f"what the hub says cannot be understood: {error}"))
             if not self._stopping.is_set():
@@ -330,12 +339,16 @@ class Link:
         if self._stopping.is_set():
             return
         self._count("links_lost")
+        if error.replaced:
+            self._count("links_replaced")
+            _logger.warning("link_replaced", extra={"reason": "this incarnation has opened a newer one", "away": AWAY})
         _logger.debug("link_down", extra={"reason": str(error)})
         with self._lock:
             followers = list(self._followers.values())
         for following in followers:
             following.down(str(error))
-        self._doubt()
+        if not error.replaced:
+            self._doubt()
 
     def _count(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1

@@ -11,21 +11,23 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 from support import LoopThread, wait_until
-from support_hub import Caller
+from support_hub import Caller, running_hub
 from support_probes import Arena, World
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from blocks_worker.hub.connection import BoundedConnection
+from blocks_worker.hub.network.crowd import Crowd
 from blocks_worker.protocol.codec import MAX_BODY
 from blocks_worker.protocol.tasks import MAX_BATCH
+from blocks_worker.quotas import Quotas
 from blocks_worker.state import StateFolder
 
 if TYPE_CHECKING:
@@ -54,14 +56,17 @@ class Quick(BoundedConnection):
 class Site:
     """Serve one application by such connections."""
 
-    def __init__(self, loop: LoopThread) -> None:
+    def __init__(self, loop: LoopThread, crowd: Crowd | None = None) -> None:
         self.state = ServerState()
+        self.crowd = crowd or Crowd("site", 0)
         self.release = loop.call(asyncio.Event)
         config = Config(self._app, ws="none", lifespan="off", log_config=None, access_log=False, interface="asgi3")
         config.load()
 
         def connection() -> Quick:
-            return Quick(config=config, server_state=self.state, app_state={})
+            made = Quick(config=config, server_state=self.state, app_state={})
+            made.crowd = self.crowd
+            return made
 
         self._server = loop.run(loop.loop.create_server(connection, "127.0.0.1", 0))
         self.port = self._server.sockets[0].getsockname()[1]
@@ -185,6 +190,25 @@ def test_who_opens_many_takes_nobody_elses_place(site: Site) -> None:
         assert flood[0].recv(1) == b""
 
 
+def test_one_more_of_an_address_is_told_why(site: Site) -> None:
+    """[H7] Who has as many as he may reads 503 on one more; what he has is served, and others find room."""
+    site.crowd = Crowd("site", 2)
+    with site.open() as one, site.open() as two, site.open("127.0.0.2") as other:
+        assert {_ask(each)[:15] for each in (one, two, other)} == {b"HTTP/1.1 200 OK"}
+        with site.open() as more:
+            more.sendall(HEAD + b"\r\n")
+            told = b"".join(iter(lambda: more.recv(4096), b""))
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 5\r\n" in told
+        assert b"--max-address-connections" in told
+        assert {_ask(each)[:15] for each in (one, two, other)} == {b"HTTP/1.1 200 OK"}
+        two.close()
+        wait_until(lambda: len(site.state.connections) == 2, what="the end of one")
+        with site.open() as again:
+            assert _ask(again)[:15] == b"HTTP/1.1 200 OK"
+    assert site.crowd.refused == 1
+
+
 def test_a_place_that_is_answered_is_not_taken(site: Site) -> None:
     """Where all are being answered, one more is closed, and has room when one is done."""
     with ExitStack() as stack:
@@ -254,6 +278,79 @@ def test_a_flood_of_connections_keeps_no_honest_caller_out(flooded: Arena, door:
         assert flooded.hub.ask("GET", "/api/v1/tasks", bearer=world.consumer).status == 200
         assert flooded.network("publish", f"w.{world.session}", world.login["pamToken"], world.session).status == 200
         assert len(list(Path(f"/proc/{pid}/fd").iterdir())) < DESCRIPTORS - 16
+
+
+@pytest.mark.parametrize("door", ["url", "origin"])
+def test_slow_clients_of_one_address_keep_no_other_out(
+    tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, door: str
+) -> None:
+    """[H7] [K10] Many slow clients of one address: it has its share, what is above is refused, others are served."""
+    slow, most = (500, 100) if request.config.getoption("--long") else (80, 20)
+    with running_hub(tmp_path, quotas=Quotas(address_connections=most)) as hub, ExitStack() as stack:
+        where, path = urlsplit(getattr(hub.address, door)), "/livez" if door == "url" else "/time/0"
+        place = (str(where.hostname), where.port or 0)
+
+        def served() -> bool:
+            honest = http.client.HTTPConnection(*place, timeout=10, source_address=("127.0.0.2", 0))
+            with closing(honest):
+                honest.request("GET", path)
+                return honest.getresponse().status == 200
+
+        crowd = [stack.enter_context(socket.create_connection(place, timeout=10)) for _ in range(slow)]
+        assert served()
+        for turn in range(4):
+            # A byte of a head, and then another.
+            for each in crowd:
+                with suppress(OSError):
+                    each.sendall(HEAD[turn : turn + 1])
+            assert served()
+        told = [_said(each) for each in crowd]
+        refused = [one for one in told if one is not None]
+        if slow > most * 4:
+            wait_until(lambda: _are_cut(crowd), timeout=60, what="the time of a head is over for all")
+            assert served()
+        for each in crowd:
+            each.close()
+        hub.pool.clear()
+        wait_until(lambda: _is_served(place, path), what="room for the address again")
+        metrics = hub.ask("GET", "/metrics").body.decode()
+
+    name = "hub" if door == "url" else "network"
+    assert told.count(None) == most
+    assert any(b" 503 " in one for one in refused)
+    assert all(not one or b" 503 " in one for one in refused)
+    counted = [line for line in metrics.splitlines() if f'connections_refused_total{{door="{name}"}}' in line]
+    assert float(counted[0].rpartition(" ")[2]) >= slow - most
+    assert [one.__dict__["from"] for one in caplog.records if one.message == "connections_refused"] == ["127.0.0.1"]
+
+
+def _said(connection: socket.socket) -> bytes | None:
+    """Return what a connection was told before it was ended; None: it goes on."""
+    connection.settimeout(0)
+    try:
+        return connection.recv(4096)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
+
+
+def _are_cut(crowd: list[socket.socket]) -> bool:
+    """Let each send a little more; tell whether all have been ended."""
+    for each in crowd:
+        with suppress(OSError):
+            each.sendall(b"x")
+    return all(_said(each) is not None for each in crowd)
+
+
+def _is_served(place: tuple[str, int], path: str) -> bool:
+    """Tell whether somebody at the address of the crowd is served."""
+    with closing(http.client.HTTPConnection(*place, timeout=10)) as asking:
+        try:
+            asking.request("GET", path)
+            return asking.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
 
 
 def test_requests_one_after_the_other_and_at_once_are_answered_in_order(flooded: Arena) -> None:

@@ -29,9 +29,9 @@ def progress(n: int, seq: int, epoch: int = 1) -> TaskEvent:
     return event("progress", n=n, seq=seq, epoch=epoch)
 
 
-def terminal(last_n: int, seq: int, epoch: int = 1, state: str = "completed") -> TaskEvent:
+def terminal(last_n: int, seq: int, epoch: int = 1, state: str = "completed", **fields: Any) -> TaskEvent:
     """Return a terminal event."""
-    return event("terminal", lastN=last_n, seq=seq, epoch=epoch, state=state)
+    return event("terminal", lastN=last_n, seq=seq, epoch=epoch, state=state, **fields)
 
 
 def row(state: str = "running", *, epoch: int = 1, last_n: int = 0) -> TaskRow:
@@ -63,13 +63,15 @@ class Ledger:
 
     def answer(self, order: SessionOrder, now: float) -> list[TaskEvent]:
         """Feed the session one page, as a poll does."""
-        after = [one for one in self.events if (one.seq or 0) > order.cursor]
+        place = order.cursor
+        after = [one for one in self.events if (one.seq or 0) > place]
         order.asked(now)
         last = self.events[-1]
         return order.feed_ledger(
             row(last.state or "completed", epoch=last.epoch, last_n=last.last_n or 0),
             after[: self.page],
             now,
+            after=place,
             more=len(after) > self.page,
         )
 
@@ -78,16 +80,22 @@ class Ledger:
 def ledgers(draw: st.DrawFn) -> Ledger:
     """Draw the life of a task: runs that ended without an outcome, the hub's own events, and its end."""
     seq, epoch, stored = 0, 0, []
-    for number in range(draw(st.integers(1, 3))):
+    runs = draw(st.integers(1, 3))
+    for number in range(1, runs + 1):
         epoch += draw(st.integers(1, 2))
-        if number:
+        if number > 1:
             seq += 1
             stored.append(event("system", status="restarted", seq=seq, epoch=epoch))
         last_n = draw(st.integers(0, 5))
+        cancelled = draw(st.integers(0, 6)) if number == runs else None
         for n in range(1, last_n + 1):
             seq += draw(st.integers(1, 3))
             stored.append(progress(n, seq, epoch))
-    stored.append(terminal(last_n, seq + 1, epoch))
+            if n == cancelled:
+                seq += 1
+                stored.append(event("cancel_requested", seq=seq, epoch=epoch))
+    words = [one.seq for one in stored if one.epoch == epoch and one.n is None]
+    stored.append(terminal(last_n, seq + 1, epoch, **({"hubSeqs": words} if words else {})))
     return Ledger(stored, draw(st.integers(1, 7)))
 
 
@@ -120,6 +128,8 @@ def test_any_disorder(data: st.DataObject) -> None:
     assert not out[-1].gap
     assert places == sorted(set(places))
     assert [n for epoch, n in places if epoch == last.epoch] == list(range(1, (last.last_n or 0) + 1))
+    cancels = [[one.type for one in told].count("cancel_requested") for told in (out, ledger.events)]
+    assert cancels[0] == cancels[1]
     restarts = [one.epoch for one in out if one.status == "restarted"]
     assert restarts == sorted(set(restarts))
     for one, after in pairwise(out):
@@ -239,7 +249,7 @@ def test_row_alone_ends_a_session() -> None:
     """[P4] Where the ledger keeps no events any more, the row of an ended task makes the terminal event."""
     order = SessionOrder(TASK, 0.0)
 
-    out = order.feed_ledger(row("failed", last_n=0), [], 0.0)
+    out = order.feed_ledger(row("failed", last_n=0), [], 0.0, after=0)
 
     assert [(one.type, one.state) for one in out] == [("terminal", "failed")]
 
@@ -250,6 +260,39 @@ def test_cancel_requested_once() -> None:
     asked = [event("cancel_requested", seq=seq, ts=1) for seq in (1, 2)]
 
     assert len([one for fed in asked for one in order.feed(fed, 0.0)]) == 1
+
+
+def test_a_word_of_the_hub_that_was_lost_is_shown_before_the_end() -> None:
+    """[P4] The end names the hub's own events of its run: one that did not come is had from the ledger first. [A9]"""
+    order = SessionOrder(TASK, 0.0)
+    end = terminal(2, 13, state="canceled", hubSeqs=[11])
+    lost = event("cancel_requested", seq=11)
+
+    assert shown(order, [progress(1, 10), progress(2, 12), end], 1.0) == [(1, 1), (1, 2)]
+    assert (order.wants_ledger(1.0), order.cursor) == (True, 10)
+    out = order.feed_ledger(row("canceled", last_n=2), [lost, progress(2, 12), end], 1.0, after=10)
+
+    assert [one.type for one in out] == ["cancel_requested", "terminal"]
+    assert not out[-1].gap
+
+
+def test_a_word_that_the_ledger_lacks_is_not_waited_for() -> None:
+    """[P4] Where the ledger was read and has no such event, the end is shown as it is."""
+    order = SessionOrder(TASK, 0.0)
+    end = terminal(0, 13, hubSeqs=[11])
+
+    assert order.feed(end, 1.0) == []
+    assert order.feed_ledger(row("completed"), [], 1.0, after=11) == []
+    assert order.feed_ledger(row("completed"), [end], 1.0, after=10) == [end]
+
+
+def test_an_older_word_of_the_hub_undoes_no_newer_one() -> None:
+    """[P5] A pause that is found after its resume was shown is not shown: the task is not paused."""
+    order = SessionOrder(TASK, 0.0)
+    order.feed(event("system", status="resumed", seq=12), 0.0)
+
+    assert order.feed(event("system", status="paused", seq=11), 0.0) == []
+    assert order.feed(terminal(0, 13, hubSeqs=[11, 12]), 0.0)[0].type == "terminal"
 
 
 def test_foreign_task_and_unknown_type() -> None:

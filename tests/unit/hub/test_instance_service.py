@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -287,3 +288,32 @@ def test_an_instance_of_somebody_else_is_offered_nothing(world: World) -> None:
     world.join("inc2")
 
     assert world.row().inc == "inc2"
+
+
+def test_an_instance_that_comes_and_goes_is_told_seldom(world: World) -> None:
+    """Heartbeats that toggle every 3 s for 5 minutes: one told change in 10 s, no lease lost, offers at once. [A18]"""
+    world.numbers.heartbeat_interval = 1.5  # missed after 3.75 s
+    holder = world.join(concurrency=2)
+    world.run(holder)
+    stood, told, offered = [], [], 0
+    at: list[float] = []
+    for turn in range(100):
+        if turn % 2:
+            world.beat(holder, ("t1", 1))
+        else:
+            world.do(world.sweeper.sweep)
+        stood.append(world.store.read(lambda ledger: ledger.instances()[0].state))
+        told.append(states(world)["inc1"])
+        if stood[-1] == "ready" and told[-1] == "suspect" and not offered:
+            world.add("t2")
+            offered = world.row("t2").epoch
+        at.append(world.clock.monotonic())
+        world.clock.advance(4.0 if turn % 2 else 2.0)
+    changes = [at[turn] for turn in range(1, 100) if told[turn] != told[turn - 1]]
+
+    assert sum(one != other for one, other in pairwise(stood)) > 90, "it came and went"
+    assert 10 < len(changes) <= 35
+    assert all(later - earlier >= 10 for earlier, later in pairwise(changes))
+    assert (world.row().state, world.row().epoch, world.row().lost) == ("RUNNING", 1, 0)
+    assert offered == 1
+    assert [one.state for one in world.store.read(world.instances.seen)] == [told[-1]]

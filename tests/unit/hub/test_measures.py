@@ -26,6 +26,7 @@ def measures(hub: LedgerInProcess) -> Measures:
         sweeper=hub.sweeper,
         publisher=Publisher(publish=network.publish, keys={}, entropy=SeededEntropy()),
         network=network,
+        crowds={"network": network.crowd},
         readiness=Readiness(hub.store, network, clock),
         shares=Shares(Quotas(), hub.steady),
         admits=lambda: True,

@@ -652,6 +652,7 @@ def test_cancel_of_a_run(world: World) -> None:
     assert again.body.cancel
     assert [event["type"] for event in world.events()] == ["cancel_requested", "progress", "terminal"]
     assert (world.events()[-1]["state"], world.events()[-1]["reason"]) == ("canceled", "enough")
+    assert world.events()[-1]["hubSeqs"] == [world.events()[0]["seq"]]
 
 
 def test_a_result_made_first_stands(world: World) -> None:
