@@ -1,4 +1,4 @@
-"""A loopback proxy before a hub that cuts its links between two frames; what is no link passes as it is."""
+"""A loopback proxy before a hub: it cuts its links between two frames, doubles a frame or holds it; the rest passes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Way = Literal["to hub", "from hub"]
+#: What happens to a frame: the link is cut before it passes or right after, it passes twice, or it and all behind it
+#: pass `late` seconds later.
+Blow = Literal["cut before", "cut after", "doubled", "late"]
 _CARRYING = (1, 2)
+#: More frames than there ever are.
+MANY = 1 << 40
 _SHORT, _MEDIUM = 126, 127
 
 
@@ -25,12 +30,14 @@ class FrameProxy:
 
     target: str
     frames: dict[Way, int] = field(default_factory=lambda: {"to hub": 0, "from hub": 0})
+    late: float = 0.1
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._cut: tuple[Way, int, bool] | None = None
-        #: How often a link was cut.
-        self.cuts = 0
+        self._aim: tuple[Way, range, Blow] | None = None
+        #: How often a frame was struck.
+        self.strikes = 0
+        self._ends = threading.Event()
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -40,21 +47,23 @@ class FrameProxy:
         """The address to use in place of the hub's."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
-    def cut_at(self, way: Way, number: int, *, before: bool) -> None:
-        """Cut the link at the frame of this number from now on, before it passes or right after."""
+    def strike(self, way: Way, number: int, blow: Blow, *, every: int | None = None) -> None:
+        """Do this to the frame of this number from now on, and to each so many behind it."""
         with self._lock:
-            self._cut = (way, self.frames[way] + number, before)
+            first = self.frames[way] + number
+            self._aim = (way, range(first, first + 1 if every is None else MANY, every or 1), blow)
 
     def relent(self) -> None:
-        """Cut no more."""
+        """Strike no more."""
         with self._lock:
-            self._cut = None
+            self._aim = None
 
     def __enter__(self) -> Self:
         self._spawn(self._accept)
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self._ends.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
@@ -105,21 +114,24 @@ class FrameProxy:
         end = head.index(b"\r\n\r\n") + 4
         sink.sendall(head[:end])
         for kind, frame in _frames(source, head[end:]):
-            cut = self._strikes(way) if kind in _CARRYING else None
-            if cut is not True:
-                sink.sendall(frame)
-            if cut is not None:
+            blow = self._struck(way) if kind in _CARRYING else None
+            if blow == "cut before":
+                return
+            if blow == "late":
+                self._ends.wait(self.late)
+            sink.sendall(frame * 2 if blow == "doubled" else frame)
+            if blow == "cut after":
                 return
 
-    def _strikes(self, way: Way) -> bool | None:
-        """Count a frame; return whether the link is cut before it, None when it is not cut here."""
+    def _struck(self, way: Way) -> Blow | None:
+        """Count a frame; return what happens to it."""
         with self._lock:
             number = self.frames[way]
             self.frames[way] += 1
-            if self._cut is None or self._cut[:2] != (way, number):
+            if self._aim is None or way != self._aim[0] or number not in self._aim[1]:
                 return None
-            self.cuts += 1
-            return self._cut[2]
+            self.strikes += 1
+            return self._aim[2]
 
 
 def _frames(source: socket.socket, buffer: bytes) -> Iterator[tuple[int, bytes]]:

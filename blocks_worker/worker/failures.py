@@ -66,5 +66,5 @@ def said(error: BaseException) -> str:
     """Return the text of an exception, or its type's name when it says nothing; an exception may fail even at that."""
     try:
         return str(error) or type(error).__name__
-    except Exception:  # noqa: BLE001 - the class is the user's
+    except BaseException:  # noqa: BLE001 - the class is the user's, and may leave even so
         return type(error).__name__

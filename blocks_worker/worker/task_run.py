@@ -113,6 +113,10 @@ class TaskRun:
         try:
             with bind_task(run.task_id):
                 self._do(run)
+        except BaseException as error:
+            # Nobody else would end it: its lease lives as long as this process.
+            self._endings.end(run, ending_of(error, stopped=run.stopped_as), leaves=True)
+            raise
         finally:
             self._running.slot_back(run)
 

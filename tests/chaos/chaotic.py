@@ -8,6 +8,9 @@ import os
 from typing import Any
 
 from chaos.notes import Notes
+from chaos.wishes import ASK, SHORT_ASK
+
+from blocks_worker.errors import AskTimeoutError
 
 _NOTES = Notes(os.environ["RUNS"])
 
@@ -57,10 +60,54 @@ def retried(asked: dict[str, Any], ctx: Any) -> str:
 
 def steps(asked: dict[str, Any], ctx: Any) -> str:
     """Do three steps, each with another value whenever it is done, and fail the first runs after them."""
+
+    def done(number: int) -> str:
+        _NOTES.add("did", task=ctx.task_id, step=number)
+        return os.urandom(8).hex()
+
     for number in range(3):
-        value = ctx.step(f"step {number}", lambda: os.urandom(8).hex())
+        value = ctx.step(f"step {number}", lambda number=number: done(number))
         _NOTES.add("step", task=ctx.task_id, step=number, value=value)
     return retried(asked, ctx)
+
+
+def asked(asked: dict[str, Any], ctx: Any) -> str:
+    """Ask, note the answer, and fail the first runs after it."""
+    timeout = SHORT_ASK if asked["answers"] == "late" else None
+    _heard(asked, ctx, timeout)
+    return retried(asked, ctx)
+
+
+def unanswered(asked: dict[str, Any], ctx: Any) -> str:
+    """Ask what nobody answers."""
+    _heard(asked, ctx, SHORT_ASK)
+    return plain(asked, ctx)
+
+
+def _heard(asked: dict[str, Any], ctx: Any, timeout: float | None) -> None:
+    """Ask; whoever reads the question alone is to know whose it is."""
+    ctx.report_status("asks")
+    _NOTES.add("parks", task=ctx.task_id, attempt=ctx.attempt)
+    try:
+        value = ctx.ask(str(asked["number"]), {"type": "string"}, timeout, ask_id=ASK)
+    except AskTimeoutError:
+        value = None
+    _NOTES.add("goes on", task=ctx.task_id, attempt=ctx.attempt)
+    _NOTES.add("heard", task=ctx.task_id, value=value)
+
+
+def paused(asked: dict[str, Any], ctx: Any) -> str:
+    """Say that it runs, and wait while it is paused, until it was or had time to be."""
+    ctx.report_status("begun")
+    for _ in range(20):
+        if ctx.is_paused:
+            _NOTES.add("parks", task=ctx.task_id, attempt=ctx.attempt)
+            ctx.wait_while_paused()
+            _NOTES.add("goes on", task=ctx.task_id, attempt=ctx.attempt)
+            break
+        if ctx.wait(0.1):
+            ctx.check_cancelled()
+    return plain(asked, ctx)
 
 
 def failing(asked: dict[str, Any], ctx: Any) -> str:
@@ -84,7 +131,7 @@ def pipe(_asked: dict[str, Any], ctx: Any) -> str:
     return "open"
 
 
-#: What each kind does; questions get a line, and a function above.
+#: What each kind does.
 WORK = {
     "plain": plain,
     "events": events,
@@ -97,4 +144,7 @@ WORK = {
     "unbegun": plain,
     "pipe": pipe,
     "once": plain,
+    "asked": asked,
+    "unanswered": unanswered,
+    "paused": paused,
 }

@@ -10,13 +10,13 @@ import json
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chaos.notes import Notes, read
-from chaos.wishes import STOPPED_AT_ONCE, STOPPED_WHEN_BEGUN, options, wish
+from chaos.turning import Turning
+from chaos.wishes import options, wish
 
 from blocks_worker.client.client import TaskClient
 from blocks_worker.errors import BlocksError
@@ -57,13 +57,15 @@ class Consumer:
         self._sessions = 0
         self._open: set[TaskSession] = set()
         self._joined: list[threading.Thread] = []
-        self._stoppers = ThreadPoolExecutor(4)
+        self._before = read(Path(share.notes))
         self._numbers = list(range(share.first, share.tasks, share.step))
         self._client = self._patiently("create", lambda: TaskClient.create("free"))
+        turned = (note["task"] for note in self._before if note["word"] == "resumed")
+        self._turning = Turning(share, self._notes, self._client, self._patiently, turned=turned)
 
     def run(self) -> None:
         """Take up what an earlier life left, ask for the rest, and return when all has ended."""
-        before = read(Path(self._share.notes))
+        before = self._before
         known = {note["number"]: note["task"] for note in before if note["word"] == "acknowledged"}
         ended = {note["task"] for note in before if note["word"] == "told" and note["type"] == "terminal"}
         for number, task in known.items():
@@ -73,7 +75,7 @@ class Consumer:
         self._ask_all([number for number in self._numbers if number not in known])
         while any(not session.is_closed for session in self._open) or any(one.is_alive() for one in self._joined):
             self._pause.wait(0.05)
-        self._stoppers.shutdown()
+        self._turning.close()
         self._client.destroy()
         self._notes.add("done")
 
@@ -117,13 +119,12 @@ class Consumer:
 
     def _watch(self, number: int, session: TaskSession, *, joins: bool = False) -> None:
         """Note all that the session tells; of what went before, only who iterates is told everything."""
-        kind = wish(self._share.seed, number)["kind"]
         task = session.task_id
         with self._lock:
             self._sessions += 1
             name = f"{os.getpid()}.{self._sessions}"
             self._open.add(session)
-        stopping = threading.Event()
+        begun = threading.Event()
         self._notes.add("listens", session=name, task=task)
 
         def told(event: TaskEvent) -> None:
@@ -142,22 +143,18 @@ class Consumer:
             if event.type == "terminal":
                 if not joins:
                     self._room.release()
-            elif kind in STOPPED_WHEN_BEGUN and event.n is not None and not stopping.is_set():
-                stopping.set()
-                self._stoppers.submit(self._stop, task)
+            elif event.type == "question":
+                self._turning.asked(number, event)
+            elif event.n is not None and not begun.is_set():
+                begun.set()
+                self._turning.begun(number, task)
 
         if joins:
             self._joined.append(threading.Thread(target=lambda: [told(event) for event in session]))
             self._joined[-1].start()
         else:
             session.on_event(told)
-        if kind in STOPPED_AT_ONCE:
-            self._stoppers.submit(self._stop, task)
-
-    def _stop(self, task: str) -> None:
-        self._notes.add("stopping", task=task)
-        state = self._patiently("cancel", lambda: self._client.cancel_task(task, "enough"))
-        self._notes.add("stopped", task=task, state=str(state))
+        self._turning.acknowledged(number, task, joins=joins)
 
     def _patiently(self, what: str, ask: Callable[[], Answer]) -> Answer:
         """Ask until the hub answers; note each refusal."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chaos.oracle import overlapping, shown
+from chaos.waits import held
 
 from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
 
 if TYPE_CHECKING:
-    from chaos.history import History
+    from chaos.history import History, Note
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,17 @@ class Figures:
     #: From the acknowledged stop to the moment at which the handler saw it.
     flags: list[float]
     drains: list[float]
+    #: Tasks of which a run was answered, those of which several were, those in which nobody did in time.
+    heard: int
+    heard_again: int
+    unheard: int
+    #: Answers of which the caller was told that another one stands, or that nobody was in time.
+    refused_answers: int
+    #: Pauses that were known to hold before their resume.
+    paused: int
+    #: Steps that were stored, and how often a run was given one that another run had done.
+    steps: int
+    steps_given: int
     faults: Counter[str]
     integrity: str
     seconds: float
@@ -71,6 +83,13 @@ class Figures:
                 if task in history.stopped
             ),
             drains=sorted(note["seconds"] for note in history.of("drained")),
+            heard=sum(_value(told) is not None for told in history.heard.values()),
+            heard_again=sum(len(told) > 1 and _value(told) is not None for told in history.heard.values()),
+            unheard=sum(_value(told) is None for told in history.heard.values()),
+            refused_answers=sum(one["stands"] != one["value"] for told in history.answered.values() for one in told),
+            paused=sum(1 for _ in held(history)),
+            steps=len(history.steps),
+            steps_given=sum(len(had) for had in history.steps.values()) - len(history.steps),
             faults=_faults(history),
             integrity=history.integrity,
             seconds=history.faults[-1]["at"] - history.faults[0]["at"],
@@ -95,6 +114,13 @@ class Figures:
             ("recovery after a kill, gone for good", told(self.gone)),
             ("stop acknowledged until the handler's flag", told(self.flags)),
             ("exit after SIGTERM", told(self.drains)),
+            (
+                "tasks whose question was answered",
+                f"{self.heard} ({self.heard_again} to several runs), in time by nobody {self.unheard}",
+            ),
+            ("answers refused, as another stands or it was late", str(self.refused_answers)),
+            ("pauses that held until their resume", str(self.paused)),
+            ("steps stored, and given to later runs", f"{self.steps}, {self.steps_given}"),
             ("faults", ", ".join(f"{count} {what}" for what, count in sorted(self.faults.items()))),
             ("integrity_check", self.integrity),
             ("seconds in all", f"{self.seconds:.0f}"),
@@ -117,6 +143,10 @@ def told(ordered: list[float]) -> str:
     return (
         f"p50 {share(ordered, 0.5):.2f} s, p99 {share(ordered, 0.99):.2f} s, most {ordered[-1]:.2f} s ({len(ordered)})"
     )
+
+
+def _value(heard: list[Note]) -> str | None:
+    return next((note["value"] for note in heard), None)
 
 
 def _recoveries(history: History) -> tuple[list[float], list[float]]:

@@ -2,10 +2,9 @@
 
 I1 what was accepted ends. I2 it ends once. I3 each session tells one end, the ledger's. I4 the events of the last
 epoch are all there and in order. I5 no older epoch comes after a newer one. I6 nobody runs what another one has.
-I7 what was stopped ends within its bound, and never runs if it had not begun. I8 one key is one task. I10 what
-a step has stored every later run sees. I11 what may be begun once is. I12 nothing begins before its time, and nobody
-has more than its slots. I9, that nothing grows, is for a longer run to show. Answers to questions are one more
-function in `CHECKS`.
+I7 what was stopped ends within its bound, and never runs if it had not begun. I8 one key is one task. I11 what may be
+begun once is. I12 nothing begins before its time, and nobody has more than its slots. Of questions, pauses and steps
+judges `waits`. I9, that nothing grows, is for a longer run to show.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from chaos.waits import OF_WAITS
 from chaos.wishes import ENDS, UNSTORED
 
 from blocks_worker.protocol.leases import Numbers
@@ -113,7 +113,7 @@ def order(history: History) -> Iterator[str]:
 def overlaps(history: History) -> Iterator[str]:
     """I6: a task begins again only when the run before it ended, or its process died or was away for long."""
     for before, again in overlapping(history):
-        if not is_excused(history, before, again):
+        if not history.is_away(before.pid, before.start, again.start):
             yield f"I6: task {again.task} began in {again.pid} while it ran in {before.pid} since {before.start}"
 
 
@@ -125,21 +125,6 @@ def overlapping(history: History) -> Iterator[tuple[Run, Run]]:
             over = before.end if before.end is not None else died.get(before.pid, float("inf"))
             if again.start < over and again.start < died.get(before.pid, float("inf")):
                 yield before, again
-
-
-def is_excused(history: History, before: Run, again: Run) -> bool:
-    """Tell whether the process of the earlier run was stopped, cut off, asked to end, or had its key taken away."""
-    for note in history.faults:
-        if note["at"] > again.start:
-            break
-        since = note["at"] + (note.get("seconds", 0.0) if note["word"] == "wire" else Numbers().lease_ttl)
-        if since < before.start:
-            continue
-        if note["word"] in {"signal", "revoked"} and note["process"] == before.pid:
-            return True
-        if note["word"] == "wire" and note["wire"] < 2:
-            return True
-    return False
 
 
 def stops(history: History) -> Iterator[str]:
@@ -170,13 +155,6 @@ def keys(history: History) -> Iterator[str]:
         yield f"I8: nobody asked for the tasks {sorted(unknown)[:5]} ({len(unknown)} in all)"
 
 
-def stored(history: History) -> Iterator[str]:
-    """I10: whatever run asks for a step has the value that was stored first."""
-    for (task, step), values in history.steps.items():
-        if len(set(values)) != 1:
-            yield f"I10: step {step} of task {task} was {values}"
-
-
 def once(history: History) -> Iterator[str]:
     """I11: what may be begun once was begun once at most; a pipe too."""
     numbers = history.numbers()
@@ -201,6 +179,8 @@ def limits(history: History) -> Iterator[str]:
     for run in history.runs:
         if run.end is not None:
             steps[run.pid] += [(run.start, 1), (run.end, -1)]
+            for since, until in run.rests:
+                steps[run.pid] += [(since, -1), (until or run.end, 1)]
     for pid, changes in steps.items():
         held = most = 0
         for _, change in sorted(changes, key=lambda one: (one[0], one[1])):
@@ -227,7 +207,7 @@ def processes(history: History) -> Iterator[str]:
 
 
 #: One function for each promise.
-CHECKS = (lost, ends, sessions, order, overlaps, stops, keys, stored, once, limits, processes)
+CHECKS = (lost, ends, sessions, order, overlaps, stops, keys, once, limits, processes, *OF_WAITS)
 
 
 def _deaths(history: History) -> dict[int, float]:

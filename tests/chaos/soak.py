@@ -1,4 +1,4 @@
-"""Measure what the scorecard says: ./scripts/soak recovery|cancel|drain|leaks|flat|idle [--times N] [--transport]."""
+"""Measure what the scorecard says: ./scripts/soak recovery|cancel|drain|leaks|flat|idle|slots [--times N] …."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if __name__ == "__main__":
 from chaos.idle import idle
 from chaos.leaks import flat, leaks
 from chaos.measures import cancel, drain, recovery
+from chaos.slots import slots
 
 #: What is measured, and how often unless told.
 MEASURES = {
@@ -22,6 +23,7 @@ MEASURES = {
     "leaks": (leaks, 100_000),
     "flat": (flat, 20_000),
     "idle": (idle, 30),
+    "slots": (slots, 50_000),
 }
 
 
@@ -30,7 +32,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure what the scorecard says.")
     parser.add_argument("what", choices=sorted(MEASURES))
     parser.add_argument(
-        "--times", type=int, help="how often; of leaks and flat: how many tasks; of idle: for how many seconds"
+        "--times",
+        type=int,
+        help="how often; leaks, flat: tasks; idle: seconds; slots: tasks that fail",
     )
     parser.add_argument("--transport", choices=("pubnub", "hublink"), default="pubnub")
     parser.add_argument("--seed", type=int, default=1)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from chaos.notes import Notes
+from chaos.raised import RAISED
 
 _NOTES = Notes(os.environ["RUNS"])
 _GATE = Path(os.environ["GATE"])
 
 
 def handler(task: Any, ctx: Any) -> Any:
-    """Do what the text says."""
-    return WORK[task.text()](ctx)
+    """Do what the text says, or raise what it names."""
+    return RAISED[task.text()]() if task.text() in RAISED else WORK[task.text()](ctx)
 
 
 def plain(_ctx: Any) -> str:
@@ -48,6 +49,12 @@ def held(ctx: Any) -> str:
     return "done"
 
 
+def stopped(ctx: Any) -> Any:
+    """Wait for the stop, and leave with what no ``except Exception`` holds."""
+    ctx.wait(60)
+    return RAISED["interrupt"]()
+
+
 def hanging(ctx: Any) -> str:
     """Hear of nothing until the gate is open."""
     _NOTES.add("start", task=ctx.task_id, attempt=ctx.attempt)
@@ -56,4 +63,11 @@ def hanging(ctx: Any) -> str:
     return "done"
 
 
-WORK = {"plain": plain, "failing": failing, "waiting": waiting, "held": held, "hanging": hanging}
+WORK = {
+    "plain": plain,
+    "failing": failing,
+    "waiting": waiting,
+    "held": held,
+    "hanging": hanging,
+    "stopped": stopped,
+}

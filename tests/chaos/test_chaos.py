@@ -12,6 +12,7 @@ from chaos.figures import Figures
 from chaos.oracle import shown, wrongs
 from chaos.plan import Plan
 from chaos.play import play
+from chaos.waits import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +54,8 @@ def test_a_broken_system_keeps_its_promises(tmp_path: Path, capsys: pytest.Captu
     assert len(figures.restarts) + len(figures.gone) >= 1, "no worker was killed in the middle of a task"
     assert figures.faults["hub killed"] >= 1
     assert figures.faults["consumer killed"] >= 1
+    assert figures.heard >= 1, "no handler was answered"
+    assert figures.paused >= 1, "no pause was acknowledged before its resume"
     assert sum(count for fault, count in figures.faults.items() if fault.endswith("wire")) >= 2
     assert [breaks.__name__ for breaks, promise in BROKEN.items() if not _sees(history, breaks, promise)] == []
 
@@ -68,6 +71,8 @@ def test_a_system_that_is_broken_for_long_keeps_its_promises(
     figures = _judged(play(plan, tmp_path), capsys)
     assert len(figures.restarts) + len(figures.gone) >= 5
     assert figures.faults["hub killed"] >= 2
+    assert figures.heard_again >= 5
+    assert figures.paused >= 20
 
 
 def _judged(history: History, capsys: pytest.CaptureFixture[str]) -> Figures:
@@ -201,7 +206,101 @@ def makes_one_of_nothing(history: History) -> None:
 
 def forgets_a_step(history: History) -> None:
     """A later run has another value of a step."""
-    next(iter(history.steps.values())).append("another")
+    had = next(iter(history.steps.values()))
+    had.append({**had[0], "value": "another"})
+
+
+def does_a_step_again(history: History) -> None:
+    """A run that begins after a step was stored does it once more."""
+    (task, step), had = next(iter(history.steps.items()))
+    history.faults = []
+    run = copy.copy(next(run for run in history.runs if run.task == task))
+    run.pid, run.start = 1, had[0]["at"] + 1
+    history.runs.append(run)
+    history.done[task, step].append({**had[0], "pid": 1, "at": run.start + 0.1})
+
+
+def _answered(history: History) -> str:
+    """Return a task that was answered, and heard it."""
+    return next(
+        task
+        for task, told in history.answered.items()
+        if any(note["stands"] is not None for note in told) and history.heard.get(task)
+    )
+
+
+def answers_otherwise(history: History) -> None:
+    """A run gets another answer than the one that was accepted."""
+    task = _answered(history)
+    history.heard[task].append({**history.heard[task][0], "value": "another"})
+
+
+def answers_nobody(history: History) -> None:
+    """A run is told that nobody answered, though somebody was told that his answer stands."""
+    task = _answered(history)
+    history.heard[task][0]["value"] = None
+
+
+def accepts_two(history: History) -> None:
+    """Two who answered are both told that theirs stands."""
+    told = history.answered[_answered(history)]
+    told.append({**told[0], "stands": "another", "code": None})
+
+
+def loses_an_answer(history: History) -> None:
+    """What was accepted is not in the ledger."""
+    del history.answers[_answered(history)]
+
+
+def makes_an_answer_up(history: History) -> None:
+    """A run, and the ledger, have an answer that nobody gave."""
+    task = next(task for task in history.heard if history.wish(history.numbers()[task])["kind"] == "unanswered")
+    history.answers[task] = "made up"
+    for note in history.heard[task]:
+        note["value"] = "made up"
+
+
+def never_hears(history: History) -> None:
+    """A task that asks is completed, and no run was answered."""
+    del history.heard[_of_kind(history, "unanswered")]
+
+
+def asks_again(history: History) -> None:
+    """A later run asks what was answered."""
+    events = history.events[_answered(history)]
+    question = next(event for event in events if event["type"] == "question")
+    events.append({**question, "epoch": question["epoch"] + 1})
+
+
+def speaks_while_it_asks(history: History) -> None:
+    """A run says something while its question is open."""
+    events = history.events[_answered(history)]
+    place = next(place for place, event in enumerate(events) if event["type"] == "question")
+    events.insert(place + 1, {**events[place], "type": "progress", "n": 1})
+
+
+def speaks_while_it_waits(history: History) -> None:
+    """A run says something between its pause and its resume."""
+    told = next(told for told in history.events.values() if any(event.get("n") == 1 for event in told))
+    place = next(place for place, event in enumerate(told) if event.get("n") == 1)
+    told.insert(place, {**told[place], "type": "system", "status": "paused"})
+
+
+def begins_while_paused(history: History) -> None:
+    """A paused task begins in another process."""
+    task, since, until = next(held(history))
+    history.faults = []
+    run = copy.copy(history.runs[0])
+    run.task, run.pid, run.start, run.rests = task, 1, since + min(until - since, 1.0) / 2, []
+    history.runs.append(run)
+
+
+def goes_on_while_paused(history: History) -> None:
+    """A handler that waits for the resume does not."""
+    begins_while_paused(history)
+    run = history.runs[-1]
+    run.rests = [(run.start - 1, run.start)]
+    run.start -= 60
 
 
 def begins_twice(history: History) -> None:
@@ -258,6 +357,18 @@ BROKEN = {
     makes_two_of_a_key: "I8",
     makes_one_of_nothing: "I8",
     forgets_a_step: "I10",
+    does_a_step_again: "I10",
+    answers_otherwise: "I10",
+    answers_nobody: "I10",
+    accepts_two: "I10",
+    loses_an_answer: "I10",
+    makes_an_answer_up: "I10",
+    never_hears: "I10",
+    asks_again: "I10",
+    speaks_while_it_asks: "S",
+    speaks_while_it_waits: "S",
+    begins_while_paused: "I12",
+    goes_on_while_paused: "I12",
     begins_twice: "I11",
     begins_too_soon: "I12",
     has_too_many: "I12",

@@ -1,7 +1,7 @@
 """Every message of a scenario, one at a time: lost before or after it took effect, doubled, or late.
 
-The scenario is two tasks: one that is paused and resumed, one that is cancelled. What goes wrong with one of its
-messages changes nothing that anybody sees of it.
+The scenario is two tasks: one that does a step, asks, is answered, paused and resumed, and one that is cancelled. What
+goes wrong with one of its messages changes nothing that anybody sees of it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,20 +27,22 @@ from blocks_worker.state import StateFolder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support_frames import Way
+    from support_frames import Blow, Way
 
     from blocks_worker.client.session import TaskSession
     from blocks_worker.hub.network.faults import Fault as NetworkFault
     from blocks_worker.hub.network.faults import Faults
 
 #: Fewer messages than these and the scenario is not what it was.
-LEAST = {"worker": 7, "client": 5, "control": 4, "session": 5}
+LEAST = {"worker": 9, "client": 6, "control": 5, "session": 7}
 #: A granted offer that nobody acknowledged is taken back, though its run may have begun.
 MOST_RUNS = 2
 #: The same for the frames of one side of a link.
-FRAMES = 4
+FRAMES = 5
+#: Of so many frames in a row one is doubled, or late.
+APART = 2
 #: What is said of the two tasks in the end.
-PAUSED = ["running", "paused", "resumed", "artifact", "completed"]
+PAUSED = ["running", "question", "answered", "paused", "resumed", "artifact", "completed"]
 CANCELLED = ["running", "cancel_requested", "artifact", "canceled"]
 
 
@@ -60,21 +63,32 @@ class World:
         self.proxies = {"worker": at_worker, "client": at_client}
         self.token = str(caller.consumer()["accessToken"])
         self.runs: list[str] = []
+        #: Who did a step, what it was to each run, and what each run was answered.
+        self.steps: list[str] = []
+        self.stepped: list[tuple[str, int]] = []
+        self.heard: list[tuple[str, str]] = []
         #: The tasks that somebody asked for.
         self.known: set[str] = set()
         self.client: TaskClient
 
     def handler(self, task: Any, ctx: Any) -> str:
-        """Wait for a pause and its end, or for a cancel, as the text says."""
+        """Do a step, ask, and wait for a pause and its end; or wait for a cancel, as the text says."""
         self.runs.append(task.task_id)
-        # A run that its worker had begun when its link broke is taken back, and begun again: that one does not wait.
-        if task.text() == "pause" and self.runs.count(task.task_id) == 1:
-            while not ctx.wait_while_paused():
+        if task.text() == "pause":
+            self.stepped.append((task.task_id, ctx.step("one", lambda: self._step(task.task_id))))
+            self.heard.append((task.task_id, ctx.ask("Which?", ask_id="which")))
+            # What its worker had begun when the link broke is taken back, and begun again: that run does not wait.
+            while self.runs.count(task.task_id) == 1 and not ctx.wait_while_paused():
                 ctx.wait(0.005)
                 ctx.check_cancelled()
         if task.text() == "cancel":
             ctx.wait(30)
         return f"done: {task.text()}"
+
+    def _step(self, task_id: str) -> int:
+        """Do a step, each time with another value."""
+        self.steps.append(task_id)
+        return len(self.steps)
 
     def play(self, act: Callable[[Faults], Any]) -> Any:
         """Do it to the faults of the network."""
@@ -101,7 +115,9 @@ class World:
         """Play it once, up to its ends in the ledger."""
         case = Case()
         one = self._send(case, "pause")
-        self.is_at(one, "running")
+        self.is_at(one, "input-required")
+        self.client.answer_task(one.task_id, "blue", "which")
+        wait_until(lambda: self.row(one)["state"] in {"running", "completed"}, 20, "the answer")
         self.client.pause_task(one.task_id)
         wait_until(lambda: self.row(one)["state"] in {"paused", "completed"}, 20, "the pause")
         self.client.resume_task(one.task_id)
@@ -124,9 +140,10 @@ class World:
         self.know_ends(case)
         tasks = [session.task_id for session in case.sessions]
         assert [self.runs.count(task) for task in tasks] == [1, 1]
+        assert [self.steps.count(task) for task in tasks] == [1, 0]
         for session, said in zip(case.sessions, (PAUSED, CANCELLED), strict=True):
             stored = self.events(session)
-            assert [each.get("state") or each.get("status") or each["type"] for each in stored] == said
+            assert [each.get("status") or each.get("state") or each["type"] for each in stored] == said
             shown = session.list_events()
             # A word of the hub itself may be shown before what the worker said earlier, and was lost.
             assert {event.seq for event in shown} == {each["seq"] for each in stored}
@@ -158,6 +175,11 @@ class World:
             # What was given to a worker that never heard of it is cancelled without a run.
             least = 0 if shown[-1].state == "canceled" else 1
             assert least <= self.runs.count(session.task_id) <= MOST_RUNS
+        task = case.sessions[0].task_id
+        path = f"/api/v1/tasks/{task}/steps"
+        (step,) = self.caller.ask("GET", path, bearer=self.token).json["steps"]
+        assert {value for of, value in self.stepped if of == task} == {step["value"]}
+        assert {value for of, value in self.heard if of == task} == {"blue"}
         listed = self.caller.ask("GET", "/api/v1/tasks?limit=10", bearer=self.token).json["tasks"]
         assert {task["taskId"] for task in listed} <= self.known
         assert {task["state"] for task in listed} <= {"completed", "canceled"}
@@ -234,40 +256,65 @@ def test_each_request(world: World, who: str, fault: Fault) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("fault", ["swallow", "duplicate", "reorder"])
 @pytest.mark.parametrize(("who", "channel"), [("control", r"^agent\..*control$"), ("session", r"^session\.")])
-def test_each_word_of_the_hub(world: World, who: str, channel: str, fault: str) -> None:
+def test_each_word_of_the_hub(world: World, who: str, channel: str) -> None:
     """Each message of the hub, lost, doubled, overtaken: nothing is lost, done twice or shown twice. [A6] [A7] [A8]"""
     cases: list[Case] = []
-    for number in itertools.count():
-        played: NetworkFault = world.play(lambda faults, after=number: faults.add(fault, channel, after=after))  # type: ignore[misc]
-        cases.append(world.scenario())
-        struck = played.hits
-        world.play(lambda faults: faults.clear())
-        if not struck:
-            break
+    for fault in ("swallow", "duplicate", "reorder"):
+        for number in itertools.count():
+            play = partial(_add, fault=fault, channel=channel, after=number)
+            played: NetworkFault = world.play(play)
+            cases.append(world.scenario())
+            struck = played.hits
+            world.play(lambda faults: faults.clear())
+            if not struck:
+                break
+        assert number >= LEAST[who], "the scenario has become shorter"
 
     # A word that was lost last is found by the poll of its session: all wait for theirs together.
     for case in cases:
         world.check(case)
-    assert number >= LEAST[who], "the scenario has become shorter"
+
+
+def _add(faults: Faults, *, fault: str, channel: str, after: int) -> NetworkFault:
+    return faults.add(fault, channel, after=after)
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("blow", ["cut before", "cut after"])
 @pytest.mark.parametrize("way", ["to hub", "from hub"])
 @pytest.mark.parametrize("who", ["worker", "client"])
-def test_each_frame_of_a_link(linked: World, who: str, way: Way, *, before: bool) -> None:
-    """A link cut before or after each frame: one end, the last run's events whole, at most one run more. [A1, A2]"""
+def test_each_frame_of_a_link(linked: World, who: str, way: Way, blow: Blow) -> None:
+    """A link cut before or after each frame: one end, the last run whole, at most one run more. [A1, A2, J19]"""
     proxy = linked.proxies[who]
     for number in itertools.count():
-        cuts = proxy.cuts
-        proxy.cut_at(way, number, before=before)
+        strikes = proxy.strikes
+        proxy.strike(way, number, blow)
         case = linked.scenario()
-        struck = proxy.cuts > cuts
+        struck = proxy.strikes > strikes
         proxy.relent()
         linked.check_ends(case)
         if not struck:
             break
 
     assert number >= FRAMES, "the scenario has become shorter"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("blow", ["doubled", "late"])
+@pytest.mark.parametrize("way", ["to hub", "from hub"])
+@pytest.mark.parametrize("who", ["worker", "client"])
+def test_each_frame_again_or_late(
+    linked: World, request: pytest.FixtureRequest, who: str, way: Way, blow: Blow
+) -> None:
+    """A frame that comes twice, or late with all behind it, changes nothing; of every few one, or one alone. [A7]"""
+    proxy = linked.proxies[who]
+    alone = bool(request.config.getoption("--long"))
+    first = proxy.strikes
+    for number in range(3 * FRAMES if alone else APART):
+        proxy.strike(way, number, blow, every=None if alone else APART)
+        case = linked.scenario()
+        proxy.relent()
+        linked.check_ends(case)
+
+    assert proxy.strikes - first >= FRAMES, "the scenario has become shorter"

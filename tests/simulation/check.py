@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from simulation import questions, watch
+from simulation import artifacts, questions, watch
 from simulation.consumer import AGAIN
 
 from blocks_worker.hub.store.database import driver_of
@@ -51,6 +51,7 @@ def _of_ledger(world: World) -> Iterator[str]:
     yield from _of_steps(world, dict(driver.execute("SELECT task || ' ' || name, value FROM step")), purged)
     yield from watch.wrongs(driver)
     yield from questions.wrongs(world.history, driver)
+    yield from artifacts.wrongs(world.history, driver)
     for key, holders in world.history.leases.items():
         if len(holders) > 1:
             yield f"I6: {key} was leased to {sorted(holders)}"

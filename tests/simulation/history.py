@@ -47,6 +47,8 @@ class History:
         #: Which steps were done, and what of each was seen: task, name, epoch and moment; with what was seen its value.
         self.done: list[tuple[str, str, int, float]] = []
         self.seen: list[tuple[str, str, int, float, bytes]] = []
+        #: Files that runs handed over.
+        self.handed: dict[Key, list[str]] = defaultdict(list)
         #: When the hub was away.
         self.away: list[tuple[float, float]] = []
 

@@ -1,4 +1,8 @@
-"""The hub's process: the shipped store, services and sweeper on a database that outlives it."""
+"""The hub's process: the shipped store, services and sweeper on a database that outlives it.
+
+Another one may begin on the same database while it lives, as when the lock of the folder was lost: it finds out, and
+is over.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from simulation import watch
 from simulation.heap import Owner
+from support import SeededEntropy
 
 from blocks_worker.concurrency import SteadyClock
 from blocks_worker.errors import StoreError
+from blocks_worker.hub.file_service import FileService
 from blocks_worker.hub.instance_service import InstanceService
+from blocks_worker.hub.shares import Shares
+from blocks_worker.hub.store import life
 from blocks_worker.hub.store.database import driver_of, open_database
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import TaskService
 from blocks_worker.protocol.leases import Numbers, Process
+from blocks_worker.quotas import Quotas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,19 +55,27 @@ class CrashError(BaseException):
 class Hub:
     """Live, die at the worst moment, and live again on the same ledger."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, number: int = 0, before: Hub | None = None) -> None:
         self._world = world
-        self.database = open_database(None)
+        self._number = number
+        self.database = open_database(None) if before is None else before.database
         self._driver = driver_of(self.database.writer)
-        watch.set_up(self._driver, world.story.limit)
-        for plan in world.story.tasks:
-            self.plans(plan.name, plan.delay, plan.priority)
+        if before is None:
+            watch.set_up(self._driver, world.story.limit)
+            for plan in world.story.tasks:
+                self.plans(plan.name, plan.delay, plan.priority)
+        self._boots = 0
+        #: For files, so that they move no other draw.
+        self._entropy = SeededEntropy(world.story.seed + 1)
+        #: Another one has begun on its ledger.
+        self.is_replaced = False
         self._life = Owner()
         self._waiting: list[tuple[list[Future[Any]], Callable[[Answers], None]]] = []
         self._is_flushing = self._has_reports = False
         self._published = 0
         self._doom, self._is_doomed = "", False
         self._away = 0.0
+        self._finds_out = False
         self._steady = SteadyClock(world.heap.clock)
         self.boot()
 
@@ -69,8 +86,11 @@ class Hub:
 
     def boot(self) -> None:
         """Start on the ledger that is there; what was kept in memory is gone."""
+        if self.is_replaced:
+            return
         world, numbers, steady = self._world, Numbers(), self._steady
         self._life = Owner()
+        self._boots += 1
         self._store = Store(None, clock=world.heap.clock, on_commit=self._said)
         # As `Store.open` does, but for the thread: here the heap is the only one.
         self._store._database = self.database
@@ -89,12 +109,21 @@ class Hub:
             secret=SECRET,
             is_alive=self._is_alive,
         )
+        self.files = FileService(
+            steady=steady, entropy=self._entropy, admits=lambda: True, shares=Shares(Quotas(), steady)
+        )
         self._sweeper = Sweeper(tasks=self.tasks, instances=self.instances)
+        self._store.write(lambda ledger: life.begin_life(ledger, self._name))
+        self._flush_soon()
         seq = self._published
         missed = self._store.read(lambda ledger: ledger.events_after(seq, 100_000))
         world.heap.after(0.05, lambda: self._hand_over(missed), self._life)
         world.heap.after(SWEEP, self._sweep, self._life)
         world.heap.after(SAVE, self._save, self._life)
+
+    @property
+    def _name(self) -> str:
+        return f"hub-{self._number}.{self._boots}"
 
     def plans(self, key: str, delay: float | None, priority: int) -> None:
         """Be told how a task with this key is asked for, which is not the hub's affair but the watcher's."""
@@ -135,6 +164,10 @@ class Hub:
             self._world.heap.after(GATHER, self._flush, self._life)
 
     def _flush(self) -> None:
+        with self._world.carried_out_by(self):
+            self._commit()
+
+    def _commit(self) -> None:
         waiting, self._waiting = self._waiting, []
         # The worst moment is one in which a worker is told that something is recorded.
         self._is_doomed, self._is_flushing, self._has_reports = self._has_reports, False, False
@@ -150,7 +183,7 @@ class Hub:
             return
         for futures, answer in waiting:
             answer(self._results(futures))
-        if self._store._broken is not None:
+        if self._store._broken is not None or self._finds_out:
             self._die()
 
     def _written(self, name: str, works: Sequence[Callable[[Ledger], Any]]) -> list[Future[Any]]:
@@ -198,16 +231,25 @@ class Hub:
         waiting, self._waiting = self._waiting, []
         for _, answer in waiting:
             answer(None)
-        world.history.away.append((world.heap.now, world.heap.now + self._away))
-        world.heap.after(self._away, self.boot)
+        if not self.is_replaced:
+            world.history.away.append((world.heap.now, world.heap.now + self._away))
+            world.heap.after(self._away, self.boot)
 
     # ------------------------------------------------------------------ what it does by itself
     def _sweep(self) -> None:
-        self._store.write(self._sweeper.sweep)
+        self._store.write(self._looked_after)
         if self._sweeper.failures:
             self._world.history.wrong(self._world.heap.now, "a sweep failed at a row")
         self._flush_soon()
         self._world.heap.after(SWEEP, self._sweep, self._life)
+
+    def _looked_after(self, ledger: Ledger) -> None:
+        try:
+            life.check_life(ledger, self._name)
+        except StoreError:
+            self._finds_out = True
+            raise
+        self._sweeper.sweep(ledger)
 
     def _save(self) -> None:
         seq = self._published

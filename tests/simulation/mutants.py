@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import msgspec
+from sqlalchemy import insert
 
 from blocks_worker.client.ordering import SessionOrder
-from blocks_worker.hub import reports, steps, submits, turns
+from blocks_worker.hub import file_service, reports, steps, submits, turns
 from blocks_worker.hub.granted import Granted
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.questions import Questions
+from blocks_worker.hub.store import files, life, schema
 from blocks_worker.hub.store import statements as sql
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.store import Store
@@ -267,6 +269,25 @@ def _granted_forgotten() -> list[Patch]:
     return [(Granted, "lost", lambda _self: []), *_no_reconcile()]
 
 
+def _file_of_a_stranger() -> list[Patch]:
+    """Whoever once ran a task may add files to it."""
+    return [(file_service, "_run_of", lambda ledger, _holder, request: ledger.task(request.task_id))]
+
+
+def _file_not_kept() -> list[Patch]:
+    """A file of a run is nobody's, and goes when its time is over."""
+
+    def stage(connection: Any, record: files.FileRecord) -> None:
+        connection.execute(insert(schema.file).values(**record._asdict()))
+
+    return [(files, "stage", stage)]
+
+
+def _older_hub_stays() -> list[Patch]:
+    """A hub never looks whether another one has begun on its ledger."""
+    return [(life, "check_life", lambda _ledger, _life: None)]
+
+
 def _events_dropped() -> list[Patch]:
     """X12: of the events of one report only the first is stored."""
     shipped = Ledger._store
@@ -313,7 +334,10 @@ MUTANTS: dict[str, tuple[Callable[[], list[Patch]], set[str], int, int]] = {
     "stored steps not given": (_steps_not_given, {"I10"}, 0, 60),
     "given without its steps": (_given_without_steps, {"I10"}, 20, 60),
     "given without its answers": (_given_without_answers, {"I10"}, 9, 60),
-    # Few tasks are sent again behind a step: from shortly before the first that is.
-    "stored steps not copied": (_steps_not_copied, {"I10"}, 22, 60),
+    # Few tasks are sent again behind a step: from the first that is.
+    "stored steps not copied": (_steps_not_copied, {"I10"}, 8, 60),
+    "older hub stays": (_older_hub_stays, {"I4"}, 0, 60),
+    "file of a stranger": (_file_of_a_stranger, {"I5"}, 12, 60),
+    "file not kept": (_file_not_kept, {"I17"}, 0, 20),
     "pipe put back": (_pipe_put_back, {"I13"}, 0, 60),
 }

@@ -53,7 +53,7 @@ class Network:
 
         world.heap.after(TIMEOUT, lambda: answered(None), owner)
         if not world.happens("request lost", 0.08, key):
-            world.heap.after(self._delay("request", key), lambda: world.hub.take(name, works, back))
+            world.heap.after(self._delay("request", key), lambda: world.hub_for(key).take(name, works, back))
 
     def _delay(self, what: str, key: str) -> float:
         if self._world.happens(f"{what} late", 0.05, key):

@@ -92,7 +92,7 @@ class Answering:
             after(plan.answers_again, lambda: self._answer(event.task_id, "second"))
 
     def _answer(self, task_id: str, value: str) -> None:
-        world, hub = self._world, self._world.hub
+        world = self._world
         request = AnswerTask(ask_id=ASK, value=msgspec.Raw(encode(value)))
 
         def then(reply: Any) -> None:
@@ -101,7 +101,7 @@ class Answering:
             if known != stands:
                 world.history.wrong(world.heap.now, f"I10: {task_id} was told that {known} stands, and {stands}")
 
-        work = [lambda ledger: hub.tasks.answer(ledger, world.owner, task_id, request)]
+        work = [lambda ledger: world.hub.tasks.answer(ledger, world.owner, task_id, request)]
         self._until_answered(f"answer {task_id} {value}", work, then)
         if world.happens("request again", 0.3, "answer", task_id, value):
             name = f"answer {task_id} {value} again"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
+from simulation.artifacts import Upload
 from simulation.questions import ask, plan_of
 
 from blocks_worker.protocol.codec import decode_trusted, encode
@@ -128,7 +130,10 @@ class Runs:
         else:
             self._emit(run, EventBody(type="progress", message=f"{left} left"))
             pause = story.between(0.01, 6, *run.key, "pause", left)
-            life.later(pause, lambda: self._step(run, left, lambda: self._work(run, left - 1, is_deaf=is_deaf)))
+            goes_on: Callable[[], object] = partial(self._work, run, left - 1, is_deaf=is_deaf)
+            if left == 1:
+                goes_on = Upload(life, run, goes_on).begin
+            life.later(pause, lambda: self._step(run, left, goes_on))
         life.pump()
 
     def _ask(self, run: Run, then: Callable[[], object]) -> None:

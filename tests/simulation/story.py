@@ -16,6 +16,8 @@ HEALING = 400.0
 BROADCAST = 0.3
 #: Share of those in which the agent has a limit over all workers.
 LIMITED = 0.3
+#: Share of those in which another hub begins on the ledger of the first, and perhaps one more on that.
+TAKEN_OVER = 0.3
 
 CRASHES = ("now", "before commit", "torn commit", "after commit", "after publish")
 
@@ -66,9 +68,11 @@ class Blow:
     for_good: bool = False
 
     def __str__(self) -> str:
-        whom = {"bus": "the bus is dead", "crash": f"the hub dies ({self.point})"}.get(
-            self.kind, f"worker-{self.worker}: {self.kind}"
-        )
+        whom = {
+            "bus": "the bus is dead",
+            "crash": f"the hub dies ({self.point})",
+            "takeover": "another hub begins",
+        }.get(self.kind, f"worker-{self.worker}: {self.kind}")
         return f"{self.at:6.1f} s  {whom} for {'good' if self.for_good else f'{self.seconds:.1f} s'}"
 
 
@@ -110,6 +114,8 @@ def story_of(seed: int) -> Story:
     tasks = tuple(_task(story, number) for number in range(TASKS))
     blows = [*_kills(story), *_several(story, "drain", 2, 1, 20), *_several(story, "pause", 3, 1, 60)]
     blows += [*_several(story, "crash", 3, 0.5, 25), *_several(story, "bus", 2, 2, 30)]
+    if story.draw("takeover") < TAKEN_OVER:
+        blows += _several(story, "takeover", 3, 0, 0)
     is_broadcast = story.draw("broadcast") < BROADCAST
     limit = 1 + int(story.draw("limit") * 5) if story.draw("limited") < LIMITED else None
     return replace(

@@ -211,11 +211,13 @@ class Life(Owner):
             concurrency_limit=self.world.story.limit,
             process=Process(host="here", pid=self.pid, started="1"),
         )
-        begun, hub = self.now, self.world.hub
+        begun, world = self.now, self.world
 
         def register(ledger: Ledger) -> Any:
-            agents.connect(ledger.connection, OWNER.owner, request, listing="public", now=hub.tasks.turns.now_ms())
-            return hub.instances.connect(ledger, OWNER.owner, request, AGENT)
+            agents.connect(
+                ledger.connection, OWNER.owner, request, listing="public", now=world.hub.tasks.turns.now_ms()
+            )
+            return world.hub.instances.connect(ledger, OWNER.owner, request, AGENT)
 
         def then(answers: Answers) -> None:
             done = answers[0] if answers else None
@@ -266,7 +268,7 @@ class Life(Owner):
         """Send a heartbeat, obey its answer, and send the next; a new registration begins a new turn."""
         if turn != self._beats:
             return
-        begun, holder, hub = self.now, self.holder, self.world.hub
+        begun, holder, world = self.now, self.holder, self.world
         beat = decode_trusted(type(sent := self.beat._message(None, stopped=False)), encode(sent))
 
         def then(answers: Answers) -> None:
@@ -284,7 +286,7 @@ class Life(Owner):
             jitter = self.world.story.between(0.8, 1.2, self.incarnation, "beat", round(self.now, 3))
             self.later(pause * jitter, lambda: self._exchange(turn))
 
-        self.call("heartbeat", [lambda ledger: hub.instances.heartbeat(ledger, holder, beat)], then)
+        self.call("heartbeat", [lambda ledger: world.hub.instances.heartbeat(ledger, holder, beat)], then)
 
     def _forgotten(self, code: str) -> None:
         """Drop everything and begin anew, unless a newer process has this name or this one is leaving."""
@@ -314,9 +316,9 @@ class Life(Owner):
             return
         publisher, now = self.publisher, self.now
         nacks, publisher._nacks = publisher._nacks, []
-        tasks, holder = self.world.hub.tasks, self.holder
+        world, holder = self.world, self.holder
         if nacks:
-            claims = [lambda ledger, one=one: tasks.claim(ledger, holder, one) for one in nacks]
+            claims = [lambda ledger, one=one: world.hub.tasks.claim(ledger, holder, one) for one in nacks]
             self.call("nack", claims, lambda _answers: None)
         batch = publisher._gather(now) if now >= publisher._not_before else []
         if batch:
@@ -365,9 +367,9 @@ class Life(Owner):
         self.pump()
 
     def _farewell(self) -> None:
-        holder, hub = self.holder, self.world.hub
+        holder, world = self.holder, self.world
         beat = self.beat._message(None, stopped=True)
-        work = [lambda ledger: hub.instances.heartbeat(ledger, holder, beat)]
+        work = [lambda ledger: world.hub.instances.heartbeat(ledger, holder, beat)]
         self.call("farewell", work, lambda _answers: self.end())
 
     def end(self) -> None:

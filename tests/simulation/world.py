@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from simulation.consumer import OWNER, Consumer
@@ -16,9 +17,12 @@ from support import SeededEntropy
 from blocks_worker.protocol.lifecycle import State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.records import TaskRecord
     from blocks_worker.hub.task_service import Holder, Reply
+    from blocks_worker.protocol.files import RequestUpload, UploadOffer
     from blocks_worker.protocol.leases import Claim, Report
 
 #: Seconds that go on after everything has ended, for what still lies about.
@@ -40,11 +44,32 @@ class World:
         self._pids = 0
         self._alive: set[int] = set()
         self._host_knows = story.draw("host knows") < 0.5
-        self.hub = Hub(self)
+        self._hubs: list[Hub] = []
+        self._at_work: Hub | None = None
+        self._hubs.append(Hub(self))
         self.workers: list[Life] = [self._start(number) for number in range(WORKERS)]
         self.consumer = Consumer(self)
         for blow in story.blows:
             self.heap.after(blow.at, lambda blow=blow: self._strike(blow))
+
+    @property
+    def hub(self) -> Hub:
+        """The hub that is at work just now, else the newest."""
+        return self._at_work or self._hubs[-1]
+
+    @contextmanager
+    def carried_out_by(self, hub: Hub) -> Iterator[None]:
+        """Have what is done inside the block done by this hub."""
+        before, self._at_work = self._at_work, hub
+        try:
+            yield
+        finally:
+            self._at_work = before
+
+    def hub_for(self, key: str) -> Hub:
+        """Return to whom a call comes: where two serve one ledger, to either."""
+        older = [hub for hub in self._hubs[:-1] if hub.is_up]
+        return older[0] if older and self.story.draw("which hub", key) < 0.5 else self._hubs[-1]
 
     @property
     def is_healing(self) -> bool:
@@ -138,6 +163,14 @@ class World:
             )
         return reply
 
+    def requested(self, ledger: Ledger, holder: Holder, request: RequestUpload) -> UploadOffer:
+        """Ask for an upload, and notice one that is given to a run which has the task no more."""
+        offer = self.hub.files.request(ledger, holder, request)
+        row = ledger.task(request.task_id or "")
+        if row is None or row.epoch != request.epoch or holder.incarnation not in {row.inc, row.lost_inc}:
+            self.history.wrong(self.heap.now, f"I5: {request.task_id} takes a file of epoch {request.epoch}")
+        return offer
+
     def started(self, key: tuple[str, int], incarnation: str) -> None:
         """Record the start of a handler."""
         self.history.starts[key].append((self.heap.now, incarnation))
@@ -165,11 +198,20 @@ class World:
         self.history.say(self.heap.now, f"blow: {blow}")
         if blow.kind == "crash":
             self.hub.crash(blow.point, blow.seconds)
+        elif blow.kind == "takeover":
+            self._take_over()
         elif blow.kind == "bus":
             self.network.is_bus_dead = True
             self.heap.after(blow.seconds, self._mend_bus)
         else:
             self._strike_worker(blow, self.workers[blow.worker])
+
+    def _take_over(self) -> None:
+        """Have another hub begin on the ledger, though one is there."""
+        before = self._hubs[-1]
+        if before.is_up:
+            before.is_replaced = True
+            self._hubs.append(Hub(self, len(self._hubs), before))
 
     def _mend_bus(self) -> None:
         self.network.is_bus_dead = False
