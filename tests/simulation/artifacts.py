@@ -53,7 +53,9 @@ class Upload:
 
     def _send(self, offer: UploadOffer) -> None:
         world, token = self._life.world, offer.upload_url.rpartition("/")[2]
-        self._ask("send", lambda ledger: world.hub.files.take_upload(ledger, token), lambda one: self._sent(offer, one))
+        self._ask(
+            "send", lambda ledger: world.hub.files.begin_upload(ledger, token), lambda one: self._sent(offer, one)
+        )
 
     def _sent(self, offer: UploadOffer, record: Any) -> None:
         world, holder = self._life.world, self._life.holder
