@@ -19,6 +19,7 @@ from blocks_worker.config import HubConfig
 from blocks_worker.hub.app import App
 from blocks_worker.hub.audit import Audit
 from blocks_worker.hub.auth.guard import Guard
+from blocks_worker.hub.auth.signing import SigningKeys
 from blocks_worker.hub.auth.tokens import Kind
 from blocks_worker.hub.auth.tokens import Tokens as HubTokens
 from blocks_worker.hub.link import UNSENT, Links
@@ -120,8 +121,9 @@ class LinkNet:
         self.loop = loop
         self._unsent = unsent
         self.clock, self.entropy = Clock(), Entropy()
-        self.network = LocalNetwork([KEYS, OTHER_KEYS], secret=secret, clock=self.clock, entropy=self.entropy)
-        self._tokens = HubTokens(b"s" * 32, clock=self.clock, entropy=self.entropy)
+        secrets = None if secret is None else lambda: [secret]
+        self.network = LocalNetwork([KEYS, OTHER_KEYS], secrets=secrets, clock=self.clock, entropy=self.entropy)
+        self._tokens = HubTokens(SigningKeys.fixed(b"s" * 32, self.clock), clock=self.clock, entropy=self.entropy)
         fields = {"owner": "o", "session": "", "key": "k"}
         self.bearer = Bearer(self._tokens.issue(Kind.CONSUMER, "o", fields, 3600))
         self._guard = Guard(self._tokens, self.clock, ())
