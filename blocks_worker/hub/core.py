@@ -81,7 +81,7 @@ PURGE_FILES_EVERY = 4
 #: Sweeps between two looks at the free room of the disk, and for keys that were taken back in the ledger itself.
 LOOK_EVERY = 4
 #: Errors of the ledger after which this hub may serve it no more.
-_ENDING = frozenset({"commit_failed", "taken"})
+_ENDING = frozenset({"commit_failed", "taken", "writer_died"})
 #: Events that are read at once to be published again.
 REPUBLISHED = 500
 

@@ -14,17 +14,25 @@ if TYPE_CHECKING:
 class Call:
     """Some sets of writes that one caller waits for; `is_one`: he gets what came of it, not a list."""
 
-    __slots__ = ("_is_one", "_left", "_results", "future")
+    __slots__ = ("_is_one", "_is_taken", "_left", "_results", "future")
 
     def __init__(self, size: int, *, is_one: bool) -> None:
         self.future: Future[Any] = Future()
         self._is_one = is_one
+        self._is_taken: bool | None = None
         self._left = size
         self._results: list[Any] = [None] * size
 
     def takes(self) -> bool:
-        """Tell whether the caller still waits when a set begins."""
-        return self.future.running() or self.future.set_running_or_notify_cancel()
+        """Tell whether the caller still waits when the first of its sets begins."""
+        if self._is_taken is None:
+            self._is_taken = self.future.set_running_or_notify_cancel()
+        return self._is_taken
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller that nothing will come of it, if he was told nothing yet."""
+        if not self.future.done():
+            self.future.set_exception(error)
 
     def settle(self, place: int, result: Any) -> None:
         """Note what came of one set, and tell the caller when it was the last."""

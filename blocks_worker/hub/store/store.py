@@ -69,6 +69,7 @@ class Store:
         self._thread = ServiceThread("store-writer", self._write_loop)
         self._changed = threading.Condition()
         self._queue: deque[WriteSet] = deque()
+        self._under_way: list[WriteSet] = []
         self._admission = Admission()
         self._closing = False
         self._broken: StoreError | None = None
@@ -197,8 +198,23 @@ class Store:
 
     # -------------------------------------------------------------------------------------------- writer thread
     def _write_loop(self) -> None:
-        while self._wait():
-            self._write_group()
+        try:
+            while self._wait():
+                self._write_group()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Have nobody wait for a writer that is dead."""
+        with self._changed:
+            self._broken = StoreError(
+                "the ledger's writer died: restart the hub; its log tells why", code="writer_died"
+            )
+            left = [*self._under_way, *self._queue]
+            self._queue.clear()
+        for item in left:
+            item.call.fail(self._broken)
 
     def _write_group(self) -> None:
         """Commit what waits, then say it, then answer."""
@@ -227,8 +243,8 @@ class Store:
     def _take(self) -> list[WriteSet]:
         """Return what waits, and who waits for it still."""
         with self._changed:
-            taken = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_SETS))]
-        return [item for item in taken if item.call.takes()]
+            self._under_way = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_SETS))]
+        return [item for item in self._under_way if item.call.takes()]
 
     def _transact(self, database: Database, sets: list[WriteSet], said: list[Publication]) -> list[WriteSet]:
         """Run the sets in one transaction, and return those that had their turn; when the disk is full, each alone."""

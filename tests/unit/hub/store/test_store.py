@@ -84,6 +84,35 @@ def test_a_write_is_read_once_it_is_answered(store: Store) -> None:
     assert store.read(lambda ledger: ledger.meta("a")) == "1"
 
 
+def test_a_batch_that_nobody_waits_for_any_more_is_left_out(store: Store) -> None:
+    """A caller goes away while his batch waits: none of it is written, and the writer goes on."""
+    gate = Gate(store)
+    left = store.write_many([remember("a"), remember("b"), remember("c")], about=["a", "b", "c"])
+    assert left.cancel()
+    after = store.write(remember("d"))
+    gate.release()
+
+    assert after.result(10) == "x"
+    assert [store.read(lambda ledger, key=key: ledger.meta(key)) for key in "abcd"] == [None, None, None, "x"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_writer_that_died(store: Store) -> None:
+    """What ends the writer's thread is told to all who wait, and to all who come."""
+
+    def deadly(_ledger: Ledger) -> None:
+        raise SystemExit("enough")
+
+    gate = Gate(store)
+    waiting = [store.write(deadly), store.write(remember("a"))]
+    gate.release()
+
+    for each in (*waiting, store.write(remember("b"))):
+        with pytest.raises(StoreError) as caught:
+            each.result(10)
+        assert caught.value.code == "writer_died"
+
+
 def test_what_waits_is_one_commit(store: Store, said: list[list[Publication]]) -> None:
     """Sets that gather while another runs are committed together, in order, and said together."""
     gate = Gate(store)
