@@ -46,7 +46,7 @@ def _worked(process_id: int) -> float:
 
 def _ended_at(world: World, moment: float, number: signal.Signals = signal.SIGTERM, *, handled: bool = False) -> None:
     """Start a worker, tell it to end so long after that, or after its handlers are there; see that it does."""
-    worker = world.start("blocks-run", "--handler", "echo", "--instance-id", f"one-{number}-{moment:.4f}")
+    worker = world.start("blocks-run", "--handler", "echo", "--instance-id", f"one-{number}-{int(moment * 10_000)}")
     pid = worker.process.pid
     if handled:
         wait_until(lambda: _handled(pid, signal.SIGTERM), 20, what="it minds signals")
@@ -54,7 +54,8 @@ def _ended_at(world: World, moment: float, number: signal.Signals = signal.SIGTE
     # Before the first line of Python ran nothing is there that could mind a signal, or have to.
     codes = {0} if _handled(pid, signal.SIGTERM) else {0, -number}
     before, told = _worked(pid), time.monotonic()
-    worker.process.send_signal(number)
+    # Not by the handle, which would look first whether it lives, and take its end away.
+    os.kill(pid, number)
     _, status, used = os.wait4(pid, 0)
     took, worked = time.monotonic() - told, used.ru_utime + used.ru_stime - before
     worker.process.returncode = os.waitstatus_to_exitcode(status)

@@ -61,6 +61,8 @@ def _plain(said: types.Type) -> Any:
         return [_value(each) for each in said.item_types]
     if isinstance(said, types.DictType):
         return {"key": _value(said.value_type)}
+    if isinstance(said, types.BytesType):
+        return "eA=="
     return _scalar(said)
 
 

@@ -33,7 +33,7 @@ from blocks_worker.handlers.registry import find_handler_entry, load_registry
 from blocks_worker.hub.api.batches import items_of
 from blocks_worker.hub.auth.guard import Guard
 from blocks_worker.hub.auth.signing import SigningKeys
-from blocks_worker.hub.auth.tokens import ALGORITHM, AUDIENCE, ISSUER, Kind, Tokens
+from blocks_worker.hub.auth.tokens import ALGORITHM, AUDIENCE, ISSUER, Kind, Tokens, _key_of
 from blocks_worker.hub.cards import check_card_of
 from blocks_worker.hub.file_service import file_ids, without_file_ids
 from blocks_worker.hub.network import access
@@ -376,7 +376,7 @@ def _credentials() -> list[Target]:
         Target(
             "token: header",
             partial(_header, guard, tokens, written[0].split(b".")[1]),
-            [_dump({"alg": "HS256", "typ": "JWT"})],
+            [_dump({"alg": "HS256", "kid": tokens._keys.newest.id, "typ": "JWT"})],
             (RefusalError, NotParsedError),
         ),
         Target(
@@ -399,7 +399,8 @@ def _own_token(guard: Guard, tokens: Tokens, data: bytes) -> None:
     kind = Kind.INSTANCE if payload.get("typ") == Kind.INSTANCE.value else Kind.CONSUMER
     usual = {"typ": kind.value, "iss": ISSUER, "aud": AUDIENCE}
     try:
-        token = jwt.encode(usual | payload, tokens._keys[kind], algorithm=ALGORITHM)
+        key = tokens._keys.newest
+        token = jwt.encode(usual | payload, _key_of(key.secret, kind), algorithm=ALGORITHM, headers={"kid": key.id})
     except (TypeError, ValueError) as error:
         raise NotParsedError from error
     guard.either(token)
@@ -408,5 +409,5 @@ def _own_token(guard: Guard, tokens: Tokens, data: bytes) -> None:
 def _header(guard: Guard, tokens: Tokens, body: bytes, data: bytes) -> None:
     """Sign a header that the hub does not write, before claims that it wrote."""
     signed = base64.urlsafe_b64encode(data).rstrip(b"=") + b"." + body
-    signature = hmac.new(tokens._keys[Kind.CONSUMER], signed, hashlib.sha256).digest()
+    signature = hmac.new(_key_of(tokens._keys.newest.secret, Kind.CONSUMER), signed, hashlib.sha256).digest()
     guard.either((signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode())

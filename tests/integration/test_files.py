@@ -264,12 +264,13 @@ def test_an_upload_that_is_cut_goes_on(hub: Caller, token: str) -> None:
     with FaultProxy(hub.address.url) as proxy:
         proxy.cut_bodies([tenth] * 9)
         http = Http(proxy.url)
-        ref = store_file(HubApi(http, _Token(token)), data, about, lambda: True).artifact_ref
+        ref = store_file(HubApi(http, _Token(token)), data, about, lambda _failure: True).artifact_ref
         http.close()
         sent = [len(one.body) for one in proxy.exchanges if one.method == "PUT"]
 
     assert sent[:9] == [tenth] * 9
-    assert sum(sent) < len(data) * 2
+    # The hub may still write the end of what broke off when it is asked how much there is: then a rest is sent twice.
+    assert sum(sent) < len(data) * 3
     assert hub.ask("GET", f"/api/v1/files/{ref.file_id}", bearer=token).body == data
     assert [path.name for path in stored()] == [ref.file_id]
 

@@ -14,6 +14,7 @@ from blocks_worker.concurrency import ServiceThread
 from blocks_worker.errors import StoreError
 from blocks_worker.hub.store.admission import GROUP_SETS, Admission
 from blocks_worker.hub.store.database import Database, driver_of, open_database
+from blocks_worker.hub.store.faults import ours
 from blocks_worker.hub.store.group import MismatchError
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.numbering import Numbering
@@ -176,7 +177,7 @@ class Store:
             driver.execute("BEGIN")
             return work(Ledger(connection, driver, self._numbering))
         except (sqlite3.Error, DBAPIError) as error:
-            raise _ours(error, "read_failed") from error
+            raise ours(error, "read_failed") from error
         finally:
             if driver.in_transaction:
                 driver.execute("ROLLBACK")
@@ -322,7 +323,7 @@ class Store:
         except Exception as error:
             if not ledger.is_open():
                 raise
-            item.error = _ours(error, "write_failed")
+            item.error = ours(error, "write_failed")
 
     def _run_one(self, ledger: Ledger, item: WriteSet) -> None:
         """Run one set in its savepoint; an error is its own, unless it took the whole transaction with it."""
@@ -332,7 +333,7 @@ class Store:
         except Exception as error:
             if not ledger.is_open():
                 raise
-            item.error = _ours(error, "write_failed")
+            item.error = ours(error, "write_failed")
 
     def _close_up(self, ledger: Ledger) -> None:
         """Do what was put off; what fails is left to the next sweep."""
@@ -355,7 +356,7 @@ class Store:
     def _after_failure(
         self, database: Database, error: Exception, taken: list[WriteSet], said: list[Publication]
     ) -> None:
-        failure = _ours(error, "commit_failed")
+        failure = ours(error, "commit_failed")
         code = getattr(failure, "code", "commit_failed")
         _logger.error("commit_failed", extra={"reason": str(error), "code": code, "sets": len(taken)})
         if code == "full" and (self._on_full() or len(taken) > 1):
@@ -385,19 +386,3 @@ class Store:
             self._on_commit(said)
         except Exception:  # the top of what the commit leads to: the rows stand, readers find them by polling
             _logger.exception("publication_failed")
-
-
-def _ours(error: BaseException, otherwise: str) -> Any:
-    """Return our error for a driver's, and any other error as it is."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(cause, sqlite3.Error):
-        return error
-    text = str(cause)
-    if "disk is full" in text:
-        ours = StoreError("the ledger's disk is full: free some room", code="full")
-    elif "locked" in text or "busy" in text:
-        ours = StoreError("another program holds the ledger: try again", code="busy")
-    else:
-        ours = StoreError(f"the ledger failed: {text}", code=otherwise)
-    ours.__cause__ = error
-    return ours

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Doors that take no body though their verb may have one.
 WITHOUT_BODY = {
+    "POST /api/v1/auth/signing-keys",
     "POST /api/v1/registry/agents/{name}/offline",
     "POST /api/v1/registry/agents/{name}/online",
 }
