@@ -46,8 +46,8 @@ class Gate:
     """Let calls through, by budget and breaker, and learn from what comes of them.
 
     While the breaker is open a call waits here for the end of the probe, or until it is the next one; what would not
-    have its turn in half of its time is told so at once. Vital calls keep leases alive: they go in any case, unless
-    they are repeats for which there is no budget.
+    have its turn in half of its time is told so at once. Vital calls keep leases alive: they go in any case, as
+    rarely as who makes them repeats them.
     """
 
     def __init__(self, clock: Clock, entropy: Entropy) -> None:
@@ -87,9 +87,7 @@ class Gate:
         if url != self._url:
             self._url, self._breaker = url, Breaker(self._clock, self._entropy)
         left = timeout
-        if vital:
-            self._check_budget(url, place)
-        else:
+        if not vital:
             left -= self._await_turn(url, timeout * _WAITS)
             if not self._breaker.is_open:
                 self._check_budget(url, place)

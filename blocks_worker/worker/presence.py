@@ -255,8 +255,9 @@ class Presence:
         if self.is_in and self._standing.trust.is_suspect(self._clock.monotonic()):
             _logger.debug("leases_suspect")
         asked = getattr(error, "retry_after", None) or 0.0
-        # A hub may ask for a pause that would cost the leases it gave.
-        return backoff.next(min(asked, self._standing.numbers.lease_ttl / 3) if self.is_in else asked)
+        # Neither may the hub ask for a pause that would cost the leases it gave, nor is one made that does.
+        third = self._standing.numbers.lease_ttl / 3
+        return min(backoff.next(min(asked, third)), third) if self.is_in else backoff.next(asked)
 
     def _recovered(self) -> None:
         if self._failing:
