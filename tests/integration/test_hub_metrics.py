@@ -69,7 +69,8 @@ def test_a_thousand_tasks_add_up_before_and_after_a_restart() -> None:
             "open": 0,
             "accepted": TASKS,
         }
-        before = scrape(stack.url)
+        # What is dear to count is told again for a moment.
+        before = wait_until(lambda: _adding_up(scrape(stack.url), expected), 20, "all of them are counted")
         runs = before_restart(stack)
         stack.restart_hub()
         after = scrape(stack.url)
@@ -85,6 +86,10 @@ def running(told: Scraped) -> Scraped | None:
     """Return what was told when one task holds and nothing else is open."""
     is_so = told.sum("blocks_hub_tasks_running") == 1 and told.sum("blocks_hub_queue_depth", agent="work") == 0
     return told if is_so and told.sum("blocks_hub_tasks_running", agent="hold") == 1 else None
+
+
+def _adding_up(told: Scraped, expected: dict[str, int]) -> Scraped | None:
+    return told if counts(told) == expected else None
 
 
 def before_restart(stack: LocalStack) -> dict[str, int]:
