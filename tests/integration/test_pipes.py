@@ -217,15 +217,18 @@ def test_the_end_by_the_agent_waits_for_the_hub(hub: LedgerInProcess) -> None:
 
 def test_only_pipes_are_ended_by_the_agent(hub: LedgerInProcess) -> None:
     """What is not held here, and what ends by its handler's return, is refused."""
+    begun = threading.Event()
 
     def handler(_task: Any, ctx: Any) -> str:
+        begun.set()
         ctx.wait(30)
         return "done"
 
     with WorkerAtHub(hub, handler) as at:
         worker = at.ready()
         task = hub.submit()
-        hub.running(task)
+        # A granted task is running in the ledger before the worker has heard of it.
+        assert begun.wait(10)
 
         with pytest.raises(RuntimeError, match="no pipe"):
             worker.publish_terminal(task, Ending("completed"), 5)

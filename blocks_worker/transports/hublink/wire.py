@@ -52,13 +52,8 @@ class Wire:
         Raises:
             LinkDownError: the connection is over; it may have been sent.
         """
-        question = Question()
         with self._lock:
-            if self._over:
-                raise LinkDownError("it is over")
-            self._last += 1
-            number = self._last
-            self._questions[number] = question
+            number, question = self._asked()
             operations, named = self._named(token)
             self._send([*operations, make(number, named)])
         return number, question
@@ -69,7 +64,6 @@ class Wire:
         Raises:
             LinkDownError: the connection is over; some may have been sent.
         """
-        question = Question()
         with self._lock:
             operations, named = self._named(token)
             if operations:
@@ -79,11 +73,7 @@ class Wire:
             with self._lock:
                 self.connection.send(frame(0, named))
         with self._lock:
-            if self._over:
-                raise LinkDownError("it is over")
-            self._last += 1
-            number = self._last
-            self._questions[number] = question
+            number, question = self._asked()
             self.connection.send(frames[-1](number, named))
         return number, question
 
@@ -114,6 +104,13 @@ class Wire:
             questions, self._questions = self._questions, {}
         for question in questions.values():
             question.settle(None)
+
+    def _asked(self) -> tuple[int, Question]:
+        if self._over:
+            raise LinkDownError("it is over")
+        self._last += 1
+        question = self._questions[self._last] = Question()
+        return self._last, question
 
     def _named(self, token: str | None) -> tuple[list[ToHub], int]:
         """Return what has to be said first, and the number under which the hub knows the token; 0 is none."""
