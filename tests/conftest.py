@@ -4,6 +4,7 @@ import gc
 import itertools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from blocks_worker.observability.logs import FOREIGN
 # Each of the processes that share the tests, and each that they start, would else compile every file anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Who is started in the background is deaf to Ctrl-C, and so would be all that he starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How fast a machine draws examples says nothing about the code.
 settings.register_profile("short", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
