@@ -45,7 +45,7 @@ from blocks_worker.hub.room import Room
 from blocks_worker.hub.shares import Shares
 from blocks_worker.hub.store import credentials
 from blocks_worker.hub.store.ledger import Ledger
-from blocks_worker.hub.store.life import begin_life, check_life
+from blocks_worker.hub.store.life import Life
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import TaskService
@@ -120,15 +120,16 @@ class Core:
         keys = {mode: kept.keysets[name].subscribe_key for mode, name in KEYSET_OF_MODE.items()}
         self.publisher = Publisher(publish=self.network.publish, keys=keys, entropy=entropy)
         self._room = Room(config.state_dir, reserve_bytes=config.reserve_bytes)
+        self._life = Life(entropy.name())
         self.store = Store(
             config.state_dir / DATABASE,
             clock=clock,
             on_commit=self.publisher.committed,
             on_full=self._room.release,
             on_acts=self._audit.acted,
+            on_foreign=self._life.check,
             synchronous=config.synchronous,
         )
-        self._life = entropy.name()
         self._tokens = Tokens(self._signing, clock=clock, entropy=entropy)
         self._guard = Guard(self._tokens, clock, self._revoked)
         self._logins = Logins(
@@ -321,12 +322,11 @@ class Core:
 
     def _begin(self, ledger: Ledger) -> None:
         """Take the ledger over, and void what it promised when it is a copy that came back."""
-        begin_life(ledger, self._life)
+        self._life.begin(ledger)
         begin_anew(ledger, self._tasks, self._instances)
 
     def _sweep(self, ledger: Ledger) -> None:
         """Sweep once, on the ledger's thread; after a sleep of the machine nobody is to blame for his silence."""
-        check_life(ledger, self._life)
         before, self._looked = self._looked, self._clock.monotonic()
         if self._looked - before > STOOD_STILL:
             _logger.warning("hub_stood_still", extra={"seconds": round(self._looked - before, 1)})

@@ -19,9 +19,9 @@ from blocks_worker.errors import StoreError
 from blocks_worker.hub.file_service import FileService
 from blocks_worker.hub.instance_service import InstanceService
 from blocks_worker.hub.shares import Shares
-from blocks_worker.hub.store import life
 from blocks_worker.hub.store.database import driver_of, open_database
 from blocks_worker.hub.store.ledger import Ledger
+from blocks_worker.hub.store.life import Life
 from blocks_worker.hub.store.store import Store
 from blocks_worker.hub.sweeper import Sweeper
 from blocks_worker.hub.task_service import TaskService
@@ -75,7 +75,6 @@ class Hub:
         self._published = 0
         self._doom, self._is_doomed = "", False
         self._away = 0.0
-        self._finds_out = False
         self._steady = SteadyClock(world.heap.clock)
         self.boot()
 
@@ -91,7 +90,8 @@ class Hub:
         world, numbers, steady = self._world, Numbers(), self._steady
         self._life = Owner()
         self._boots += 1
-        self._store = Store(None, clock=world.heap.clock, on_commit=self._said)
+        served = Life(f"hub-{self._number}.{self._boots}")
+        self._store = Store(None, clock=world.heap.clock, on_commit=self._said, on_foreign=served.check)
         # As `Store.open` does, but for the thread: here the heap is the only one.
         self._store._database = self.database
         (last,) = self._driver.execute("SELECT max(seq) FROM event").fetchone()
@@ -113,17 +113,13 @@ class Hub:
             steady=steady, entropy=self._entropy, admits=lambda: True, shares=Shares(Quotas(), steady)
         )
         self._sweeper = Sweeper(tasks=self.tasks, instances=self.instances)
-        self._store.write(lambda ledger: life.begin_life(ledger, self._name))
+        self._store.write(served.begin)
         self._flush_soon()
         seq = self._published
         missed = self._store.read(lambda ledger: ledger.events_after(seq, 100_000))
         world.heap.after(0.05, lambda: self._hand_over(missed), self._life)
         world.heap.after(SWEEP, self._sweep, self._life)
         world.heap.after(SAVE, self._save, self._life)
-
-    @property
-    def _name(self) -> str:
-        return f"hub-{self._number}.{self._boots}"
 
     def plans(self, key: str, delay: float | None, priority: int) -> None:
         """Be told how a task with this key is asked for, which is not the hub's affair but the watcher's."""
@@ -175,6 +171,8 @@ class Hub:
             self._store.write(_die_here)
         elif self._is_doomed and self._doom == "torn commit":
             self._driver.set_authorizer(_refuse_commit)
+        # One connection serves both hubs here, which tells neither of the other: each commit looks.
+        self._store._version = None
         try:
             self._store._write_group()
         except CrashError:
@@ -183,7 +181,7 @@ class Hub:
             return
         for futures, answer in waiting:
             answer(self._results(futures))
-        if self._store._broken is not None or self._finds_out:
+        if self._store._broken is not None:
             self._die()
 
     def _written(self, name: str, works: Sequence[Callable[[Ledger], Any]]) -> list[Future[Any]]:
@@ -237,19 +235,11 @@ class Hub:
 
     # ------------------------------------------------------------------ what it does by itself
     def _sweep(self) -> None:
-        self._store.write(self._looked_after)
+        self._store.write(self._sweeper.sweep)
         if self._sweeper.failures:
             self._world.history.wrong(self._world.heap.now, "a sweep failed at a row")
         self._flush_soon()
         self._world.heap.after(SWEEP, self._sweep, self._life)
-
-    def _looked_after(self, ledger: Ledger) -> None:
-        try:
-            life.check_life(ledger, self._name)
-        except StoreError:
-            self._finds_out = True
-            raise
-        self._sweeper.sweep(ledger)
 
     def _save(self) -> None:
         seq = self._published

@@ -285,7 +285,7 @@ def _file_not_kept() -> list[Patch]:
 
 def _older_hub_stays() -> list[Patch]:
     """A hub never looks whether another one has begun on its ledger."""
-    return [(life, "check_life", lambda _ledger, _life: None)]
+    return [(life.Life, "check", lambda _self, _ledger: None)]
 
 
 def _events_dropped() -> list[Patch]:

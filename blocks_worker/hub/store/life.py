@@ -12,16 +12,23 @@ if TYPE_CHECKING:
 _LIFE = "hub_life"
 
 
-def begin_life(ledger: Ledger, life: str) -> None:
-    """Have the ledger serve this hub from now on, whoever had it before."""
-    ledger.set_meta(_LIFE, life)
+class Life:
+    """Be one hub's time on a ledger."""
 
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._has_begun = False
 
-def check_life(ledger: Ledger, life: str) -> None:
-    """Look whether the ledger is still this hub's.
+    def begin(self, ledger: Ledger) -> None:
+        """Have the ledger serve this hub from now on, whoever had it before."""
+        ledger.set_meta(_LIFE, self._name)
+        self._has_begun = True
 
-    Raises:
-        StoreError: another one began on it, which the lock of the folder should have prevented.
-    """
-    if ledger.meta(_LIFE) != life:
-        raise StoreError("another hub has begun on this ledger, and this one ends: keep hub.lock", code="taken")
+    def check(self, ledger: Ledger) -> None:
+        """Look whether the ledger is still this hub's, once it began.
+
+        Raises:
+            StoreError: another one began on it, which the lock of the folder should have prevented.
+        """
+        if self._has_begun and ledger.meta(_LIFE) != self._name:
+            raise StoreError("another hub has begun on this ledger, and this one ends: keep hub.lock", code="taken")

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How the sizes of commits are told apart.
-GROUP_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, GROUP_SETS)
-
 _logger = logging.getLogger(__name__)
 
 
@@ -47,6 +44,7 @@ class Store:
     2. After the commit the acts are handed to `on_acts` and the messages to `on_commit`, then the callers are answered.
     3. When the disk is full `on_full` is asked to make room, and what failed is tried once more.
     4. Reads run on the caller's thread, one at a time, and see every write that was answered.
+    5. When others have written to the file, `on_foreign` is asked before more is written; what it raises all are told.
     """
 
     def __init__(
@@ -57,6 +55,7 @@ class Store:
         on_commit: Callable[[list[Publication]], None] = lambda _said: None,
         on_full: Callable[[], bool] = lambda: False,
         on_acts: Callable[[list[tuple[str, dict[str, Any]]]], None] = lambda _acts: None,
+        on_foreign: Callable[[Ledger], None] = lambda _ledger: None,
         synchronous: str = "full",
     ) -> None:
         self._path = path
@@ -65,6 +64,8 @@ class Store:
         self._on_commit = on_commit
         self._on_full = on_full
         self._on_acts = on_acts
+        self._on_foreign = on_foreign
+        self._version: int | None = None
         self._numbering = Numbering()
         self._database: Database | None = None
         self._thread = ServiceThread("store-writer", self._write_loop)
@@ -79,7 +80,7 @@ class Store:
         #: What happened since the start, as far as it was committed, and how many sets each commit had. Only the
         #: writer counts; anybody may read.
         self.counts: Counter[str] = Counter()
-        self.groups = Spread(GROUP_BUCKETS)
+        self.groups = Spread((1, 2, 4, 8, 16, 32, 64, 128, 256, GROUP_SETS))
 
     def open(self) -> None:
         """Open the database and start the writer.
@@ -273,7 +274,7 @@ class Store:
         begun = self._clock.monotonic()
         end = begun + self._admission.group_seconds
         ordered, together = in_turn(sets)
-        ledger.begin()
+        self._begin(ledger)
         taken = self._run_together(ledger, ordered[:together], end) if together else []
         for item in ordered[len(taken) :]:
             if taken and self._clock.monotonic() >= end:
@@ -284,6 +285,14 @@ class Store:
         self._commit(ledger, begun, sets=len(taken), is_cut=len(taken) < len(ordered))
         self._put_back(ordered[len(taken) :])
         return taken
+
+    def _begin(self, ledger: Ledger) -> None:
+        """Open the transaction, of whatever was written by others meanwhile."""
+        ledger.begin()
+        version = ledger.data_version()
+        if version != self._version:
+            self._on_foreign(ledger)
+            self._version = version
 
     def _commit(self, ledger: Ledger, begun: float, *, sets: int, is_cut: bool) -> None:
         """Commit, and note how long that took."""
@@ -311,7 +320,7 @@ class Store:
             for item in taken:
                 item.error = item.result = None
             ledger.roll_back()
-            ledger.begin()
+            self._begin(ledger)
             return []
         return taken
 
@@ -365,6 +374,8 @@ class Store:
         if code == "commit_failed":
             # What the disk holds is unknown now: nothing more is acknowledged until somebody opened it anew.
             self._broken = StoreError("the ledger's disk failed: restart the hub", code="commit_failed")
+        elif code == "taken":
+            self._broken = failure
         for item in taken:
             item.error = failure
 

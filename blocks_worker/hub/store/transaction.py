@@ -55,6 +55,11 @@ class Transaction:
         """Open the transaction as a writer."""
         self._driver.execute("BEGIN IMMEDIATE")
 
+    def data_version(self) -> int:
+        """Return a number that is another one once another connection, of whatever process, has committed."""
+        (version,) = self._driver.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
     def commit(self) -> None:
         """Make it durable."""
         self._group.run_kept()
