@@ -103,7 +103,7 @@ def _raising(make: Callable[[], BaseException]) -> Callable[[], NoReturn]:
 
 
 RAISED: dict[str, Callable[[], NoReturn]] = {
-    "plain": _raising(lambda: ValueError("plain")),
+    "usual": _raising(lambda: ValueError("as usual")),
     "exit": _raising(lambda: SystemExit(3)),
     "interrupt": _raising(KeyboardInterrupt),
     "generator exit": _raising(GeneratorExit),

@@ -71,3 +71,5 @@ WORK = {
     "hanging": hanging,
     "stopped": stopped,
 }
+if WORK.keys() & RAISED.keys():
+    raise RuntimeError(f"two meanings: {WORK.keys() & RAISED.keys()}")
