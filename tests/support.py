@@ -30,10 +30,12 @@ def wait_until(predicate: Callable[[], Any], timeout: float = _PATIENCE, what: s
     pause = threading.Event()
     end = time.monotonic() + timeout
     while True:
+        # Before the look: who was held up between the two looks again.
+        is_last = time.monotonic() >= end
         found = predicate()
         if found:
             return found
-        assert time.monotonic() < end, f"not within {timeout} s: {what or predicate}"
+        assert not is_last, f"not within {timeout} s: {what or predicate}"
         pause.wait(_LOOK)
 
 

@@ -70,7 +70,7 @@ class FrameProxy:
             for one in self._sockets:
                 _shut(one)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(20)
             assert not thread.is_alive(), thread
         for one in self._sockets:
             one.close()
@@ -87,9 +87,16 @@ class FrameProxy:
             except OSError:
                 return
             parts = urlsplit(self.target)
-            server = socket.create_connection((str(parts.hostname), int(parts.port or 80)))
+            try:
+                server = socket.create_connection((str(parts.hostname), int(parts.port or 80)))
+            except OSError:
+                client.close()
+                continue
             with self._lock:
                 self._sockets |= {client, server}
+                if self._ends.is_set():  # all others were shut before
+                    _shut(client)
+                    _shut(server)
             is_link = threading.Event()
             self._spawn(self._carry, client, server, "to hub", is_link)
             self._spawn(self._carry, server, client, "from hub", is_link)
@@ -110,7 +117,10 @@ class FrameProxy:
 
     def _carry_link(self, source: socket.socket, sink: socket.socket, way: Way, head: bytes) -> None:
         while b"\r\n\r\n" not in head:
-            head += source.recv(65_536)
+            piece = source.recv(65_536)
+            if not piece:
+                return
+            head += piece
         end = head.index(b"\r\n\r\n") + 4
         sink.sendall(head[:end])
         for kind, frame in _frames(source, head[end:]):

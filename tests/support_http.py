@@ -40,6 +40,8 @@ class Server:
         """Close everything and join the threads."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        # Then no other connection comes.
+        self._threads[0].join(5)
         for one in self._open:
             with_suppressed(partial(one.shutdown, socket.SHUT_RDWR))
             one.close()

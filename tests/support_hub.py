@@ -166,7 +166,7 @@ def let_in(folder: Path, owner: str) -> str:
     try:
         store.write(
             lambda ledger: credentials.add_key(ledger.connection, hashed(key), owner=owner, name="test", now=0)
-        ).result(5)
+        ).result(30)
     finally:
-        store.close(Deadline(5))
+        store.close(Deadline(20))
     return key

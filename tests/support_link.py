@@ -170,7 +170,7 @@ class LinkNet:
         )
         self.links.append(link)
         link.start()
-        assert link.wait_there(10)
+        assert link.wait_there(30)
         return HubLinkTransport(
             link,
             lambda: _User(KEYS.subscribe_key, name),
@@ -208,7 +208,7 @@ class Bare:
         """Send one frame."""
         self.socket.send(json.dumps(operations).encode())
 
-    def hear(self, word: str, timeout: float = 10.0) -> list[Any]:
+    def hear(self, word: str, timeout: float = 30.0) -> list[Any]:
         """Return the next operation of this word; others before it are dropped."""
         while True:
             while self._heard:
@@ -228,7 +228,7 @@ class Bare:
         """Return the code with which the hub closes it."""
         with contextlib.suppress(ConnectionClosed):
             while True:
-                self.socket.recv(10)
+                self.socket.recv(30)
         assert self.socket.close_code is not None
         return self.socket.close_code
 

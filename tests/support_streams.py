@@ -124,7 +124,7 @@ class Side:
 
     def close(self) -> None:
         """End everything."""
-        self.exchange.close(Deadline(5))
+        self.exchange.close(Deadline(20))
 
 
 def listen(stream: LiveStream) -> Told:
@@ -148,7 +148,7 @@ def in_background(work: Callable[[], Any]) -> Callable[[float], Any]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
 
-    def result(timeout: float = 20.0) -> Any:
+    def result(timeout: float = 60.0) -> Any:
         thread.join(timeout)
         assert not thread.is_alive(), "it is still at work"
         return found[0]

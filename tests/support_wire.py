@@ -77,6 +77,8 @@ class Wire:
 
     async def _stop(self) -> None:
         self._server.close()
+        # What was let in just now, and has not begun, ends by itself.
+        self._is_cut = True
         self._break_all()
         for task in self._tasks:
             task.cancel()

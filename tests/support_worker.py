@@ -177,7 +177,7 @@ class LedgerInProcess:
 
     def write(self, work: Callable[[Ledger], T]) -> T:
         """Do it in a transaction."""
-        return self.store.write(work).result(10)
+        return self.store.write(work).result(30)
 
     def submit(self, text: str = "hi", *, agent: str = "echo", **fields: Any) -> str:
         """Submit a task with one part of text; return its id."""
@@ -223,13 +223,13 @@ class LedgerInProcess:
         reply = self.store.read(lambda ledger: self.tasks.events(ledger, OWNER, EventsQuery(task_id=task_id)))
         return [json.loads(bytes(raw)) for raw in reply.body.events]  # type: ignore[attr-defined]  # an EventsAnswer
 
-    def ended(self, task_id: str, timeout: float = 10.0) -> TaskRow:
+    def ended(self, task_id: str, timeout: float = 30.0) -> TaskRow:
         """Wait for the end of a task and return its row."""
         ends = {"completed", "failed", "canceled"}
         wait_until(lambda: self.row(task_id).state in ends, timeout, f"the end of {task_id}")
         return self.row(task_id)
 
-    def running(self, task_id: str, timeout: float = 10.0) -> None:
+    def running(self, task_id: str, timeout: float = 30.0) -> None:
         """Wait until a worker has the lease."""
         wait_until(lambda: self.row(task_id).state == "running", timeout, f"the start of {task_id}")
 
@@ -316,7 +316,7 @@ class InProcessLogin:
         copies = [decode_trusted(LateReport, encode(item)) for item in items]
         works = [lambda ledger, item=item: self._hub.tasks.report_late(ledger, OWNER.owner, item) for item in copies]
         about = [item.report.task_id for item in copies]
-        replies = self._hub.store.write_many(works, about).result(10)
+        replies = self._hub.store.write_many(works, about).result(30)
         self._answer()
         return [_item(reply, ReportAnswer) for reply in replies]
 
@@ -380,7 +380,7 @@ class InProcessLogin:
         # Through wire bytes, as they would travel.
         copies = [decode_trusted(type(item), encode(item)) for item in items]
         works = [lambda ledger, item=item: verb(ledger, holder, item) for item in copies]
-        replies = self._hub.store.write_many(works, [item.task_id for item in copies]).result(10)
+        replies = self._hub.store.write_many(works, [item.task_id for item in copies]).result(30)
         self._answer()
         return [_item(reply, kind) for reply in replies]
 
@@ -433,7 +433,7 @@ class WorkerAtHub:
 
     def ready(self) -> Worker:
         """Wait until it is ready, and return it."""
-        self.worker.wait_ready(10)
+        self.worker.wait_ready(30)
         return self.worker
 
 

@@ -165,8 +165,8 @@ session.on_stream(on_stream)
 session.on_progress(on_progress)
 session.on_terminal(on_terminal)
 terminal = session.wait_for_terminal(timeout=30)
-assert over.wait(10)
-read.wait(5)
+assert over.wait(30)
+assert read.wait(30)
 while not session.is_closed:
     threading.Event().wait(0.01)
 names = [download_artifact(ref, client).file_name for ref in session.list_artifacts()]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     Open = Callable[[], TaskClient]
 
 #: Leases that end within a test.
-SHORT = {"heartbeat_interval": 0.4, "lease_ttl": 2.0, "lease_margin": 0.5, "lease_grace": 1.0}
-ASLEEP = 8.0
+SHORT = {"heartbeat_interval": 0.4, "lease_ttl": 6.0, "lease_margin": 0.5, "lease_grace": 1.0}
+ASLEEP = 10.0
 
 
 def test_a_machine_that_sleeps_runs_nothing_twice(world: World, client: Open) -> None:
@@ -31,7 +31,7 @@ def test_a_machine_that_sleeps_runs_nothing_twice(world: World, client: Open) ->
     here = client()
     running = [here.send_message("hold", str(number)) for number in range(2)]
     waiting = here.send_message("hold", "2")
-    wait_until(lambda: len(world.notes("start")) == 2, 20, "both runs")
+    wait_until(lambda: len(world.notes("start")) == 2, 30, "both runs")
     for daemon in (worker, hub):
         os.kill(daemon.process.pid, signal.SIGSTOP)
     threading.Event().wait(ASLEEP)
@@ -39,10 +39,10 @@ def test_a_machine_that_sleeps_runs_nothing_twice(world: World, client: Open) ->
     os.kill(hub.process.pid, signal.SIGCONT)
     threading.Event().wait(0.8)
     os.kill(worker.process.pid, signal.SIGCONT)
-    wait_until(lambda: "heartbeat_starved" in worker.text(), 20, "the worker knows that it slept")
+    wait_until(lambda: "heartbeat_starved" in worker.text(), 30, "the worker knows that it slept")
     world.open_gate()
 
-    assert [session.text(30) for session in [*running, waiting]] == ["done: 0", "done: 1", "done: 2"]
+    assert [session.text(60) for session in [*running, waiting]] == ["done: 0", "done: 1", "done: 2"]
     assert len(world.notes("start")) == 3, "nothing ran twice"
     assert "hub_stood_still" in hub.text()
     assert '"instance_lost"' not in hub.text()

@@ -125,7 +125,7 @@ def test_a_second_process_of_one_name_supersedes_the_first(world: World) -> None
     older = world.worker("echo", "--instance-id", "mine")
     world.worker("echo", "--instance-id", "mine")
 
-    assert older.process.wait(20) == 78
+    assert older.process.wait(60) == 78
 
 
 def test_handlers_that_misbehave_end_their_task_and_nothing_else(world: World, client: Open) -> None:

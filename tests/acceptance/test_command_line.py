@@ -39,7 +39,7 @@ def handler(task, ctx):
         with ctx.create_stream(format="bytes") as out:
             for piece in ("h\\u00e9".encode(), b"\\xff"):
                 out.write(piece)
-                ctx.wait(0.05)
+                while not (Path("goes-on").exists() or ctx.wait(0.02)): pass
         return None
     if task.text() == "endless":
         with ctx.create_stream(format="events") as out:
@@ -54,6 +54,15 @@ def handler(task, ctx):
 
 def helper():
     raise LookupError("nothing of that name")
+"""
+
+
+TELLS = """
+from handlers import hold
+
+def handler(task, ctx):
+    ctx.report_status("at it")
+    return hold(task, ctx)
 """
 
 
@@ -82,10 +91,15 @@ def on_terminal(world: World, columns: int, *args: str) -> str:
     )  # fmt: skip
     assert done.stderr == b""
     os.close(theirs)
+    shown = b""
     try:
-        return re.sub(r"\x1b\[\d*m", "", os.read(ours, 100_000).decode())
+        while piece := os.read(ours, 100_000):
+            shown += piece
+    except OSError:  # how Linux says that nobody has the screen any more
+        return re.sub(r"\x1b\[\d*m", "", shown.decode())
     finally:
         os.close(ours)
+    return re.sub(r"\x1b\[\d*m", "", shown.decode())
 
 
 def test_what_was_left_out_is_told_to_whoever_sent(odd: World) -> None:
@@ -172,6 +186,7 @@ def test_all_busy_is_told_apart_from_nobody_there(world: World) -> None:
     """A task that waits for a slot says that the instances are busy. [R-56]"""
     world.worker("handlers:hold")
     first = world.run("blocks", "send", "hold", "x", "--timeout", "0.2")
+    wait_until(lambda: world.notes("start"), what="the run")
     second = world.run("blocks", "send", "hold", "x", "--timeout", "0.2")
     world.open_gate()
 
@@ -181,12 +196,14 @@ def test_all_busy_is_told_apart_from_nobody_there(world: World) -> None:
 
 def test_ctrl_c_says_that_the_task_was_asked_to_stop(world: World) -> None:
     """Interrupting `blocks send` cancels the task, and the line names it."""
-    world.worker("handlers:hold")
-    sender = world.start("blocks", "send", "hold", "x")
-    wait_until(lambda: world.notes("start"), what="the run")
+    (world.folder / "tells.py").write_text(TELLS)
+    world.worker("tells:handler")
+    sender = world.start("blocks", "send", "tells", "x")
+    # Else it may not know yet which task it sent.
+    sender.wait_for("at it")
     sender.process.send_signal(signal.SIGINT)
 
-    assert sender.process.wait(20) == 130
+    assert sender.process.wait(60) == 130
     (run,) = world.notes("start")
     said = f"blocks: interrupted: task {run[1]} was asked to stop; 'blocks watch {run[1]}' shows it"
     assert sender.text().splitlines()[-1] == said
@@ -224,7 +241,7 @@ def test_who_takes_no_output_is_told_at_once(odd: World) -> None:
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", way.format(shlex.join(command))],
             env=odd.environment, cwd=odd.folder, stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=30, text=True, check=False,
+            timeout=60, text=True, check=False,
         )  # fmt: skip
 
         assert (done.returncode, done.stderr.count("\n"), told in done.stderr) == (1, 1, True), done.stderr
@@ -233,10 +250,14 @@ def test_who_takes_no_output_is_told_at_once(odd: World) -> None:
 def test_a_stream_is_printed_as_it_comes(odd: World) -> None:
     """Bytes pass unchanged, or as JSON with the outcome in a line behind them; a task without a stream is told."""
     plain = odd.start("blocks", "send", "odd", "stream", "--stream")
-    pieces = odd.run("blocks", "send", "odd", "stream", "--stream", "--json").stdout.splitlines()
+    wired = odd.start("blocks", "send", "odd", "stream", "--stream", "--json")
+    wait_until(lambda: plain.log.read_bytes() == "h\u00e9".encode(), 90, "the first piece")
+    wired.wait_for("\n")
+    (odd.folder / "goes-on").touch()
     none = odd.run("blocks", "send", "odd", "second time", "--retry", "2", "--stream")
 
-    assert plain.process.wait(30) == 0
+    assert (plain.process.wait(60), wired.process.wait(60)) == (0, 0)
+    pieces = wired.text().splitlines()
     assert plain.log.read_bytes() == "h\u00e9".encode() + b"\xff"
     assert [json.loads(line).get("text") or json.loads(line).get("data") for line in pieces[:-1]] == ["h\u00e9", "/w=="]
     assert json.loads(pieces[-1])["state"] == "completed"

@@ -26,14 +26,14 @@ def test_a_task_that_kills_each_worker_is_given_up(world: World, client: Open) -
     consumer = client()
     deadly, harmless = consumer.send_message("deadly", "deadly"), consumer.send_message("deadly", "harmless")
     for life, code in enumerate((-signal.SIGSEGV, -signal.SIGABRT, 0), 1):
-        wait_until(lambda worker=worker: worker.process.poll() is not None, 20, f"the death of worker {life}")  # type: ignore[misc]
+        wait_until(lambda worker=worker: worker.process.poll() is not None, 90, f"the death of worker {life}")  # type: ignore[misc]
         assert worker.process.returncode == code
         assert len(world.notes("deadly")) == life
         worker = world.start(*program)
 
-    end = deadly.wait_for_terminal(30)
+    end = deadly.wait_for_terminal(90)
     assert (end.state, end.error_code) == ("failed", "lease_lost")
-    assert harmless.text(30) == "done: harmless"
+    assert harmless.text(60) == "done: harmless"
     assert [row.task_id for row in consumer.list_tasks(dead="poison").tasks] == [deadly.task_id]
     assert len(world.notes("deadly")) == 3
     assert worker.terminate() == 0

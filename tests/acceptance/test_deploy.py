@@ -87,9 +87,12 @@ class Service:
         while said := manager.recv(4096):
             self.told += said.decode().splitlines()
 
-    def until(self, wanted: str, timeout: float = 30.0) -> None:
+    def until(self, wanted: str, timeout: float = 90.0) -> None:
         """Wait for a state that was not waited for yet."""
-        wait_until(lambda: wanted in self.told[self._seen :], timeout, f"{wanted} in {self.told}")
+        try:
+            wait_until(lambda: wanted in self.told[self._seen :], timeout, wanted)
+        except AssertionError:
+            pytest.fail(f"{wanted} not in {self.told}, exit code {self.process.poll()}\n{self.log.read_text()}")
         self._seen = self.told.index(wanted, self._seen) + 1
 
     def is_silent(self) -> bool:
@@ -194,7 +197,7 @@ def test_a_unit_that_was_written_here_tells_how_it_stands(world: World) -> None:
         worker.until("STATUS=ready, 1 of 2 slots busy")
         worker.until("WATCHDOG=1")
         world.start("blocks", "send", "waits", "hang")
-        wait_until(worker.is_silent, 20, "a process that hangs")
+        wait_until(worker.is_silent, 90, "a process that hangs")
         assert worker.process.poll() is None
     client.kill()
 

@@ -100,7 +100,8 @@ def test_no_answer_comes_before_its_sync(world: World, client: Open) -> None:
             before, began = synced(log).count("hub.sqlite3-wal"), time.monotonic()
             here.send_message(agent_name="later", request_parts="x")
 
-            assert time.monotonic() - began >= SLOW
+            # Two clocks.
+            assert time.monotonic() - began >= SLOW * 0.95
             assert synced(log).count("hub.sqlite3-wal") > before
 
 
@@ -127,7 +128,7 @@ def test_what_is_new_is_named_on_the_disk(world: World) -> None:
         assert hub.stdout is not None
         said = hub.stdout.readline()
         hub.terminate()
-        assert (hub.wait(20), "listening" in said) == (0, True)
+        assert (hub.wait(60), "listening" in said) == (0, True)
     wait_until(lambda: "exited with 0" in log.read_text().rpartition("\n")[0].rpartition("\n")[2], what="the trace")
     names = synced(log)
 

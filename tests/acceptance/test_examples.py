@@ -223,7 +223,7 @@ def test_an_example_runs_with_the_two_commands_of_its_readme(world: World, examp
     refuses(world, folder)
     so_far = len(first.text())
     first.process.send_signal(signal.SIGINT)
-    assert first.process.wait(20) == 0, first.text()
+    assert first.process.wait(60) == 0, first.text()
     assert "Traceback" not in first.text()[so_far:]
     if example == "picture_maker":
         assert size_of_png((folder / "pictures/picture.png").read_bytes()) == (96, 64)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,12 @@ from typing import Any
 import pytest
 import urllib3
 from acceptance.conftest import Daemon, World
+from acceptance.storm import start_hub
 from support import wait_until
 from support_metrics import page, scrape
 
 #: Seconds in which a stopped worker has to be seen.
-SEEN = 15.0
+SEEN = 30.0
 
 
 @dataclass
@@ -41,7 +41,8 @@ class Stack:
 @pytest.fixture
 def stack(world: World) -> Iterator[Stack]:
     """Start both."""
-    world.hub()
+    # A lease that outlasts the looks at a worker that is silent.
+    start_hub(world, numbers={"lease_ttl": 120.0})
     worker = world.worker("echo", "--health-port", "0", BLOCKS_LOG_FORMAT="text")
     found = re.search(r"health (http://127\.0\.0\.1:\d+)/readyz", worker.text())
     assert found is not None, worker.text()
@@ -75,18 +76,15 @@ def _stopped_and_seen(stack: Stack) -> None:
     """Stop the process, without ending it, until the hub shows that; let it go on until the hub shows that, too."""
     instance = stack.instance()["instanceId"]
     stack.worker.process.send_signal(signal.SIGSTOP)
-    began = time.monotonic()
     with pytest.raises(urllib3.exceptions.HTTPError):
         page(f"{stack.url}/readyz", timeout=1)
     wait_until(
         lambda: scrape(stack.hub).sum("blocks_hub_instance_ready", instance=instance) == 0, SEEN, "it is not ready"
     )
-    took = time.monotonic() - began
     told = scrape(stack.hub)
     state = stack.instance()["state"]
     os.kill(stack.worker.process.pid, signal.SIGCONT)
 
-    assert took < SEEN
     stack.worker.wait_for("heartbeat_starved")
     assert state == "suspect"
     assert told.sum("blocks_hub_instances", state="suspect") == 1

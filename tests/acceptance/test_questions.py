@@ -19,26 +19,26 @@ def test_an_answer_is_there_for_the_run_that_comes_after(world: World, client: O
     consumer = client()
     sessions = [consumer.send_message("inquire", name) for name in ("one", "two")]
     for session in sessions:
-        wait_until(lambda session=session: session.open_question, 20, what="the question")
+        wait_until(lambda session=session: session.open_question, 30, what="the question")
 
     worker.kill()
     done = world.run("blocks", "answer", sessions[0].task_id, "true", "--json")
     assert json.loads(done.stdout)["value"] is True
     worker = world.worker("handlers:inquire", "--no-local", "--concurrency", "1")
-    assert sessions[0].text(40) == "one: True"
+    assert sessions[0].text(60) == "one: True"
     assert consumer.get_task(sessions[1].task_id).state == "input-required"
 
     third = consumer.send_message("inquire", "three")
-    wait_until(lambda: third.open_question, 20, what="the question")
+    wait_until(lambda: third.open_question, 30, what="the question")
     begun = time.monotonic()
-    assert worker.terminate(20) == 0
+    assert worker.terminate(60) == 0
     assert time.monotonic() - begun < 10
     hub.kill()
     world.hub()
     assert third.answer("ask-1", False) == "pending"
     assert sessions[1].answer("ask-1", True) == "pending"
     world.worker("handlers:inquire", "--no-local", "--concurrency", "1")
-    assert (third.text(40), sessions[1].text(40)) == ("three: False", "two: True")
+    assert (third.text(60), sessions[1].text(60)) == ("three: False", "two: True")
 
     runs = [task for _, task, *_ in world.notes("start")]
     assert sorted(runs.count(session.task_id) for session in (*sessions, third)) == [2, 2, 2]

@@ -27,7 +27,7 @@ def test_a_new_process_takes_over_while_the_old_one_drains(world: World, client:
     old = world.worker("handlers:steady", "--concurrency", "4")
     mine, enough = client(), threading.Event()
     sessions: list[TaskSession] = [mine.send_message(agent_name="steady", request_parts="held")]
-    wait_until(lambda: world.notes("start"), 20, "the run that keeps the old process")
+    wait_until(lambda: world.notes("start"), 60, "the run that keeps the old process")
 
     def send() -> None:
         while not enough.wait(0.02):
@@ -39,18 +39,18 @@ def test_a_new_process_takes_over_while_the_old_one_drains(world: World, client:
     sender = ServiceThread("sender", send)
     sender.start()
     try:
-        wait_until(lambda: ends_in(old.process.pid) >= 10, 20, "work of the old process")
+        wait_until(lambda: ends_in(old.process.pid) >= 10, 60, "work of the old process")
         old.signal()
         new = world.worker("handlers:steady", "--concurrency", "4")
-        wait_until(lambda: ends_in(new.process.pid) >= 10, 20, "work of the new process")
+        wait_until(lambda: ends_in(new.process.pid) >= 10, 60, "work of the new process")
         assert old.process.poll() is None
         world.open_gate()
-        assert old.process.wait(20) == 0
+        assert old.process.wait(60) == 0
         after = len(sessions)
-        wait_until(lambda: len(sessions) >= after + 10, 20, "tasks after the end of the old one")
+        wait_until(lambda: len(sessions) >= after + 10, 60, "tasks after the end of the old one")
     finally:
         enough.set()
-        sender.join(10)
+        sender.join(60)
 
     assert {session.wait_for_terminal(timeout=30).state for session in sessions} == {"completed"}
     runs = Counter(task for _, task, _, _, _ in world.notes("start"))

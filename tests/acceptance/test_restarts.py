@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     Open = Callable[[], TaskClient]
 
 #: Seconds of work that a process does at most once it was told to end: what a machine with nothing else to do waits.
-WORK = 2.0
+WORK = 6.0
 #: Seconds after which it has ended; it may have to wait for its turns, but ends by itself after two.
-PROMPT = 6.0
+PROMPT = 30.0
 
 
 def _handled(process_id: int, number: signal.Signals) -> bool:
@@ -49,7 +49,7 @@ def _ended_at(world: World, moment: float, number: signal.Signals = signal.SIGTE
     worker = world.start("blocks-run", "--handler", "echo", "--instance-id", f"one-{number}-{int(moment * 10_000)}")
     pid = worker.process.pid
     if handled:
-        wait_until(lambda: _handled(pid, signal.SIGTERM), 20, what="it minds signals")
+        wait_until(lambda: _handled(pid, signal.SIGTERM), 90, what="it minds signals")
     threading.Event().wait(moment)
     # Before the first line of Python ran nothing is there that could mind a signal, or have to.
     codes = {0} if _handled(pid, signal.SIGTERM) else {0, -number}
@@ -76,7 +76,7 @@ def _all_ended(world: World, moments: list[float], width: int = 5) -> None:
     for done in (*early, *later):
         done.result()
     # Whom a busy machine gave no time for a farewell the hub notices by itself.
-    wait_until(lambda: _nobody_is_there(world), 10, what="nobody is left registered")
+    wait_until(lambda: _nobody_is_there(world), 60, what="nobody is left registered")
 
 
 def _nobody_is_there(world: World) -> bool:
@@ -107,7 +107,7 @@ def test_a_start_that_hangs_ends_when_it_is_told_to(world: World) -> None:
         proxy.delay(30.0)
         cdm = cdm_through(hub.ask("GET", "/api/v1/cdm"), world.folder, hub=proxy)
         worker = world.start("blocks-run", "--handler", "echo", BLOCKS_CDM_URL=cdm, BLOCKS_API_KEY=hub.key)
-        wait_until(lambda: proxy.exchanges, 30, "the first word")
+        wait_until(lambda: proxy.exchanges, 90, "the first word")
         worker.process.send_signal(signal.SIGTERM)
 
         assert worker.process.wait(PROMPT) == 0, worker.text()

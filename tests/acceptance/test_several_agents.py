@@ -54,13 +54,13 @@ def test_one_process_serves_several_agents(world: World, client: Open, *, has_hu
     worker = world.worker("handlers:hold", *BOTH)
     before = said(worker.text())
     one, other = (client().send_message(agent_name=name, request_parts="held") for name in ("hold", "steady"))
-    wait_until(lambda: len(world.notes("start")) == 2, 20, "both runs")
+    wait_until(lambda: len(world.notes("start")) == 2, 60, "both runs")
     instances = {name: each[0]["instanceId"] for name, each in world.agents().items()}
 
     worker.signal()
     world.open_gate()
 
-    assert worker.process.wait(20) == 0
+    assert worker.process.wait(60) == 0
     assert [line for line in before if "ready" in line] == ["[agent] ready: registered and listening as hold, steady"]
     assert {f"[agent] {name}: instance {instances[name]}" for name in ("hold", "steady")} <= set(before)
     assert instances["hold"] != instances["steady"]
@@ -69,7 +69,7 @@ def test_one_process_serves_several_agents(world: World, client: Open, *, has_hu
     assert nameless(worker.text()) <= OF_ALL
     assert {(name, instances[name]) for name in instances} == owners(worker.text())
     if has_hub:
-        assert [each.wait_for_terminal(timeout=20).state for each in (one, other)] == ["completed"] * 2
+        assert [each.wait_for_terminal(timeout=60).state for each in (one, other)] == ["completed"] * 2
     else:
         # The hub that went with the process comes back with the next one, and has both outcomes.
         world.worker("echo")
@@ -81,14 +81,14 @@ def test_the_hub_inside_outlives_each_of_them(world: World, client: Open, busy: 
     """[R-61] The hub in the process ends after the last agent, whichever has it: the one still at work needs it."""
     worker = world.worker("handlers:hold", *BOTH)
     client().send_message(agent_name=busy, request_parts="held")
-    wait_until(lambda: world.notes("start"), 20, "the run")
+    wait_until(lambda: world.notes("start"), 60, "the run")
 
     worker.signal()
     idle = "steady" if busy == "hold" else "hold"
-    wait_until(lambda: not world.agents()[idle], 20, "the end of the idle one")
+    wait_until(lambda: not world.agents()[idle], 60, "the end of the idle one")
     world.open_gate()
 
-    assert worker.process.wait(20) == 0
+    assert worker.process.wait(60) == 0
     assert worker.text().count('"message":"hub_started"') == 1
     assert said(worker.text())[-1] == "[agent] drained: 1 completed, 0 failed, 0 canceled, 0 given back"
 
@@ -99,11 +99,11 @@ def test_a_second_signal_hurries_all(world: World, client: Open) -> None:
     worker = world.worker("handlers:hold", "--handler", "handlers:obey")
     for name in ("hold", "obey"):
         client().send_message(agent_name=name, request_parts="x")
-    wait_until(lambda: len(world.notes("start")) == 2, 20, "both runs")
+    wait_until(lambda: len(world.notes("start")) == 2, 60, "both runs")
 
     worker.signal(2)
 
-    assert worker.process.wait(20) == 0
+    assert worker.process.wait(60) == 0
     assert said(worker.text())[-1].startswith("[agent] drained: 0 completed, ")
 
 
@@ -112,15 +112,15 @@ def test_one_that_cannot_go_on_drains_the_others(world: World, client: Open) -> 
     world.hub()
     worker = world.worker("handlers:hold", *BOTH)
     session = client().send_message(agent_name="hold", request_parts="x")
-    wait_until(lambda: world.notes("start"), 20, "the run")
+    wait_until(lambda: world.notes("start"), 60, "the run")
 
     assert world.run("blocks", "agents", "offline", "steady").returncode == 0
     worker.wait_for("steady cannot go on: draining hold")
     world.open_gate()
 
-    assert worker.process.wait(20) == 77
+    assert worker.process.wait(60) == 77
     assert "blocks-run: steady: " in worker.text()
-    assert session.wait_for_terminal(timeout=20).state == "completed"
+    assert session.wait_for_terminal(timeout=60).state == "completed"
     assert said(worker.text())[-1] == "[agent] drained: 1 completed, 0 failed, 0 canceled, 0 given back"
 
 
@@ -141,14 +141,14 @@ def test_one_that_is_superseded_ends_the_process(world: World, client: Open) -> 
     world.hub()
     worker = world.worker("handlers:hold", *BOTH)
     session = client().send_message(agent_name="hold", request_parts="x")
-    wait_until(lambda: world.notes("start"), 20, "the run")
+    wait_until(lambda: world.notes("start"), 60, "the run")
     (instance,) = world.agents()["steady"]
 
     newer = world.worker("handlers:steady", "--instance-id", instance["instanceId"])
     worker.wait_for("steady cannot go on: draining hold")
     world.open_gate()
 
-    assert worker.process.wait(20) == 78
+    assert worker.process.wait(60) == 78
     assert "blocks-run: steady: " in worker.text()
-    assert session.wait_for_terminal(timeout=20).state == "completed"
+    assert session.wait_for_terminal(timeout=60).state == "completed"
     assert newer.process.poll() is None

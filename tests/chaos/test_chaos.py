@@ -179,7 +179,7 @@ def stops_too_late(history: History) -> None:
     """A task ends minutes after its stop."""
     task = next(one.task for one in history.sessions if one.task in history.stopped and one.terminals)
     history.faults = [note for note in history.faults if note["word"] != "consumer killed"]
-    history.stopped[task] -= 120
+    history.stopped[task] -= 600
 
 
 def runs_what_was_stopped(history: History) -> None:

@@ -37,7 +37,7 @@ class Held:
 
         def hold(_ledger: Ledger) -> None:
             entered.set()
-            assert self._go.wait(10)
+            assert self._go.wait(60)
 
         self._held = world.store.write(hold)
         assert entered.wait(10)
@@ -45,7 +45,7 @@ class Held:
     def release(self) -> None:
         """Let the writer go on."""
         self._go.set()
-        self._held.result(10)
+        self._held.result(30)
 
 
 def noting(key: str, value: str = "x") -> Callable[[Ledger], str]:
@@ -67,7 +67,7 @@ def noted(world: World, key: str) -> str | None:
 def test_a_caller_reads_its_own_writes(world: World) -> None:
     """Whatever was answered is seen by the next read, from any thread."""
     for number in range(50):
-        world.store.write(noting("a", str(number))).result(10)
+        world.store.write(noting("a", str(number))).result(30)
 
         assert noted(world, "a") == str(number)
 
@@ -78,7 +78,7 @@ def test_a_group_is_committed_in_order_and_said_once(world: World) -> None:
     futures = [world.store.write(noting(f"k{number}", str(number))) for number in range(30)]
     futures += [world.store.write(noting("k0", "last"))]
     held.release()
-    wait(futures, 10)
+    wait(futures, 60)
 
     assert [future.result(0) for future in futures] == [*map(str, range(30)), "last"]
     assert noted(world, "k0") == "last"
@@ -100,8 +100,8 @@ def test_a_set_that_raises_takes_nobody_with_it(world: World) -> None:
     first, broken, last = (world.store.write(work) for work in [noting("a"), bad, noting("b")])
     held.release()
 
-    assert (first.result(10), last.result(10)) == ("x", "x")
-    assert isinstance(broken.exception(10), LookupError)
+    assert (first.result(30), last.result(30)) == ("x", "x")
+    assert isinstance(broken.exception(30), LookupError)
     assert (noted(world, "a"), noted(world, "bad"), noted(world, "b")) == ("x", None, "x")
     assert all(b"bad" not in said.message for said in world.said)
     assert world.events("t1") == []
@@ -118,7 +118,7 @@ def test_two_who_want_the_same_turn(world: World) -> None:
     ]
     held.release()
 
-    assert [future.result(10) for future in futures] == [True, False]
+    assert [future.result(30) for future in futures] == [True, False]
     assert world.row("t1").attempt == row.attempt + 1
 
 
@@ -129,12 +129,12 @@ def test_too_much_is_refused_by_name_and_passes(world: World) -> None:
     (error,) = world.store.write_many([noting("b")], [""], is_new=True).result(0)
     futures.append(world.store.write(noting("report")))
     held.release()
-    wait(futures, 30)
+    wait(futures, 60)
 
     assert isinstance(error, StoreError)
     assert error.code == "busy"
     assert noted(world, "report") == "x"
-    assert world.store.write_many([noting("b")], [""], is_new=True).result(10) == ["x"]
+    assert world.store.write_many([noting("b")], [""], is_new=True).result(30) == ["x"]
 
 
 def test_a_full_disk_is_told_and_spares_what_fits(world: World) -> None:
@@ -147,19 +147,19 @@ def test_a_full_disk_is_told_and_spares_what_fits(world: World) -> None:
     held = Held(world)
     small, big = (world.store.write(work) for work in [noting("a"), noting("b", "x" * 1_000_000)])
     held.release()
-    error = big.exception(10)
+    error = big.exception(30)
 
-    assert small.result(10) == "x"
+    assert small.result(30) == "x"
     assert isinstance(error, StoreError)
     assert error.code == "full"
     world.do(lambda ledger: limit(ledger, 100_000))
-    assert world.store.write(noting("b", "x" * 1_000_000)).result(10)
+    assert world.store.write(noting("b", "x" * 1_000_000)).result(30)
 
 
 def test_a_store_that_is_closed_says_so(world: World) -> None:
     """Who comes after the end is refused by name, reader and writer alike; who was there was answered."""
     futures = [world.store.write(noting(str(number))) for number in range(20)]
-    world.store.close(Deadline(10))
+    world.store.close(Deadline(30))
     late = world.store.write(noting("late")).exception(0)
 
     assert [future.result(0) for future in futures] == ["x"] * 20
@@ -177,7 +177,7 @@ def test_what_was_answered_is_there_after_a_reopening(tmp_path: Path) -> None:
         lease = world.run(holder, "t1")
         assert world.report(holder, lease, "t1", events=(1, 2), outcome=done(2)).status == 200
         row, events = world.row("t1"), world.events("t1")
-        world.store.close(Deadline(10))
+        world.store.close(Deadline(30))
         world.boot()
         world.add("t2", deadline=world.clock.wall_ms() + 1)
         world.sweep(1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import schemathesis
-from fuzzing.decoding import SLOW
+from fuzzing.decoding import SLOW, shortest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from jsonschema import Draft202012Validator
@@ -92,13 +92,15 @@ class _Asking:
         case.path_parameters = self._placed(case.path_parameters or {})
         sent = case.as_transport_kwargs(base_url=self._hub.address.url)
         body = sent.get("data") if sent.get("json") is None else json.dumps(self._filled(sent["json"])).encode()
-        begun = time.perf_counter()
         path = sent["url"].removeprefix(self._hub.address.url) + _query(sent.get("params") or {})
+        bearer = self._bearer(operation)
+        begun = time.perf_counter()
         try:
-            answered = self._hub.ask(method, path, _bytes(body), bearer=self._bearer(operation))
+            answered = self._hub.ask(method, path, _bytes(body), bearer=bearer)
         except (ValueError, UnicodeError):
             return  # no client can send it
         took = time.perf_counter() - begun
+        took = shortest(took, lambda: self._hub.ask(method, path, _bytes(body), bearer=bearer))
         self.told.calls += 1
         self.told.statuses[str(answered.status)] += 1
         self.told.longest = max(self.told.longest, took)

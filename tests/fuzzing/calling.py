@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, urlsplit
 
-from fuzzing.decoding import SLOW
+from fuzzing.decoding import SLOW, shortest
 from fuzzing.mutations import Mutator
 from fuzzing.networked import WORDS
 from fuzzing.recorded import record
@@ -216,16 +216,23 @@ class Calls:
         """Speak bent frames over a link, recorded calls among them, or bend its handshake."""
         bearer = self._source.choice(self._tokens[1:3] * 6 + self._tokens)
         frames = [*LINK_TO_HUB, self._asked(bearer), self._asked(bearer)]
+        said = [json.dumps([["token", 1, bearer]]).encode()]
+        for _ in range(self._source.choice((1, 3, 8))):
+            is_good = self._source.random() < 0.5
+            said.append(self._source.choice(frames) if is_good else self._mutator.message(frames))
+        said.append(b'[["where",99]]')
+        begun = time.perf_counter()
+        self._spoken(bearer, said)
+        took = time.perf_counter() - begun
+        self._took(shortest(took, lambda: self._spoken(bearer, said)), b"")
+
+    def _spoken(self, bearer: str, said: list[bytes]) -> None:
         url = self._hub.address.url.replace("http", "ws") + "/api/v1/link"
         head = {"Authorization": f"Bearer {bearer}"}
-        begun = time.perf_counter()
         try:
             with connect(url, additional_headers=head, compression=None, proxy=None, close_timeout=2) as link:
-                link.send(json.dumps([["token", 1, bearer]]).encode())
-                for _ in range(self._source.choice((1, 3, 8))):
-                    is_good = self._source.random() < 0.5
-                    link.send(self._source.choice(frames) if is_good else self._mutator.message(frames))
-                link.send(b'[["where",99]]')
+                for each in said:
+                    link.send(each)
                 self._hear(link)
         except (WebSocketException, OSError) as error:
             code = getattr(getattr(error, "rcvd", None), "code", None)
@@ -235,7 +242,6 @@ class Calls:
                 self._fault(f"the link ended with {code or status}", b"")
         else:
             self._now.statuses["101"] += 1
-        self._took(time.perf_counter() - begun, b"")
 
     def _asked(self, bearer: str) -> bytes:
         call = self._source.choice([call for call in self._recorded if not call.network])
@@ -256,11 +262,10 @@ class Calls:
     # ------------------------------------------------------------------ the wire
     def _exchange(self, sent: bytes, how: str) -> None:
         network = how.endswith("network")
+        ask = self._kept_open if how.startswith("keep") else self._closing
         begun = time.perf_counter()
-        statuses = (
-            self._kept_open(sent, network=network) if how.startswith("keep") else self._closing(sent, network=network)
-        )
-        took = time.perf_counter() - begun
+        statuses = ask(sent, network=network)
+        took = shortest(time.perf_counter() - begun, lambda: ask(sent, network=network))
         for status, body in statuses:
             self._now.statuses[str(status)] += 1
             if status >= 500 and (status not in BUSY or network):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fuzzing.api import examine
 from fuzzing.calling import Calls
+from support import wait_until
 from support_hub import Caller, running_hub
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def test_bent_calls_end_nothing(hub: Caller, folder: Path) -> None:
     assert [fault for each in told for fault in each.faults] == []
     assert all(each.calls for each in told), "every way to bend a call is used"
     assert sum(each.statuses["200"] + each.statuses["201"] for each in told) > 30, "some get behind the doors"
-    assert hub.ask("GET", "/readyz").status == 200
+    wait_until(lambda: hub.ask("GET", "/readyz").status == 200, what="it is ready")
 
 
 def test_the_document_is_kept_to(hub: Caller, folder: Path) -> None:

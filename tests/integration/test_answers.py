@@ -171,15 +171,24 @@ def test_a_question_is_answered_at_the_command_line(stack: LocalStack, typed: An
         assert "asks nothing: it is completed; its question ask-2 was answered before\n" in late
 
 
-def test_send_tells_how_to_answer(stack: LocalStack, typed: Any) -> None:
+def test_send_tells_how_to_answer(stack: LocalStack, typed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody can be asked, standard error says what is asked and by which command it is answered."""
+    tell, is_told = questions.told, threading.Event()
+
+    def told(event: TaskEvent) -> str:
+        is_told.set()
+        return tell(event)
 
     def waiting() -> str | None:
         found = stack.client.list_tasks().tasks[:1]
         return found[0].task_id if found and found[0].state == "input-required" else None
 
     def answer() -> None:
+        # What is answered already is not told any more.
+        assert is_told.wait(30)
         stack.client.answer_task(wait_until(waiting, 20, "the question"), "red")
+
+    monkeypatch.setattr(questions, "told", told)
 
     thread = threading.Thread(target=answer)
     thread.start()

@@ -139,8 +139,8 @@ def test_close_wakes_waiters(client: TaskClient, instance: str) -> None:
         session.close()
 
         with pytest.raises(RuntimeError, match="closed"):
-            waits.result(5)
-        assert iterates.result(5) == []
+            waits.result(30)
+        assert iterates.result(30) == []
     session.close()
 
 
@@ -229,7 +229,7 @@ def test_destroy(hub: Caller, instance: str) -> None:
         client.destroy()
         client.destroy()
         with pytest.raises(RuntimeError):
-            waits.result(5)
+            waits.result(30)
 
     ours = ("client-", "token-refresh", "pubnub-reader")
     wait_until(lambda: not [one for one in threading.enumerate() if one.name.startswith(ours)], what="threads ended")
@@ -263,7 +263,7 @@ print("sent", flush=True)
 
 def test_a_process_ends_with_a_client_open(hub: Caller, instance: str) -> None:
     """A process that never destroys its client ends all the same."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=90, check=False)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "sent\n", "")
 
@@ -275,7 +275,7 @@ from blocks_worker import TaskClient
 def fail(event):
     raise LookupError("of the script")
 
-client = TaskClient.create("free", timeout=1)
+client = TaskClient.create("free", timeout=6)
 session = client.send_message("echo", "x")
 session.on_artifact(fail)
 print(session.task_id, flush=True)
@@ -298,9 +298,9 @@ def test_a_script_without_logging_hears_of_trouble_by_exceptions(tmp_path: Path)
             try:
                 assert process.stdout is not None
                 BareRun(hub, token, process.stdout.readline().strip()).say(RUNNING, artifact(b"x"))
-                wait_until(lambda: "LookupError" in errors.read_text(), 10, "the callback's exception")
+                wait_until(lambda: "LookupError" in errors.read_text(), what="the callback's exception")
                 there.close()
-                told, _ = process.communicate("\n", timeout=30)
+                told, _ = process.communicate("\n", timeout=60)
             finally:
                 process.kill()
     written = errors.read_text()
@@ -324,7 +324,7 @@ def test_interrupt_ends_a_wait(hub: Caller, instance: str) -> None:
         assert process.stdout.readline() == "sent\n"
         os.kill(process.pid, signal.SIGINT)
         try:
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
 
@@ -334,17 +334,18 @@ def test_interrupt_ends_a_wait(hub: Caller, instance: str) -> None:
 
 def test_login_that_began_anew(hub: Caller, instance: str, client: TaskClient) -> None:
     """A client whose login got another channel listens there, and its events arrive."""
+    client._core._poll = 1000.0  # seconds: no poll brings them
     client.send_message("echo", "x")
     login = client._core.login
     old = login.session_channel
     login._keeper.use(login._acquire())
     assert login.session_channel != old
-    wait_until(lambda: client._core._subscriptions._listened == login.session_channel, timeout=15, what="it follows")
+    wait_until(lambda: client._core._subscriptions._listened == login.session_channel, what="it follows")
 
     session = client.send_message("echo", "y")
     hub.run(instance, session.task_id, RUNNING, artifact(b"y"))
 
-    assert session.text(5) == "y"
+    assert session.text(30) == "y"
 
 
 @pytest.mark.parametrize(("task_id", "error"), [(None, TypeError), (5, TypeError), ("", ValueError)])

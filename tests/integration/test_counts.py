@@ -27,6 +27,8 @@ FRAMES = 6
 STATEMENTS = 17
 #: What the hub does beside it in the time of a task, as a part of it, on a slow machine.
 SWEEPS = 1
+#: The same for frames: heartbeats, and what a run said in two reports; less than one frame more would cost.
+BESIDE = 0.9
 
 
 class Counts(NamedTuple):
@@ -91,7 +93,8 @@ def test_a_lone_task(place: Place) -> None:
     for number in range(LONE):
         assert place.client.run("echo", str(number), 20).text == str(number)
     a_task = place.counts().since(before, LONE)
-    assert a_task.frames == FRAMES
+    # The frames of the last task before may come late, and those of the last one too.
+    assert FRAMES - BESIDE / 2 < a_task.frames < FRAMES + BESIDE
     # Sweeps and heartbeats commit too, and there is time for some.
     assert 2 <= a_task.commits <= 2 + SWEEPS
     assert a_task.statements <= STATEMENTS * (1 + SWEEPS)

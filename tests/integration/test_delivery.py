@@ -65,12 +65,12 @@ def test_each_task_has_the_limit_that_its_sender_gave(client: TaskClient) -> Non
         instance.wait_ready(30)
         short = client.send_message(agent_name="limits", request_parts="short", max_runtime=0.3)
         long = client.send_message(agent_name="limits", request_parts="long")
-        ended = short.wait_for_terminal(10)
+        ended = short.wait_for_terminal(30)
         wait_until(lambda: long.state == "running", what="the other one")
         gate.go.set()
 
         assert (ended.state, ended.error, ended.reason) == ("failed", "timeout", "max_runtime")
-        assert long.text(10) == "done"
+        assert long.text(30) == "done"
 
 
 def test_a_silent_run_fails_for_the_sender_and_for_the_card(client: TaskClient) -> None:
@@ -81,7 +81,7 @@ def test_a_silent_run_fails_for_the_sender_and_for_the_card(client: TaskClient) 
         instance.wait_ready(30)
         by_card = client.send_message("silent", "card")
         by_flag = CliRunner().invoke(blocks, ["send", "silent", "flag", "--progress-timeout", "0.3s"])
-        ended = by_card.wait_for_terminal(10)
+        ended = by_card.wait_for_terminal(30)
         gate.go.set()
 
         assert by_flag.exit_code == 1
@@ -100,8 +100,9 @@ def test_who_came_first_is_first_and_agents_hold_up_only_themselves(client: Task
         first.wait_ready(30)
         second.wait_ready(30)
         sessions = [client.send_message("busy", str(number)) for number in range(20)]
-        assert client.run("other", "passes", 10).text == "done"
+        assert client.run("other", "passes", 30).text == "done"
         waiting = client.get_task(sessions[-1].task_id)
+        wait_until(lambda: busy.runs, what="the first one")
         assert busy.runs == ["0"]
         busy.go.set()
         for session in sessions:
@@ -120,7 +121,9 @@ def test_at_most_once_by_card(client: TaskClient) -> None:
             session = client.send_message(name, name)
             wait_until(lambda name=name: name in gate.runs, what="the run")  # type: ignore[misc]
             instance.stop(0)
-        states[name] = client.get_task(session.task_id).state
+        task_id = session.task_id
+        wait_until(lambda task_id=task_id: client.get_task(task_id).state != "running", what="it is given back")  # type: ignore[misc]
+        states[name] = client.get_task(task_id).state
     gate.go.set()
     for name in states:
         with start_agent_instance({"handler": gate, "card": card(name)}) as instance:
@@ -168,10 +171,10 @@ def test_stop_lets_running_tasks_finish_unless_told_otherwise(
     wait_until(lambda: time.monotonic() - begun > 1, what="a while")
     assert stopping.is_alive()
     gate.go.set()
-    stopping.join(10)
+    stopping.join(30)
 
     assert not stopping.is_alive()
-    assert session.text(10) == "done"
+    assert session.text(30) == "done"
     assert client.get_task(late.task_id).state == "pending"
     assert gate.runs == ["x"]
     (draining,) = [vars(record) for record in caplog.records if record.message == "draining"]

@@ -245,7 +245,7 @@ def test_a_clock_that_is_an_hour_off(ahead: float, side: str, entered: Caller, m
     seconds = re.fullmatch(rf"this machine is (\d+) s {side} the hub", text)
     assert (where, "timedatectl" in cure) == ("clock", True)
     assert seconds is not None
-    assert abs(int(seconds[1]) - HOUR) <= 2
+    assert abs(int(seconds[1]) - HOUR) <= 60
 
 
 class AheadClock(SetClock):
@@ -265,7 +265,10 @@ def test_a_network_with_another_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("BLOCKS_API_KEY", ahead.key)
         where, text, _ = the_one()
 
-    assert (where, text) == ("clock", "this machine is 3600 s behind the network")
+    seconds = re.fullmatch(r"this machine is (\d+) s behind the network", text)
+    assert (where, seconds is not None) == ("clock", True), text
+    assert seconds is not None
+    assert abs(int(seconds[1]) - HOUR) <= 60
 
 
 # ------------------------------------------------------------------------------------------------ ports, network
@@ -352,7 +355,7 @@ def test_a_state_folder_below_one_of_roots() -> None:
         "import os, pathlib, sys; from blocks_worker.cli.checks.folder import state_folder; os.seteuid(65534); "
         "print(*state_folder(pathlib.Path('/surely-not-here/state')))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
 
     assert "cannot be made in / (Permission denied); name another folder" in done.stdout
     assert "chmod" not in done.stdout
@@ -514,7 +517,7 @@ def test_a_handler_that_hangs_while_it_is_imported(folder: Path) -> None:
         "import threading\nend = threading.Event()\nend.wait()\ndef handler(task): ...\n", encoding="utf-8"
     )
     try:
-        where, text, _ = the_one("--handler", "hangs:handler", "--timeout", "2")
+        where, text, _ = the_one("--handler", "hangs:handler", "--timeout", "8")
     finally:
         sys.modules["hangs"].end.set()
 

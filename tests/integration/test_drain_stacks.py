@@ -26,7 +26,7 @@ def test_a_drain_out_of_time_tells_the_stacks(caplog: pytest.LogCaptureFixture, 
     with LedgerInProcess() as hub, WorkerAtHub(hub, waits_for_its_cancel) as at:
         worker = at.ready()
         task = hub.submit()
-        assert started.wait(10)
+        assert started.wait(30)
         with caplog.at_level(logging.WARNING):
             worker.stop(timeout)
     lines = [vars(record) for record in caplog.records if "stack" in vars(record)]
@@ -35,7 +35,7 @@ def test_a_drain_out_of_time_tells_the_stacks(caplog: pytest.LogCaptureFixture, 
     assert any("waits_for_its_cancel" in line for stack in told.values() for line in stack) is is_told
     assert ("MainThread" in told) is is_told
     assert [line["thread_name"] for line in lines if line.get("task") == task] == ["executor-1"] * is_told
-    assert _drain_seconds(worker) >= timeout
+    assert _drain_seconds(worker) >= 0.9 * timeout
 
 
 def test_a_worker_that_does_not_drain_has_no_drain_seconds() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -101,14 +100,15 @@ def test_the_listener_waits_for_no_request(world: World) -> None:
         first = client.send_message("echo", "wait")
         # Its first report is over: the answer to that would tell of the cancel too.
         wait_until(lambda: first.state == "running", what="the first run")
-        world.at_worker.fail(Fault.HANG, to("claims"), times=ALWAYS)
+        # No other answer of the hub brings it either.
+        for path in ("claims", "reports", "heartbeats"):
+            world.at_worker.fail(Fault.HANG, to(path), times=ALWAYS)
         client.send_message("echo", "claimed in vain")
-        wait_until(lambda: hangs(world.at_worker) == [API + "claims"], what="the claim that hangs")
+        wait_until(lambda: API + "claims" in hangs(world.at_worker), what="the claim that hangs")
 
-        asked = time.monotonic()
         first.cancel()
-        assert handler.cancelled.wait(2)
-        assert time.monotonic() - asked < 1
+        assert handler.cancelled.wait(20)
+        assert hangs(world.at_worker).count(API + "claims") == 1, "the same claim is waited for all the while"
         world.at_worker.heal()
 
 
@@ -120,8 +120,10 @@ def test_a_handler_waits_for_no_report_and_no_presence(world: World) -> None:
         world.at_worker.fail(Fault.HANG, to("heartbeats"), times=ALWAYS)
         session = client.send_message("echo", "hi")
 
-        wait_until(lambda: handler.called == ["hi"], 2, what="the call")
-        wait_until(lambda: API + "reports" in hangs(world.at_worker), 2, what="the report that hangs")
+        wait_until(lambda: handler.called == ["hi"], what="the call")
+        asked = hangs(world.at_worker)
+        assert all(asked.count(API + path) <= 1 for path in ("reports", "heartbeats")), "none was given up before"
+        wait_until(lambda: API + "reports" in hangs(world.at_worker), what="the report that hangs")
         assert client.get_task(session.task_id).state == "running"
         world.at_worker.heal()
         assert session.text(20) == "done"
@@ -138,7 +140,8 @@ def test_connections_are_kept(world: World) -> None:
 
     assert texts == [str(number) for number in range(20)]
     assert len(world.at_worker.exchanges) - exchanges >= 40
-    assert world.at_worker.connections - before[0] <= 1
+    # One each for claims, reports and beats, should they meet.
+    assert world.at_worker.connections - before[0] <= 2
     assert world.at_client.connections == before[1]
 
 
@@ -164,7 +167,7 @@ def test_a_gap_is_filled_from_the_history(world: World) -> None:
     with world.worker(handler), world.client() as client:
         client.run("echo", "first", 20)
         session = client.send_message("echo", "wait")
-        wait_until(lambda: session.state == "running", what="the run")
+        wait_until(lambda: session.state == "running" and "wait" in handler.called, what="the run")
         world.network.cut()
         client.cancel_task(session.task_id)
 

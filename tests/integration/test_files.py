@@ -102,7 +102,7 @@ def test_what_the_command_saves_is_fetched_once(
         program = [sys.executable, "-c", "from blocks_worker.cli.main import main; main()"]
         command = [*program, "send", "echo", "x", "--save", str(tmp_path / "out")]
         done = subprocess.run(
-            [*command, *(["--json"] if as_json else [])], capture_output=True, text=True, timeout=30, check=False
+            [*command, *(["--json"] if as_json else [])], capture_output=True, text=True, timeout=90, check=False
         )
         assert done.returncode == 0, done.stderr
         fetched = [one for one in proxy.exchanges if one.method == "GET" and one.path.startswith("/api/v1/files/")]
@@ -478,7 +478,7 @@ def test_a_full_disk_is_told() -> None:
         assert stored() == []
         assert uploaded(hub, token, LARGE)
         hub.pool.clear()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture

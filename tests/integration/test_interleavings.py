@@ -177,7 +177,9 @@ def test_a_wait_meets_the_end(request: pytest.FixtureRequest, pair: Pair, owner:
         late.append(woken - ended[0])
 
     assert max(late) < 10, "somebody slept until his time was over"
-    assert sorted(late)[len(late) * 99 // 100] < 0.05
+    # A machine that is busy pauses some of them.
+    assert sorted(late)[len(late) // 2] < 0.05
+    assert sorted(late)[len(late) * 99 // 100] < 1
 
 
 # -------------------------------------------------------------------------------------------- callback and close
@@ -226,14 +228,14 @@ def test_a_close_waits_for_no_callback_that_stands_still(owner: Owner) -> None:
     session = session_of(owner)
     session.on_progress(hears)
     session.feed([event(1), event(2)], 0.0)
-    assert stands.wait(5)
+    assert stands.wait(30)
     begun = time.monotonic()
     session.close()
     took = time.monotonic() - begun
     go.set()
 
     wait_until(lambda: session.is_closed)
-    assert took < 2
+    assert took < 10
     assert heard == [1]
 
 
@@ -269,7 +271,7 @@ def test_each_call_from_each_callback(call: str) -> None:
         except BaseException as error:  # noqa: BLE001 - told by the test's own thread
             faults.append(error)
         finally:
-            if time.monotonic() - begun < 5:
+            if time.monotonic() - begun < 20:
                 done.append(kind)
 
     with running_hub(state_dir()) as hub:
@@ -291,7 +293,7 @@ def test_each_call_from_each_callback(call: str) -> None:
                     run.end("canceled")
                 elif kind == "stream":  # it has a thread of its own, on which it may wait for the end
                     run.end()
-                wait_until(lambda kind=kind: kind in done, 15, f"{call} in {kind}")  # type: ignore[misc]
+                wait_until(lambda kind=kind: kind in done, 40, f"{call} in {kind}")  # type: ignore[misc]
 
     assert faults == []
     assert set(done) == set(KINDS)

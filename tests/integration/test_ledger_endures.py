@@ -51,7 +51,7 @@ def test_another_programs_lock_is_waited_for_and_told(tmp_path: Path) -> None:
                 beat = threads.submit(hub.ask, "POST", "/api/v1/heartbeats", {"free": 1}, bearer=instance)
                 read = hub.ask("GET", f"/api/v1/tasks/{kept}", bearer=consumer)
                 assert (read.status, submit.done(), beat.done()) == (200, False, False)
-                assert {submit.result(15).status, beat.result(15).status} == {503}
+                assert {submit.result(30).status, beat.result(30).status} == {503}
             other.stdin.write("\n")
             other.stdin.flush()
             other.wait(10)
@@ -77,7 +77,7 @@ def test_a_long_read_holds_up_nobody_and_the_log_is_cut(tmp_path: Path) -> None:
     def look(ledger: Ledger) -> tuple[str | None, str | None]:
         seen = ledger.meta("first")
         entered.set()
-        assert go.wait(60)
+        assert go.wait(200)
         return seen, ledger.meta("first")
 
     with ThreadPoolExecutor(1) as threads:

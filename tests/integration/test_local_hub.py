@@ -131,7 +131,7 @@ def test_a_hub_that_is_away_is_told_at_the_first_refusal(tmp_path: Path, caplog:
         "enter", lambda: entered.append(enter(where, local_allowed=False, clock=Clock(), entropy=SeededEntropy()))
     )
     thread.start()
-    wait_until(lambda: "hub_away" in caplog.messages, 5, "the warning")
+    wait_until(lambda: "hub_away" in caplog.messages, what="the warning")
     with running_hub(tmp_path, port=port):
         assert thread.join(20)
 

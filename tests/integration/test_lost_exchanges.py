@@ -111,7 +111,9 @@ def test_a_run_without_losses(world: World) -> None:
 
     paths = {exchange.path.removeprefix(API) for exchange in world.proxy.exchanges}
     assert {"auth/agent/connect", "auth/agent/consumer-token", "heartbeats", "tasks", "claims", "reports"} <= paths
-    assert len(world.proxy.exchanges) <= EXCHANGES
+    # Where the machine is slow there are more heartbeats, one like the other.
+    beats = world.proxy.count(f"{API}heartbeats")
+    assert len(world.proxy.exchanges) - max(0, beats - 3) <= EXCHANGES
 
 
 @pytest.mark.parametrize("fault", LOSSES)

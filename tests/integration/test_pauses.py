@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from support import wait_until
-from support_worker import LedgerInProcess, WorkerAtHub
+from support_worker import NUMBERS, LedgerInProcess, WorkerAtHub
 
 from blocks_worker.context.task import TaskContext
 from blocks_worker.errors import TaskCancelledError
@@ -15,11 +16,14 @@ from blocks_worker.errors import TaskCancelledError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: Nobody is given up, and no lease is lost, because the machine stood still.
+PATIENT = msgspec.structs.replace(NUMBERS, lease_ttl=60.0, cancel_grace=30.0)
+
 
 @pytest.fixture
 def hub() -> Iterator[LedgerInProcess]:
     """Return a fresh ledger."""
-    with LedgerInProcess() as ledger:
+    with LedgerInProcess(numbers=PATIENT) as ledger:
         yield ledger
 
 
@@ -151,6 +155,7 @@ def test_a_cancel_wakes_a_paused_handler(hub: LedgerInProcess, *, terminated: bo
 
         row = hub.ended(task)
         assert (row.state, row.reason) == ("canceled", "terminated" if terminated else None)
+        wait_until(lambda: bool(handler.waited), what="the handler")
         assert [type(error) for error in handler.waited] == [TaskCancelledError]
         handler.other.set()
         assert hub.ended(blocking).state == "completed"
@@ -196,7 +201,7 @@ def test_paused_again_before_a_slot_came_free(hub: LedgerInProcess) -> None:
         handler.other.set()
         hub.ended(blocking)
         assert hub.ended(hub.submit("other")).state == "completed"
-        assert hub.row(task).state == "paused"
+        wait_until(lambda: hub.row(task).state == "paused", what="the second pause")
 
         hub.pause(task, on=False)
         handler.go.set()
@@ -225,7 +230,7 @@ def test_limits_go_on_while_a_handler_waits(hub: LedgerInProcess) -> None:
     handler = Obeying()
     with WorkerAtHub(hub, handler) as at:
         at.ready()
-        task = hub.submit(max_runtime=2.0)
+        task = hub.submit(max_runtime=5.0)
         hub.running(task)
         paused(hub, task)
 
@@ -247,6 +252,7 @@ def test_a_drain_gives_a_paused_run_back(hub: LedgerInProcess) -> None:
 
         row = hub.row(task)
         assert (row.state, row.attempt, row.pause) == ("paused", 0, True)
+        wait_until(lambda: bool(handler.waited), what="the handler")
         assert [type(error) for error in handler.waited] == [TaskCancelledError]
     with WorkerAtHub(hub, handler, name="next") as at:
         at.ready()

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from support import wait_until
 from support_worker import NUMBERS, LedgerInProcess, WorkerAtHub
@@ -105,14 +106,15 @@ def test_an_open_pipe_is_canceled(
         wait_until(lambda: at.worker.active_tasks == [], what="the end of the list")
 
 
-def test_a_cancel_while_the_handler_works_publishes_what_it_returns(hub: LedgerInProcess) -> None:
+def test_a_cancel_while_the_handler_works_publishes_what_it_returns() -> None:
     """After the return: artifacts, then the terminal `canceled`; the pipe does not stay open."""
 
     def handler(_task: Any, ctx: Any) -> str:
         ctx.wait(30)
         return "partial"
 
-    with WorkerAtHub(hub, handler) as at:
+    numbers = msgspec.structs.replace(NUMBERS, cancel_grace=30.0)
+    with LedgerInProcess(numbers=numbers) as hub, WorkerAtHub(hub, handler) as at:
         at.ready()
         task = hub.submit(**PIPE)
         hub.running(task)
@@ -147,13 +149,13 @@ def test_the_end_of_the_duration_ends_a_pipe(hub: LedgerInProcess, *, returns: b
 
     register(hub)
     task = hub.submit(**PIPE)
-    hub.expires_in(task, 1.5)
+    hub.expires_in(task, 5.0)
     with WorkerAtHub(hub, handler) as at:
         at.ready()
 
-        assert outcome(hub.ended(task)) == ("completed", None, None, None, "duration_expired")
-        assert seen == ([] if returns else [True])
-        assert at.worker.counters.get("tasks_expired") == 1
+        assert outcome(hub.ended(task, 30)) == ("completed", None, None, None, "duration_expired")
+        wait_until(lambda: seen == ([] if returns else [True]), what="the handler")
+        wait_until(lambda: at.worker.counters.get("tasks_expired") == 1, what="the count")
 
 
 def register(hub: LedgerInProcess) -> None:
@@ -251,15 +253,17 @@ def test_a_drain_ends_open_pipes(hub: LedgerInProcess) -> None:
 
 def test_a_drain_ends_a_pipe_whose_handler_works(hub: LedgerInProcess) -> None:
     """[D-13] A handler of a pipe has the drain's time; then it is asked to stop, and the pipe is `drained`."""
+    begun = threading.Event()
 
     def handler(_task: Any, ctx: Any) -> str:
+        begun.set()
         ctx.wait(30)
         return "partial"
 
     with WorkerAtHub(hub, handler) as at:
         at.ready()
         task = hub.submit(**PIPE)
-        hub.running(task)
+        assert begun.wait(10)
         at.worker.stop(0.1)
 
         assert outcome(hub.row(task)) == ("canceled", None, None, "drained", None)

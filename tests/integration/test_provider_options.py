@@ -252,7 +252,7 @@ def test_an_override_publishes_for_its_task() -> None:
         said = [event for event in session.list_events() if event.type != "progress" or event.message]
         assert [event.type for event in said] == ["progress", "artifact", "system", "terminal"]
         wait_until(lambda: len(after) == 2, what="both publishes after the end to be refused")
-        assert instance.counters["tasks_completed"] == 1
+        wait_until(lambda: instance.counters.get("tasks_completed") == 1, what="the count")
         assert instance.counters.get("late_results", 0) == 0
 
 
@@ -303,6 +303,7 @@ def test_a_failing_override_is_a_failed_task() -> None:
         client.send_message("failing", "x") as session,
     ):
         assert session.wait_for_terminal(30).error == "no disk"
+        wait_until(lambda: told, what="the word of it")
         assert told == [(session.task_id, "no disk")]
 
 

@@ -239,7 +239,7 @@ def test_a_retry_outlives_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         client = TaskClient.create("free", cdm_url=cdm, api_key=hub.key)
         instance.wait_ready(30)
         session = client.send_message("flaky", "hi", retry_policy={"maxAttempts": 2, "initialDelaySec": 2})
-        wait_until(lambda: client.get_task(session.task_id).extra.get("readyAt"), 20, "the failure")
+        wait_until(lambda: [event for event in session.list_events() if event.status == "queued"], 20, "the failure")
     with client, instance, running_hub(state_dir(), port=port):
         assert session.text(60) == "done: hi"
     assert len(handler.runs) == 2

@@ -51,7 +51,7 @@ def serve(hub: Caller, instance: str, play: Callable[[BareRun], None]) -> Callab
 
     def run() -> None:
         with TaskClient.create("free") as client:
-            wait_until(lambda: client.list_tasks().tasks, 10, "a task")
+            wait_until(lambda: client.list_tasks().tasks, what="a task")
             play(BareRun(hub, instance, client.list_tasks().tasks[0].task_id))
 
     return in_background(run)
@@ -73,13 +73,13 @@ def test_every_status_is_shown_in_order(hub: Caller, instance: str) -> None:
 
 def test_a_script_gets_the_id_of_a_task_that_goes_on(instance: str) -> None:
     """With `--json` the end of the wait prints id and state, and the exit code says that the task goes on."""
-    result = sent("echo", "x", "--timeout", "0.2", "--json")
+    result = sent("echo", "x", "--timeout", "4", "--json")
 
     with TaskClient.create("free") as client:
         (task,) = client.list_tasks().tasks
     assert result.exit_code == 3
     assert json.loads(result.stdout) == {"taskId": task.task_id, "state": "pending"}
-    assert "is not over after 0.2 s" in result.stderr
+    assert "is not over after 4.0 s" in result.stderr
 
 
 def test_who_wants_a_stream_is_told_how(hub: Caller, instance: str) -> None:
@@ -164,7 +164,7 @@ def test_a_hub_that_hangs_is_bounded_and_named(monkeypatch: pytest.MonkeyPatch) 
 
     assert result.exit_code == 4
     assert "something listens there: it hangs" in result.stderr
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 15
 
 
 def test_what_holds_a_task_up_is_told(hub: Caller, instance: str) -> None:
@@ -174,10 +174,10 @@ def test_what_holds_a_task_up_is_told(hub: Caller, instance: str) -> None:
         first = session.held_up()
         run = BareRun(hub, instance, session.task_id)
         run.say(RUNNING)
-        wait_until(lambda: session.held_up() is None, 10, "it runs")
+        wait_until(lambda: session.held_up() is None, what="it runs")
         client.pause_task(session.task_id)
         run.say({"type": "system", "status": "paused"})
-        wait_until(lambda: session.held_up() == "paused", 10, "it is paused")
+        wait_until(lambda: session.held_up() == "paused", what="it is paused")
 
     assert first is not None
     assert first.startswith("queued")

@@ -152,7 +152,7 @@ def test_unsubscribe_ends_the_telling(hub: Caller, instance: str, client: TaskCl
     subscription.unsubscribe()
     run.end()
 
-    assert session.wait_for_terminal(10).state == "completed"
+    assert session.wait_for_terminal(30).state == "completed"
     assert heard.told == ALL[:2]
 
 
@@ -340,7 +340,7 @@ def test_an_agents_owner_watches_what_others_sent(
         watched.cancel()
     run.end()
 
-    assert watched.wait_for_terminal(5).state == "completed"
+    assert watched.wait_for_terminal(30).state == "completed"
     assert download_artifact(watched.list_artifacts()[0], watched).data == b"for bob"
     assert [event.seq for event in watched] == [event.seq for event in sent]
     assert client.connect(sent.task_id, role="provider").is_closed
@@ -408,6 +408,7 @@ def test_every_callback_has_its_context(hub: Caller, instance: str, client: Task
     all_failing(session)
     run = BareRun(hub, instance, session.task_id)
     run.say(RUNNING, STREAM, WARNING, artifact(b"x"))
+    wait_until(session.list_streams, what="the stream is announced")
     with pytest.raises(TimeoutError):
         session.wait_for_stream_where(lambda ref: ref.nothing, timeout=1)  # type: ignore[attr-defined]  # it fails
     client.cancel_task(session.task_id)

@@ -72,18 +72,18 @@ def place(tmp_path: Path) -> SpoolPlace:
 
 
 @pytest.fixture
-def spool_at(disk: Disk) -> Iterator[Callable[[SpoolPlace], Spool]]:
+def spool_at(disk: Disk) -> Iterator[Callable[..., Spool]]:
     """Return a function that starts a spool in which every outcome is unanswered; all are stopped at the end."""
     made: list[Spool] = []
 
-    def start(place: SpoolPlace) -> Spool:
+    def start(place: SpoolPlace, after: float = AFTER) -> Spool:
         spool = Spool(
             place,
             incarnation=lambda: "life",
             unanswered=lambda keys: [report(key) for key in keys],
             clock=Clock(),
             open_file=disk.open,
-            after=AFTER,
+            after=after,
         )
         spool.start()
         made.append(spool)
@@ -101,20 +101,19 @@ def kept(place: SpoolPlace) -> list[LateReport]:
 
 
 def test_what_is_answered_in_time_never_meets_the_disk(
-    place: SpoolPlace, spool_at: Callable[[SpoolPlace], Spool], disk: Disk
+    place: SpoolPlace, spool_at: Callable[..., Spool], disk: Disk
 ) -> None:
     """An outcome that the hub answers at once makes no file."""
-    spool = spool_at(place)
+    after = 3.0
+    spool = spool_at(place, after)
     spool.ended(KEY)
     spool.answered(KEY)
 
-    assert not disk.asked.wait(AFTER + 0.3)
+    assert not disk.asked.wait(after + 0.3)
     assert place.files() == []
 
 
-def test_an_overdue_outcome_is_written_with_its_incarnation(
-    place: SpoolPlace, spool_at: Callable[[SpoolPlace], Spool]
-) -> None:
+def test_an_overdue_outcome_is_written_with_its_incarnation(place: SpoolPlace, spool_at: Callable[..., Spool]) -> None:
     """After its second without an answer it is on disk, private to its user; answered, the file goes."""
     assert SPOOL_AFTER == 1.0
     spool = spool_at(place)
@@ -129,7 +128,7 @@ def test_an_overdue_outcome_is_written_with_its_incarnation(
     wait_until(lambda: place.files() == [], what="the end of the file")
 
 
-def test_a_stop_writes_what_is_unanswered(place: SpoolPlace, spool_at: Callable[[SpoolPlace], Spool]) -> None:
+def test_a_stop_writes_what_is_unanswered(place: SpoolPlace, spool_at: Callable[..., Spool]) -> None:
     """Nothing waits for its second when the process ends."""
     spool = spool_at(place)
     spool.ended(KEY)
@@ -138,9 +137,7 @@ def test_a_stop_writes_what_is_unanswered(place: SpoolPlace, spool_at: Callable[
     assert len(kept(place)) == 1
 
 
-def test_a_stop_with_everything_answered_leaves_no_file(
-    place: SpoolPlace, spool_at: Callable[[SpoolPlace], Spool]
-) -> None:
+def test_a_stop_with_everything_answered_leaves_no_file(place: SpoolPlace, spool_at: Callable[..., Spool]) -> None:
     """A clean end is clean."""
     spool = spool_at(place)
     spool.ended(KEY)
@@ -151,9 +148,7 @@ def test_a_stop_with_everything_answered_leaves_no_file(
     assert place.files() == []
 
 
-def test_what_may_not_run_twice_is_written_before_it_is_sent(
-    place: SpoolPlace, spool_at: Callable[[SpoolPlace], Spool]
-) -> None:
+def test_what_may_not_run_twice_is_written_before_it_is_sent(place: SpoolPlace, spool_at: Callable[..., Spool]) -> None:
     """For at-most-once tasks the record is there when the request goes out."""
     always = SpoolPlace(place.folder, place.mark, always=True)
     spool = spool_at(always)
@@ -163,11 +158,9 @@ def test_what_may_not_run_twice_is_written_before_it_is_sent(
     assert len(kept(always)) == 1
 
 
-def test_one_task_that_may_not_run_twice_is_written_first(
-    place: SpoolPlace, spool_at: Callable[[SpoolPlace], Spool]
-) -> None:
+def test_one_task_that_may_not_run_twice_is_written_first(place: SpoolPlace, spool_at: Callable[..., Spool]) -> None:
     """Where its sender wants a task run at most once, its record is there first; that of others is not. [R-12]"""
-    spool = spool_at(place)
+    spool = spool_at(place, 60.0)
     spool.ended(KEY)
     spool.before_sending([KEY])
     others = kept(place) if place.files() else []
@@ -178,13 +171,13 @@ def test_one_task_that_may_not_run_twice_is_written_first(
 
 
 def test_a_full_disk_is_asked_again(
-    place: SpoolPlace, spool_at: Callable[[SpoolPlace], Spool], disk: Disk, caplog: pytest.LogCaptureFixture
+    place: SpoolPlace, spool_at: Callable[..., Spool], disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A disk that takes nothing costs a warning, and what it refused is written as soon as it does, whole."""
     spool = spool_at(place)
     disk.full.set()
     spool.ended(KEY)
-    assert disk.asked.wait(5)
+    assert disk.asked.wait(30)
     wait_until(lambda: "spool_failed" in caplog.text, what="the warning")
     disk.full.clear()
 

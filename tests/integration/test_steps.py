@@ -8,12 +8,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from support import wait_until
 from support_hub import running_hub
 from support_proxy import Exchange, Fault, FaultProxy, cdm_through
-from support_worker import LedgerInProcess, WorkerAtHub
+from support_worker import NUMBERS, LedgerInProcess, WorkerAtHub
 
 from blocks_worker import AgentInstanceOptions, StepError, TaskCancelledError, TaskClient, start_agent_instance
 from blocks_worker.cli.main import blocks
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def hub() -> Iterator[LedgerInProcess]:
     """Return a fresh ledger."""
-    with LedgerInProcess() as ledger:
+    with LedgerInProcess(numbers=msgspec.structs.replace(NUMBERS, lease_ttl=60.0, cancel_grace=30.0)) as ledger:
         yield ledger
 
 
@@ -168,6 +169,7 @@ def test_the_next_run_sees_what_a_dead_worker_stored(hub: LedgerInProcess) -> No
         with WorkerAtHub(hub, second) as other:  # of the same name: the hub takes the lease from the dead one at once
             other.ready()
             assert hub.ended(task).state == "completed"
+            wait_until(lambda: first.raised, what="the end of the first run")
 
     assert (first.done, second.done) == (["one"], ["two"])
     assert second.seen == [{"one": 1}, {"two": 1}]
@@ -275,6 +277,7 @@ def test_no_step_is_begun_once_the_task_is_to_stop(hub: LedgerInProcess) -> None
         wait_until(lambda: seen, what="the first step")
         hub.cancel(task)
         assert hub.ended(task).state == "canceled"
+        wait_until(lambda: seen[1:], what="the handler")
 
     assert seen == [1, 1]
 

@@ -32,13 +32,19 @@ def test_a_part_that_cannot_end_keeps_no_other_from_it(
     hub: LedgerInProcess, part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is told by its name, the stop returns in its time, and the task that ran is offered to others. [D6] [D4]"""
-    go = threading.Event()
+    go, begun = threading.Event(), threading.Event()
     before = set(threading.enumerate())
-    at = WorkerAtHub(hub, lambda _task, ctx: ctx.wait(30) or go.wait(10))
+
+    def handler(_task: Any, ctx: Any) -> object:
+        begun.set()
+        return ctx.wait(30) or go.wait(10)
+
+    at = WorkerAtHub(hub, handler)
     with at:
         at.ready()
         task = hub.submit()
-        hub.running(task)
+        # A granted task is running in the ledger before the worker has heard of it.
+        assert begun.wait(10)
         if part in {"login", "all"}:
             at.login.close = broken  # type: ignore[method-assign]  # the double fails, one level below
         if part in {"subscription", "all"}:
@@ -51,7 +57,7 @@ def test_a_part_that_cannot_end_keeps_no_other_from_it(
             )
         at.worker.stop(0.1)
 
-        assert at.worker.wait(0.1)
+        assert at.worker.wait(10)
         wait_until(lambda: hub.row(task).state == "pending", what="the task given back")
     for ear in hub.bus.ears:
         ear.waiting.put(None)

@@ -9,14 +9,15 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from support import wait_until
-from support_worker import LedgerInProcess, WorkerAtHub
+from support_worker import NUMBERS, LedgerInProcess, WorkerAtHub
 
 from blocks_worker.observability import usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from blocks_worker.worker.worker import Worker
 
@@ -35,12 +36,15 @@ def state(hub: LedgerInProcess) -> str:
 
 
 @contextmanager
-def few_descriptors() -> Iterator[None]:
-    """Let the process have so few that more than four fifths of them are open."""
+def few_descriptors() -> Iterator[Callable[[], None]]:
+    """Give what lets the process have so few that more than four fifths of those are open now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (int((usage.open_descriptors() or 0) / 0.8), hard))
+
+    def tighten() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int((usage.open_descriptors() or 0) / 0.85), hard))
+
     try:
-        yield
+        yield tighten
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -49,8 +53,9 @@ def test_who_is_short_of_descriptors_is_offered_nothing_until_he_is_not(hub: Led
     """[C13] At four fifths of its descriptors an instance is degraded; back below, it does what has waited."""
     with WorkerAtHub(hub, lambda task: task.text()) as at:
         worker = at.ready()
-        with few_descriptors():
-            wait_until(lambda: state(hub) == "degraded", what="the hub knows")
+        with few_descriptors() as tighten:
+            # What an earlier test left open may be closed meanwhile.
+            wait_until(lambda: tighten() or state(hub) == "degraded", what="the hub knows")
             task = hub.submit("waits")
             told = {one.name: one for one in worker.insight.conditions()}
             assert (told["able"].is_met, told["able"].says) == (False, "descriptors")
@@ -102,17 +107,19 @@ def test_threads_that_handlers_leave_behind_are_counted_and_told(
 def test_more_hung_threads_than_are_replaced_wear_an_instance_out(hub: LedgerInProcess) -> None:
     """[C1] One hung thread is replaced; with the next one the instance is degraded, until they return."""
     go = threading.Event()
+    hung: list[str] = []
 
     def hangs(task: Any) -> str:
         if task.text() == "hang":
-            go.wait(30)
+            hung.append(task.task_id)
+            go.wait(60)
         return "done"
 
     with WorkerAtHub(hub, hangs) as at:
         worker = at.ready()
         for abandoned in (1, 1):
             task = hub.submit("hang")
-            wait_until(lambda task=task: hub.row(task).state == "running", what="it runs")  # type: ignore[misc]
+            wait_until(lambda task=task: task in hung, what="it runs")  # type: ignore[misc]
             hub.cancel(task)
             assert hub.ended(task).state == "canceled"
             wait_until(lambda count=abandoned: worker.counters["abandoned_threads"] == count)  # type: ignore[misc]
@@ -124,29 +131,36 @@ def test_more_hung_threads_than_are_replaced_wear_an_instance_out(hub: LedgerInP
         wait_until(lambda: not worker.pulse.worn_out and state(hub) == "ready", what="it is well again")
 
 
-def test_a_held_interpreter_is_told_from_a_slow_handler(hub: LedgerInProcess, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_held_interpreter_is_told_from_a_slow_handler(caplog: pytest.LogCaptureFixture) -> None:
     """[C8] A handler that waits long makes nothing late; one that lets no thread run is told with its seconds."""
 
     def handler(task: Any, ctx: Any) -> str:
         if task.text() == "slow":
-            ctx.wait(1.7)
+            ctx.wait(3.7)
         else:
-            ctypes.PyDLL(None).usleep(1_900_000)
+            ctypes.PyDLL(None).usleep(4_300_000)
         return "done"
 
-    with caplog.at_level(logging.WARNING), WorkerAtHub(hub, handler) as at:
+    numbers = msgspec.structs.replace(NUMBERS, lease_ttl=60.0)
+    with (
+        caplog.at_level(logging.WARNING),
+        LedgerInProcess(numbers=numbers) as hub,
+        WorkerAtHub(hub, handler) as at,
+    ):
         worker = at.ready()
+        # A machine that stands still for a second or two is no held interpreter here.
+        worker._engine.tick._late = 3.0
         assert hub.ended(hub.submit("slow")).state == "completed"
         before = worker.counters.get("process_starved", 0)
         assert hub.ended(hub.submit("holds")).state == "completed"
         wait_until(lambda: worker.counters.get("process_starved") == 1, what="it is counted")
 
     (line,) = [record for record in caplog.records if record.getMessage() == "process_starved"]
-    assert (before, vars(line)["seconds"] >= 1.0) == (0, True)
+    assert (before, vars(line)["seconds"] >= 3.0) == (0, True)
 
 
 def _freeze_deadlines(worker: Worker, go: threading.Event) -> None:
-    worker._engine.deadlines.at(0.0, lambda: go.wait(10))
+    worker._engine.deadlines.at(0.0, lambda: go.wait(60))
 
 
 def _freeze_tick(worker: Worker, go: threading.Event) -> None:
@@ -162,7 +176,7 @@ def _freeze_publisher(worker: Worker, go: threading.Event) -> None:
 
 def _hold(lock: threading.Lock, go: threading.Event) -> None:
     with lock:
-        go.wait(10)
+        go.wait(60)
 
 
 @pytest.mark.parametrize("freeze", [_freeze_deadlines, _freeze_tick, _freeze_publisher])
@@ -171,20 +185,21 @@ def test_each_loop_that_stands_still_is_seen(hub: LedgerInProcess, freeze: Any) 
     go, spoke = threading.Event(), threading.Event()
 
     def handler(_task: Any, ctx: Any) -> str:
-        ctx.report_status("one")
-        ctx.report_status("two")
+        ctx.report_status("begun")
         spoke.set()
-        go.wait(10)
+        # So that there is always one that waits for its second.
+        while not go.wait(0.05):
+            ctx.report_status("at it")
         return "done"
 
     with WorkerAtHub(hub, handler) as at:
         worker = at.ready()
         task = hub.submit()
-        assert spoke.wait(5)
-        before = worker.pulse.behind
+        assert spoke.wait(30)
+        wait_until(lambda: worker.pulse.behind < 0.5, what="nothing is behind")
         freeze(worker, go)
         wait_until(lambda: worker.pulse.behind > 0.5, what="it falls behind")
         go.set()
         wait_until(lambda: worker.pulse.behind < 0.3, what="it goes on")
 
-        assert (before < 0.5, hub.ended(task).state) == (True, "completed")
+        assert hub.ended(task).state == "completed"

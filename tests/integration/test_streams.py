@@ -181,17 +181,20 @@ def test_an_agent_without_a_card_has_one_stream_by_wish(place: Place) -> None:
 def test_a_request_opens_every_outbound_stream_of_its_own(place: Place) -> None:
     """Several in one task, by the names of the card; what it may not have is told by stream and rule. [D-9]"""
     told: list[str] = []
+    opened = threading.Event()
 
     def play(_task: Any, ctx: Any) -> None:
         with ctx.create_stream(declared_stream="words") as words, ctx.create_stream(declared_stream="raw") as raw:
             words.write("one")
             raw.write(b"two")
+            assert opened.wait(20)
         wishes: list[dict[str, Any]] = [{"declared_stream": name} for name in ("chat", "orders", "ticks", "nothing")]
         wishes += [{}, {"declared_stream": "words", "format": "bytes"}, {"declared_stream": "words", "external": True}]
         told.extend(refusal(partial(ctx.create_stream, **wish)) for wish in wishes)
 
     with place.send(play) as session:
         words, raw = (session.wait_for_stream(name, 20).open() for name in ("words", "raw"))
+        opened.set()
         assert (list(words.events()), list(raw.bytes())) == (["one"], [b"two"])
         completed(session)
     rules = ["'chat'.*outbound", "'orders'.*outbound", "'ticks'.*dedicated", "no stream 'nothing'", "say which"]
@@ -209,16 +212,19 @@ def test_create_stream_does_not_sleep(place: Place) -> None:
         took.append(time.monotonic() - begun)
 
     def play(_task: Any, ctx: Any) -> None:
-        timed(ctx, declared_stream="raw")
+        for _ in range(5):
+            timed(ctx, declared_stream="raw")
         timed(ctx, declared_stream="raw", subscribe_grace_ms=400)
         timed(ctx, declared_stream="words", subscribe_grace_ms=20_000)
 
     with place.send(play) as session:
         session.wait_for_stream("words", 20).open()
         completed(session)
-    assert took[0] < 0.35
-    assert 0.4 <= took[1] < 1.5
-    assert took[2] < 5
+    *at_once, graced, read = took
+    # The machine may stand still in one of them, a sleep would be in all.
+    assert min(at_once) < 0.35
+    assert 0.39 <= graced < 10
+    assert read < 15
 
 
 # ------------------------------------------------------------------------------------------------ waits
@@ -270,7 +276,7 @@ def test_every_wait_ends(place: Place) -> None:
     ]
     session.close()
 
-    ends = [wait(5) for wait in waits]
+    ends = [wait(15) for wait in waits]
     assert isinstance(ends[0], RuntimeError)
     assert ends[1:] == [[], []]
     go.set()
@@ -280,7 +286,7 @@ def test_all_iterators_end_with_the_stream(place: Place) -> None:
     """Several share the items, and each ends, those that got nothing too. [R-29]"""
 
     def play(_task: Any, ctx: Any) -> None:
-        with ctx.create_stream(declared_stream="words", subscribe_grace_ms=5000) as stream:
+        with ctx.create_stream(declared_stream="words", subscribe_grace_ms=20_000) as stream:
             for number in range(100):
                 stream.write(str(number))
 
@@ -302,7 +308,7 @@ def test_a_stream_that_was_never_opened_is_gone_with_its_task(place: Place) -> N
 
     def play(_task: Any, ctx: Any) -> None:
         ctx.create_stream(declared_stream="raw").write("unread")
-        ctx.create_stream(declared_stream="words").write("read")
+        ctx.create_stream(declared_stream="words", subscribe_grace_ms=20_000).write("read")
 
     with place.send(play) as session:
         words = session.wait_for_stream("words", 20).open()
@@ -359,7 +365,7 @@ def test_callbacks_of_streams_may_read_to_the_end(place: Place) -> None:
     progress: list[str | None] = []
 
     def play(_task: Any, ctx: Any) -> None:
-        streams = [ctx.create_stream(declared_stream="words", subscribe_grace_ms=5000) for _ in range(3)]
+        streams = [ctx.create_stream(declared_stream="words", subscribe_grace_ms=20_000) for _ in range(3)]
         for stream in streams:
             stream.write("begin")
         ctx.report_status("busy")
@@ -409,7 +415,7 @@ def test_what_was_written_is_read_after_the_task(place: Place) -> None:
     pieces = [bytes([number]) * 32 * 1024 for number in range(100)]
 
     def play(_task: Any, ctx: Any) -> None:
-        stream = ctx.create_stream(declared_stream="raw", subscribe_grace_ms=5000)
+        stream = ctx.create_stream(declared_stream="raw", subscribe_grace_ms=20_000)
         for piece in pieces:
             stream.write(piece)
 
@@ -424,7 +430,7 @@ def test_what_was_written_is_read_after_the_task(place: Place) -> None:
 
 
 @pytest.mark.parametrize("joins", [False, True])
-@pytest.mark.parametrize(("drains", "window", "least", "most"), [(True, 0.8, 0.6, 3.0), (False, 20.0, 0.0, 0.5)])
+@pytest.mark.parametrize(("drains", "window", "least", "most"), [(True, 0.8, 0.79, 15.0), (False, 20.0, 0.0, 15.0)])
 def test_an_end_that_does_not_come_is_waited_for_in_the_window(
     place: Place, drains: bool, window: float, least: float, most: float, joins: bool
 ) -> None:
@@ -440,14 +446,14 @@ def test_an_end_that_does_not_come_is_waited_for_in_the_window(
         stream = session.wait_for_stream(timeout=20).open()
         told: list[StreamError] = []
         stream.on_error(told.append)
+        before = time.monotonic()
         session.cancel()
         session.wait_for_terminal(20)
-        over = time.monotonic()
         assert list(stream.events()) == []
-        took = time.monotonic() - over
-        wait_until(lambda: session.is_closed, 5, "the end of the session")
+        took = time.monotonic() - before
+        wait_until(lambda: session.is_closed, what="the end of the session")
     assert least < took < most
-    wait_until(lambda: [error.category for error in told] == (["timeout"] if drains else []), 5, "what was told")
+    wait_until(lambda: [error.category for error in told] == (["timeout"] if drains else []), what="what was told")
 
 
 def test_a_pipe_speaks_after_its_handler(place: Place) -> None:
@@ -504,7 +510,7 @@ def test_what_a_stream_cannot_use_is_refused_at_once(place: Place) -> None:
             with pytest.raises(TypeError, match=next(iter(each))) as error:
                 ctx.create_stream(**each)
             refused.append(str(error.value))
-        with ctx.create_stream(format="events") as stream:
+        with ctx.create_stream(format="events", subscribe_grace_ms=20_000) as stream:
             with pytest.raises(ValueError, match="67108864 are allowed"):
                 stream.write("x" * (MAX_EVENT - 1))
             stream.write("short")
@@ -537,6 +543,7 @@ def test_lost_access_ends_a_stream(tmp_path: Path) -> None:
             assert hub.ask("DELETE", f"/api/v1/auth/keys/{key['id']}", bearer=hub.key).status == 204
             in_background(lambda: list(chunks))(20)
             assert not stream.is_active
+            wait_until(lambda: any(error.fatal for error in told), what="the word of it")
         stop.set()
     fatal = [error for error in told if error.fatal]
     assert [(error.category, error.channel) for error in fatal] == [("access_denied", stream.channel)]
@@ -574,7 +581,7 @@ def test_the_card_is_minded_both_ways(place: Place) -> None:
     assert came == [1, 3]
     assert len(refused) == 2
     assert all("'chat'" in text for text in refused)
-    wait_until(lambda: len([text for text in told if text.startswith("malformed_response")]) == 2, 5, "both")
+    wait_until(lambda: len([text for text in told if text.startswith("malformed_response")]) == 2, what="both")
 
 
 def test_a_generator_speaks_while_it_works(place: Place) -> None:
@@ -615,7 +622,7 @@ def test_a_generator_that_opens_streams_itself_gives_a_list(place: Place) -> Non
     """Who writes to a stream of his own is not given another."""
 
     def play(_task: Any, ctx: Any) -> Any:
-        with ctx.create_stream(declared_stream="words") as stream:
+        with ctx.create_stream(declared_stream="words", subscribe_grace_ms=20_000) as stream:
             stream.write("streamed")
             yield 1
         yield 2
@@ -644,7 +651,7 @@ def test_a_cancelled_generator_is_closed(place: Place) -> None:
         session.cancel()
         assert session.wait_for_terminal(20).state == "canceled"
         assert set(items) <= {"tick"}
-    assert cleaned.wait(5)
+    assert cleaned.wait(20)
 
 
 @pytest.mark.parametrize("side", ["agent", "consumer"])
@@ -748,7 +755,7 @@ def test_a_stream_of_another_process(place: Place) -> None:
 
     with place.send(play, **PIPE) as session:
         reader = session.wait_for_stream(timeout=20).open()
-        external = handed[0]
+        external = wait_until(lambda: handed, what="the stream")[0]
         assert isinstance(external, ExternalStreamObject)
         for use in (lambda: external.write("x"), external.bytes, external.events, external.as_file):
             assert "external" in refusal(use)
@@ -794,7 +801,7 @@ def test_a_foreign_token_opens_nothing(place: Place) -> None:
         go.set()
         completed(session)
 
-    assert took < 4
+    assert took < 15
     assert all("take a new one from StreamRef.descriptor.token" in said for said in (foreign, junk))
     assert "the agent's side" in other_side
     assert "take a new one from ExternalStreamObject.token" in other_side
@@ -895,10 +902,12 @@ def test_a_shared_stream_is_one_for_all_tasks(place: Place) -> None:
 
     with place.send(play("first"), **PIPE) as first:
         one = first.wait_for_stream(timeout=20).open()
+        wait_until(lambda: "first" in streams, what="the first one's")
         streams["first"].write("before")
         assert next(one.bytes()) == b"before"
         with place.send(play("second"), **PIPE) as second:
             other = second.wait_for_stream(timeout=20).open()
+            wait_until(lambda: "second" in streams, what="the second one's")
             streams["second"].write("both")
             assert [next(each.bytes()) for each in (one, other)] == [b"both", b"both"]
             gates["second"].set()

@@ -102,7 +102,8 @@ def test_a_handler_that_hears_no_cancel_holds_up_no_kill() -> None:
 def test_a_hub_that_is_unavailable_is_asked_again() -> None:
     """Every call is answered with 503; a task that was sent meanwhile is taken afterwards. [R-65]"""
     with LocalStack(echo) as stack:
-        with unsent(stack, "one") as answers, stack.faults.hub_unavailable():
+        with ExitStack() as after, stack.faults.hub_unavailable():
+            answers = after.enter_context(unsent(stack, "one"))
             with pytest.raises(RpcError) as refused:
                 stack.client.list_tasks()
             assert refused.value.status == 503
@@ -202,7 +203,7 @@ def test_a_worker_that_is_killed_while_no_hub_answers_is_replaced_afterwards() -
                 stack.faults.kill_worker("echo")
                 stack.faults.kill_worker("echo")
                 assert stack.agents["echo"].state == "stopped"
-            assert stack.agents["echo"].state == "ready"
+            wait_until(lambda: stack.agents["echo"].state == "ready", what="the new one is ready")
             assert stack.agents["echo"].instance_id == before.instance_id
             assert stack.run("echo", "one").text == "Echo: one"
 

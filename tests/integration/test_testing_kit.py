@@ -250,7 +250,7 @@ def test_the_page_runs_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(NOTHING_IS_LEFT)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)],
-        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
 
     assert "7 passed" in done.stdout, done.stdout

@@ -59,7 +59,7 @@ def echo(hub: Caller, instance: str, client: TaskClient) -> str:
     """Send a task, complete it, and return the state that the session heard by the network."""
     session = client.send_message("echo", "hi")
     hub.run(instance, session.task_id, RUNNING)
-    return str(session.wait_for_terminal(5).state)
+    return str(session.wait_for_terminal(30).state)
 
 
 def test_all_modes_work(hub: Caller, endpoint: TokenEndpoint) -> None:
@@ -161,13 +161,13 @@ def test_renewed_at_four_fifths(hub: Caller, endpoint: TokenEndpoint) -> None:
     with TaskClient.create("free", token_endpoint=endpoint.url) as client:
         session = client.send_message("echo", "hi")
         channel = client._core.login.session_channel
-        wait_until(lambda: len(endpoint.asked) >= 3, 10, "two renewals")
+        wait_until(lambda: len(endpoint.asked) >= 3, what="two renewals")
         hub.run(instance, session.task_id, RUNNING)
 
-        assert session.wait_for_terminal(5).state == "completed"
+        assert session.wait_for_terminal(30).state == "completed"
         assert client._core.login.session_channel == channel
+    wait_until(lambda: "token-refresh" not in {thread.name for thread in threading.enumerate()}, what="no timer")
     asked = len(endpoint.asked)
-    assert "token-refresh" not in {thread.name for thread in threading.enumerate()}
     assert client.get_user_id() == "local"
     assert len(endpoint.asked) == asked
 
@@ -250,12 +250,12 @@ def test_a_function_that_does_not_return(hub: Caller) -> None:
         go.wait(20)
         return TokenResult(given(hub, hub.key if works.is_set() else key["key"])["token"], 3600)
 
-    with TaskClient.create("free", token_provider=provide, timeout=1) as client:
+    with TaskClient.create("free", token_provider=provide, timeout=3) as client:
         go.clear()
-        with pytest.raises(AuthRefreshFailedError, match="token_provider has not returned within 1 s"):
-            TaskClient.create("free", token_provider=lambda: go.wait(20), timeout=1)  # type: ignore[arg-type, return-value]
+        with pytest.raises(AuthRefreshFailedError, match="token_provider has not returned within 3 s"):
+            TaskClient.create("free", token_provider=lambda: go.wait(20), timeout=3)  # type: ignore[arg-type, return-value]
         hub.ask("DELETE", f"/api/v1/auth/keys/{key['id']}", bearer=hub.key)
-        with pytest.raises(AuthRefreshFailedError, match="token_provider has not returned within 1 s") as caught:
+        with pytest.raises(AuthRefreshFailedError, match="token_provider has not returned within 3 s") as caught:
             client.send_message("echo", "x")
         works.set()
         go.set()
@@ -406,7 +406,7 @@ def test_a_forgotten_client_keeps_no_process_alive(hub: Caller, endpoint: TokenE
         f"other = ConsumerAuth(token_endpoint={endpoint.url!r}); other.init()\n"
         "print(kept.get_user_id())"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=90, check=False)
     assert (done.returncode, done.stdout) == (0, "local\n")
 
     client = TaskClient.create("free", token_endpoint=endpoint.url)

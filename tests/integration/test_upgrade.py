@@ -319,7 +319,7 @@ def test_a_kill_in_the_middle_is_done_again(path: Path, scripts: Scripts, tmp_pa
     program += "open_database(Path(sys.argv[1]), Path(sys.argv[2]))"
     process = subprocess.Popen([sys.executable, "-c", program, str(path), str(half)], env=_environment())
     try:
-        wait_until(flag.exists, 30, what="the middle of the step")
+        wait_until(flag.exists, 90, what="the middle of the step")
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(10)

@@ -70,17 +70,17 @@ def test_a_task_begins_when_its_time_has_come(client: TaskClient) -> None:
     """[J23] Seconds from now or a datetime: one that came later goes first, and the handler is not called before."""
     handler = Noting()
     with serve(handler):
-        ready = datetime.now(timezone.utc) + timedelta(seconds=1.2)
+        ready = datetime.now(timezone.utc) + timedelta(seconds=6)
         later = client.send_message("noting", "later", not_before=ready)
-        (soon,) = client.send_many([{"agent_name": "noting", "request_parts": "soon", "not_before": 0.6}])
+        (soon,) = client.send_many([{"agent_name": "noting", "request_parts": "soon", "not_before": 2.5}])
         waits = client.get_task(later.task_id)
         client.run("noting", "now")
         assert (soon.text(20), later.text(20)) == ("done", "done")
 
     assert (waits.state, waits.extra["waitsFor"]) == ("pending", "delay")
     assert handler.texts == ["now", "soon", "later"]
-    # The hub's clock was set by this machine's: it may be a step of rounding apart.
-    assert handler.calls[2][1] >= ready.timestamp() * 1000 - 5
+    # The hub's clock was set by this machine's: it may be a step apart.
+    assert handler.calls[2][1] >= ready.timestamp() * 1000 - 50
     assert later.waits_for is None
 
 
@@ -98,7 +98,7 @@ def test_a_delay_outlives_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     with client, instance, running_hub(state_dir(), port=port):
         assert session.text(60) == "done"
     assert info.extra["readyAt"] == info.created_time + 3000
-    assert handler.calls[0][1] >= info.extra["readyAt"] - 5
+    assert handler.calls[0][1] >= info.extra["readyAt"] - 50
 
 
 def test_a_delay_that_makes_no_sense_is_refused(hub: Caller, client: TaskClient) -> None:
@@ -139,7 +139,7 @@ def test_a_deadline_is_seen_by_all(client: TaskClient) -> None:
         return "too late"
 
     with serve(handler, concurrency=2):
-        ends = datetime.now(timezone.utc) + timedelta(seconds=2)
+        ends = datetime.now(timezone.utc) + timedelta(seconds=5)
         session = client.send_message("noting", "above", deadline=ends)
         terminal = session.wait_for_terminal(20)
         below = client.get_task(asked[0])
@@ -148,14 +148,14 @@ def test_a_deadline_is_seen_by_all(client: TaskClient) -> None:
     assert client.get_task(session.task_id).extra["deadline"] == round(ends.timestamp() * 1000)
     assert 0 <= round(ends.timestamp() * 1000) - below.extra["deadline"] < 500
     assert below.state in {"failed", "canceled"}
-    assert all(each is not None and 0 < each <= 2 for each in left)
+    assert all(each is not None and 0 < each <= 5 for each in left)
 
 
 def test_limits_at_the_command_line(hub: Caller, client: TaskClient) -> None:
     """[R-64] What nobody begins in time fails, and which limit it was is said; only the wait's end is a dead letter."""
     hub.connect("idle")
     waited = CliRunner().invoke(blocks, ["send", "idle", "x", "--queue-ttl", "0.2s"])
-    over = CliRunner().invoke(blocks, ["send", "idle", "x", "--deadline", "0.2s"])
+    over = CliRunner().invoke(blocks, ["send", "idle", "x", "--deadline", "4s"])
 
     assert (waited.exit_code, over.exit_code) == (1, 1)
     assert [task.extra["reason"] for task in client.list_tasks().tasks] == ["deadline", "queue_ttl"]
@@ -184,12 +184,13 @@ def test_urgent_tasks_go_first(hub: Caller, client: TaskClient) -> None:
 # ------------------------------------------------------------------------------------------------ limits of an agent
 def test_a_limit_holds_over_all_instances(hub: Caller, client: TaskClient) -> None:
     """[J24] Two instances with room for six run two at once, as the card says; the others say what they wait for."""
-    lock, running, most = threading.Lock(), [0], [0]
+    lock, running, most, go = threading.Lock(), [0], [0], threading.Event()
 
     def handler(_task: StartTaskMessage, ctx: TaskContext) -> None:
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
+        go.wait(30)
         ctx.wait(0.2)
         with lock:
             running[0] -= 1
@@ -206,6 +207,7 @@ def test_a_limit_holds_over_all_instances(hub: Caller, client: TaskClient) -> No
     ):
         sessions = client.send_many([{"agent_name": "noting"}] * 6)
         waiting = {session.waits_for for session in sessions}
+        go.set()
         for session in sessions:
             assert session.wait_for_terminal(30).state == "completed"
 

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """Give a port on which nobody listens, and nobody else begins to."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield int(kept.getsockname()[1])
 
 
 @pytest.fixture
@@ -89,15 +91,14 @@ def test_a_server_that_is_no_hub(answer: bytes) -> None:
             check(act)
 
 
-def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_there(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """No server at a port, no address of a name, TLS to nobody: each is one error, with its cause. [R-48]"""
-    port = free_port()
-    for url in (f"http://127.0.0.1:{port}", "http://nobody.invalid:1", f"https://127.0.0.1:{port}"):
+    for url in (f"http://127.0.0.1:{free_port}", "http://nobody.invalid:1", f"https://127.0.0.1:{free_port}"):
         error = check(lambda url=url: fetch_cdm_config(f"{url}/cdm", timeout=5), OSError)  # type: ignore[misc]
         assert isinstance(error, errors.HubUnavailableError)
         assert "blocks-run" in str(error)
     monkeypatch.setenv("BLOCKS_API_KEY", "bk_x")
-    monkeypatch.setenv("BLOCKS_CDM_URL", f"http://127.0.0.1:{port}/cdm")
+    monkeypatch.setenv("BLOCKS_CDM_URL", f"http://127.0.0.1:{free_port}/cdm")
     assert isinstance(check(lambda: get_agent("echo")), errors.HubUnavailableError)
 
 

@@ -14,6 +14,7 @@ from support_worker import NUMBERS, LedgerInProcess, WorkerAtHub
 
 from blocks_worker.errors import AgentAuthFatalError, BlocksError, InputError, RpcError, TaskFinishedError
 from blocks_worker.protocol.control import Drain
+from blocks_worker.worker import outbox
 from blocks_worker.worker.spool import SpoolPlace
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blocks_worker.hub.store.ledger import Ledger
+
+#: Nobody is given up, and no lease is lost, because the machine stood still.
+PATIENT = msgspec.structs.replace(NUMBERS, lease_ttl=60.0, cancel_grace=30.0)
 
 
 @pytest.fixture
@@ -65,8 +69,10 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
     return [event.get("state") or event["type"] for event in events]
 
 
-def test_a_task_runs_and_is_reported_in_one_request(hub: LedgerInProcess) -> None:
+def test_a_task_runs_and_is_reported_in_one_request(hub: LedgerInProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     """A short task is: running, artifact, terminal, and costs one claim and one report."""
+    # It is short on a slow machine too: what it says first waits for its end.
+    monkeypatch.setattr(outbox, "HOLD", 30.0)
     with WorkerAtHub(hub, echo) as at:
         at.ready()
         before = len([call for call in at.login.calls if call[0] != "heartbeat"])
@@ -121,13 +127,13 @@ def test_an_exception_fails_the_task_and_spares_the_worker(
         assert len(told) == (0 if code == "invalid_input" else 1)
 
 
-def test_cancel_sets_the_event_and_keeps_what_was_made(hub: LedgerInProcess) -> None:
+def test_cancel_sets_the_event_and_keeps_what_was_made() -> None:
     """A cancelled handler that returns is reported canceled, with its artifacts and the caller's reason."""
     gate = Gate()
-    with WorkerAtHub(hub, gate) as at:
+    with LedgerInProcess(numbers=PATIENT) as hub, WorkerAtHub(hub, gate) as at:
         at.ready()
         task = hub.submit()
-        gate.started.wait(5)
+        assert gate.started.wait(30)
         hub.cancel(task, "changed my mind")
         row = hub.ended(task)
 
@@ -168,7 +174,7 @@ def test_a_handler_that_ignores_cancel_is_forced_and_its_slot_replaced(hub: Ledg
     with WorkerAtHub(hub, lambda task, ctx: hung.pop()(task, ctx) if hung else "next") as at:
         worker = at.ready()
         task = hub.submit()
-        gate.started.wait(5)
+        assert gate.started.wait(30)
         hub.cancel(task)
         row = hub.ended(task)
 
@@ -186,14 +192,14 @@ def test_a_terminate_after_a_cancel_shortens_the_grace() -> None:
     with LedgerInProcess(numbers=numbers) as hub, WorkerAtHub(hub, gate) as at:
         worker = at.ready()
         task = hub.submit()
-        gate.started.wait(5)
+        assert gate.started.wait(30)
         hub.cancel(task, "mine")
         wait_until(lambda: gate.contexts[0].is_cancelled, what="the cancel")
         hub.cancel(task, terminated=True)
 
         # Nobody sweeps here: it is the worker who ends it.
-        assert (hub.ended(task, 4).state, hub.row(task).reason) == ("canceled", "forced")
-        assert worker.counters["runs_forced"] == 1
+        assert (hub.ended(task, 30).state, hub.row(task).reason) == ("canceled", "forced")
+        wait_until(lambda: worker.counters.get("runs_forced") == 1, what="the count")
         gate.go.set()
         wait_until(lambda: worker.counters["abandoned_threads"] == 0, what="its return")
 
@@ -201,7 +207,7 @@ def test_a_terminate_after_a_cancel_shortens_the_grace() -> None:
 def test_a_run_over_its_limit_fails_at_once(hub: LedgerInProcess) -> None:
     """At max_runtime the task is failed with timeout, and its event is set. [C2] [R-56]"""
     gate = Gate()
-    with WorkerAtHub(hub, gate, max_runtime=0.3) as at:
+    with WorkerAtHub(hub, gate, max_runtime=3.0) as at:
         worker = at.ready()
         row = hub.ended(hub.submit())
 
@@ -222,13 +228,13 @@ def test_a_run_that_hangs_in_silence_fails_and_one_that_speaks_does_not(hub: Led
                 ctx.step(f"{number}", int)
             else:
                 ctx.report_status(f"{number}")
-            ctx.cancel_event.wait(0.1)
+            ctx.cancel_event.wait(0.4)
         return "done"
 
     with WorkerAtHub(hub, handler, slots=3, progress_timeout=30) as at:
         worker = at.ready()
-        others = [hub.submit(how, progress_timeout=0.6) for how in ("speaks", "steps")]
-        silent = hub.ended(hub.submit("hangs", progress_timeout=0.4))
+        others = [hub.submit(how, progress_timeout=4.0) for how in ("speaks", "steps")]
+        silent = hub.ended(hub.submit("hangs", progress_timeout=2.5))
 
         assert (silent.state, silent.error_code, silent.reason) == ("failed", "timeout", "progress")
         assert [hub.ended(other).state for other in others] == ["completed"] * 2
@@ -236,7 +242,7 @@ def test_a_run_that_hangs_in_silence_fails_and_one_that_speaks_does_not(hub: Led
 
 
 @pytest.mark.parametrize("lost", [1, 3])
-def test_lost_replies_are_repeated_without_a_second_effect(hub: LedgerInProcess, lost: int) -> None:
+def test_lost_replies_are_repeated_without_a_second_effect(lost: int) -> None:
     """A claim or report whose answer is lost is repeated with the same ids; the handler starts once. [A2, B10, R-22]"""
     starts: list[str] = []
 
@@ -244,7 +250,7 @@ def test_lost_replies_are_repeated_without_a_second_effect(hub: LedgerInProcess,
         starts.append(task.task_id)
         return "x"
 
-    with WorkerAtHub(hub, handler, heartbeat_interval=5.0) as at:
+    with LedgerInProcess(numbers=PATIENT) as hub, WorkerAtHub(hub, handler, heartbeat_interval=5.0) as at:
         at.ready()
         at.login.lose_replies = lost
         task = hub.submit()
@@ -255,13 +261,13 @@ def test_lost_replies_are_repeated_without_a_second_effect(hub: LedgerInProcess,
         assert kinds(hub.events(task)) == ["running", "artifact", "completed"]
 
 
-def test_an_outcome_waits_for_a_hub_that_is_away(hub: LedgerInProcess) -> None:
+def test_an_outcome_waits_for_a_hub_that_is_away() -> None:
     """A result made while the hub is unreachable is reported when it is back, and stays in the held list. [R-11]"""
     gate = Gate()
-    with WorkerAtHub(hub, gate) as at:
+    with LedgerInProcess(numbers=PATIENT) as hub, WorkerAtHub(hub, gate) as at:
         at.ready()
         task = hub.submit()
-        gate.started.wait(5)
+        assert gate.started.wait(30)
         at.login.cut.set()
         gate.go.set()
         wait_until(lambda: at.worker.counters.get("reports_repeated", 0) >= 2, what="failed reports")
@@ -274,24 +280,26 @@ def test_an_outcome_waits_for_a_hub_that_is_away(hub: LedgerInProcess) -> None:
 
 
 @pytest.mark.parametrize("text", ["\x01" * 4096, "\U0001f600" * 4096])
-def test_many_long_errors_fit_their_requests(hub: LedgerInProcess, text: str) -> None:
+def test_many_long_errors_fit_their_requests(text: str) -> None:
     """What gathered while the hub was away never makes a request that the hub refuses."""
     go = threading.Event()
+    begun: list[str] = []
 
-    def handler(_task: Any) -> None:
-        go.wait(10)
+    def handler(task: Any) -> None:
+        begun.append(task.task_id)
+        go.wait(60)
         raise RuntimeError(text)
 
-    with WorkerAtHub(hub, handler, slots=70) as at:
+    with LedgerInProcess(numbers=PATIENT) as hub, WorkerAtHub(hub, handler, slots=70) as at:
         at.ready()
         tasks = [hub.submit() for _ in range(70)]
-        wait_until(lambda: all(hub.row(task).state == "running" for task in tasks), what="the runs")
+        wait_until(lambda: len(begun) == 70, what="the runs")
         at.login.cut.set()
         go.set()
         wait_until(lambda: at.worker.counters.get("tasks_failed") == 70, what="the failures")
         at.login.cut.clear()
 
-        assert {hub.ended(task, 5).error_code for task in tasks} == {"handler_error"}
+        assert {hub.ended(task, 30).error_code for task in tasks} == {"handler_error"}
 
 
 def test_a_report_that_the_hub_refuses_whole_harms_no_other(hub: LedgerInProcess) -> None:
@@ -311,19 +319,17 @@ def test_a_report_that_the_hub_refuses_whole_harms_no_other(hub: LedgerInProcess
         assert at.worker.counters["reports_failed"] == 1
 
 
-def test_a_stop_without_the_hub_leaves_time_for_all_parts(
-    hub: LedgerInProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_stop_without_the_hub_leaves_time_for_all_parts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The last reports get a part of the time only; what was not heard is counted, and on disk. [D1]"""
     place = SpoolPlace.of(tmp_path / "spool", hub="h", api_key="bk", always=False)
     gate = Gate()
-    with WorkerAtHub(hub, gate, spool=place) as at:
+    with LedgerInProcess(numbers=PATIENT) as hub, WorkerAtHub(hub, gate, spool=place) as at:
         at.ready()
         hub.submit()
-        gate.started.wait(5)
+        assert gate.started.wait(30)
         at.login.cut.set()
         gate.go.set()
-        at.worker.stop(2)
+        at.worker.stop(6)
 
         assert "still_running" not in caplog.text
         counters = at.worker.counters
@@ -336,7 +342,7 @@ def test_drain_lets_runs_finish(hub: LedgerInProcess) -> None:
     with WorkerAtHub(hub, gate) as at:
         worker = at.ready()
         task = hub.submit()
-        gate.started.wait(5)
+        assert gate.started.wait(30)
         stopper = threading.Thread(target=worker.stop)
         stopper.start()
         wait_until(lambda: at.login.beats[-1].draining, what="the draining beat")
@@ -356,7 +362,7 @@ def test_drain_gives_back_what_does_not_finish(hub: LedgerInProcess) -> None:
     with WorkerAtHub(hub, gate) as at:
         worker = at.ready()
         task = hub.submit()
-        gate.started.wait(5)
+        assert gate.started.wait(30)
         worker.stop(0)
         row = hub.row(task)
 
@@ -372,7 +378,7 @@ def test_hurry_cuts_a_drain_short(hub: LedgerInProcess) -> None:
     with WorkerAtHub(hub, gate, drain_timeout=600.0) as at:
         worker = at.ready()
         hub.submit()
-        gate.started.wait(5)
+        assert gate.started.wait(30)
         stopper = threading.Thread(target=worker.stop)
         stopper.start()
         wait_until(lambda: worker.state == "draining", what="the drain")
@@ -402,7 +408,7 @@ def test_a_newer_process_takes_over(hub: LedgerInProcess) -> None:
     with WorkerAtHub(hub, gate, options={"on_fatal": fatal.append}) as older:
         older.ready()
         hub.submit()
-        gate.started.wait(5)
+        assert gate.started.wait(30)
         with WorkerAtHub(hub, echo) as newer:
             newer.ready()
             wait_until(lambda: older.worker.state == "failed", 10, "the older one's end")
@@ -410,22 +416,22 @@ def test_a_newer_process_takes_over(hub: LedgerInProcess) -> None:
             with pytest.raises(AgentAuthFatalError) as raised:
                 older.worker.wait(10)
             assert raised.value.code == "Superseded"
-            assert fatal == [raised.value]
-            assert gate.contexts[0].is_cancelled
+            wait_until(lambda: fatal == [raised.value], what="the word of it")
+            wait_until(lambda: gate.contexts[0].is_cancelled, what="the event")
 
 
 def test_a_forgotten_incarnation_comes_back_as_a_new_one() -> None:
     """When the hub has given the instance up, it drops its runs and registers anew. [B12]"""
     gate = Gate()
     gates: list[Any] = [gate]
-    short = msgspec.structs.replace(NUMBERS, lease_ttl=0.9, lease_margin=0.1, lease_grace=0.1)
+    short = msgspec.structs.replace(NUMBERS, lease_ttl=4.0, lease_margin=0.5, lease_grace=0.1)
     with (
         LedgerInProcess(numbers=short) as hub,
         WorkerAtHub(hub, lambda task, ctx: gates.pop()(task, ctx) if gates else "again", slots=2) as at,
     ):
         at.ready()
         task = hub.submit()
-        gate.started.wait(5)
+        assert gate.started.wait(30)
         before = at.login.incarnation
         at.login.cut.set()
         wait_until(lambda: swept(hub, task) == "pending", 20, "the loss of the lease")
@@ -492,7 +498,7 @@ def test_an_async_handler_runs_and_is_cancelled(hub: LedgerInProcess) -> None:
     with WorkerAtHub(hub, handler, slots=3) as at:
         at.ready()
         hanging = hub.submit("hang")
-        started.wait(5)
+        assert started.wait(30)
 
         assert hub.ended(hub.submit("exit")).error_code == "handler_exit"
         assert hub.ended(hub.submit("a")).state == "completed"
@@ -501,7 +507,7 @@ def test_an_async_handler_runs_and_is_cancelled(hub: LedgerInProcess) -> None:
 
 
 def test_status_is_throttled_and_the_last_text_is_sent(hub: LedgerInProcess) -> None:
-    """Of a hundred texts in a moment the first and the last travel, before the terminal. [R-15]"""
+    """Of a hundred texts in a moment the first and the last travel, and hardly another, before the terminal. [R-15]"""
 
     def handler(task: Any, ctx: Any) -> None:
         for number in range(100):
@@ -512,7 +518,9 @@ def test_status_is_throttled_and_the_last_text_is_sent(hub: LedgerInProcess) -> 
         task = hub.submit()
         hub.ended(task)
 
-        assert [event["message"] for event in hub.events(task) if "message" in event] == ["step 0", "step 99"]
+        said = [event["message"] for event in hub.events(task) if "message" in event]
+        # Each second that the machine stood still in between lets one more through.
+        assert (said[0], said[-1], len(said) < 10) == ("step 0", "step 99", True)
 
 
 def test_progress_is_told_before_what_followed_it(hub: LedgerInProcess) -> None:
@@ -617,10 +625,10 @@ def test_the_worker_spools_while_the_hub_is_away_and_the_next_one_reports(tmp_pa
     def work(task: Any, ctx: Any) -> str:
         ctx.report_status("at it")
         runs.append(task.task_id)
-        go.wait(10)
+        go.wait(60)
         return "done"
 
-    with LedgerInProcess() as hub:
+    with LedgerInProcess(numbers=PATIENT) as hub:
         with WorkerAtHub(hub, work, spool=place) as first:
             first.ready()
             task_id = hub.submit()
@@ -646,20 +654,20 @@ def test_a_worker_outlives_an_async_handler_that_blocks() -> None:
 
     async def handler(task: Any) -> str:
         if task.text() == "block":
-            let_go.wait(20)
+            let_go.wait(60)
         return "done"
 
     numbers = NUMBERS.__class__(heartbeat_interval=0.3, lease_ttl=6.0, cancel_grace=0.3)
     with LedgerInProcess(numbers=numbers) as hub, WorkerAtHub(hub, handler, slots=2) as at:
         worker = at.ready()
-        stuck = hub.submit("block", max_runtime=0.3)
+        stuck = hub.submit("block", max_runtime=2.5)
         hub.running(stuck)
         beside = hub.submit("beside")
 
         assert hub.ended(stuck).error_code == "timeout"
         assert hub.ended(beside).state == "completed"
-        wait_until(lambda: not worker.active_tasks and worker.state == "ready", 5, "the slot")
-        assert worker.counters["coroutines_abandoned"] == 1
+        wait_until(lambda: worker.counters.get("coroutines_abandoned") == 1, what="the end of its grace")
+        wait_until(lambda: not worker.active_tasks and worker.state == "ready", 30, "the slot")
         let_go.set()
 
 

@@ -27,10 +27,15 @@ if TYPE_CHECKING:
     from blocks_worker.runtime.instance import AgentInstance
 
 
+#: Seconds of a life whose last fifth is longer than a machine stands still.
+PATIENT = pytest.mark.parametrize("hub", [11], indirect=True, ids=["eleven seconds"])
+
+
 @pytest.fixture
-def hub() -> Iterator[Caller]:
-    """Run a hub whose grants and tokens live 3 seconds."""
-    with running_hub(state_dir(), access_life=3, grant_life=3, hold=1.0) as caller:
+def hub(request: pytest.FixtureRequest) -> Iterator[Caller]:
+    """Run a hub whose grants and tokens live 3 seconds, or as many as are asked for."""
+    life = getattr(request, "param", 3)
+    with running_hub(state_dir(), access_life=life, grant_life=life, hold=1.0) as caller:
         yield caller
 
 
@@ -54,22 +59,23 @@ def renewed(instance: AgentInstance, times: int) -> None:
     """Wait until the token of the instance was replaced so often."""
     for _ in range(times):
         before = instance.auth.get()
-        wait_until(lambda before=before: instance.auth.get() != before, 10, "a new token")  # type: ignore[misc]
+        wait_until(lambda before=before: instance.auth.get() != before, what="a new token")  # type: ignore[misc]
 
 
+@PATIENT
 def test_the_grant_is_renewed_idle_and_busy(hub: Caller) -> None:
     """[R-24] Over several lives of the grant nothing is refused, with a task running and without. [G1]"""
     gate = threading.Event()
     options = {"agent_name": "echo", "handler": lambda _task: str(gate.wait(30)), "heartbeat_ms": 60_000}
     with start_agent_instance(options) as instance, TaskClient.create("free") as client:
         instance.wait_ready(20)
-        renewed(instance, 2)
+        renewed(instance, 1)
         session = client.send_message("echo", "x")
-        wait_until(lambda: instance.active_tasks, 5, "the task came by the network")
-        renewed(instance, 2)
+        wait_until(lambda: instance.active_tasks, 20, "the task came by the network")
+        renewed(instance, 1)
         gate.set()
 
-        assert session.result(10).text == "True"
+        assert session.result(20).text == "True"
         assert not {"transport_unauthorized", "transport_retrying"} & set(instance.counters)
 
 
@@ -97,7 +103,7 @@ def test_a_refused_subscription_goes_on_from_its_cursor(hub: Caller) -> None:
             pause.wait(0.2)
             heard += [item.body["sequence"] for item in subscription.receive(0) if isinstance(item, Message)]
         while len(heard) < sent:
-            received = subscription.receive(5)
+            received = subscription.receive(20)
             assert received
             assert not any(isinstance(item, Gap) and not item.filled for item in received)
             heard += [item.body["sequence"] for item in received if isinstance(item, Message)]
@@ -137,14 +143,16 @@ def test_a_worker_that_is_turned_out_stops_by_itself(hub: Caller, how: str) -> N
     with pytest.raises(AgentAuthFatalError) as caught:
         instance.wait(20)
     assert caught.value.code == {"revoked": "API_KEY_INVALID", "offline": "AGENT_FORCED_OFFLINE"}[how]
+    wait_until(lambda: fatal, what="the word of it")
     assert (instance.state, instance.error, fatal) == ("failed", caught.value, [caught.value])
     with pytest.raises(AgentAuthFatalError):
         instance.wait_ready(0)
     instance.stop()
-    names = {thread.name for thread in threading.enumerate()}
-    assert not {"heartbeat", "token-refresh", "listener"} & names
+    ours = {"heartbeat", "token-refresh", "listener"}
+    wait_until(lambda: not ours & {thread.name for thread in threading.enumerate()}, what="no thread left")
 
 
+@PATIENT
 def test_the_token_in_other_hands(hub: Caller) -> None:
     """[1.1] `AgentAuth` gives the token, renews it once for all who ask, and lets a client in."""
     with logged_in(hub) as login:
@@ -169,7 +177,7 @@ def test_the_token_in_other_hands(hub: Caller) -> None:
             billing_mode="free",
             agent_auth=instance.auth,
         ) as client:
-            assert client.run("echo", "hi", timeout=10).text == "x"
+            assert client.run("echo", "hi", timeout=20).text == "x"
 
         assert instance.auth.get() in tokens
 

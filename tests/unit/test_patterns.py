@@ -16,7 +16,7 @@ from blocks_worker.observability.redact import MAX_FIELD, redact, without_passwo
 
 #: Characters of a text, and bytes of a body: what is longer is cut, or refused, before any pattern sees it.
 TEXT, BODY = MAX_FIELD, 256 * 1024
-#: Seconds.
+#: Seconds of work: what others did meanwhile does not count.
 MOST = 0.05
 
 
@@ -49,9 +49,9 @@ ENDS = ["", "!", "@"]
 
 
 def _seconds(pattern: re.Pattern[Any], text: Any, *, sought: bool = True) -> float:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     pattern.search(text) if sought else pattern.match(text)
-    return time.perf_counter() - begun
+    return time.thread_time() - begun
 
 
 def test_the_patterns_are_found() -> None:
@@ -86,8 +86,8 @@ def test_what_is_blanked_in_a_log_is_found_in_a_moment(piece: str) -> None:
     """[H10] [H9] As much as a field may hold, of one thing: underlines once took minutes."""
     text = piece * (8 * MAX_FIELD // len(piece))
 
-    begun = time.perf_counter()
+    begun = time.thread_time()
     redact(text)
     without_password(text)
 
-    assert time.perf_counter() - begun < 0.5
+    assert time.thread_time() - begun < 0.5

@@ -90,7 +90,7 @@ def test_stop_ends_held_polls_at_once(start_network: NetworkMaker) -> None:
     thread.start()
     wait_until(lambda: net.waiting() == 1, what="the poll is held")
     net.loop.run(net.network.stop())
-    thread.join(5)
+    thread.join(30)
 
     assert ended.is_set()
     assert net.waiting() == 0

@@ -88,8 +88,9 @@ def test_here_now_pages_and_leaves_out(net: Net) -> None:
 
 def test_sdk_state(net: Net) -> None:
     """A state is set by the uuid in the path, read back for one and many channels, and announced. [2.14]"""
-    net.poll("room", uuid="me")
+    # Before the join, which comes a moment after the handshake.
     cursor = net.cursor()
+    net.poll("room", uuid="me")
     with sdk(net, subscribe=False, user_id="other") as client:
         client.set_state().channels(["room", "hall"]).state({"mood": "calm"}).sync()
         one = client.get_state().channels(["room"]).sync().result

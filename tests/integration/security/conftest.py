@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support_probes import Arena, World, arena
 
+from blocks_worker.protocol.leases import Numbers
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """Give a running hub whose audit is read."""
-    with arena(tmp_path_factory.mktemp("probed")) as running:
+    # Nobody beats for the tasks of the probes, which run as long as all tests of a file take.
+    with arena(tmp_path_factory.mktemp("probed"), numbers=Numbers(lease_ttl=3600.0)) as running:
         yield running
 
 

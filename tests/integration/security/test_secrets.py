@@ -202,7 +202,7 @@ def test_a_process_shows_no_secret(tmp_path: Path) -> None:
         process = subprocess.Popen(command, stdout=out, stderr=out)
     try:
         folder = StateFolder(tmp_path / "s")
-        wait_until(folder.discovered, timeout=30, what="the hub answers")
+        wait_until(folder.discovered, timeout=90, what="the hub answers")
         texts = [folder.text("hub-secret", str), folder.local_key(), read_keys(folder)[0].secret.hex()]
         shown = b"".join(Path(f"/proc/{process.pid}/{name}").read_bytes() for name in ("cmdline", "environ", "comm"))
     finally:

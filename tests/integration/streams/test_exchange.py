@@ -67,8 +67,7 @@ def test_an_ended_reader_leaves(side: Callable[[], Side]) -> None:
     writer.end()
 
     assert list(reader.events()) == ["a"]
-    wait_until(lambda: not consumer.exchange.endpoints(), 10)
-    assert consumer.grants.held == []
+    wait_until(lambda: not consumer.exchange.endpoints() and not consumer.grants.held)
 
 
 def test_two_readers_of_one_process_get_everything(side: Callable[[], Side]) -> None:
@@ -83,7 +82,7 @@ def test_two_readers_of_one_process_get_everything(side: Callable[[], Side]) -> 
     second = consumer.reader(writer, position, task_id="u")
     late = second.events()
 
-    assert in_background(lambda: [next(late) for _ in range(10)])(10) == list(range(10))
+    assert in_background(lambda: [next(late) for _ in range(10)])(30) == list(range(10))
     writer.end()
     assert list(heard) == []
     assert list(late) == []
@@ -151,11 +150,11 @@ def test_what_the_network_lost_is_sent_again() -> None:
 
     done = in_background(write)
     reader_result = in_background(lambda: list(reader.events()))
-    done(20)
+    done(60)
     assert writer.endpoint.writer is not None
     reader.end_at(writer.endpoint.writer.next_seq)
 
-    assert reader_result(20) == list(range(60))
+    assert reader_result(60) == list(range(60))
     assert told.errors == []
     agent.close()
     consumer.close()
@@ -198,16 +197,16 @@ def test_what_was_lost_on_a_quiet_stream_is_sent_again() -> None:
         before = len(publishes)
         clock.ahead += ACK_QUIET
         consumer.exchange.kick(reader.endpoint)
-        wait_until(lambda before=before: len(publishes) > before, 5, "a word of the reader")  # type: ignore[misc]
+        wait_until(lambda before=before: len(publishes) > before, 30, "a word of the reader")  # type: ignore[misc]
 
     lossy.loses = True
     before = len(publishes)
     writer.write("two")
-    wait_until(lambda: len(publishes) > before, 5, "the frame that is lost")
+    wait_until(lambda: len(publishes) > before, 30, "the frame that is lost")
     lossy.loses = False
     clock.ahead += PROBE_AFTER
     agent.exchange.kick(writer.endpoint)
-    assert in_background(lambda: next(items))(5) == "two"
+    assert in_background(lambda: next(items))(30) == "two"
     agent.close()
     consumer.close()
 
@@ -224,13 +223,13 @@ def test_an_outage_loses_nothing_and_is_told() -> None:
         writer.write("before")
         assert next(items) == "before"
         net.loop.run(net.network.refuse())
-        wait_until(lambda: "network_issues" in told.categories(), 20)
+        wait_until(lambda: "network_issues" in told.categories())
         for number in range(10):
             writer.write(number)
         net.loop.run(net.network.accept())
 
         assert [next(items) for _ in range(10)] == list(range(10))
-        wait_until(lambda: "reconnected" in told.categories(), 20)
+        wait_until(lambda: "reconnected" in told.categories())
         writer.end()
         assert list(items) == []
         assert "gap" not in told.categories()
@@ -269,18 +268,18 @@ def test_a_right_that_is_taken_away_ends_the_stream() -> None:
             tokens[name].refresh(None)
         net.loop.call(net.network.cut)
 
-        assert in_background(lambda: list(items))(30) == []
+        assert in_background(lambda: list(items))(60) == []
         assert [error.fatal for error in told.errors if error.category == "access_denied"] == [True]
-        assert told.ended.wait(5)
+        assert told.ended.wait(30)
 
         def write_on() -> None:
-            for _ in range(200):
+            for _ in range(600):
                 writer.write("two")
                 threading.Event().wait(0.05)
 
         with pytest.raises((StreamWriteError, RuntimeError)):
             write_on()
-        wait_until(lambda: "access_denied" in written.categories(), 5, "what the writer was told")
+        wait_until(lambda: "access_denied" in written.categories(), 30, "what the writer was told")
         agent.close()
         consumer.close()
 
@@ -295,7 +294,7 @@ def test_what_cannot_travel_ends_the_stream() -> None:
     told = listen(writer)
     writer.write("x" * 50_000)
 
-    assert told.ended.wait(10)
+    assert told.ended.wait(30)
     assert told.categories() == ["bad_request"]
     with pytest.raises(RuntimeError):
         writer.write("y")
@@ -310,7 +309,7 @@ def test_closing_ends_streams_and_threads(side: Callable[[], Side]) -> None:
     waits = in_background(lambda: list(reader.events()))
     consumer.close()
 
-    assert waits(5) == []
+    assert waits(30) == []
     with pytest.raises(RuntimeError, match="on its way out"):
         consumer.reader(writer, position)
     agent.close()
@@ -324,8 +323,7 @@ def test_one_that_was_forgotten_closes_its_connection(side: Callable[[], Side]) 
     agent.writer()
     agent.exchange.stop()
 
-    wait_until(lambda: not agent.exchange._reader.is_alive(), 10)
-    assert not agent.exchange._sender.is_alive()
+    wait_until(lambda: not (agent.exchange._reader.is_alive() or agent.exchange._sender.is_alive()))
 
 
 def test_a_stream_may_go_on_for_another_task(side: Callable[[], Side]) -> None:

@@ -154,6 +154,7 @@ def test_a_missing_key_is_found_before_any_network_use(monkeypatch: pytest.Monke
 
 def test_a_hub_that_runs_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub is asked whether it answers, and is left as it is."""
+    monkeypatch.setattr("blocks_worker.cli.checks.hub._PATIENCE", 30.0)
     with running_hub(tmp_path / "hub") as hub:
         monkeypatch.setenv("BLOCKS_CDM_URL", f"{hub.address.url}/api/v1/cdm")
         result = checked("--no-local")

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from support_hub import Caller, running_hub
 
+from blocks_worker.cli import completion
 from blocks_worker.cli.main import blocks
 from blocks_worker.cli.run import run
 from blocks_worker.config import state_dir
@@ -34,8 +35,9 @@ def offered(*words: str, command: click.Command = blocks, program: str = "blocks
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder."""
+    """Work in an empty folder, and give a slow hub its time."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(completion, "_PATIENCE", 30.0)
     return tmp_path
 
 

@@ -36,7 +36,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
         for agent in ("idle", "idle", "other"):
             caller.submit(token, agent, queueTtl=0.001)
         caller.submit(token, "idle")
-        wait_until(lambda: len(caller.ask("GET", "/api/v1/tasks?dead=any", bearer=token).json["tasks"]) == 3, 10)
+        wait_until(lambda: len(caller.ask("GET", "/api/v1/tasks?dead=any", bearer=token).json["tasks"]) == 3)
         yield caller
 
 

@@ -60,7 +60,7 @@ def test_a_signal_is_told_by_name(number: signal.Signals) -> None:
 def test_the_third_ends_the_process() -> None:
     """[2.13] The third signal is exit 130, whatever the main thread does."""
     ended = subprocess.run(
-        [sys.executable, "-c", _THREE], cwd=TESTS, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", _THREE], cwd=TESTS, capture_output=True, text=True, timeout=100, check=False
     )
 
     assert (ended.returncode, ended.stdout.count("SIGTERM")) == (130, 2)
@@ -71,7 +71,7 @@ def test_the_third_ends_the_process() -> None:
 def test_a_signal_before_the_beginning_ends_the_process(begins: bool, code: int) -> None:
     """[D3] Until something is there to take down the first signal ends the process, and after that it is told."""
     ended = subprocess.run(
-        [sys.executable, "-c", _EARLY, *["begin"] * begins], cwd=TESTS, capture_output=True, timeout=30, check=False
+        [sys.executable, "-c", _EARLY, *["begin"] * begins], cwd=TESTS, capture_output=True, timeout=100, check=False
     )
 
     assert ended.returncode == code

@@ -65,12 +65,12 @@ def test_half_an_answer_is_none() -> None:
 
 def test_nobody_listens() -> None:
     """A port where nobody listens is told at once, and nothing was sent."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    http = Http(f"http://127.0.0.1:{port}")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # it does not listen, and nobody else gets its port
+        http = Http(f"http://127.0.0.1:{taken.getsockname()[1]}")
 
-    with pytest.raises(HubUnavailableError) as caught:
-        http.call("GET", "/")
+        with pytest.raises(HubUnavailableError) as caught:
+            http.call("GET", "/")
 
     assert not caught.value.sent
     http.close()

@@ -56,7 +56,7 @@ async def _asked(app: App, method: str, path: str, receive: Any) -> tuple[int, b
 
     headers = [(b"host", b"localhost"), (b"content-length", b"1000000")]
     scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
-    await asyncio.wait_for(app(scope, receive, send), 5)
+    await asyncio.wait_for(app(scope, receive, send), 25)
     return int(sent[0]["status"]), bytes(sent[1]["body"])
 
 
@@ -73,7 +73,7 @@ def test_a_body_that_drips_is_given_up(tmp_path: Path, method: str, path: str, s
 
 def test_a_body_in_pieces_is_taken(tmp_path: Path) -> None:
     """The same body that ends in its time is whole."""
-    app, pieces = _app(tmp_path, 5), iter([True] * 20 + [False])
+    app, pieces = _app(tmp_path, 20), iter([True] * 20 + [False])
 
     async def receive() -> dict[str, Any]:
         return {**await _drip(), "more_body": next(pieces)}

@@ -1,3 +1,4 @@
+import os
 import socket
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def test_states_arrive_in_one_datagram(tmp_path: Path) -> None:
 
 def test_an_abstract_name_is_reached(tmp_path: Path) -> None:
     """A name that begins with @ is one that is in no file system."""
-    name = f"blocks-test-{tmp_path.name}"
+    name = f"blocks-test-{os.getpid()}-{tmp_path.name}"
     with bound("\0" + name) as door:
         Notifier("@" + name).send("STOPPING=1")
 

@@ -57,8 +57,8 @@ def leave(place: SpoolPlace, *tasks: str, life: str = "life") -> Path:
     return place.file(life)
 
 
-def replayed(place: SpoolPlace, hub: Hub, head_start: float = HEAD_START) -> bool:
-    """Replay; tell whether all was said within the head start."""
+def replayed(place: SpoolPlace, hub: Hub, head_start: float = 30.0) -> bool:
+    """Replay; tell whether all was said within the head start, which is long unless it is to end."""
     leftovers = Leftovers(place, send=hub, clock=Clock(), entropy=Entropy(), head_start=head_start)
     leftovers.start()
     done = leftovers.wait()

@@ -66,7 +66,6 @@ def test_deadlines_act_in_order_and_not_when_called_off() -> None:
     """What was called off never happens; an earlier moment overtakes a later one."""
     clock = Clock()
     deadlines = Deadlines(clock)
-    deadlines.start()
     done: list[str] = []
     over = threading.Event()
     now = clock.monotonic()
@@ -75,11 +74,28 @@ def test_deadlines_act_in_order_and_not_when_called_off() -> None:
     deadlines.call_off(deadlines.at(now + 0.04, lambda: done.append("never")))
     deadlines.at(now + 0.02, lambda: done.append("early"))
     deadlines.at(now, lambda: done.append("first"))
+    deadlines.start()
 
-    assert over.wait(5)
+    assert over.wait(30)
     assert done == ["first", "early", "late"]
     deadlines.stop()
-    assert deadlines.join(5)
+    assert deadlines.join(30)
+
+
+def test_an_earlier_moment_wakes_the_thread_that_waits_for_a_later_one() -> None:
+    """Who comes with less time is not held up until the moment that was waited for."""
+    clock = Clock()
+    deadlines = Deadlines(clock)
+    deadlines.start()
+    far, soon = threading.Event(), threading.Event()
+    deadlines.at(clock.monotonic() + 3600, far.set)
+    wait_until(lambda: 0 < deadlines._looks_at < float("inf"), what="the thread waits for the far one")
+    deadlines.at(clock.monotonic() + 0.02, soon.set)
+
+    assert soon.wait(30)
+    assert not far.is_set()
+    deadlines.stop()
+    assert deadlines.join(30)
 
 
 def test_deadlines_called_off_take_no_room() -> None:

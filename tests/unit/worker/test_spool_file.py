@@ -67,7 +67,7 @@ except OSError:
     file.append([b"second"])
 """
     path = tmp_path / "a.spool"
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=100)
 
     assert path.read_bytes() == b"first\nsecond\n"
 
@@ -82,7 +82,7 @@ SpoolFile(Path(sys.argv[1])).append([b"one"])
 os.kill(os.getpid(), signal.SIGKILL)
 """
     path = tmp_path / "a.spool"
-    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=100)
 
     assert done.returncode == -signal.SIGKILL
     with left_behind(path) as lines:

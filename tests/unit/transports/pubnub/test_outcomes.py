@@ -110,9 +110,9 @@ def test_a_reset_and_a_redirect_have_theirs(own: bool, verb: str) -> None:
 @pytest.mark.parametrize("own", HANDLERS)
 def test_nobody_there_is_known_as_not_sent(own: bool) -> None:
     """A refused connection took nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    failed = outcome(port, "publish", own=own)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # it does not listen, and nobody else gets its port
+        failed = outcome(taken.getsockname()[1], "publish", own=own)
 
     assert failed is not None
     assert failed.kind is Kind.UNREACHABLE
