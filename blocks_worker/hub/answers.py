@@ -119,7 +119,7 @@ def task_row(row: TaskRecord, waiting: WaitsFor | None = None) -> TaskRow:
         deadline=row.deadline,
         queue_until=row.queue_until,
         dead_reason=row.dead_reason,  # type: ignore[arg-type]  # the hub writes no other word
-        question=None if row.question is None else _open_question(row, row.question),
+        question=None if row.ask_id is None else _open_question(row, row.question or ""),
     )
 
 

@@ -269,7 +269,7 @@ class Turns:
         head = {"type": "terminal", "state": shown(row), "lastN": row.last_n, "ts": row.ended}
         why = "completionReason" if row.reason == DURATION_EXPIRED else "reason"
         told: dict[str, Any] = {"error": row.error, "errorCode": row.error_code, why: row.reason}
-        if row.cancel_at is not None or row.pause_seq:
+        if row.cancel_at is not None or row.pause_seq or row.question is not None:
             # These words have no number of the run: whoever did not hear one asks for it.
             told["hubSeqs"] = ledger.words(row) or None
         ledger.say(row, row.epoch, head | {key: value for key, value in told.items() if value is not None}, ends=True)

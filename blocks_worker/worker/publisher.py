@@ -92,6 +92,8 @@ class Publisher:
         self._not_before = float("-inf")
         #: Why the last request failed, in few words; None since one was answered.
         self._trouble: tuple[str, object] | None = None
+        #: How often the hub was told to be back: what failed on the way there has no pause after it.
+        self._returns = 0
         self._until: Deadline | None = None
         #: Events that one run may store, and their bytes; 0: any number.
         self._quota = (0, 0)
@@ -217,6 +219,7 @@ class Publisher:
         """
         self._backoff.reset()
         with self._lock:
+            self._returns += 1
             self._not_before = float("-inf")
             self._work.notify()
 
@@ -314,23 +317,24 @@ class Publisher:
         if not batch:
             return
         self._spool.before_sending(outbox.key for outbox, report in batch if report.outcome is not None)
+        returns = self._returns
         timeout = REPORT_TIMEOUT if self._until is None else max(0.1, self._until.within(REPORT_TIMEOUT))
         try:
             answers = answered_each(
                 [report for _, report in batch], lambda reports: self._api.reports(reports, timeout=timeout)
             )
         except BlocksError as error:
-            self._failed(error, len(batch))
+            self._failed(error, len(batch), returns)
             return
         except Exception as error:  # one broken answer must not end the only thread that reports
             _logger.exception("report_broken")
-            self._failed(error, len(batch))
+            self._failed(error, len(batch), returns)
             return
         self._recovered()
         for (outbox, report), answer in zip(batch, answers, strict=False):
             self._apply(outbox, report, answer)
 
-    def _failed(self, error: Exception, reports: int) -> None:
+    def _failed(self, error: Exception, reports: int, returns: int) -> None:
         pause = self._backoff.after(error)
         trouble = (type(error).__name__, getattr(error, "status", None))
         if trouble != self._trouble:
@@ -338,14 +342,16 @@ class Publisher:
         self._trouble = trouble
         self._counters.count("reports_repeated", reports)
         with self._lock:
-            self._not_before = self._clock.monotonic() + pause
+            if self._returns == returns:
+                self._not_before = self._clock.monotonic() + pause
 
     def _recovered(self) -> None:
         self._backoff.reset()
         if self._trouble is not None:
             _logger.info("report_recovered")
         self._trouble = None
-        self._not_before = float("-inf")
+        with self._lock:
+            self._not_before = float("-inf")
 
     def _apply(self, outbox: Outbox, report: Report, answer: ItemResult[ReportAnswer]) -> None:
         """Decide under the lock what an answer means, and tell of it after."""

@@ -12,8 +12,8 @@ is what the consumer wants and `pause_seq` how often he turned it; `paused` that
 `parked` that the run takes no slot. `retry_of` is the task that was sent again as this one, `dead_reason` why the
 hub gave a task up. `retry` is a retry policy as JSON, `retries` how many runs may still fail, `ready_at` the end of
 its delay, or of the pause after one that did: it is cleared then, so that what waits is found by its absence.
-`ask_id` is the question that is open, `question` its text and schema as JSON, `ask_until` when nobody waits for the
-answer any more; all three are cleared with the answer.
+`ask_id` is the question that is open and `ask_until` when nobody waits for the answer any more, both cleared with the
+answer; `question` the text and schema of the last one, as JSON.
 `rank` is its place in the queue, the lowest first: when it may be offered, less a minute for each level of `priority`.
 """
 

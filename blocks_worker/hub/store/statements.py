@@ -85,8 +85,8 @@ _READY = task.c.ready_at.is_(_NULL)
 _GIVEN_UP = task.c.lost + _ONE >= _p("max_lost")
 #: May speak for the task: its holder, or the last one who lost it while it was offered to nobody since.
 _SPEAKS = or_(and_(_in(_R, _I, _C, _E), task.c.inc == _p("by")), and_(_in(_Q, _I), task.c.lost_inc == _p("by")))
-#: No question is open any more.
-_ASKS_NOTHING: dict[str, Any] = {"ask_id": _NULL, "ask_until": _NULL, "question": _NULL}
+#: No question is open any more; `question` goes on telling that one was.
+_ASKS_NOTHING: dict[str, Any] = {"ask_id": _NULL, "ask_until": _NULL}
 
 
 def _turn(where: ColumnElement[bool], to: State, **values: Any) -> str:

@@ -167,7 +167,6 @@ class TaskTurns(Transaction):
             dead_reason=outcome["dead"],
             ask_id=None,
             ask_until=None,
-            question=None,
         )
         return self._kept_turn(sql.OUTCOME, row, after, by=by, was=row.state, **outcome)
 

@@ -101,7 +101,7 @@ def test_the_answer_is_told_by_every_way(world: World, holder: Holder) -> None:
     again = ask(world, holder, lease).body
     assert isinstance(again, ReportAnswer)
     assert told_flags(again.answers) == [("ask-1", b'{"a":[1]}')]
-    assert (world.row().state, world.row().ask_id, world.row().question) == ("RUNNING", None, None)
+    assert (world.row().state, world.row().ask_id, world.row().ask_until) == ("RUNNING", None, None)
 
 
 def test_a_long_answer_rings_and_is_asked_for(world: World, holder: Holder) -> None:
@@ -268,6 +268,18 @@ def test_a_paused_task_that_is_answered_waits_for_its_resume(world: World, holde
     assert world.row().state == "OFFERED"
 
 
+def test_the_end_tells_that_it_was_answered(world: World, holder: Holder) -> None:
+    """[A9] `answered` has no number of the run: whoever did not hear it learns from the end where it stands."""
+    lease = asking(world, holder)
+    answer(world)
+
+    assert told(world, holder, lease, outcome=done(1)).status == 200
+
+    (answered,) = (event for event in world.events() if event.get("status") == "answered")
+    end = world.events()[-1]
+    assert (end["type"], end["hubSeqs"]) == ("terminal", [answered["seq"]])
+
+
 @pytest.mark.parametrize(("held", "state"), [(True, "CANCELLING"), (False, "CANCELLED")])
 def test_a_cancel_closes_the_question(world: World, holder: Holder, held: bool, state: str) -> None:
     """Held, its run is told; without a holder it is over at once."""
@@ -276,7 +288,7 @@ def test_a_cancel_closes_the_question(world: World, holder: Holder, held: bool, 
         told(world, holder, lease, release=True)
     world.cancel()
 
-    assert (world.row().state, world.row().question) == (state, None)
+    assert (world.row().state, world.row().ask_id) == (state, None)
     assert refusal(answer(world)) == (409, "NotAsked")
 
 
@@ -372,4 +384,4 @@ def test_the_late_result_of_a_lost_run_counts_while_the_question_is_open(world: 
     assert (world.row().state, world.row().inc) == ("INPUT_REQUIRED", None)
 
     assert told(world, holder, lease, outcome=done(1)).status == 200
-    assert (world.row().state, world.row().question) == ("COMPLETED", None)
+    assert (world.row().state, world.row().ask_id) == ("COMPLETED", None)
