@@ -80,6 +80,7 @@ class FaultProxy:
         self._lock = threading.Condition()
         self._rules: list[_Rule] = []
         self._delay = 0.0
+        self._delays: Callable[[Exchange], bool] = lambda _exchange: True
         self._is_cut = False
         self._hangs = False
         self._stopped = False
@@ -117,10 +118,10 @@ class FaultProxy:
         with self._lock:
             self._hangs = True
 
-    def delay(self, seconds: float) -> None:
-        """Hold each request back so long, until `heal`."""
+    def delay(self, seconds: float, when: Callable[[Exchange], bool] = lambda _exchange: True) -> None:
+        """Hold each request that fits back so long, until `heal`."""
         with self._lock:
-            self._delay = seconds
+            self._delay, self._delays = seconds, when
 
     def heal(self) -> None:
         """Be a plain proxy again; connections that hang are closed."""
@@ -261,7 +262,7 @@ class FaultProxy:
                     break
             if self._hangs:
                 exchange.fault = Fault.HANG
-            return exchange, self._delay
+            return exchange, self._delay if self._delays(exchange) else 0.0
 
     def _wait(self, seconds: float | None) -> None:
         """Wait so long, or until the proxy heals or stops."""

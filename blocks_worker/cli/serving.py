@@ -188,8 +188,6 @@ class Serving:
         self._catch_starts()
         if not self._running():
             say(f"{name} received before the start was done: stopped")
-            for served in self.agents:
-                served.abandon()
             return Exit.OK
         limit = self._config.drain_timeout
         say(f"{name} received: draining, at most {limit:g} s; once more cancels, a third time ends at once")
@@ -223,11 +221,15 @@ class Serving:
             while any(served.is_starting for served in self.agents):
                 what, detail = self._happened.get(timeout=deadline.remaining())
                 if what == "signal":
-                    return
+                    break
                 if what == "started":
                     self._on_started(detail)
                 elif what in _ENDS:
                     detail.is_starting, detail.is_over = False, True
+        for served in self.agents:
+            if served.is_starting:
+                served.is_starting, served.is_over = False, True
+                served.abandon()
 
     def _running(self) -> list[Served]:
         return [served for served in self.agents if served.instance is not None and not served.is_over]

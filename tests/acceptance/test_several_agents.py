@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import wait_until
+from support_hub import running_hub
+from support_proxy import FaultProxy, cdm_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +136,20 @@ def test_one_that_is_refused_at_the_start_ends_the_process(world: World) -> None
     assert done.returncode == 77
     assert "blocks-run: echo: " in done.stderr
     assert "[agent] ready" not in done.stdout
+
+
+def test_a_start_that_comes_late_keeps_no_process_that_was_refused(world: World) -> None:
+    """[R-61] One agent is not let in while the hub still thinks about the other: the process ends all the same."""
+    with running_hub(world.folder / "hub") as hub, FaultProxy(hub.address.url) as proxy:
+        cdm = cdm_through(hub.ask("GET", "/api/v1/cdm"), world.folder, hub=proxy)
+        login = {"BLOCKS_CDM_URL": cdm, "BLOCKS_API_KEY": hub.key}
+        world.worker("echo", **login).terminate()
+        assert world.run("blocks", "agents", "offline", "echo", **login).returncode == 0
+        proxy.delay(4.0, lambda exchange: b'"adder"' in exchange.body)
+        done = world.run("blocks-run", "--handler", "adder", "--handler", "echo", **login)
+
+    assert done.returncode == 77, done.stderr
+    assert "blocks-run: echo: " in done.stderr
 
 
 def test_one_that_is_superseded_ends_the_process(world: World, client: Open) -> None:
