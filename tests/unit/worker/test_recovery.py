@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from support import wait_until
 from support_worker import LedgerInProcess, WorkerAtHub
 
 from blocks_worker.concurrency import Clock, Entropy
 from blocks_worker.worker.presence import BEAT_CAP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class PatientReports(Entropy):
