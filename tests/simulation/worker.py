@@ -325,16 +325,17 @@ class Life(Owner):
             self._is_sending = True
             items = [decode_trusted(type(report), encode(report)) for _, report in batch]
             works = [lambda ledger, item=item: self.world.reported(ledger, holder, item) for item in items]
-            self.call("reports", works, lambda answers: self._reported(batch, answers))
+            returns = publisher._returns
+            self.call("reports", works, lambda answers: self._reported(batch, answers, returns))
             return
         dues = [due for box in publisher._speaking.values() if (due := box.due_at()) is not None]
         if dues:
             self.later(max(0.01, max(min(dues), publisher._not_before) - now), self.pump)
 
-    def _reported(self, batch: list[Any], answers: Answers) -> None:
+    def _reported(self, batch: list[Any], answers: Answers, returns: int) -> None:
         self._is_sending = False
         if answers is None:
-            self.publisher._failed(_UNANSWERED, len(batch))
+            self.publisher._failed(_UNANSWERED, len(batch), returns)
         else:
             self.publisher._recovered()
             for (outbox, report), reply in zip(batch, answers, strict=True):
