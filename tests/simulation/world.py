@@ -110,7 +110,8 @@ class World:
 
     def _is_over(self) -> bool:
         history = self.history
-        all_asked = len(history.accepted) >= len(self.story.tasks) and not history.awaited
+        # What was sent again is accepted under a name of its own.
+        all_asked = history.accepted.keys() >= {plan.name for plan in self.story.tasks} and not history.awaited
         return all_asked and history.finished >= set(history.accepted.values())
 
     # ------------------------------------------------------------------ what the recorder sees at the hub's door
