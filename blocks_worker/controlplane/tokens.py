@@ -76,16 +76,21 @@ class InstanceLogin:
             RpcError: the hub refused for another reason.
             HubUnavailableError: nothing answered, or another than our hub refused.
         """
+        asked = self._http.base_url
         with fatal_told(self._cure):
             try:
                 answer = self._door.connect(self._api_key, self._request)
             except RpcError as error:
-                if self._known and error.status < _SERVER_ERROR and not self._is_hub():
-                    raise HubUnavailableError(self._http.base_url, "what answers there is not our hub") from error
+                if self._known and error.status < _SERVER_ERROR and not self._has_refused(asked):
+                    raise HubUnavailableError(asked, "what answers there is not our hub") from error
                 raise
         self._known = True
         self._keeper.use(TokenPair.of(answer))
         return answer
+
+    def _has_refused(self, asked: str) -> bool:
+        """Tell whether our hub was asked, and is where it was: somebody else may have seen it move meanwhile."""
+        return self._is_hub() and self._http.base_url == asked
 
     def report_late(self, items: Sequence[LateReport], *, timeout: float) -> list[ItemResult[ReportAnswer]]:
         """Say what processes of this key that died had to say; needs no connect.

@@ -103,6 +103,32 @@ def test_a_stranger_refuses_nobody_for_good(tmp_path: Path) -> None:
         http.close()
 
 
+def test_a_refusal_from_where_our_hub_was_is_not_its_own(tmp_path: Path) -> None:
+    """A stranger refuses while another thread finds our hub elsewhere: the look that follows finds nothing new."""
+    with running_hub(tmp_path / "ours") as ours, running_hub(tmp_path / "other") as other:
+        http = Http(ours.address.url)
+
+        def found_by_another() -> bool:
+            http.move(ours.address.url)
+            return True
+
+        login = InstanceLogin(
+            http=http,
+            api_key=ours.key,
+            request=ConnectRequest(agent_name="echo", instance_id="one", incarnation="life"),
+            clock=Clock(),
+            entropy=Entropy(),
+            is_hub=found_by_another,
+        )
+        login.connect()
+        http.move(other.address.url)
+        with pytest.raises(HubUnavailableError, match="not our hub"):
+            login.connect()
+
+        assert login.connect().agent_id
+        http.close()
+
+
 def test_a_first_refusal_is_for_good(tmp_path: Path) -> None:
     """Who was never known to the hub has been refused by whom he asked."""
     with running_hub(tmp_path) as ours:
