@@ -245,7 +245,7 @@ def test_a_body_beyond_the_limit_is_refused_and_the_link_goes_on(stage: Arena, l
 
 
 def test_a_frame_beyond_the_limit_ends_the_link(stage: Arena, link: Bare, bob: World) -> None:
-    """[K8] It is not gathered: the link ends with 1009, and the hub serves the next one."""
+    """[K8] It is not gathered: the link ends, with 1009 where that gets here, and the hub serves the next one."""
     with bare(stage.hub, bob.consumer) as another:
         another.socket.send(b" " * (MAX_FRAME - 20) + b'[["where",5]]')
         assert another.hear("answer")[1:3] == [5, 200]
@@ -253,7 +253,8 @@ def test_a_frame_beyond_the_limit_ends_the_link(stage: Arena, link: Bare, bob: W
     with contextlib.suppress(ConnectionClosed):  # the hub may have seen enough before all of it was sent
         link.socket.send(b" " * (MAX_FRAME + 1))
 
-    assert link.closed_with() == 1009
+    # What the hub leaves unread has the kernel reset the connection, which may overtake the code.
+    assert link.closed_with() in {1009, 1006}
     with bare(stage.hub, bob.consumer) as another:
         _lives(another)
 
