@@ -15,6 +15,13 @@ CLEAN = 0.15
 #: As many clean runs make a median; with fewer, all runs count and the cell is marked.
 ENOUGH = 3
 
+#: Names of floors that other figures are held against; of the commits by whether they are synced.
+WEBSOCKET = "WebSocket echo, 400 bytes, a reader thread hands over"
+COMMITS = {
+    True: "SQLite commit of one row, synchronous=FULL",
+    False: "SQLite commit of one row, synchronous=NORMAL",
+}
+
 
 def quantile(values: Sequence[float], share: float) -> float:
     """Return the value below which a share of the values lies: one that was measured, never one between two."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from websockets.sync.client import connect
 
-from harness.figures import quantile
+from harness.figures import COMMITS, WEBSOCKET, quantile
 from harness.processes import free_port
 
 if TYPE_CHECKING:
@@ -50,11 +50,6 @@ class Server(uvicorn.Server):
 how = {"lifespan": "off", "ws": "websockets-sansio", "ws_per_message_deflate": False, "log_level": "error"}
 Server(uvicorn.Config(app, host="127.0.0.1", port=int(sys.argv[1]), **how)).run()
 """
-WEBSOCKET = "WebSocket echo, 400 bytes, a reader thread hands over"
-COMMITS = {
-    True: "SQLite commit of one row, synchronous=FULL",
-    False: "SQLite commit of one row, synchronous=NORMAL",
-}
 
 
 def floors(folder: Path, count: int) -> dict[str, float]:

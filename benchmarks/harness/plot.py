@@ -18,8 +18,10 @@ from harness.table import by_entry, picked
 _PANELS = (
     ("lone task, p50 ms (less is better)", "lone", lambda said: said["p50_ms"]),
     ("a call each, tasks/s", "each", lambda said: said["count"] / said["seconds"]),
+    ("one call for many, tasks/s", "many", lambda said: said["count"] / said["seconds"]),
     ("8 callers, tasks/s", "threads", lambda said: said["count"] / said["seconds"]),
     ("CPU ms a task, a call each, all processes (less is better)", "each", lambda said: sum(said["cpu_ms"].values())),
+    ("CPU ms a task, one call for many (less is better)", "many", lambda said: sum(said["cpu_ms"].values())),
 )
 
 
@@ -27,7 +29,7 @@ def draw(report: dict[str, Any]) -> Any:
     """Return a figure with a panel for each number; whiskers from the lowest to the highest run."""
     runs = by_entry(report)
     durable = {entry["name"]: entry["is_durable"] for entry in report["entries"]}
-    figure, axes = plt.subplots(2, 2, figsize=(14, 9), layout="constrained")
+    figure, axes = plt.subplots(3, 2, figsize=(14, 13), layout="constrained")
     for axis, (title, workload, value) in zip(axes.flat, _PANELS, strict=True):
         said = {name: summary(picked(records, workload, value)) for name, records in runs.items()}
         bars = [(name, each) for name, each in reversed(said.items()) if each]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.figures import CLEAN, Run, summary
-from harness.floors import COMMITS, WEBSOCKET
+from harness.figures import CLEAN, COMMITS, WEBSOCKET, Run, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from harness.entries import ENTRIES, UnknownEntryError, chosen, skipped
 from harness.environments import interpreter
-from harness.figures import Run, quantile, summary
-from harness.floors import COMMITS, WEBSOCKET
+from harness.figures import COMMITS, WEBSOCKET, Run, quantile, summary
 from harness.measure import cpu_of, descendants, memory_of, moment
 from harness.one_run import ROOT
 from harness.run import arguments
