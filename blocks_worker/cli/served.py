@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Seconds between two looks whether an instance needs a new process: while tasks run, and while none does.
 _LOOK = 1.0
 _QUIET_LOOK = 5.0
+#: Seconds for a thread that is done to end.
+_LAST_STEP = 1.0
 
 
 class Served:
@@ -135,6 +137,9 @@ class Served:
 
     def let_go(self) -> None:
         """Close the rest of the instance, the hub in it last."""
+        if self._drain is not None:
+            # It has told that it is done, and may not have ended yet.
+            self._drain.join(_LAST_STEP)
         if self.instance is not None:
             with working_for(self.names):
                 self.instance.stop()
