@@ -17,6 +17,7 @@ from blocks_worker.errors import AgentAuthFatalError, HubUnavailableError
 from blocks_worker.protocol.leases import ConnectRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -80,19 +81,24 @@ def test_no_answer_is_told() -> None:
     assert len(heard) == 1
 
 
+def login_at(http: Http, key: str, is_hub: Callable[[], bool]) -> InstanceLogin:
+    """Return the login of an instance that looks by `is_hub` whether its hub is where it asks."""
+    return InstanceLogin(
+        http=http,
+        api_key=key,
+        request=ConnectRequest(agent_name="echo", instance_id="one", incarnation="life"),
+        clock=Clock(),
+        entropy=Entropy(),
+        is_hub=is_hub,
+    )
+
+
 def test_a_stranger_refuses_nobody_for_good(tmp_path: Path) -> None:
     """What another hub says of a key of ours ends nothing; what our own hub says does, as does the first answer."""
     with running_hub(tmp_path / "ours") as ours, running_hub(tmp_path / "other") as other:
         http = Http(ours.address.url)
         ours_is_there = False
-        login = InstanceLogin(
-            http=http,
-            api_key=ours.key,
-            request=ConnectRequest(agent_name="echo", instance_id="one", incarnation="life"),
-            clock=Clock(),
-            entropy=Entropy(),
-            is_hub=lambda: ours_is_there,
-        )
+        login = login_at(http, ours.key, lambda: ours_is_there)
         login.connect()
         http.move(other.address.url)
         with pytest.raises(HubUnavailableError, match="not our hub"):
@@ -112,14 +118,7 @@ def test_a_refusal_from_where_our_hub_was_is_not_its_own(tmp_path: Path) -> None
             http.move(ours.address.url)
             return True
 
-        login = InstanceLogin(
-            http=http,
-            api_key=ours.key,
-            request=ConnectRequest(agent_name="echo", instance_id="one", incarnation="life"),
-            clock=Clock(),
-            entropy=Entropy(),
-            is_hub=found_by_another,
-        )
+        login = login_at(http, ours.key, found_by_another)
         login.connect()
         http.move(other.address.url)
         with pytest.raises(HubUnavailableError, match="not our hub"):
@@ -133,15 +132,7 @@ def test_a_first_refusal_is_for_good(tmp_path: Path) -> None:
     """Who was never known to the hub has been refused by whom he asked."""
     with running_hub(tmp_path) as ours:
         http = Http(ours.address.url)
-        request = ConnectRequest(agent_name="echo", instance_id="one", incarnation="life")
-        login = InstanceLogin(
-            http=http,
-            api_key="bk_" + "0" * 40,
-            request=request,
-            clock=Clock(),
-            entropy=Entropy(),
-            is_hub=lambda: False,
-        )
+        login = login_at(http, "bk_" + "0" * 40, lambda: False)
         with pytest.raises(AgentAuthFatalError):
             login.connect()
         http.close()
