@@ -149,8 +149,18 @@ def free_port() -> int:
     raise AssertionError("there is always another one")
 
 
-#: Below those that the system chooses from: else it gives one to another test before a hub of ours listens there.
-_PORTS = itertools.cycle(random.SystemRandom().sample(range(12_000, 32_000), 2_000))
+def _own_ports() -> list[int]:
+    """Return ports in any order that only this one of the processes which run the tests beside each other may draw.
+
+    They are below those that the system chooses from: else it gives one to another test before a hub listens there.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = range(12_000 + number, 32_000, processes)
+    return random.SystemRandom().sample(own, len(own))
+
+
+_PORTS = itertools.cycle(_own_ports())
 _LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
