@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.hub.network.crowd import Crowd
@@ -95,7 +96,7 @@ def server_config(config: HubConfig, entry: Entry, port: int, crowd: Crowd | Non
         port=port,
         http=_protocol(crowd or Crowd("hub", config.quotas.address_connections)),
         h11_max_incomplete_event_size=16 * 1024,
-        ws="websockets-sansio",
+        ws=_LinkSocket,
         ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,
         lifespan="off",
@@ -110,6 +111,17 @@ def server_config(config: HubConfig, entry: Entry, port: int, crowd: Crowd | Non
         ssl_certfile=config.tls_cert,
         ssl_keyfile=config.tls_key,
     )
+
+
+class _LinkSocket(WebSocketsSansIOProtocol):
+    """Be a link's connection: one whose client has said goodbye is closed without another when the hub stops."""
+
+    def shutdown(self) -> None:
+        """End it."""
+        if self.conn.close_rcvd is None:
+            super().shutdown()
+        else:
+            self.transport.close()
 
 
 def _protocol(crowd: Crowd) -> type[asyncio.Protocol] | Literal["h11"]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +14,18 @@ import pytest
 from localnet import KEYS
 from support import LoopThread, wait_until
 from support_hub import Caller, running_hub
-from support_link import Bare, LinkNet, bare, link_net
+from support_link import Bare, Bearer, LinkNet, bare, link_net
 from websockets.exceptions import InvalidStatus
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 from websockets.sync.client import connect
 
 from blocks_worker import AgentInstanceOptions, TaskClient, start_agent_instance
-from blocks_worker.concurrency import Deadline
+from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.protocol.chunks import RAW, RawFrame, Spoken, bundles, open_bundle, read_brought, spoken
 from blocks_worker.protocol.link import AHEAD_MESSAGES
+from blocks_worker.transports.hublink.link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -397,3 +403,28 @@ def test_tasks_are_given_with_their_offers(hub: Caller, linked: TaskClient) -> N
     assert claims() == before
     assert linked.send_message("over_a_link", "ab", delivery="at_most_once").text(20) == "ba"
     assert claims() == before + 1
+
+
+def test_a_hub_that_takes_nothing_is_given_up_with_those_who_speak_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[A3] What is sent does not fit on the way any more: who sends is let go when the hub was silent for too long."""
+    monkeypatch.setattr("blocks_worker.transports.hublink.link.SILENCE", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
+        port = listening.getsockname()[1]
+        link = Link(
+            hub_url=lambda: f"http://127.0.0.1:{port}", bearing=Bearer("t"), near=True, clock=Clock(), entropy=Entropy()
+        )
+        stack.callback(link.close, Deadline(20))
+        link.start()
+        deaf, _ = listening.accept()
+        stack.enter_context(deaf)
+        protocol = ServerProtocol()
+        protocol.receive_data(deaf.recv(65536))
+        (request,) = protocol.events_received()
+        assert isinstance(request, Request)
+        protocol.send_response(protocol.accept(request))
+        deaf.sendall(b"".join(protocol.data_to_send()))
+        assert link.wait_there(30)
+
+        began = time.monotonic()
+        assert link.call("POST", "/api/v1/tasks", json.dumps("x" * 32_000_000).encode(), None, 60) is None
+        assert time.monotonic() - began < 30

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+import select
+import socket
+import ssl
+import threading
+from collections import deque
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
-from websockets.sync.client import connect
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
+from blocks_worker.concurrency import Deadline
 from blocks_worker.protocol.link import LINK_PATH, REPLACED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from websockets.sync.client import ClientConnection
-
 #: Seconds to reach a hub, and to part from it.
 CONNECT_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 0.5
-#: Largest frame that is read, in bytes.
+#: Largest frame that is read, in bytes, and how many are read at once.
 MAX_FRAME = 64 * 1024 * 1024
+READ_AT_ONCE = 256 * 1024
 
 _UNAUTHORIZED = 401
 _REVOKED = 4401
+_MESSAGE = frozenset({Opcode.BINARY, Opcode.TEXT, Opcode.CONT})
 
 
 class LinkDownError(Exception):
@@ -40,11 +49,18 @@ class LinkDownError(Exception):
 
 
 class LinkConnection:
-    """Be one WebSocket: any thread sends, one thread receives."""
+    """Be one WebSocket: any thread sends; one thread receives, and reads the socket itself."""
 
-    def __init__(self, socket: ClientConnection, opened: ExitStack) -> None:
-        self._socket = socket
-        self._opened = opened
+    def __init__(self, opened: socket.socket, protocol: ClientProtocol) -> None:
+        self._socket = opened
+        self._protocol = protocol
+        #: Held while the protocol is used by whoever sends, or takes in what came, and while it is sent.
+        self._lock = threading.Lock()
+        self._poll = select.poll()
+        self._poll.register(opened, select.POLLIN)
+        self._frames: deque[Frame] = deque()
+        #: Of a message that has not come whole.
+        self._pieces: list[bytes] = []
 
     @classmethod
     def open(cls, hub_url: str, bearer: str) -> LinkConnection:
@@ -53,25 +69,21 @@ class LinkConnection:
         Raises:
             LinkDownError: that is not possible now.
         """
-        url = "ws" + hub_url.removeprefix("http") + LINK_PATH
-        headers = {"Authorization": f"Bearer {bearer}"}
+        deadline = Deadline(CONNECT_TIMEOUT)
         with _translated():
-            opened = ExitStack()
-            # The hub speaks at least each quarter of a minute, so nobody needs to ping: that would be one more thread.
-            socket = opened.enter_context(
-                connect(
-                    url,
-                    compression=None,
-                    additional_headers=headers,
-                    user_agent_header="blocks-worker",
-                    proxy=None,
-                    open_timeout=CONNECT_TIMEOUT,
-                    close_timeout=CLOSE_TIMEOUT,
-                    ping_interval=None,
-                    max_size=MAX_FRAME,
-                )
-            )
-        return cls(socket, opened)
+            uri = parse_uri("ws" + hub_url.removeprefix("http") + LINK_PATH)
+            opened = socket.create_connection((uri.host, uri.port), CONNECT_TIMEOUT)
+            try:
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if uri.secure:
+                    opened = ssl.create_default_context().wrap_socket(opened, server_hostname=uri.host)
+                opened.settimeout(None)
+                connection = cls(opened, ClientProtocol(uri, max_size=MAX_FRAME))
+                connection._shake_hands(bearer, deadline)
+            except BaseException:
+                opened.close()
+                raise
+        return connection
 
     def send(self, frame: bytes) -> None:
         """Send one frame.
@@ -79,8 +91,10 @@ class LinkConnection:
         Raises:
             LinkDownError: the connection is over.
         """
-        with _translated():
-            self._socket.send(frame)
+        with _translated(), self._lock:
+            self._check_open()
+            self._protocol.send_binary(frame)
+            self._flush()
 
     def receive(self, timeout: float) -> bytes:
         """Return the next frame.
@@ -89,30 +103,102 @@ class LinkConnection:
             LinkDownError: the connection is over, or nothing came in time.
         """
         with _translated():
-            return self._socket.recv(timeout, decode=False)
+            while True:
+                while self._frames:
+                    frame = self._frames.popleft()
+                    if frame.fin and not self._pieces:
+                        return bytes(frame.data)
+                    self._pieces.append(bytes(frame.data))
+                    if frame.fin:
+                        pieces, self._pieces = self._pieces, []
+                        return b"".join(pieces)
+                self._check_open()
+                self._read(timeout)
+
+    def end(self) -> None:
+        """Say that it is over, from any thread: whoever receives is woken."""
+        if self._lock.acquire(timeout=CLOSE_TIMEOUT):
+            try:
+                with suppress(OSError):
+                    if self._protocol.state is State.OPEN:
+                        self._socket.settimeout(CLOSE_TIMEOUT)
+                        self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
+                        self._flush()
+            finally:
+                self._lock.release()
+        self._cut()
 
     def close(self) -> None:
-        """End the connection; whoever receives is woken."""
-        with _translated(quiet=True):
-            self._opened.close()
+        """End it, on the thread that receives."""
+        self.end()
+        self._socket.close()
+
+    def _shake_hands(self, bearer: str, deadline: Deadline) -> None:
+        request = self._protocol.connect()
+        request.headers["Authorization"] = f"Bearer {bearer}"
+        request.headers["User-Agent"] = "blocks-worker"
+        self._protocol.send_request(request)
+        self._flush()
+        while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
+            self._read(deadline.within(CONNECT_TIMEOUT))
+        if self._protocol.handshake_exc is not None:
+            raise self._protocol.handshake_exc
+
+    def _read(self, timeout: float) -> None:
+        """Take in what comes, waiting for it."""
+        if not self._is_buffered() and not self._poll.poll(timeout * 1000):
+            raise TimeoutError("nothing came in time")
+        data = self._received()
+        with self._lock:
+            if data:
+                self._protocol.receive_data(data)
+            else:
+                self._protocol.receive_eof()
+            events = self._protocol.events_received()
+            with suppress(OSError):  # it cannot take an answer any more; the next to receive is told why
+                self._flush()
+        self._frames += [event for event in events if isinstance(event, Frame) and event.opcode in _MESSAGE]
+
+    def _received(self) -> bytes:
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return self._socket.recv(READ_AT_ONCE)
+        with self._lock:  # reading and writing at the same time is not safe there
+            return self._socket.recv(READ_AT_ONCE)
+
+    def _is_buffered(self) -> bool:
+        """Tell whether something came that the system shows no more."""
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+
+    def _flush(self) -> None:
+        """Send what the protocol has to say; what was sent in part only ends the connection."""
+        try:
+            for data in self._protocol.data_to_send():
+                if data:
+                    self._socket.sendall(data)
+        except BaseException:
+            self._cut()
+            raise
+
+    def _cut(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _check_open(self) -> None:
+        if self._protocol.state is State.OPEN:
+            return
+        closed = self._protocol.close_rcvd
+        code = None if closed is None else closed.code
+        reason = f"it was closed ({code})"
+        raise LinkDownError(reason, unauthorized=code == _REVOKED, replaced=code == REPLACED)
 
 
 @contextmanager
-def _translated(*, quiet: bool = False) -> Iterator[None]:
-    """Turn what the library raises into ours; `quiet`: into nothing."""
+def _translated() -> Iterator[None]:
+    """Turn what the library and the socket raise into ours."""
     try:
         yield
     except InvalidStatus as error:
         status = error.response.status_code
-        failed = LinkDownError(f"the hub answered {status}", unauthorized=status == _UNAUTHORIZED)
-        cause: Exception = error
-    except ConnectionClosed as error:
-        code = None if error.rcvd is None else error.rcvd.code
-        reason = f"it was closed ({code})"
-        failed, cause = LinkDownError(reason, unauthorized=code == _REVOKED, replaced=code == REPLACED), error
+        raise LinkDownError(f"the hub answered {status}", unauthorized=status == _UNAUTHORIZED) from error
     except (InvalidHandshake, InvalidURI, OSError, TimeoutError) as error:
-        failed, cause = LinkDownError(str(error) or type(error).__name__), error
-    else:
-        return
-    if not quiet:
-        raise failed from cause
+        raise LinkDownError(str(error) or type(error).__name__) from error

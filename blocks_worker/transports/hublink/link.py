@@ -194,7 +194,7 @@ class Link:
         self._wanted.set()
         wire = self._wire
         if wire is not None:
-            wire.connection.close()
+            wire.connection.end()
 
     def stop(self) -> None:
         """Ask it to end, without waiting."""
@@ -252,8 +252,9 @@ class Link:
             with self._lock:
                 self._wire = None
             self._there.clear()
-            wire.end()
+            # In this order: who sends to a hub that takes nothing holds the wire until the connection is cut.
             connection.close()
+            wire.end()
 
     def _take(self, wire: Wire, operation: FromHub) -> None:
         if isinstance(operation, Answer):

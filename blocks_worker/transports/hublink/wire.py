@@ -120,7 +120,7 @@ class Wire:
         if number is not None:
             return [], number
         if len(self._tokens) >= TOKENS:
-            self.connection.close()
+            self.connection.end()
             raise LinkDownError("it names too many tokens")
         number = self._tokens[token] = len(self._tokens) + 1
         return [Token(number, token)], number
