@@ -34,7 +34,7 @@ MOST_READERS = 256
 FORGOTTEN = 150.0
 #: Bytes of frames that one publish takes, and of those that are not JSON.
 BATCH_BYTES = 128 * 1024
-RAW_BATCH_BYTES = 256 * 1024
+RAW_BATCH_BYTES = 512 * 1024
 #: Longest single wait in seconds for room: readers that fell silent are looked for this often.
 _LOOK = 1.0
 #: Seconds after its last frame in which a writer takes for granted that it is still on its way to known readers.

@@ -51,8 +51,8 @@ def test_frames_come_back_as_they_were() -> None:
 
 
 def test_a_bundle_is_bounded() -> None:
-    """What fits goes together, in order and numbered on, at most 64 KiB and 100 frames."""
-    large = [frame(seq, b"x" * 30_000) for seq in range(5)]
+    """What fits goes together, in order and numbered on, at most 256 KiB and 100 frames."""
+    large = [frame(seq, b"x" * 130_000) for seq in range(5)]
     small = [frame(seq, b"x") for seq in range(250)]
     packed = [list(bundles(frames, "me", 1)) for frames in (large, small)]
 
