@@ -160,6 +160,8 @@ class _Link:
         self._waiting: list[bytes] = []
         self._unsent = 0
         self._news = asyncio.Event()
+        #: When it sent something last, by the loop's clock.
+        self._spoke = 0.0
         self._end: tuple[int, str] | None = None
         self._over = asyncio.Event()
         #: What it followed when it ended.
@@ -167,7 +169,8 @@ class _Link:
 
     async def serve(self, receive: Receive) -> None:
         """Serve until either side ends it."""
-        work = [asyncio.ensure_future(each) for each in (self._speak(), self._listen(receive), self._over.wait())]
+        parts = (self._speak(), self._beat(), self._listen(receive), self._over.wait())
+        work = [asyncio.ensure_future(each) for each in parts]
         try:
             await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
             if self._end is not None:
@@ -210,15 +213,23 @@ class _Link:
             self.end(_SLOW, "what waits for you is more than is kept")
 
     async def _speak(self) -> None:
-        beat = _encoder.encode(Beat())
         while True:
-            if not self._waiting:
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), BEAT)
+            await self._news.wait()
             self._news.clear()
-            waiting, self._waiting, self._unsent = self._waiting or [beat], [], 0
+            waiting, self._waiting, self._unsent = self._waiting, [], 0
             for frame in framed(waiting):
                 await self._send({"type": "websocket.send", "bytes": frame})
+            self._spoke = asyncio.get_running_loop().time()
+
+    async def _beat(self) -> None:
+        """Say something whenever nothing was said for long: one timer for that, and none a frame."""
+        loop = asyncio.get_running_loop()
+        self._spoke = loop.time()
+        while True:
+            await asyncio.sleep(max(0.0, self._spoke + BEAT - loop.time()))
+            if loop.time() >= self._spoke + BEAT:
+                self._spoke = loop.time()
+                self.say(Beat())
 
     async def _listen(self, receive: Receive) -> None:
         while True:

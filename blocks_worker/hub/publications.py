@@ -10,7 +10,7 @@ from blocks_worker.protocol.codec import encode
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from blocks_worker.concurrency import Entropy
     from blocks_worker.hub.store.transaction import Publication
@@ -61,21 +61,40 @@ class Publisher:
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Publish in order of channels and of messages within them."""
-        for (mode, channel), group in _by_channel(publications).items():
-            self._publish_channel(self._keys[mode], mode, channel, group)
-        self.published_seq = max(self.published_seq, *(item.seq or 0 for item in publications))
+        newest = self.published_seq
+        groups: dict[tuple[str, str], list[Publication]] = {}
+        for item in publications:
+            groups.setdefault((item.billing_mode, item.channel), []).append(item)
+            if item.seq is not None and item.seq > newest:
+                newest = item.seq
+        for (mode, channel), group in groups.items():
+            self._publish_channel(mode, channel, group)
+        self.published_seq = newest
 
-    def _publish_channel(self, key: str, mode: str, channel: str, group: list[Publication]) -> None:
-        messages = [item.message for item in group]
-        fitting = [message for message in messages if len(message) <= ENVELOPE_BYTES]
-        self.counters["too_large"] += len(messages) - len(fitting)
-        for batch in _batches(fitting):
-            producer, first = self._numbers.take(mode, channel, len(batch))
-            self._publish(key, channel, envelope(producer, first, batch))
-            self.counters["envelopes"] += 1
-        self.counters["messages"] += len(fitting)
-        if any(item.ends_channel for item in group):
+    def _publish_channel(self, mode: str, channel: str, group: list[Publication]) -> None:
+        batch: list[bytes] = []
+        size = 0
+        for item in group:
+            length = len(item.message)
+            if length > ENVELOPE_BYTES:
+                self.counters["too_large"] += 1
+                continue
+            if batch and (len(batch) == ENVELOPE_MESSAGES or size + length > ENVELOPE_BYTES):
+                self._publish_batch(mode, channel, batch)
+                batch, size = [], 0
+            batch.append(item.message)
+            size += length + 1
+        if batch:
+            self._publish_batch(mode, channel, batch)
+        # What is said last of a channel stands last.
+        if group[-1].ends_channel:
             self._numbers.forget(mode, channel)
+
+    def _publish_batch(self, mode: str, channel: str, batch: list[bytes]) -> None:
+        producer, first = self._numbers.take(mode, channel, len(batch))
+        self._publish(self._keys[mode], channel, envelope(producer, first, batch))
+        self.counters["envelopes"] += 1
+        self.counters["messages"] += len(batch)
 
 
 class _Numbers:
@@ -108,23 +127,3 @@ class _Numbers:
 def envelope(producer: str, first: int, messages: Sequence[bytes]) -> bytes:
     """Return one publish that carries the messages, whose bytes are taken as they are."""
     return b'{"v":1,"from":%b,"n":%d,"b":[%b]}' % (encode(producer), first, b",".join(messages))
-
-
-def _by_channel(publications: Sequence[Publication]) -> dict[tuple[str, str], list[Publication]]:
-    groups: dict[tuple[str, str], list[Publication]] = {}
-    for item in publications:
-        groups.setdefault((item.billing_mode, item.channel), []).append(item)
-    return groups
-
-
-def _batches(messages: Sequence[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for message in messages:
-        if batch and (len(batch) == ENVELOPE_MESSAGES or size + len(message) > ENVELOPE_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(message)
-        size += len(message) + 1
-    if batch:
-        yield batch

@@ -106,17 +106,24 @@ def inspect(data: bytes, *, limit: int = MAX_BODY, depth: int = MAX_DEPTH) -> No
             ``duplicate_key`` or ``not_json``.
     """
     check_size(data, limit)
-    try:
-        data.decode("utf-8", errors="strict")
-    except UnicodeDecodeError as error:
-        raise InvalidMessageError("not_utf8", f"is not UTF-8: {error.reason} at byte {error.start}") from error
-    _check_depth(data, depth)
+    _check_utf8(data)
+    check_depth(data, depth)
     if _LONG_NUMBER.search(data) and _LONG_NUMBER.search(_STRINGS.sub(b"", data)):
         raise InvalidMessageError("number", f"holds a number of more than {MAX_DIGITS} digits")
     _check_keys(data)
 
 
-def _check_depth(data: bytes, most: int) -> None:
+def _check_utf8(data: bytes) -> None:
+    if data.isascii():
+        return
+    try:
+        data.decode("utf-8", errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidMessageError("not_utf8", f"is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def check_depth(data: bytes, most: int) -> None:
+    """Refuse JSON that is nested deeper than `most` levels, with `reason` ``too_deep``."""
     if data.count(b"[") + data.count(b"{") <= most:
         return
     # What is shallow, as nearly all is, is gone when its innermost pairs were taken away a few times; a time takes two

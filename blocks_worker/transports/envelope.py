@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.errors import InvalidMessageError, MessageTooLargeError
+from blocks_worker.protocol.codec import check_depth, decode_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,17 +98,35 @@ def check(value: object) -> int:
     return size
 
 
+def read_envelope(data: bytes) -> Opened:
+    """Return what an envelope holds that came as bytes.
+
+    Raises:
+        InvalidMessageError: it is not one of ours, or not strict JSON; `reason` is counted.
+    """
+    check_depth(data, DEPTH)
+    return _opened(decode_trusted(dict, data), len(data))
+
+
 def open_envelope(payload: object) -> Opened:
-    """Return what an envelope holds.
+    """Return what an envelope holds that others have decoded, who take more than strict JSON.
 
     Raises:
         InvalidMessageError: it is not one of ours; `reason` is counted.
     """
     if not isinstance(payload, dict):
         raise InvalidMessageError("not_an_envelope", "the payload is no envelope")
+    _check_version(payload)
+    return _opened(payload, check(payload))
+
+
+def _check_version(payload: dict[str, Any]) -> None:
     if payload.get("v") != VERSION or isinstance(payload.get("v"), bool):
         raise InvalidMessageError("version", "the envelope has an unknown version")
-    size = check(payload)
+
+
+def _opened(payload: dict[str, Any], size: int) -> Opened:
+    _check_version(payload)
     producer, first, bodies = payload.get("from"), payload.get("n"), payload.get("b")
     if not isinstance(producer, str) or not 0 < len(producer) <= PRODUCER:
         raise InvalidMessageError("producer", "the envelope names no producer")

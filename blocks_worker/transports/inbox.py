@@ -32,8 +32,8 @@ class Inbox:
 
     def put(self, items: Iterable[tuple[Received, int]]) -> bool:
         """Queue items with their sizes, in order, waiting for room; False when it was closed meanwhile."""
-        for item, size in items:
-            with self._changed:
+        with self._changed:
+            for item, size in items:
                 if not self._wait_for_room():
                     return False
                 self._items.append(item)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.api.calls import Answer, answered
 from blocks_worker.hub.problems import INTERNAL, UNAVAILABLE, RefusalError, as_refusal, later
+from blocks_worker.hub.store.sets import LoopAnswer
 from blocks_worker.hub.task_service import Reply
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.tasks import MAX_BATCH, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterator, Sequence
 
     from blocks_worker.hub.store.ledger import Ledger
     from blocks_worker.hub.store.store import Store
@@ -40,7 +39,9 @@ _OK = 200
 
 async def written(store: Store, work: Callable[[Ledger], Result]) -> Result:
     """Return what the work returned once it is committed, or raise what it raised."""
-    return await asyncio.wrap_future(store.write(work))
+    answer = LoopAnswer()
+    store.put([work], [None], answer, is_one=True)
+    return cast("Result", await answer.future)
 
 
 def items_of(kind: type[Item], body: bytes) -> tuple[bool, list[Item | InvalidMessageError]]:
@@ -72,9 +73,9 @@ async def write_items(
     """
     works = [item for item in items if not isinstance(item, InvalidMessageError)]
     acts, about = [work.act for work in works], [work.about for work in works]
-    written: Future[list[Reply | Exception]] = store.write_many(acts, about, is_new=are_new)
-    results: list[Reply | Exception] = await asyncio.wrap_future(written)
-    replies = iter(results)
+    answer = LoopAnswer()
+    store.put(acts, about, answer, is_new=are_new)
+    replies: Iterator[Reply | Exception] = iter(await answer.future)
     return [_replied(item if isinstance(item, InvalidMessageError) else next(replies)) for item in items]
 
 

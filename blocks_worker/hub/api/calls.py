@@ -52,7 +52,7 @@ class Call:
     At a door that streams, `pieces` gives the body as it comes, and `body` is empty.
     """
 
-    __slots__ = ("body", "headers", "path", "pieces", "scope")
+    __slots__ = ("body", "path", "pieces", "scope")
 
     def __init__(
         self,
@@ -65,13 +65,20 @@ class Call:
         self.body = body
         self.path = path
         self.pieces = pieces
-        self.headers = Headers(scope=scope)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields, by their names in any case."""
+        return Headers(scope=self.scope)
 
     @property
     def bearer(self) -> str | None:
         """The bearer token, if one was sent."""
-        sent = self.headers.get("authorization", "")
-        return sent[len(_BEARER) :].strip() if sent[: len(_BEARER)].lower() == _BEARER else None
+        for name, value in self.scope["headers"]:
+            if name == b"authorization":
+                sent: str = value.decode("latin-1")
+                return sent[len(_BEARER) :].strip() if sent[: len(_BEARER)].lower() == _BEARER else None
+        return None
 
     @property
     def api_key(self) -> str | None:

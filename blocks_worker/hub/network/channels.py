@@ -86,15 +86,17 @@ class _Row:
         self.lost = lost
 
     def put(self, message: Message) -> int:
+        size = message.size()
         self.messages.append(message)
-        self.size += message.size()
-        return message.size()
+        self.size += size
+        return size
 
     def drop(self) -> int:
         oldest = self.messages.pop(0)
+        size = oldest.size()
         self.lost = oldest.tt
-        self.size -= oldest.size()
-        return oldest.size()
+        self.size -= size
+        return size
 
     def keep(self, wanted: Callable[[Message], bool]) -> int:
         """Keep what is wanted; return the bytes that went."""

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blocks_worker.hub.network.channels import PRESENCE, Bounds, Message, Shelf, Timeline
+from blocks_worker.hub.network.channels import PRESENCE, Message, Shelf, Timeline
 from blocks_worker.hub.network.following import Follower
 from blocks_worker.hub.network.polls import Poll, Polls, wildcard_prefix
 from blocks_worker.hub.network.presence import Happening, Presence
@@ -56,18 +56,11 @@ class Realm:
 
     def put(self, message: Message, *, store: bool, deliver: bool) -> None:
         """Do what `publish` says, whatever faults are played."""
-        settings = self.shared.settings
         if deliver:
-            bounds = Bounds(
-                settings.retention_limit, settings.retention_age, settings.retention_bytes, settings.channel_bytes
-            )
-            self.retention.put(message, bounds)
+            self.retention.put(message, self.shared.settings.retention)
             self._wake(message.channel)
         if store and not message.channel.endswith(PRESENCE):
-            bounds = Bounds(
-                settings.history_limit, settings.history_age, settings.history_bytes, settings.channel_bytes
-            )
-            self.history.put(message, bounds)
+            self.history.put(message, self.shared.settings.history)
             for follower in self.followers.get(message.channel, ()):
                 follower.wake(message.channel)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import resource
 from dataclasses import dataclass, field
+from functools import cached_property
+
+from blocks_worker.hub.network.channels import Bounds
 
 MIB = 1024 * 1024
 #: Connections at once, where the process may open twice as many descriptors; else half of what it may.
@@ -55,3 +58,13 @@ class NetworkSettings:
     connections: int = field(default_factory=most_connections)
     #: For one address; 0: any number; None: three quarters of all, and from this machine any number.
     address_connections: int | None = None
+
+    @cached_property
+    def retention(self) -> Bounds:
+        """What is kept for pollers."""
+        return Bounds(self.retention_limit, self.retention_age, self.retention_bytes, self.channel_bytes)
+
+    @cached_property
+    def history(self) -> Bounds:
+        """What is kept as history."""
+        return Bounds(self.history_limit, self.history_age, self.history_bytes, self.channel_bytes)

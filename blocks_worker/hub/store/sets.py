@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -11,13 +13,67 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.ledger import Ledger
 
 
+class Answer(Protocol):
+    """Be how a caller hears what came of his writes; the writer's thread calls it."""
+
+    def is_awaited(self) -> bool:
+        """Tell whether the caller still waits; asked once, when the first of his sets begins."""
+
+    def give(self, result: Any) -> None:
+        """Tell what came of them; an exception where all failed."""
+
+
+class FutureAnswer:
+    """Answer a thread."""
+
+    def __init__(self) -> None:
+        self.future: Future[Any] = Future()
+
+    def is_awaited(self) -> bool:
+        """Tell whether nobody cancelled it."""
+        return self.future.set_running_or_notify_cancel()
+
+    def give(self, result: Any) -> None:
+        """Resolve the future."""
+        if isinstance(result, Exception):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
+
+
+class LoopAnswer:
+    """Answer whoever awaits `future` on the loop on which it was made."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self._loop.create_future()
+
+    def is_awaited(self) -> bool:
+        """Tell whether nobody cancelled it."""
+        return not self.future.cancelled()
+
+    def give(self, result: Any) -> None:
+        """Resolve the future, on its loop; one that is over has nobody who waits."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._settle, result)
+
+    def _settle(self, result: Any) -> None:
+        if self.future.done():
+            return
+        if isinstance(result, Exception):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
+
+
 class Call:
     """Some sets of writes that one caller waits for; `is_one`: he gets what came of it, not a list."""
 
-    __slots__ = ("_is_one", "_is_taken", "_left", "_results", "future")
+    __slots__ = ("_answer", "_is_given", "_is_one", "_is_taken", "_left", "_results")
 
-    def __init__(self, size: int, *, is_one: bool) -> None:
-        self.future: Future[Any] = Future()
+    def __init__(self, size: int, answer: Answer, *, is_one: bool) -> None:
+        self._answer = answer
+        self._is_given = False
         self._is_one = is_one
         self._is_taken: bool | None = None
         self._left = size
@@ -26,13 +82,13 @@ class Call:
     def takes(self) -> bool:
         """Tell whether the caller still waits when the first of its sets begins."""
         if self._is_taken is None:
-            self._is_taken = self.future.set_running_or_notify_cancel()
+            self._is_taken = self._answer.is_awaited()
         return self._is_taken
 
     def fail(self, error: Exception) -> None:
         """Tell the caller that nothing will come of it, if he was told nothing yet."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        if not self._is_given:
+            self._give(error)
 
     def settle(self, place: int, result: Any) -> None:
         """Note what came of one set, and tell the caller when it was the last."""
@@ -40,12 +96,11 @@ class Call:
         self._left -= 1
         if self._left:
             return
-        if not self._is_one:
-            self.future.set_result(self._results)
-        elif isinstance(result, Exception):
-            self.future.set_exception(result)
-        else:
-            self.future.set_result(result)
+        self._give(result if self._is_one else self._results)
+
+    def _give(self, result: Any) -> None:
+        self._is_given = True
+        self._answer.give(result)
 
 
 class WriteSet:

@@ -18,7 +18,7 @@ from blocks_worker.hub.store.faults import ours
 from blocks_worker.hub.store.group import MismatchError
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.numbering import Numbering
-from blocks_worker.hub.store.sets import Call, WriteSet, in_turn
+from blocks_worker.hub.store.sets import Call, FutureAnswer, WriteSet, in_turn
 from blocks_worker.observability.spread import Spread
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from blocks_worker.concurrency import Clock, Deadline
+    from blocks_worker.hub.store.sets import Answer
     from blocks_worker.hub.store.transaction import Publication
 
 T = TypeVar("T")
@@ -109,7 +110,9 @@ class Store:
 
     def write(self, work: Callable[[Ledger], T]) -> Future[T]:
         """Run the work in a transaction; the future is resolved after the commit."""
-        return self._queued([work], [None], Call(1, is_one=True))
+        answer = FutureAnswer()
+        self.put([work], [None], answer, is_one=True)
+        return answer.future
 
     def write_many(
         self, works: Sequence[Callable[[Ledger], T]], about: Sequence[str], *, is_new: bool = False
@@ -119,16 +122,21 @@ class Store:
         `about`: the task that each is about. Such a work may be run twice, of which one counts: it does nothing outside
         the ledger. `is_new`: they bring new work, and are turned away when too many wait.
         """
-        return self._queued(works, about, Call(len(works), is_one=False), is_new=is_new)
+        answer = FutureAnswer()
+        self.put(works, about, answer, is_new=is_new)
+        return answer.future
 
-    def _queued(
+    def put(
         self,
         works: Sequence[Callable[[Ledger], Any]],
         about: Sequence[str | None],
-        call: Call,
+        answer: Answer,
         *,
+        is_one: bool = False,
         is_new: bool = False,
-    ) -> Future[Any]:
+    ) -> None:
+        """Do as `write_many`, and have the writer's thread tell the answer; `is_one`: as `write`."""
+        call = Call(len(works), answer, is_one=is_one)
         now = self._clock.monotonic()
         sets = [WriteSet(work, call, place, about[place], now) for place, work in enumerate(works)]
         with self._changed:
@@ -140,8 +148,7 @@ class Store:
             item.error = refusal
             item.resolve()
         if not sets:
-            call.future.set_result([])
-        return call.future
+            answer.give([])
 
     def read(self, work: Callable[[Ledger], T]) -> T:
         """Run a short read on this thread, all of it at one moment of the ledger."""

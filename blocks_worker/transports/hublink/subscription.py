@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from blocks_worker.concurrency import Backoff, Deadline, ServiceThread
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.protocol.chunks import RAW, Brought, open_bundle
-from blocks_worker.protocol.codec import decode_trusted
 from blocks_worker.protocol.link import AHEAD_BYTES, AHEAD_MESSAGES, Denied, Follow, Followed, Lost, Said, Taken
 from blocks_worker.transports.base import Gap, Link, Message, Status
-from blocks_worker.transports.envelope import ENVELOPE_MESSAGES, open_envelope
+from blocks_worker.transports.envelope import ENVELOPE_MESSAGES, read_envelope
 from blocks_worker.transports.gaps import Seen
 from blocks_worker.transports.inbox import Inbox
 
@@ -191,7 +190,7 @@ class HubLinkSubscription:
         if not self._is_followed(letter.channel, letter.position, len(payload)):
             return
         try:
-            opened = open_envelope(decode_trusted(dict, payload))
+            opened = read_envelope(payload)
         except InvalidMessageError as error:
             self._bury(letter.channel, error)
             return
@@ -224,12 +223,16 @@ class HubLinkSubscription:
     def _hand_over(
         self, one: Letter | Brought, producer: str, first: int, bodies: Sequence[dict[str, Any]], size: int
     ) -> None:
+        channel, position = one.channel, one.position
         share = size // len(bodies) + NOTE_SIZE
-        for number, body in enumerate(bodies, first):
-            if self._seen.message(one.channel, producer, number, one.position):
-                self._inbox.put([(Message(one.channel, body, one.position, producer, number), share)])
-            else:
-                self._count("duplicates")
+        new = [
+            (Message(channel, body, position, producer, number), share)
+            for number, body in enumerate(bodies, first)
+            if self._seen.message(channel, producer, number, position)
+        ]
+        if len(new) < len(bodies):
+            self._count("duplicates", len(bodies) - len(new))
+        self._inbox.put(new)
 
     def _be_denied(self, operation: Denied) -> None:
         """Tell the owner, and get another grant on a thread that may wait."""
