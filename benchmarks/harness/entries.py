@@ -37,6 +37,8 @@ class Entry:
 _REDIS = ("redis", "hiredis")
 _CELERY = ("celery>=5.5,<6", "packaging", *_REDIS)  # kombu needs packaging for Redis, and does not say so
 _DRAMATIQ = ("dramatiq>=1.17,<3", *_REDIS)
+_CELERY_RABBITMQ = ("celery>=5.5,<6", *_REDIS)
+_DRAMATIQ_RABBITMQ = ("dramatiq[rabbitmq]>=1.17,<3", *_REDIS)
 _RQ = ("rq>=2,<4", *_REDIS)
 _HUEY = ("huey>=2.5,<4", *_REDIS)
 _TASKIQ = ("taskiq>=0.11,<1", "taskiq-redis>=1.0,<2", "hiredis")
@@ -46,6 +48,7 @@ _PROCRASTINATE = ("procrastinate>=3,<4", "psycopg[binary,pool]>=3.2,<4")
 _BLOCKS_RUN = ("blocks-run", "--handler", "echo", "--no-local", "--concurrency", "32")
 _TASKIQ_RUN = ("taskiq", "worker", "--workers", "1", "--log-level", "ERROR", "peers.taskiq:broker")
 _LATE = "acknowledged after the run"
+_CONFIRMED = f"durable queue, messages persistent and confirmed; {_LATE}"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -56,8 +59,16 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("blocks-hublink-normal", "ours", "hub", is_durable=False, command=_BLOCKS_RUN, note="the same ledger"),
     Entry("celery", "celery", "redis", is_durable=False, packages=_CELERY, note="threads, prefetch 64 a thread"),
     Entry("celery-durable", "celery", "redis", is_durable=True, packages=_CELERY, note=_LATE),
+    Entry(
+        "celery-rabbitmq", "celery_rabbitmq", "rabbitmq", is_durable=True, packages=_CELERY_RABBITMQ,
+        note=f"{_CONFIRMED}; results in Redis",
+    ),
     Entry("dramatiq", "dramatiq", "redis", is_durable=False, packages=_DRAMATIQ, note="prefetch 256, polls of 2 ms"),
     Entry("dramatiq-durable", "dramatiq", "redis", is_durable=True, packages=_DRAMATIQ, note=_LATE),
+    Entry(
+        "dramatiq-rabbitmq", "dramatiq_rabbitmq", "rabbitmq", is_durable=True, packages=_DRAMATIQ_RABBITMQ,
+        note=f"{_CONFIRMED}; results in Redis",
+    ),
     Entry("rq", "rq", "redis", is_durable=False, packages=_RQ, note="SimpleWorker: no fork a task, one at a time"),
     Entry("rq-durable", "rq", "redis", is_durable=True, packages=_RQ, note="its intermediate queue"),
     Entry("huey", "huey", "redis", is_durable=False, packages=_HUEY, note="results told by the store"),

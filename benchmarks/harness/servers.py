@@ -1,7 +1,8 @@
-"""Start what holds the tasks: our hub, Redis, PostgreSQL or a file; each on a private port with a fresh store."""
+"""Start what holds the tasks: our hub, a store, a broker or a file; each on a private port with a fresh folder."""
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.environments import MissingError
+from harness.environments import MissingError, interpreter
 from harness.processes import answers, free_port, running
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def program(name: str, package: str) -> str:
         MissingError: it is not installed.
     """
     debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    found = shutil.which(name) or (str(debian[-1]) if debian else None)
+    # What Debian puts into the path for RabbitMQ changes its user and its folder; the programs themselves lie here.
+    path = os.pathsep.join(["/usr/lib/rabbitmq/bin", os.environ.get("PATH", os.defpath)])
+    found = shutil.which(name, path=path) or (str(debian[-1]) if debian else None)
     if found is None:
         raise MissingError(f"{name} is not installed: apt-get install {package}")
     return found
@@ -55,12 +58,81 @@ def program(name: str, package: str) -> str:
 def redis(folder: Path, entry: Entry) -> Iterator[Server]:
     """Run Redis with an append-only file; fsync at each write for a durable entry, else each second."""
     port = free_port()
+    start = time.perf_counter()
+    with running(_redis_args(folder, port, entry), folder / "server.log", is_ready=lambda: answers(port)) as pid:
+        yield Server(pid, time.perf_counter() - start, {"BENCH_URL": _redis_url(port)})
+
+
+def _redis_args(folder: Path, port: int, entry: Entry) -> list[str]:
     fsync = "always" if entry.is_durable else "everysec"
     args = [program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    args += ["--appendonly", "yes", "--appendfsync", fsync, "--dir", str(folder)]
+    return [*args, "--appendonly", "yes", "--appendfsync", fsync, "--dir", str(folder)]
+
+
+def _redis_url(port: int) -> str:
+    return f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def rabbitmq(folder: Path, entry: Entry) -> Iterator[Server]:
+    """Run RabbitMQ, and below it, so that both count as the broker, Redis for the results."""
+    server, names = program("rabbitmq-server", "rabbitmq-server"), program("epmd", "erlang-base")
+    port, names_port, results = free_port(), free_port(), free_port()
+    env = {**os.environ, **_rabbitmq_env(folder, port, names_port)}
+    both = ["sh", "-c", '"$@" & exec "$RABBITMQ_PROGRAM"', "sh", *_redis_args(folder, results, entry)]
+    env["RABBITMQ_PROGRAM"] = server
+    # It would start this one, which tells nodes from each other, as a daemon that outlives it.
+    named = [names, "-address", "127.0.0.1", "-port", str(names_port)]
+    with running(named, folder / "epmd.log", is_ready=lambda: answers(names_port), env=env):
+        start = time.perf_counter()
+        ready = lambda: answers(results) and answers(port)  # noqa: E731
+        with running(both, folder / "server.log", is_ready=ready, env=env, folder=folder) as pid:
+            url = f"amqp://guest:guest@127.0.0.1:{port}/%2F"
+            yield Server(pid, time.perf_counter() - start, {"BENCH_URL": url, "BENCH_RESULTS": _redis_url(results)})
+
+
+def _rabbitmq_env(folder: Path, port: int, names_port: int) -> dict[str, str]:
+    """Return what keeps a RabbitMQ apart from all others of the machine, and on loopback."""
+    (folder / "plugins").write_text("[].\n", encoding="utf-8")
+    return {
+        "HOME": str(folder),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(names_port),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "none.env"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "none.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "none.config"),
+        "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "config"),
+        "RABBITMQ_SCHEMA_DIR": str(folder / "schema"),
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_NODENAME": f"bench-{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+    }
+
+
+@contextmanager
+def nats(folder: Path, entry: Entry) -> Iterator[Server]:
+    """Run NATS with JetStream; each write is synced for a durable entry, else what it does by itself: each two minutes.
+
+    Its program comes with the packages of the entry: Debian 12 has one that cannot sync each write.
+    """
+    server = interpreter(entry.peer, entry.packages).parent / "nats-server"
+    port = free_port()
+    store = [
+        f"store_dir: {json.dumps(str(folder / 'store'))}",
+        *(["sync_interval: always"] if entry.is_durable else []),
+    ]
+    config = folder / "nats.conf"
+    config.write_text(f"listen: 127.0.0.1:{port}\njetstream {{\n{chr(10).join(store)}\n}}\n", encoding="utf-8")
     start = time.perf_counter()
-    with running(args, folder / "server.log", is_ready=lambda: answers(port)) as pid:
-        yield Server(pid, time.perf_counter() - start, {"BENCH_URL": f"redis://127.0.0.1:{port}/0"})
+    log = folder / "server.log"
+    args = [str(server), "--config", str(config)]
+    with running(args, log, is_ready=lambda: "Server is ready" in log.read_text(errors="replace")) as pid:
+        yield Server(pid, time.perf_counter() - start, {"BENCH_URL": f"nats://127.0.0.1:{port}"})
 
 
 @contextmanager
@@ -131,6 +203,8 @@ def file(folder: Path, _entry: Entry) -> AbstractContextManager[Server]:
 
 SERVERS: dict[str, Callable[[Path, Entry], AbstractContextManager[Server]]] = {
     "redis": redis,
+    "rabbitmq": rabbitmq,
+    "nats": nats,
     "postgres": postgres,
     "hub": hub,
     "file": file,
