@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from harness.environments import MissingError, interpreter
 from harness.processes import answers, free_port, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from harness.entries import Entry
@@ -74,21 +75,32 @@ def _redis_url(port: int) -> str:
 
 
 @contextmanager
+def _beside_redis(
+    folder: Path, entry: Entry, args: list[str], port: int, url: str, env: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Run a broker, and Redis for the results below it, so that both count as one."""
+    results = free_port()
+    both = ["sh", "-c", f"{shlex.join(_redis_args(folder, results, entry))} & exec {shlex.join(args)}"]
+    start = time.perf_counter()
+    log = folder / "server.log"
+    with running(both, log, is_ready=lambda: answers(results) and answers(port), env=env, folder=folder) as pid:
+        yield Server(pid, time.perf_counter() - start, {"BENCH_URL": url, "BENCH_RESULTS": _redis_url(results)})
+
+
+@contextmanager
 def rabbitmq(folder: Path, entry: Entry) -> Iterator[Server]:
-    """Run RabbitMQ, and below it, so that both count as the broker, Redis for the results."""
-    server, names = program("rabbitmq-server", "rabbitmq-server"), program("epmd", "erlang-base")
-    port, names_port, results = free_port(), free_port(), free_port()
+    """Run RabbitMQ, and Redis for the results; it syncs what it confirms."""
+    args, names = [program("rabbitmq-server", "rabbitmq-server")], program("epmd", "erlang-base")
+    port, names_port = free_port(), free_port()
     env = {**os.environ, **_rabbitmq_env(folder, port, names_port)}
-    both = ["sh", "-c", '"$@" & exec "$RABBITMQ_PROGRAM"', "sh", *_redis_args(folder, results, entry)]
-    env["RABBITMQ_PROGRAM"] = server
-    # It would start this one, which tells nodes from each other, as a daemon that outlives it.
+    url = f"amqp://guest:guest@127.0.0.1:{port}/%2F"
+    # RabbitMQ would start it as a daemon, which outlives it.
     named = [names, "-address", "127.0.0.1", "-port", str(names_port)]
-    with running(named, folder / "epmd.log", is_ready=lambda: answers(names_port), env=env):
-        start = time.perf_counter()
-        ready = lambda: answers(results) and answers(port)  # noqa: E731
-        with running(both, folder / "server.log", is_ready=ready, env=env, folder=folder) as pid:
-            url = f"amqp://guest:guest@127.0.0.1:{port}/%2F"
-            yield Server(pid, time.perf_counter() - start, {"BENCH_URL": url, "BENCH_RESULTS": _redis_url(results)})
+    with (
+        running(named, folder / "epmd.log", is_ready=lambda: answers(names_port), env=env),
+        _beside_redis(folder, entry, args, port, url, env) as server,
+    ):
+        yield server
 
 
 def _rabbitmq_env(folder: Path, port: int, names_port: int) -> dict[str, str]:
@@ -116,23 +128,27 @@ def _rabbitmq_env(folder: Path, port: int, names_port: int) -> dict[str, str]:
 
 @contextmanager
 def nats(folder: Path, entry: Entry) -> Iterator[Server]:
-    """Run NATS with JetStream; each write is synced for a durable entry, else what it does by itself: each two minutes.
-
-    Its program comes with the packages of the entry: Debian 12 has one that cannot sync each write.
-    """
-    server = interpreter(entry.peer, entry.packages).parent / "nats-server"
+    """Run NATS with JetStream."""
     port = free_port()
-    store = [
-        f"store_dir: {json.dumps(str(folder / 'store'))}",
-        *(["sync_interval: always"] if entry.is_durable else []),
-    ]
-    config = folder / "nats.conf"
-    config.write_text(f"listen: 127.0.0.1:{port}\njetstream {{\n{chr(10).join(store)}\n}}\n", encoding="utf-8")
     start = time.perf_counter()
-    log = folder / "server.log"
-    args = [str(server), "--config", str(config)]
-    with running(args, log, is_ready=lambda: "Server is ready" in log.read_text(errors="replace")) as pid:
+    with running(_nats_args(folder, port, entry), folder / "server.log", is_ready=lambda: answers(port)) as pid:
         yield Server(pid, time.perf_counter() - start, {"BENCH_URL": f"nats://127.0.0.1:{port}"})
+
+
+def nats_redis(folder: Path, entry: Entry) -> AbstractContextManager[Server]:
+    """Run NATS with JetStream, and Redis for the results."""
+    port = free_port()
+    return _beside_redis(folder, entry, _nats_args(folder, port, entry), port, f"nats://127.0.0.1:{port}")
+
+
+def _nats_args(folder: Path, port: int, entry: Entry) -> list[str]:
+    """Have each write synced for a durable entry, else leave it at what NATS does by itself: each two minutes."""
+    # From the entry's own packages: Debian 12 has one that cannot sync each write.
+    server = interpreter(entry.peer, entry.packages).parent / "nats-server"
+    kept = {"store_dir": str(folder / "store"), **({"sync_interval": "always"} if entry.is_durable else {})}
+    config = folder / "nats.conf"
+    config.write_text(json.dumps({"listen": f"127.0.0.1:{port}", "jetstream": kept}), encoding="utf-8")
+    return [str(server), "--config", str(config)]
 
 
 @contextmanager
@@ -205,6 +221,7 @@ SERVERS: dict[str, Callable[[Path, Entry], AbstractContextManager[Server]]] = {
     "redis": redis,
     "rabbitmq": rabbitmq,
     "nats": nats,
+    "nats-redis": nats_redis,
     "postgres": postgres,
     "hub": hub,
     "file": file,
