@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from harness.environments import MissingError, interpreter
 from harness.processes import answers, free_port, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from harness.entries import Entry
@@ -53,6 +54,20 @@ def program(name: str, package: str) -> str:
     if found is None:
         raise MissingError(f"{name} is not installed: apt-get install {package}")
     return found
+
+
+def server_versions(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return RabbitMQ's version, which its folder names, when an entry needs it: to ask it would start a daemon."""
+    if not any(entry.server == "rabbitmq" for entry in entries):
+        return {}
+    with suppress(MissingError):
+        named = re.search(r"rabbitmq_server-([\d.]+)", str(_rabbitmq().resolve()))
+        return {"rabbitmq-server": named[1] if named else "unknown"}
+    return {}
+
+
+def _rabbitmq() -> Path:
+    return Path(program("rabbitmq-server", "rabbitmq-server"))
 
 
 @contextmanager
@@ -90,7 +105,7 @@ def _beside_redis(
 @contextmanager
 def rabbitmq(folder: Path, entry: Entry) -> Iterator[Server]:
     """Run RabbitMQ, and Redis for the results; it syncs what it confirms."""
-    args, names = [program("rabbitmq-server", "rabbitmq-server")], program("epmd", "erlang-base")
+    args, names = [str(_rabbitmq())], program("epmd", "erlang-base")
     port, names_port = free_port(), free_port()
     env = {**os.environ, **_rabbitmq_env(folder, port, names_port)}
     url = f"amqp://guest:guest@127.0.0.1:{port}/%2F"
