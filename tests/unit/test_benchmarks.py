@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,9 @@ from harness.entries import ENTRIES, UnknownEntryError, chosen, skipped
 from harness.environments import interpreter
 from harness.figures import COMMITS, WEBSOCKET, Run, quantile, summary
 from harness.measure import cpu_of, descendants, memory_of, moment
-from harness.one_run import ROOT
+from harness.one_run import QUICK, ROOT, run
 from harness.run import arguments
-from harness.servers import SERVERS
+from harness.servers import SERVERS, server_versions
 from harness.table import BEGIN, END, put, tables
 from peers import blocking, looping
 
@@ -77,6 +78,30 @@ def test_each_entry_has_its_files_and_its_server() -> None:
         text = (ROOT / "peers" / f"{entry.peer}.py").read_text(encoding="utf-8")
         assert bool(entry.command) != ("def work(" in text)
     assert str(interpreter("ours", ())) == sys.executable
+
+
+def test_a_broker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run without its broker says how to get it, and has no version of it."""
+    monkeypatch.setattr("shutil.which", lambda *_args, **_how: None)
+    entries = chosen(["dramatiq-rabbitmq"])
+
+    record = run(entries[0], Path(sys.executable), QUICK)
+
+    assert record["missing"] == "rabbitmq-server is not installed: apt-get install rabbitmq-server"
+    assert server_versions(entries) == {}
+
+
+def test_the_version_of_rabbitmq_is_that_of_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is told without starting anything, where the program in the path is a link too; nobody else asks for it."""
+    server = tmp_path / "rabbitmq_server-3.10.8" / "sbin" / "rabbitmq-server"
+    server.parent.mkdir(parents=True)
+    server.touch()
+    link = tmp_path / "rabbitmq-server"
+    link.symlink_to(server)
+    monkeypatch.setattr("shutil.which", lambda *_args, **_how: str(link))
+
+    assert server_versions(chosen(["celery-rabbitmq"])) == {"rabbitmq-server": "3.10.8"}
+    assert server_versions(chosen(["celery"])) == {}
 
 
 def test_a_quick_run_gives_no_figures_for_a_page() -> None:
