@@ -39,9 +39,7 @@ _OK = 200
 
 async def written(store: Store, work: Callable[[Ledger], Result]) -> Result:
     """Return what the work returned once it is committed, or raise what it raised."""
-    answer = LoopAnswer()
-    store.put([work], [None], answer, is_one=True)
-    return cast("Result", await answer.future)
+    return cast("Result", await store.put([work], [None], LoopAnswer(), is_one=True).future)
 
 
 def items_of(kind: type[Item], body: bytes) -> tuple[bool, list[Item | InvalidMessageError]]:
@@ -73,9 +71,7 @@ async def write_items(
     """
     works = [item for item in items if not isinstance(item, InvalidMessageError)]
     acts, about = [work.act for work in works], [work.about for work in works]
-    answer = LoopAnswer()
-    store.put(acts, about, answer, is_new=are_new)
-    replies: Iterator[Reply | Exception] = iter(await answer.future)
+    replies: Iterator[Reply | Exception] = iter(await store.put(acts, about, LoopAnswer(), is_new=are_new).future)
     return [_replied(item if isinstance(item, InvalidMessageError) else next(replies)) for item in items]
 
 

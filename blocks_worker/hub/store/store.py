@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.transaction import Publication
 
 T = TypeVar("T")
+Told = TypeVar("Told", bound="Answer")
 
 _logger = logging.getLogger(__name__)
 
@@ -110,9 +111,7 @@ class Store:
 
     def write(self, work: Callable[[Ledger], T]) -> Future[T]:
         """Run the work in a transaction; the future is resolved after the commit."""
-        answer = FutureAnswer()
-        self.put([work], [None], answer, is_one=True)
-        return answer.future
+        return self.put([work], [None], FutureAnswer(), is_one=True).future
 
     def write_many(
         self, works: Sequence[Callable[[Ledger], T]], about: Sequence[str], *, is_new: bool = False
@@ -122,20 +121,18 @@ class Store:
         `about`: the task that each is about. Such a work may be run twice, of which one counts: it does nothing outside
         the ledger. `is_new`: they bring new work, and are turned away when too many wait.
         """
-        answer = FutureAnswer()
-        self.put(works, about, answer, is_new=is_new)
-        return answer.future
+        return self.put(works, about, FutureAnswer(), is_new=is_new).future
 
     def put(
         self,
         works: Sequence[Callable[[Ledger], Any]],
         about: Sequence[str | None],
-        answer: Answer,
+        answer: Told,
         *,
         is_one: bool = False,
         is_new: bool = False,
-    ) -> None:
-        """Do as `write_many`, and have the writer's thread tell the answer; `is_one`: as `write`."""
+    ) -> Told:
+        """Do as `write_many`, or `write` where `is_one`, and have the writer's thread tell this answer; return it."""
         call = Call(len(works), answer, is_one=is_one)
         now = self._clock.monotonic()
         sets = [WriteSet(work, call, place, about[place], now) for place, work in enumerate(works)]
@@ -149,6 +146,7 @@ class Store:
             item.resolve()
         if not sets:
             answer.give([])
+        return answer
 
     def read(self, work: Callable[[Ledger], T]) -> T:
         """Run a short read on this thread, all of it at one moment of the ledger."""
