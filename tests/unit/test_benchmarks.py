@@ -12,8 +12,8 @@ import pytest
 from harness.entries import ENTRIES, UnknownEntryError, chosen, skipped
 from harness.environments import interpreter
 from harness.figures import COMMITS, WEBSOCKET, Run, quantile, summary
-from harness.measure import cpu_of, descendants, memory_of, moment
-from harness.one_run import ROOT
+from harness.measure import cpu_of, descendants, forget_peaks, memory_of, moment, peak_of
+from harness.one_run import ROOT, Amounts
 from harness.run import arguments
 from harness.servers import SERVERS
 from harness.table import BEGIN, END, put, tables
@@ -86,6 +86,23 @@ def test_a_quick_run_gives_no_figures_for_a_page() -> None:
         arguments(["--quick", "--readme"])
 
 
+def test_what_grows_is_measured_of_one_entry() -> None:
+    """The switch is one of its own, and entries are not chosen beside it."""
+    assert arguments(["--growth", "--rounds", "3"]).growth
+    assert not arguments([]).growth
+    with pytest.raises(SystemExit):
+        arguments(["--growth", "--only", "huey"])
+
+
+def test_a_workload_may_have_less_over_one_transport() -> None:
+    """The size is that of the transport where it has one of its own, else that of all."""
+    amounts = Amounts(stream=64, stream_pubnub=8, memory=20_000, memory_pubnub=5000)
+
+    assert [amounts.of("stream", each) for each in ("hublink", "pubnub", "")] == [64, 8, 64]
+    assert amounts.of("memory", "pubnub") == 5000
+    assert amounts.of("events", "pubnub") == amounts.events
+
+
 def test_cpu_and_memory_count_the_children_that_live_and_those_that_ended() -> None:
     """A process's cost has that of its ended child, which no clock of its own shows."""
     # What ended is counted in hundredths of a second.
@@ -102,6 +119,27 @@ def test_cpu_and_memory_count_the_children_that_live_and_those_that_ended() -> N
         assert memory_of(process.pid) > 1
         assert process.pid in descendants(os.getpid())
         process.communicate("")
+
+
+def test_the_most_memory_is_that_since_it_was_forgotten() -> None:
+    """What a process had for a moment counts, though it gave it back; what it had before does not."""
+    child = "for _ in range(2):\n    bytearray(64 * 2**20)\n    print(1, flush=True)\n    input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        forget_peaks({"it": process.pid, "gone": 2**22 - 1})
+        small = peak_of(process.pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+
+        assert peak_of(process.pid) - small > 32
+        assert small < 64
+        process.communicate("\n")
+    assert peak_of(process.pid) == 0
 
 
 def test_what_was_spent_is_told_by_role() -> None:
@@ -212,6 +250,28 @@ def test_the_tables_have_medians_ranges_and_what_is_missing() -> None:
     assert "- `gone` is missing: gone does not install" in text
     assert "- `broken` failed in round 1: no answer" in text
     assert "- `ours` gave 1 wrong results in round 3" in text
+
+
+def test_what_only_our_entries_do_has_a_table_with_dashes_for_others() -> None:
+    """Events are told by the microsecond, sizes stand in the cell, and who was not asked shows a dash."""
+    report = _report()
+    assert "RSS MiB before" not in tables(report)
+    roles = {"client": 10.0, "broker": 20.0, "worker": 30.0}
+    for run in report["runs"][:3]:
+        run["workloads"] |= {
+            "events": {**_workload(0.5), "count": 2000},
+            "stream": {**_workload(2), "count": 64, "peak_growth_mib": roles},
+            "memory": {**_workload(1), "count": 5000, "rss_before_mib": roles, "rss_mib": {**roles, "client": 11.0}},
+        }
+    report["entries"].append({"name": "peer", "is_durable": True, "note": ""})
+    report["runs"].append({"entry": "peer", "round": 1, "workloads": {"lone": _workload(1)}})
+    text = tables(report)
+
+    assert "| `ours` | 4,000 (4,000\N{EN DASH}4,000) | 100 + 200 + 300 = 600 (600\N{EN DASH}600) | 32.0 (" in text
+    assert "; 64 MiB | 0.10 + 0.20 + 0.30" in text
+    assert "10.0 + 20.0 + 30.0 \N{RIGHTWARDS ARROW} 11.0 + 20.0 + 30.0" in text
+    assert "; 5,000 tasks |" in text
+    assert "| `peer` | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} |" in text
 
 
 def test_the_tables_go_between_the_markers_and_nowhere_else() -> None:
