@@ -54,7 +54,8 @@ def measured(rounds: int, plan: Plan, *, is_patient: bool) -> list[dict[str, Any
         stores = filled(Path(folder), plan.sizes["finished"])
         for number in range(1, rounds + 1):
             for curve, sizes in plan.sizes.items():
-                for size in sizes:
+                # Every other round goes back: what others do more and more of falls on both ends.
+                for size in sizes if number % 2 else reversed(sizes):
                     if is_patient:
                         await_quiet()
                     record = {"round": number, "curve": curve, "size": size, **point(curve, size, plan, stores)}

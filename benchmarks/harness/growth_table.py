@@ -30,7 +30,7 @@ def growth_table(report: Mapping[str, Any]) -> str:
         for run in report["runs"]
         if "error" in run
     ]
-    parts = [heading(_as_workloads(report)), note, grid(_HEADS, _rows(report)), "\n".join(wrong)]
+    parts = [heading(_as_workloads(report), "point"), note, grid(_HEADS, _rows(report)), "\n".join(wrong)]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import about, growth
+from harness.asking import FailedError
 from harness.entries import UnknownEntryError, chosen, skipped
 from harness.environments import PLOT, MissingError, cache, interpreter, versions
 from harness.floors import floors
@@ -20,6 +21,7 @@ from harness.growth_table import BEGIN as GROWTH
 from harness.growth_table import growth_table
 from harness.measure import await_quiet, moment
 from harness.one_run import QUICK, ROOT, Amounts, run
+from harness.processes import NotStartedError
 from harness.servers import PROGRAMS, program
 from harness.table import BEGIN, put, tables
 
@@ -166,11 +168,16 @@ def main() -> int:
 def grown(asked: argparse.Namespace) -> int:
     """Measure what grows, write the report, print the table."""
     plan, rounds = (growth.QUICK, 1) if asked.quick else (growth.PLAN, asked.rounds)
+    try:
+        runs = growth.measured(rounds, plan, is_patient=not asked.quick)
+    except (FailedError, NotStartedError) as error:
+        print(f"bench: no ledger to begin with: {error}", file=sys.stderr)
+        return 1
     report = {
         "about": about.about(ROOT.parent, rounds, versions(Path(sys.executable), _OURS)),
         "count": plan.count,
         "sizes": plan.sizes,
-        "runs": growth.measured(rounds, plan, is_patient=not asked.quick),
+        "runs": runs,
     }
     kept(asked, report, "growth.json")
     return told(asked, report, growth_table(report), GROWTH)

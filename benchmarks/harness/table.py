@@ -73,15 +73,15 @@ def tables(report: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def heading(report: Mapping[str, Any]) -> str:
+def heading(report: Mapping[str, Any], each: str = "entry") -> str:
     """Return where, when and with what it was measured."""
     about = report["about"]
-    others = [each["others"] for run in report["runs"] for each in run.get("workloads", {}).values()]
+    others = [said["others"] for run in report["runs"] for said in run.get("workloads", {}).values()]
     busy = f"Others used {min(others):.0%}–{max(others):.0%} of the machine meanwhile. " if others else ""
     return (
         f"`{about['command']}`, {about['date']}, commit {about['commit']}; {about['machine']}, {about['cores']} cores, "
         f"{about['kernel']}, Python {about['python']}, SQLite {about['sqlite']}. "
-        f"Rounds: {about['rounds']}, each running every entry once; median (lowest–highest). {busy}"
+        f"Rounds: {about['rounds']}, each running every {each} once; median (lowest–highest). {busy}"
         "\\* fewer than three runs in which others used less than 15 %: all runs count.\n\n"
         f"Versions: {', '.join(f'{name} {version}' for name, version in sorted(about['versions'].items()))}."
     )
