@@ -65,12 +65,19 @@ def measured(rounds: int, plan: Plan, *, is_patient: bool) -> list[dict[str, Any
 
 
 def filled(folder: Path, sizes: Sequence[int]) -> dict[int, Path]:
-    """Return a state folder with a ledger of each size, made by a hub and by copies of what it made."""
+    """Return a state folder with a ledger of each size, made by a hub and by copies of what it made.
+
+    Raises:
+        FailedError: there is no ledger of some size.
+    """
     seed = folder / "seed"
     seed.mkdir()
-    with _site(seed) as site:
-        site.client.ask("first", 1)
-        site.client.ask("lone", SEED - 1)
+    try:
+        with _site(seed) as site:
+            right(site.client.ask("first", 1))
+            right(site.client.ask("lone", SEED - 1))
+    except NotStartedError as error:
+        raise FailedError(f"no ledger to begin with: {error}") from error
     stores = {}
     for size in sizes:
         stores[size] = folder / str(size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.figures import Run
-from harness.table import by_role, cell, grid, heading, shares
+from harness.table import by_role, cell, grid, heading, put, shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +17,11 @@ _WHAT = {
     "instances": "instances of the agent",
 }
 _HEADS = ["what grows", "how many", "tasks/s", "÷ the first", "CPU ms a task", "RSS MiB", "hub starts in s"]
+
+
+def put_growth(page: str, text: str) -> str:
+    """Return the page with the text in the place of what grows."""
+    return put(page, text, BEGIN)
 
 
 def growth_table(report: Mapping[str, Any]) -> str:

@@ -17,16 +17,14 @@ from harness.asking import FailedError
 from harness.entries import UnknownEntryError, chosen, skipped
 from harness.environments import PLOT, MissingError, cache, interpreter, versions
 from harness.floors import floors
-from harness.growth_table import BEGIN as GROWTH
-from harness.growth_table import growth_table
+from harness.growth_table import growth_table, put_growth
 from harness.measure import await_quiet, moment
 from harness.one_run import QUICK, ROOT, Amounts, run
-from harness.processes import NotStartedError
 from harness.servers import PROGRAMS, program
-from harness.table import BEGIN, put, tables
+from harness.table import put, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.entries import Entry
 
@@ -162,25 +160,24 @@ def main() -> int:
     why = plotted(written, written.parent)
     if why:
         print(f"bench: no plot: {why}", file=sys.stderr)
-    return told(asked, report, tables(report), BEGIN)
+    return told(asked, report, tables(report), put)
 
 
 def grown(asked: argparse.Namespace) -> int:
     """Measure what grows, write the report, print the table."""
     plan, rounds = (growth.QUICK, 1) if asked.quick else (growth.PLAN, asked.rounds)
-    try:
-        runs = growth.measured(rounds, plan, is_patient=not asked.quick)
-    except (FailedError, NotStartedError) as error:
-        print(f"bench: no ledger to begin with: {error}", file=sys.stderr)
-        return 1
-    report = {
+    report: dict[str, Any] = {
         "about": about.about(ROOT.parent, rounds, versions(Path(sys.executable), _OURS)),
         "count": plan.count,
         "sizes": plan.sizes,
-        "runs": runs,
     }
+    try:
+        report["runs"] = growth.measured(rounds, plan, is_patient=not asked.quick)
+    except FailedError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     kept(asked, report, "growth.json")
-    return told(asked, report, growth_table(report), GROWTH)
+    return told(asked, report, growth_table(report), put_growth)
 
 
 def kept(asked: argparse.Namespace, report: dict[str, Any], name: str) -> Path:
@@ -192,12 +189,12 @@ def kept(asked: argparse.Namespace, report: dict[str, Any], name: str) -> Path:
     return written
 
 
-def told(asked: argparse.Namespace, report: dict[str, Any], text: str, begin: str) -> int:
+def told(asked: argparse.Namespace, report: dict[str, Any], text: str, placed: Callable[[str, str], str]) -> int:
     """Print the tables, and write them into the page where asked; return the exit code."""
     print(text)
     if asked.readme:
         page = ROOT / "README.md"
-        page.write_text(put(page.read_text(encoding="utf-8"), text, begin), encoding="utf-8")
+        page.write_text(placed(page.read_text(encoding="utf-8"), text), encoding="utf-8")
     return 1 if any("error" in each for each in report["runs"]) else 0
 
 

@@ -6,6 +6,8 @@ import hashlib
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,11 @@ from harness.asking import FailedError
 from harness.figures import Run
 from harness.filling import fill, finished
 from harness.growth import PLAN, QUICK, SEED, right
-from harness.growth_table import BEGIN, compared, growth_table
-from harness.one_run import ROOT
+from harness.growth_table import BEGIN, compared, growth_table, put_growth
+from harness.measure import forget_peaks, peak_of
+from harness.one_run import ROOT, Amounts
 from harness.own import Own
-from harness.table import END, put
+from harness.table import END
 from peers.client import workloads_of
 from peers.lines import MIB, PIECE, line, piece
 from peers.loads import CHUNK, Workloads, differing, ended_well
@@ -156,6 +159,36 @@ def test_a_client_may_choose_its_workloads() -> None:
     assert type(workloads_of(_Liar())).__name__ == "Workloads"
 
 
+def test_a_workload_may_have_less_over_one_transport() -> None:
+    """The size is that of the transport where it has one of its own, else that of all."""
+    amounts = Amounts(stream=64, stream_pubnub=8, memory=20_000, memory_pubnub=5000)
+
+    assert [amounts.of("stream", each) for each in ("hublink", "pubnub", "")] == [64, 8, 64]
+    assert amounts.of("memory", "pubnub") == 5000
+    assert amounts.of("events", "pubnub") == amounts.events
+
+
+def test_the_most_memory_is_that_since_it_was_forgotten() -> None:
+    """What a process had for a moment counts, though it gave it back; what it had before does not."""
+    child = "for _ in range(2):\n    bytearray(64 * 2**20)\n    print(1, flush=True)\n    input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        forget_peaks({"it": process.pid, "gone": 2**22 - 1})
+        small = peak_of(process.pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+
+        assert peak_of(process.pid) - small > 32
+        assert small < 64
+        process.communicate("\n")
+    assert peak_of(process.pid) == 0
+
+
 def test_memory_is_looked_at_before_and_after() -> None:
     """The workload's own figures stay, with the memory of each process beside them."""
     asked = []
@@ -223,7 +256,7 @@ def test_the_table_of_growth_has_all_sizes_and_names_what_failed() -> None:
 def test_the_table_of_growth_has_a_place_of_its_own() -> None:
     """The page has both places, and what is written into one leaves the other."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    grown = put(page, "what grew", BEGIN)
+    grown = put_growth(page, "what grew")
 
     assert grown.replace(f"{BEGIN}\n\nwhat grew\n\n{END}", "") == page.replace(
         page[page.index(BEGIN) : page.index(END, page.index(BEGIN)) + len(END)], ""

@@ -12,8 +12,8 @@ import pytest
 from harness.entries import ENTRIES, UnknownEntryError, chosen, skipped
 from harness.environments import interpreter
 from harness.figures import COMMITS, WEBSOCKET, Run, quantile, summary
-from harness.measure import cpu_of, descendants, forget_peaks, memory_of, moment, peak_of
-from harness.one_run import ROOT, Amounts
+from harness.measure import cpu_of, descendants, memory_of, moment
+from harness.one_run import ROOT
 from harness.run import arguments
 from harness.servers import SERVERS
 from harness.table import BEGIN, END, put, tables
@@ -94,15 +94,6 @@ def test_what_grows_is_measured_of_one_entry() -> None:
         arguments(["--growth", "--only", "huey"])
 
 
-def test_a_workload_may_have_less_over_one_transport() -> None:
-    """The size is that of the transport where it has one of its own, else that of all."""
-    amounts = Amounts(stream=64, stream_pubnub=8, memory=20_000, memory_pubnub=5000)
-
-    assert [amounts.of("stream", each) for each in ("hublink", "pubnub", "")] == [64, 8, 64]
-    assert amounts.of("memory", "pubnub") == 5000
-    assert amounts.of("events", "pubnub") == amounts.events
-
-
 def test_cpu_and_memory_count_the_children_that_live_and_those_that_ended() -> None:
     """A process's cost has that of its ended child, which no clock of its own shows."""
     # What ended is counted in hundredths of a second.
@@ -119,27 +110,6 @@ def test_cpu_and_memory_count_the_children_that_live_and_those_that_ended() -> N
         assert memory_of(process.pid) > 1
         assert process.pid in descendants(os.getpid())
         process.communicate("")
-
-
-def test_the_most_memory_is_that_since_it_was_forgotten() -> None:
-    """What a process had for a moment counts, though it gave it back; what it had before does not."""
-    child = "for _ in range(2):\n    bytearray(64 * 2**20)\n    print(1, flush=True)\n    input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdout.readline()
-        forget_peaks({"it": process.pid, "gone": 2**22 - 1})
-        small = peak_of(process.pid)
-        process.stdin.write("\n")
-        process.stdin.flush()
-        process.stdout.readline()
-
-        assert peak_of(process.pid) - small > 32
-        assert small < 64
-        process.communicate("\n")
-    assert peak_of(process.pid) == 0
 
 
 def test_what_was_spent_is_told_by_role() -> None:
