@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +71,24 @@ def memory_of(root: int) -> float:
             continue
         own, shared = own + resident - common, max(shared, common)
     return (own + shared) * _PAGE / 2**20
+
+
+def forget_peaks(pids: Mapping[str, int]) -> None:
+    """Let the most memory that each process had be what it has now."""
+    for root in pids.values():
+        for pid in descendants(root):
+            with suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_of(root: int) -> float:
+    """Return the most resident MiB that a process and those below it had, each at its own time."""
+    total = 0
+    for pid in descendants(root):
+        with suppress(OSError):
+            lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+            total += next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+    return total / 1024
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import tempfile
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from harness.asking import Asked, FailedError
 from harness.environments import MissingError
 from harness.figures import quantile
 from harness.measure import memory_of, moment
+from harness.own import Own
 from harness.processes import NotStartedError, running, tail
 from harness.servers import SERVERS
 
@@ -36,15 +38,24 @@ class Amounts:
     threads: int = 3000
     #: Seconds without a task.
     idle: float = 10.0
+    #: Of our entries alone: events of a task, MiB of a stream, tasks until memory is looked at.
+    events: int = 2000
+    stream: int = 64
+    stream_pubnub: int = 8
+    memory: int = 20_000
+    memory_pubnub: int = 5000
 
-    def of(self, workload: str) -> int:
-        """Return how many tasks a workload has."""
-        count: int = getattr(self, workload)
+    def of(self, workload: str, transport: str = "") -> int:
+        """Return how much of it a workload has, with this transport where that makes a difference."""
+        count: int = getattr(self, f"{workload}_{transport}", getattr(self, workload))
         return count
 
 
 #: To see that all works; no figures.
-QUICK = Amounts(warm=20, lone=100, each=200, many=200, threads=200, idle=2.0)
+QUICK = Amounts(
+    warm=20, lone=100, each=200, many=200, threads=200, idle=2.0,
+    events=300, stream=4, stream_pubnub=2, memory=1500, memory_pubnub=500,
+)  # fmt: skip
 WORKLOADS = ("lone", "each", "many", "threads")
 
 
@@ -73,8 +84,7 @@ def _measured(entry: Entry, python: Path, amounts: Amounts, folder: Path, record
         env = {**os.environ, **server.env, **durable, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         client = stack.enter_context(closing(Asked(python, entry.peer, env, folder)))
         start = time.perf_counter()
-        work = _work(entry, python)
-        worker = stack.enter_context(running(work, folder / "worker.log", env=env, folder=folder))
+        worker = stack.enter_context(running(work(entry, python), folder / "worker.log", env=env, folder=folder))
         client.ask("first", 1)
         record["start_s"] = {"broker": server.started_in, "worker": time.perf_counter() - start}
         record["batch"] = client.batch
@@ -82,20 +92,25 @@ def _measured(entry: Entry, python: Path, amounts: Amounts, folder: Path, record
         if server.pid is not None:
             pids["broker"] = server.pid
         client.ask("lone", amounts.warm)
-        for workload in WORKLOADS:
-            if workload != "many" or client.batch:
-                record["workloads"][workload] = _workload(client, workload, amounts.of(workload), pids)
+        for name in WORKLOADS:
+            if name != "many" or client.batch:
+                record["workloads"][name] = workload(client, name, amounts.of(name), pids)
         record["idle"] = _idle(amounts.idle, pids)
+        if entry.peer == "ours":
+            own = Own(partial(workload, client), python, env, folder)
+            for name, said in own.measured(pids, lambda name: amounts.of(name, entry.transport)):
+                record["workloads"][name] = said
 
 
-def _work(entry: Entry, python: Path) -> list[str]:
+def work(entry: Entry, python: Path) -> list[str]:
     """Return the command line of an entry's worker."""
     if entry.command:
         return [str(python.parent / entry.command[0]), *entry.command[1:]]
     return [str(python), "-m", "peers.worker", entry.peer]
 
 
-def _workload(client: Asked, name: str, count: int, pids: dict[str, int]) -> dict[str, Any]:
+def workload(client: Asked, name: str, count: int, pids: dict[str, int]) -> dict[str, Any]:
+    """Have a workload run; return what it took and cost."""
     before = moment(pids)
     answer = client.ask(name, count)
     spent = before.until(moment(pids))

@@ -12,17 +12,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import about
+from harness import about, growth
+from harness.asking import FailedError
 from harness.entries import UnknownEntryError, chosen, skipped
 from harness.environments import PLOT, MissingError, cache, interpreter, versions
 from harness.floors import floors
+from harness.growth_table import growth_table, put_growth
 from harness.measure import await_quiet, moment
 from harness.one_run import QUICK, ROOT, Amounts, run
 from harness.servers import PROGRAMS, program, server_versions
 from harness.table import put, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.entries import Entry
 
@@ -45,11 +47,16 @@ def arguments(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print the entries and end")
     parser.add_argument("--readme", action="store_true", help="write the tables into benchmarks/README.md as well")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for last.json, .svg, .png (benchmarks/results)")
+    parser.add_argument(
+        "--growth", action="store_true", help="instead: our rate as tasks, sessions and instances grow (growth.json)"
+    )
     asked = parser.parse_args(args)
     if asked.rounds < 1:
         parser.error("--rounds is at least 1")
     if asked.quick and asked.readme:
         parser.error("--quick gives no figures for a page: leave --readme away")
+    if asked.growth and asked.only:
+        parser.error("--growth measures blocks-hublink alone: leave --only away")
     return asked
 
 
@@ -144,21 +151,50 @@ def main() -> int:
     if asked.list:
         print("\n".join(f"{entry.name:24} {entry.note}" for entry in entries))
         return 0
+    if asked.growth:
+        return grown(asked)
     report = measured(
         entries, 1 if asked.quick else asked.rounds, QUICK if asked.quick else Amounts(), is_patient=not asked.quick
     )
-    folder: Path = asked.out or (cache() / "quick" if asked.quick else ROOT / "results")
-    folder.mkdir(parents=True, exist_ok=True)
-    written = folder.resolve() / "last.json"
-    written.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    why = plotted(written, folder.resolve())
+    written = kept(asked, report, "last.json")
+    why = plotted(written, written.parent)
     if why:
         print(f"bench: no plot: {why}", file=sys.stderr)
-    text = tables(report)
+    return told(asked, report, tables(report), put)
+
+
+def grown(asked: argparse.Namespace) -> int:
+    """Measure what grows, write the report, print the table."""
+    plan, rounds = (growth.QUICK, 1) if asked.quick else (growth.PLAN, asked.rounds)
+    report: dict[str, Any] = {
+        "about": about.about(ROOT.parent, rounds, versions(Path(sys.executable), _OURS)),
+        "count": plan.count,
+        "sizes": plan.sizes,
+    }
+    try:
+        report["runs"] = growth.measured(rounds, plan, is_patient=not asked.quick)
+    except FailedError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    kept(asked, report, "growth.json")
+    return told(asked, report, growth_table(report), put_growth)
+
+
+def kept(asked: argparse.Namespace, report: dict[str, Any], name: str) -> Path:
+    """Write the report into the folder that was asked for; return where."""
+    folder: Path = asked.out or (cache() / "quick" if asked.quick else ROOT / "results")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder.resolve() / name
+    written.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return written
+
+
+def told(asked: argparse.Namespace, report: dict[str, Any], text: str, placed: Callable[[str, str], str]) -> int:
+    """Print the tables, and write them into the page where asked; return the exit code."""
     print(text)
     if asked.readme:
         page = ROOT / "README.md"
-        page.write_text(put(page.read_text(encoding="utf-8"), text), encoding="utf-8")
+        page.write_text(placed(page.read_text(encoding="utf-8"), text), encoding="utf-8")
     return 1 if any("error" in each for each in report["runs"]) else 0
 
 

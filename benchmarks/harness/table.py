@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.figures import CLEAN, COMMITS, WEBSOCKET, Run, summary
@@ -12,20 +13,22 @@ if TYPE_CHECKING:
 BEGIN = "<!-- generated: ./scripts/bench -->"
 END = "<!-- end -->"
 _ROLES = ("client", "broker", "worker")
+#: What our entries alone are asked for.
+_OWN = ("events", "stream", "memory")
 _CALLS = {"lone": "one by one", "each": "a call each", "many": "one call for many", "threads": "8 callers"}
 
 
-def put(page: str, text: str) -> str:
+def put(page: str, text: str, begin: str = BEGIN) -> str:
     """Return the page with the text between its markers.
 
     Raises:
         ValueError: the page has no such place.
     """
-    before, begin, rest = page.partition(BEGIN)
+    before, found, rest = page.partition(begin)
     _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN} followed by {END}")
-    return f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}"
+    if not found or not end:
+        raise ValueError(f"the page has no {begin} followed by {END}")
+    return f"{before}{begin}\n\n{text.strip()}\n\n{END}{after}"
 
 
 def figure(value: float) -> str:
@@ -65,19 +68,20 @@ def tables(report: Mapping[str, Any]) -> str:
     """Return everything that one command measured, as Markdown."""
     runs = by_entry(report)
     ran = {name: each for name, each in runs.items() if any(run.get("workloads") for run in each)}
-    parts = [heading(report), speed(report, ran), costs(report, ran), floors(report), rest(report, runs)]
+    parts = [heading(report), speed(report, ran), costs(report, ran), own(report, ran), floors(report)]
+    parts.append(rest(report, runs))
     return "\n\n".join(part for part in parts if part)
 
 
-def heading(report: Mapping[str, Any]) -> str:
+def heading(report: Mapping[str, Any], each: str = "entry") -> str:
     """Return where, when and with what it was measured."""
     about = report["about"]
-    others = [each["others"] for run in report["runs"] for each in run.get("workloads", {}).values()]
+    others = [said["others"] for run in report["runs"] for said in run.get("workloads", {}).values()]
     busy = f"Others used {min(others):.0%}–{max(others):.0%} of the machine meanwhile. " if others else ""
     return (
         f"`{about['command']}`, {about['date']}, commit {about['commit']}; {about['machine']}, {about['cores']} cores, "
         f"{about['kernel']}, Python {about['python']}, SQLite {about['sqlite']}. "
-        f"Rounds: {about['rounds']}, each running every entry once; median (lowest–highest). {busy}"
+        f"Rounds: {about['rounds']}, each running every {each} once; median (lowest–highest). {busy}"
         "\\* fewer than three runs in which others used less than 15 %: all runs count.\n\n"
         f"Versions: {', '.join(f'{name} {version}' for name, version in sorted(about['versions'].items()))}."
     )
@@ -143,15 +147,53 @@ def costs(report: Mapping[str, Any], ran: Mapping[str, Sequence[Mapping[str, Any
     return f"{note}\n\n" + grid([*heads, "idle CPU %", "idle RSS MiB"], rows)
 
 
-def shares(records: Sequence[Mapping[str, Any]], workload: str) -> str:
+def shares(records: Sequence[Mapping[str, Any]], workload: str, scale: float = 1) -> str:
     """Return the CPU time a task of each process as medians, and the range of their sum."""
-    by_role = [
-        summary(picked(records, workload, lambda said, role=role: said["cpu_ms"].get(role, 0))) for role in _ROLES
-    ]  # type: ignore[misc]
-    if None in by_role:
+    said = medians(records, workload, lambda role, one: one["cpu_ms"].get(role, 0) * scale)
+    if not said:
         return "–"
-    total = cell(picked(records, workload, lambda said: sum(said["cpu_ms"].values())))
-    return " + ".join(figure(each.median) for each in by_role if each) + f" = {total}"
+    total = cell(picked(records, workload, lambda one: sum(one["cpu_ms"].values()) * scale))
+    return " + ".join(map(figure, said)) + f" = {total}"
+
+
+def own(report: Mapping[str, Any], ran: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return what only our entries are asked for; others show a dash."""
+    if not any("memory" in run.get("workloads", {}) for records in ran.values() for run in records):
+        return ""
+    rows = []
+    for entry in report["entries"]:
+        records = ran.get(entry["name"])
+        if not records:
+            continue
+        rates = {name: cell(picked(records, name, lambda said: said["count"] / said["seconds"])) for name in _OWN}
+        grown = by_role(records, "stream", "peak_growth_mib")
+        before, after = (by_role(records, "memory", key) for key in ("rss_before_mib", "rss_mib"))
+        row = [rates["events"], shares(records, "events", 1000), sized(records, "stream", "MiB", rates["stream"])]
+        row += [shares(records, "stream"), grown, sized(records, "memory", "tasks", f"{before} → {after}")]
+        rows.append([f"`{entry['name']}`", *row])
+    heads = ["entry", "events/s", "CPU µs an event", "stream, MiB/s", "CPU ms a MiB", "peak growth, MiB"]
+    note = "What our entries do beyond that; each column: client + hub + worker."
+    return f"{note}\n\n" + grid([*heads, "RSS MiB before → after"], rows)
+
+
+def by_role(records: Sequence[Mapping[str, Any]], workload: str, key: str) -> str:
+    """Return a number of each process, as medians."""
+    said = medians(records, workload, lambda role, one: one[key].get(role, 0))
+    return " + ".join(map(figure, said)) if said else "–"
+
+
+def medians(
+    records: Sequence[Mapping[str, Any]], workload: str, value: Callable[[str, Mapping[str, Any]], float]
+) -> list[float]:
+    """Return the median of each process; none where no run has the workload."""
+    said = [summary(picked(records, workload, partial(value, role))) for role in _ROLES]
+    return [each.median for each in said if each]
+
+
+def sized(records: Sequence[Mapping[str, Any]], workload: str, unit: str, text: str) -> str:
+    """Return the text with how much of it the workload had; a dash where it was not run."""
+    counts = sorted({run["workloads"][workload]["count"] for run in records if workload in run.get("workloads", {})})
+    return f"{text}; {'/'.join(f'{count:,}' for count in counts)} {unit}" if counts else "–"
 
 
 def floors(report: Mapping[str, Any]) -> str:

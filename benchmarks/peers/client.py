@@ -22,7 +22,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     made = importlib.import_module(f"peers.{sys.argv[1]}").Client()
-    workloads: Any = looping.Workloads(made) if hasattr(made, "aopen") else blocking.Workloads(made)
+    workloads = workloads_of(made)
     print(json.dumps({"batch": made.BATCH}), file=answers, flush=True)
     for line in sys.stdin:
         name, _, count = line.strip().partition(" ")
@@ -34,6 +34,13 @@ def main() -> None:
         answer.setdefault("seconds", time.perf_counter() - start)
         print(json.dumps(answer), file=answers, flush=True)
     workloads.close()
+
+
+def workloads_of(made: Any) -> Any:
+    """Return what can be run with a client: its own choice, else by how its calls are made."""
+    if hasattr(made, "workloads"):
+        return made.workloads()
+    return looping.Workloads(made) if hasattr(made, "aopen") else blocking.Workloads(made)
 
 
 if __name__ == "__main__":

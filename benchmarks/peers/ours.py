@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from blocks_worker import TaskClient
+from peers.loads import Workloads
 from peers.places import TIMEOUT
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ class Client:
         """Return the text that came back, without the words which the echo puts before it."""
         with handle:
             return handle.text(TIMEOUT).removeprefix("Echoed request: ")
+
+    def workloads(self) -> Workloads:
+        """Return what can be run: more than what every product is asked for."""
+        return Workloads(self, self._client)
 
     def close(self) -> None:
         """Close the client."""

@@ -111,6 +111,14 @@ def test_a_quick_run_gives_no_figures_for_a_page() -> None:
         arguments(["--quick", "--readme"])
 
 
+def test_what_grows_is_measured_of_one_entry() -> None:
+    """The switch is one of its own, and entries are not chosen beside it."""
+    assert arguments(["--growth", "--rounds", "3"]).growth
+    assert not arguments([]).growth
+    with pytest.raises(SystemExit):
+        arguments(["--growth", "--only", "huey"])
+
+
 def test_cpu_and_memory_count_the_children_that_live_and_those_that_ended() -> None:
     """A process's cost has that of its ended child, which no clock of its own shows."""
     # What ended is counted in hundredths of a second.
@@ -237,6 +245,28 @@ def test_the_tables_have_medians_ranges_and_what_is_missing() -> None:
     assert "- `gone` is missing: gone does not install" in text
     assert "- `broken` failed in round 1: no answer" in text
     assert "- `ours` gave 1 wrong results in round 3" in text
+
+
+def test_what_only_our_entries_do_has_a_table_with_dashes_for_others() -> None:
+    """Events are told by the microsecond, sizes stand in the cell, and who was not asked shows a dash."""
+    report = _report()
+    assert "RSS MiB before" not in tables(report)
+    roles = {"client": 10.0, "broker": 20.0, "worker": 30.0}
+    for run in report["runs"][:3]:
+        run["workloads"] |= {
+            "events": {**_workload(0.5), "count": 2000},
+            "stream": {**_workload(2), "count": 64, "peak_growth_mib": roles},
+            "memory": {**_workload(1), "count": 5000, "rss_before_mib": roles, "rss_mib": {**roles, "client": 11.0}},
+        }
+    report["entries"].append({"name": "peer", "is_durable": True, "note": ""})
+    report["runs"].append({"entry": "peer", "round": 1, "workloads": {"lone": _workload(1)}})
+    text = tables(report)
+
+    assert "| `ours` | 4,000 (4,000\N{EN DASH}4,000) | 100 + 200 + 300 = 600 (600\N{EN DASH}600) | 32.0 (" in text
+    assert "; 64 MiB | 0.10 + 0.20 + 0.30" in text
+    assert "10.0 + 20.0 + 30.0 \N{RIGHTWARDS ARROW} 11.0 + 20.0 + 30.0" in text
+    assert "; 5,000 tasks |" in text
+    assert "| `peer` | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} |" in text
 
 
 def test_the_tables_go_between_the_markers_and_nowhere_else() -> None:
