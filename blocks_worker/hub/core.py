@@ -295,6 +295,7 @@ class Core:
     async def tend(self) -> None:
         """Sweep the ledger for ever; return when its disk failed, or another hub has it, and nothing may be said."""
         turn = 0
+        self._looked = self._clock.monotonic()  # what came before was the start, which may take long
         while True:
             self.swept = self._clock.monotonic()
             await asyncio.sleep(SWEEP)

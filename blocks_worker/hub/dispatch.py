@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from blocks_worker.hub.routing import choose, choose_all
+from blocks_worker.hub.routing import Line
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import SteadyClock
@@ -42,7 +42,7 @@ class Dispatch:
 
     def has_room(self, ledger: Ledger, agent: str) -> bool:
         """Tell whether somebody could take a task of the agent now."""
-        return _allowed(ledger, ledger.agent(agent)) > 0 and bool(self._choose(ledger.candidates(agent), to_all=False))
+        return _allowed(ledger, ledger.agent(agent)) > 0 and bool(self._open(ledger.candidates(agent)))
 
     def route(self, ledger: Ledger, agent: str) -> None:
         """Have what waits for the agent offered, once all that this transaction does was done."""
@@ -51,37 +51,42 @@ class Dispatch:
     def route_now(self, ledger: Ledger, agent: str) -> None:
         """Offer what waits for the agent, lowest rank first, while there is room; of a broadcast one to all at once."""
         candidates = ledger.candidates(agent)
-        room = sum(one.free for one in candidates if one.free > 0)
-        if not self._choose(candidates, to_all=False):
+        open_to = self._open(candidates)
+        if not open_to:
             return
         facts = ledger.agent(agent)
-        to_all = facts is not None and facts.is_broadcast
-        left = MOST_OFFERS
+        room = sum(one.free for one in candidates if one.free > 0)
         waiting = ledger.waiting(agent, self._steady.now_ms(), min(room, _allowed(ledger, facts)))
         self._turns.prepare(ledger, waiting)
+        if facts is not None and facts.is_broadcast:
+            self._offer_to_all(ledger, waiting, candidates)
+        else:
+            self._offer_each(ledger, waiting, Line(open_to, self._last_offered))
+
+    def _offer_to_all(self, ledger: Ledger, waiting: list[TaskRecord], candidates: list[Candidate]) -> None:
+        left = MOST_OFFERS
         for row in waiting:
-            to = self._choose(candidates, to_all=to_all)
+            to = self._open(candidates)
             if not to or left <= 0:
                 return
-            if self._offer(ledger, row, to, to_all=to_all):
+            if self._turns.broadcast(ledger, row, to):
                 left -= len(to)
                 candidates = [_less(one) if one in to else one for one in candidates]
 
-    def _offer(self, ledger: Ledger, row: TaskRecord, to: list[Candidate], *, to_all: bool) -> bool:
-        if to_all:
-            return self._turns.broadcast(ledger, row, to)
-        self._remember(to[0])
-        return self._turns.offer(ledger, row, to[0])
+    def _offer_each(self, ledger: Ledger, waiting: list[TaskRecord], line: Line) -> None:
+        for row in waiting:
+            to = line.first
+            if to is None:
+                return
+            self._remember(to)
+            line.offered(self._offers, taken=self._turns.offer(ledger, row, to))
 
-    def _choose(self, candidates: list[Candidate], *, to_all: bool) -> list[Candidate]:
-        """Return whom the next task is offered to: nobody when nobody has room."""
-        now = self._steady.now_ms()
+    def _open(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Return who has room and has not just refused an offer."""
         if self._cooling:
+            now = self._steady.now_ms()
             self._cooling = {key: until for key, until in self._cooling.items() if until > now}
-        if to_all:
-            return choose_all(candidates, cooling=self._cooling)
-        one = choose(candidates, last_offered=self._last_offered, cooling=self._cooling)
-        return [] if one is None else [one]
+        return [one for one in candidates if one.free > 0 and one.incarnation not in self._cooling]
 
     def _remember(self, to: Candidate) -> None:
         self._offers += 1

@@ -1,29 +1,38 @@
-"""Who is offered a task: most free slots first, then who was offered one least recently; or all at once. Pure."""
+"""Who is offered a task: most free slots first, then who was offered one least recently. Pure."""
 
 from __future__ import annotations
 
+from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from blocks_worker.hub.store.records import Candidate
 
 
-def choose(
-    candidates: Iterable[Candidate], *, last_offered: Mapping[str, int], cooling: Container[str] = ()
-) -> Candidate | None:
-    """Return who gets the next task, or None when nobody has room.
+class Line:
+    """Be the order in which instances are offered tasks, one after the other; to go on looks at few of them.
 
     Args:
-        candidates: the agent's instances that take offers.
+        open_to: the agent's instances that have room.
         last_offered: a number for each incarnation that grows with each offer.
-        cooling: incarnations that have just refused an offer.
     """
-    open_to = choose_all(candidates, cooling=cooling)
-    return min(open_to, key=lambda one: (-one.free, last_offered.get(one.incarnation, 0)), default=None)
 
+    def __init__(self, open_to: Iterable[Candidate], last_offered: Mapping[str, int]) -> None:
+        self._heap = [
+            (-one.free, last_offered.get(one.incarnation, 0), place, one) for place, one in enumerate(open_to)
+        ]
+        heapify(self._heap)
 
-def choose_all(candidates: Iterable[Candidate], *, cooling: Container[str] = ()) -> list[Candidate]:
-    """Return everybody who has room and has not just refused an offer."""
-    return [one for one in candidates if one.free > 0 and one.incarnation not in cooling]
+    @property
+    def first(self) -> Candidate | None:
+        """Who gets the next task; None when nobody has room."""
+        if not self._heap or not self._heap[0][0]:
+            return None
+        return self._heap[0][3]
+
+    def offered(self, number: int, *, taken: bool) -> None:
+        """Note the number of an offer to the first; `taken`: it has a slot less."""
+        less, _, place, one = self._heap[0]
+        heapreplace(self._heap, (less + taken, number, place, one))

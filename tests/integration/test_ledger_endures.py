@@ -7,11 +7,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import pytest
 from ledger_world import World, done
+from support import wait_until
 from support_hub import running_hub
 
 from blocks_worker.concurrency import Clock, Deadline
@@ -64,6 +66,34 @@ def test_another_programs_lock_is_waited_for_and_told(tmp_path: Path) -> None:
 def noting(number: int) -> Callable[[Ledger], None]:
     """Return a set that writes 200 KB."""
     return lambda ledger: ledger.set_meta(f"k{number % 50}", f"{number:08}" * 25_000)
+
+
+class SlowClock(Clock):
+    """Be the machine's clock, which a test has gone on by `ahead` seconds."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds, moved."""
+        return super().monotonic() + self.ahead
+
+
+def test_a_ledger_that_takes_long_to_open_is_no_sleep_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The hub counts from when it serves on, and says that it stood still only where it did."""
+    clock, open_store = SlowClock(), Store.open
+
+    def open_slowly(store: Store) -> None:
+        open_store(store)
+        clock.ahead += 60.0
+
+    monkeypatch.setattr(Store, "open", open_slowly)
+    with running_hub(tmp_path, clock=clock):
+        time.sleep(1.5)  # it sweeps twice a second
+        assert "hub_stood_still" not in caplog.text
+        clock.ahead += 60.0
+        wait_until(lambda: "hub_stood_still" in caplog.text, what="a clock that did jump")
 
 
 def test_a_long_read_holds_up_nobody_and_the_log_is_cut(tmp_path: Path) -> None:

@@ -252,8 +252,8 @@ def test_what_only_our_entries_do_has_a_table_with_dashes_for_others() -> None:
     report = _report()
     assert "RSS MiB before" not in tables(report)
     roles = {"client": 10.0, "broker": 20.0, "worker": 30.0}
-    for run in report["runs"][:3]:
-        run["workloads"] |= {
+    for each in report["runs"][:3]:
+        each["workloads"] |= {
             "events": {**_workload(0.5), "count": 2000},
             "stream": {**_workload(2), "count": 64, "peak_growth_mib": roles},
             "memory": {**_workload(1), "count": 5000, "rss_before_mib": roles, "rss_mib": {**roles, "client": 11.0}},

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from blocks_worker.hub.store.sets import Answer
     from blocks_worker.hub.store.transaction import Publication
 
+    Works = Sequence[Callable[[Ledger], Any]]
+
 T = TypeVar("T")
 Told = TypeVar("Told", bound="Answer")
 
@@ -124,13 +126,7 @@ class Store:
         return self.put(works, about, FutureAnswer(), is_new=is_new).future
 
     def put(
-        self,
-        works: Sequence[Callable[[Ledger], Any]],
-        about: Sequence[str | None],
-        answer: Told,
-        *,
-        is_one: bool = False,
-        is_new: bool = False,
+        self, works: Works, about: Sequence[str | None], answer: Told, *, is_one: bool = False, is_new: bool = False
     ) -> Told:
         """Do as `write_many`, or `write` where `is_one`, and have the writer's thread tell this answer; return it."""
         call = Call(len(works), answer, is_one=is_one)
