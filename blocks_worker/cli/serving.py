@@ -36,6 +36,9 @@ _logger = logging.getLogger(__name__)
 #: whatever hangs: the hub notices by itself who is gone.
 _START_PATIENCE = 1.0
 _START_END = 2.0
+#: Seconds after which the main thread comes round: a signal that another thread was given, or that came just before a
+#: wait began, does not end that wait.
+_LOOK = 1.0
 #: Seconds between two lines that say on a terminal what a drain waits for.
 _DRAIN_LOOK = 3.0
 #: Tasks that such a line names.
@@ -122,9 +125,9 @@ class Serving:
         while True:
             self._report()
             is_watched = self._is_draining and sys.stdout.isatty()
-            pauses = [told.remaining() if is_watched else None, self._reporter.interval]
+            pauses = [told.remaining() if is_watched else None, self._reporter.interval, _LOOK]
             try:
-                return self._happened.get(timeout=min((each for each in pauses if each is not None), default=None))
+                return self._happened.get(timeout=min(each for each in pauses if each is not None))
             except Empty:
                 if is_watched and told.expired():
                     told = Deadline(_DRAIN_LOOK)

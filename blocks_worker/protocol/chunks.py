@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 #: First bytes of a frame; that of JSON is none of them.
 SPOKEN, BROUGHT = b"\x01", b"\x02"
-#: Bytes of content that one bundle is filled with, and of the whole of it: the longest names are some 2 KiB.
+#: Bytes of content that one bundle is filled with, and of the whole of it: the longest names are some 2 KiB. A chunk
+#: takes 5 bytes at least, and their count 16 bits: no more than 320 KiB fit.
 FILLED = 256 * 1024
 MAX_BUNDLE = FILLED + 4 * 1024
 #: Under which key a message of a transport holds its frame.

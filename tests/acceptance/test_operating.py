@@ -88,3 +88,21 @@ def test_what_runs_is_shown_anew_until_ctrl_c(world: World) -> None:
             os.close(ours)
 
     assert "your tasks: 0 pending, 0 running, 0 paused, 0 input-required; 0 of the last minute, 0 a second" in shown
+
+
+def test_a_signal_that_another_thread_is_given_ends_the_daemon(world: World) -> None:
+    """The main thread, which waits and is not woken by it, comes round and drains: no signal is lost."""
+    code = (
+        "import signal, threading\n\n\n"
+        "def handler(task):\n"
+        "    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
+        "    return 'asked'\n"
+    )
+    (world.folder / "stopper.py").write_text(code)
+    world.hub()
+    worker = world.worker("stopper:handler")
+
+    assert world.run("blocks", "send", "stopper", "x").stdout.strip() == "asked"
+
+    assert worker.process.wait(60) == 0
+    assert "SIGTERM received: draining" in worker.text()

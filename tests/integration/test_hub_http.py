@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import http.client
-import ipaddress
 import json
 import os
 import signal
@@ -21,6 +19,7 @@ from pubnub.pnconfiguration import PNConfiguration
 from pubnub.pubnub import PubNub
 from support import wait_until
 from support_hub import NO_RETRY, Answered, Caller, SetClock, running_hub
+from support_tls import certificate
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.config import HubConfig
@@ -371,7 +370,7 @@ def test_an_expired_token_is_refreshed(tmp_path: Path) -> None:
 
 def test_a_hub_with_a_certificate_speaks_tls_only(tmp_path: Path) -> None:
     """With a certificate the address is https, and clear text is not answered."""
-    cert, key = _certificate(tmp_path)
+    cert, key = certificate(tmp_path)
     with running_hub(tmp_path / "hub", tls_cert=cert, tls_key=key) as caller:
         caller.pool = urllib3.PoolManager(retries=NO_RETRY, ca_certs=str(cert))
         document = caller.ask("GET", "/api/v1/cdm").json
@@ -379,32 +378,6 @@ def test_a_hub_with_a_certificate_speaks_tls_only(tmp_path: Path) -> None:
             caller.pool.request("GET", document["hubUrl"].replace("https", "http") + "/livez", timeout=10.0)
 
     assert document["hubUrl"].startswith("https://127.0.0.1:")
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for this machine's loopback address."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(private, hashes.SHA256())
-    )
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return cert, key
 
 
 def test_a_restart_publishes_again_what_may_be_unsaid(tmp_path: Path) -> None:

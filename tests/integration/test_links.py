@@ -425,6 +425,11 @@ def test_a_hub_that_takes_nothing_is_given_up_with_those_who_speak_to_it(monkeyp
         deaf.sendall(b"".join(protocol.data_to_send()))
         assert link.wait_there(30)
 
+        # What comes now is read by a thread that must not wait for the one that sends.
+        protocol.send_binary(b"[]")
+        later = threading.Timer(1.0, deaf.sendall, [b"".join(protocol.data_to_send())])
+        later.start()
+        stack.callback(later.join)
         began = time.monotonic()
         assert link.call("POST", "/api/v1/tasks", json.dumps("x" * 32_000_000).encode(), None, 60) is None
         assert time.monotonic() - began < 30

@@ -34,7 +34,9 @@ class FutureAnswer:
         return self.future.set_running_or_notify_cancel()
 
     def give(self, result: Any) -> None:
-        """Resolve the future."""
+        """Resolve the future, unless it was cancelled."""
+        if self.future.done():
+            return
         if isinstance(result, Exception):
             self.future.set_exception(result)
         else:

@@ -22,8 +22,9 @@ from blocks_worker.protocol.link import LINK_PATH, REPLACED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Seconds to reach a hub, and to part from it.
+#: Seconds to reach a hub, in which it has to take one frame, and to part from it.
 CONNECT_TIMEOUT = 5.0
+SEND_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 0.5
 #: Largest frame that is read, in bytes, and how many are read at once.
 MAX_FRAME = 64 * 1024 * 1024
@@ -54,13 +55,15 @@ class LinkConnection:
     def __init__(self, opened: socket.socket, protocol: ClientProtocol) -> None:
         self._socket = opened
         self._protocol = protocol
-        #: Held while the protocol is used by whoever sends, or takes in what came, and while it is sent.
+        #: Held while the protocol is used, and while what it has to say is sent: who waits for it may wait for the hub.
         self._lock = threading.Lock()
         self._poll = select.poll()
         self._poll.register(opened, select.POLLIN)
         self._frames: deque[Frame] = deque()
         #: Of a message that has not come whole.
         self._pieces: list[bytes] = []
+        #: Somebody here has ended it.
+        self._ended = False
 
     @classmethod
     def open(cls, hub_url: str, bearer: str) -> LinkConnection:
@@ -77,7 +80,7 @@ class LinkConnection:
                 opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if uri.secure:
                     opened = ssl.create_default_context().wrap_socket(opened, server_hostname=uri.host)
-                opened.settimeout(None)
+                opened.settimeout(SEND_TIMEOUT)
                 connection = cls(opened, ClientProtocol(uri, max_size=MAX_FRAME))
                 connection._shake_hands(bearer, deadline)
             except BaseException:
@@ -104,7 +107,7 @@ class LinkConnection:
         """
         with _translated():
             while True:
-                while self._frames:
+                while self._frames and not self._ended:
                     frame = self._frames.popleft()
                     if frame.fin and not self._pieces:
                         return bytes(frame.data)
@@ -116,7 +119,8 @@ class LinkConnection:
                 self._read(timeout)
 
     def end(self) -> None:
-        """Say that it is over, from any thread: whoever receives is woken."""
+        """Say that it is over, from any thread: whoever receives is woken; what is under way may be lost."""
+        self._ended = True
         if self._lock.acquire(timeout=CLOSE_TIMEOUT):
             try:
                 with suppress(OSError):
@@ -140,16 +144,20 @@ class LinkConnection:
         self._protocol.send_request(request)
         self._flush()
         while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
+            if deadline.expired():
+                raise TimeoutError("the hub did not answer in time")
             self._read(deadline.within(CONNECT_TIMEOUT))
         if self._protocol.handshake_exc is not None:
             raise self._protocol.handshake_exc
 
     def _read(self, timeout: float) -> None:
         """Take in what comes, waiting for it."""
-        if not self._is_buffered() and not self._poll.poll(timeout * 1000):
-            raise TimeoutError("nothing came in time")
-        data = self._received()
-        with self._lock:
+        deadline = Deadline(timeout)
+        data = self._received(deadline)
+        while data is None:
+            data = self._received(deadline)
+        self._enter(deadline)
+        try:
             if data:
                 self._protocol.receive_data(data)
             else:
@@ -157,17 +165,33 @@ class LinkConnection:
             events = self._protocol.events_received()
             with suppress(OSError):  # it cannot take an answer any more; the next to receive is told why
                 self._flush()
+        finally:
+            self._lock.release()
         self._frames += [event for event in events if isinstance(event, Frame) and event.opcode in _MESSAGE]
 
-    def _received(self) -> bytes:
-        if not isinstance(self._socket, ssl.SSLSocket):
+    def _received(self, deadline: Deadline) -> bytes | None:
+        """Return what has come, nothing at the end; None where it is no whole record yet."""
+        encrypted = self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+        left = deadline.within(SEND_TIMEOUT)
+        # What is decrypted already the system shows no more.
+        if not (encrypted and encrypted.pending()) and not self._poll.poll(left * 1000):
+            raise TimeoutError("nothing came in time")
+        if encrypted is None:
             return self._socket.recv(READ_AT_ONCE)
-        with self._lock:  # reading and writing at the same time is not safe there
-            return self._socket.recv(READ_AT_ONCE)
+        self._enter(deadline)  # reading and writing at the same time is not safe there
+        try:
+            encrypted.settimeout(0)
+            return encrypted.recv(READ_AT_ONCE)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        finally:
+            encrypted.settimeout(SEND_TIMEOUT)
+            self._lock.release()
 
-    def _is_buffered(self) -> bool:
-        """Tell whether something came that the system shows no more."""
-        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+    def _enter(self, deadline: Deadline) -> None:
+        """Take the lock, which whoever sends to a hub that takes nothing has for long."""
+        if not self._lock.acquire(timeout=deadline.within(SEND_TIMEOUT)):
+            raise TimeoutError("the hub takes nothing")
 
     def _flush(self) -> None:
         """Send what the protocol has to say; what was sent in part only ends the connection."""
@@ -181,10 +205,11 @@ class LinkConnection:
 
     def _cut(self) -> None:
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # That of the plain socket: what is encrypted stays so for those who still read or write.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def _check_open(self) -> None:
-        if self._protocol.state is State.OPEN:
+        if self._protocol.state is State.OPEN and not self._ended:
             return
         closed = self._protocol.close_rcvd
         code = None if closed is None else closed.code

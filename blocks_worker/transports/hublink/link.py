@@ -103,7 +103,7 @@ class Link:
         #: Set when a link that stays away is to come again.
         self._wanted = threading.Event()
         self._there = threading.Event()
-        # A daemon: it waits in foreign code, and a forgotten client keeps no process alive.
+        # A daemon: a forgotten client keeps no process alive.
         self._thread = ServiceThread("hub-link", self._run, daemon=True)
         self._started = False
         self.counters: dict[str, int] = {}
