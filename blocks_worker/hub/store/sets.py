@@ -35,12 +35,7 @@ class FutureAnswer:
 
     def give(self, result: Any) -> None:
         """Resolve the future, unless it was cancelled."""
-        if self.future.done():
-            return
-        if isinstance(result, Exception):
-            self.future.set_exception(result)
-        else:
-            self.future.set_result(result)
+        _resolve(self.future, result)
 
 
 class LoopAnswer:
@@ -57,15 +52,16 @@ class LoopAnswer:
     def give(self, result: Any) -> None:
         """Resolve the future, on its loop; one that is over has nobody who waits."""
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._settle, result)
+            self._loop.call_soon_threadsafe(_resolve, self.future, result)
 
-    def _settle(self, result: Any) -> None:
-        if self.future.done():
-            return
-        if isinstance(result, Exception):
-            self.future.set_exception(result)
-        else:
-            self.future.set_result(result)
+
+def _resolve(future: Future[Any] | asyncio.Future[Any], result: Any) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 class Call:
