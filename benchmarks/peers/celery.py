@@ -1,4 +1,4 @@
-"""Celery on Redis: a pool of threads, results in Redis."""
+"""Celery on Redis or RabbitMQ, which confirms each message: a pool of threads, results in Redis."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from celery import Celery, group
 
-from peers.places import IS_DURABLE, THREADS, TIMEOUT, URL
+from peers.places import IS_DURABLE, RESULTS, THREADS, TIMEOUT, URL
 
-app = Celery("bench", broker=URL, backend=URL)
+app = Celery("bench", broker=URL, backend=RESULTS)
 app.conf.update(
     task_acks_late=IS_DURABLE,
     worker_prefetch_multiplier=64,
@@ -16,6 +16,8 @@ app.conf.update(
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
 )
+if URL.startswith("amqp:"):
+    app.conf.broker_transport_options = {"confirm_publish": True}
 
 
 @app.task(name="echo")

@@ -1,4 +1,7 @@
-"""Dramatiq on Redis: threads, prefetch of 256, short polls; it acknowledges after the run by itself."""
+"""Dramatiq on Redis with short polls, or on RabbitMQ, which confirms each message: threads, prefetch of 256.
+
+It acknowledges after the run by itself; results are in Redis.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,25 @@ from typing import Any
 os.environ.setdefault("dramatiq_queue_prefetch", "256")
 
 import dramatiq
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
-from peers.places import THREADS, TIMEOUT, URL
+from peers.places import RESULTS, THREADS, TIMEOUT, URL
 
-broker = RedisBroker(url=URL)
-broker.add_middleware(Results(backend=RedisBackend(url=URL)))
+
+def _broker() -> tuple[Any, dict[str, int]]:
+    """Return the broker, and what its worker is told: RabbitMQ wakes it, so its polls need not be short."""
+    if URL.startswith("amqp:"):
+        from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+        return RabbitmqBroker(url=URL, confirm_delivery=True), {}
+    from dramatiq.brokers.redis import RedisBroker
+
+    return RedisBroker(url=URL), {"worker_timeout": 2}
+
+
+broker, polls = _broker()
+broker.add_middleware(Results(backend=RedisBackend(url=RESULTS)))
 dramatiq.set_broker(broker)
 
 
@@ -31,7 +45,7 @@ def work() -> None:
     """Run a worker until SIGTERM."""
     is_over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: is_over.set())
-    worker = dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=2)
+    worker = dramatiq.Worker(broker, worker_threads=THREADS, **polls)
     worker.start()
     is_over.wait()
     worker.stop()

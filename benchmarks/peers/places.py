@@ -6,8 +6,8 @@ import os
 
 #: Where its tasks are kept.
 URL = os.environ.get("BENCH_URL", "")
-#: Where its results are kept, when that is another place.
-RESULTS = os.environ.get("BENCH_RESULTS", "")
+#: Where its results are kept: in the same place, unless told otherwise.
+RESULTS = os.environ.get("BENCH_RESULTS", URL)
 #: A task is acknowledged after it ran, where the product can.
 IS_DURABLE = os.environ.get("BENCH_DURABLE") == "1"
 #: Threads of a worker, and callers of the workload that has several.

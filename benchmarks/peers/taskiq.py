@@ -1,17 +1,29 @@
-"""Taskiq on Redis: a list, or a stream where a task is acknowledged once its result is saved."""
+"""Taskiq on Redis: a list, or a stream where a task is acknowledged once its result is saved; or on JetStream.
+
+Results are in Redis: in JetStream's object store each read leaves a consumer behind for five seconds, and the server
+has a limit of them.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from taskiq_nats import PullBasedJetStreamBroker
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend, RedisStreamBroker
 
-from peers.places import IS_DURABLE, TIMEOUT, URL
+from peers.places import IS_DURABLE, RESULTS, TIMEOUT, URL
 
-results: Any = RedisAsyncResultBackend(redis_url=URL, result_ex_time=600)
-# From the stream's beginning: a task that is there before its worker is not to be lost.
-broker: Any = RedisStreamBroker(url=URL, consumer_id="0") if IS_DURABLE else ListQueueBroker(url=URL)
-broker = broker.with_result_backend(results)
+
+def _broker() -> Any:
+    if URL.startswith("nats:"):
+        # One message a request, as it does by itself: asked for more, it now and then waits for all until a timeout.
+        return PullBasedJetStreamBroker(servers=URL)
+    # From the stream's beginning: a task that is there before its worker is not to be lost.
+    return RedisStreamBroker(url=URL, consumer_id="0") if IS_DURABLE else ListQueueBroker(url=URL)
+
+
+results: Any = RedisAsyncResultBackend(redis_url=RESULTS, result_ex_time=600)
+broker: Any = _broker().with_result_backend(results)
 
 
 @broker.task(task_name="echo")
