@@ -217,7 +217,7 @@ class Reports:
             return report_answer(200, row)
         if not done:
             return _replay(ledger.task(row.id) or row, item)
-        self._dispatch.route(ledger, row.agent)
+        self._dispatch.route(ledger, row.agent, put_back=item.outcome is None)
         return report_answer(200, ledger.task(row.id) or row)
 
 

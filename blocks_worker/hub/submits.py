@@ -102,7 +102,7 @@ class Submits:
         for file_id in stored:
             files.use(ledger.connection, file_id, row.id)
         self._waiting[agent.name] = self._waiting.get(agent.name, 0) + 1
-        self._dispatch.route(ledger, agent.name)
+        self._dispatch.route(ledger, agent.name, put_back=False)
         answer = _accepted(row, None, new=True)
         ledger.put_off(("standing", row.id), partial(_say_standing, ledger, row.id, answer))
         return Reply(201, answer)

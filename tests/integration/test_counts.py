@@ -24,7 +24,7 @@ LONE = 40
 MANY = 1000
 #: Of one task: the submit and its answer, the offer and the report, the report's answer and what the session is told.
 FRAMES = 6
-STATEMENTS = 17
+STATEMENTS = 13
 #: What the hub does beside it in the time of a task, as a part of it, on a slow machine.
 SWEEPS = 1
 #: The same for frames: heartbeats, and what a run said in two reports; less than one frame more would cost.

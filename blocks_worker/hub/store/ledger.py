@@ -51,8 +51,9 @@ class Ledger(TaskSteps, Usage):
     def __init__(self, connection: Connection, driver: sqlite3.Connection, numbering: Numbering) -> None:
         super().__init__(connection, driver)
         self._numbering = numbering
-        #: Start bodies, and ids by idempotency key, of the tasks that were taken in.
+        #: Start bodies, ids, and ids by idempotency key, of the tasks that were taken in.
         self._starts: dict[str, bytes] = {}
+        self._new: dict[str, None] = {}
         self._keys: dict[tuple[str, str, str], str] = {}
 
     # -------------------------------------------------------------------------------------------- rows
@@ -73,6 +74,7 @@ class Ledger(TaskSteps, Usage):
         self._group.insert(sql.INSERT_TASK, record)
         self._group.keep(sql.INSERT_INPUT, (record.id, start))
         self._starts[record.id] = start
+        self._new[record.id] = None
         if record.idem is not None:
             self._keys[(record.owner, record.agent, record.idem)] = record.id
 
@@ -120,6 +122,11 @@ class Ledger(TaskSteps, Usage):
     def waiting(self, agent: str, now: int, most: int) -> list[TaskRecord]:
         """Return the tasks that wait for an instance of the agent, those of the lowest rank first."""
         return self._tasks(sql.WAITING, a=agent, now=now, most=most)
+
+    def newcomers(self, agent: str, now: int) -> list[TaskRecord]:
+        """Return as `waiting` does which tasks wait of those that this transaction has taken in."""
+        rows = [row for row in map(self.task, self._new) if row is not None and row.agent == agent]
+        return sorted((row for row in rows if _waits(row, now)), key=lambda row: (row.rank, row.id))
 
     def count_waiting(self, agent: str) -> int:
         """Count what waits for the agent: dear when it is much."""
@@ -354,6 +361,12 @@ class Ledger(TaskSteps, Usage):
         seq = self._numbering.next()
         self._group.keep(sql.INSERT_EVENT, (seq, row.id, epoch, n, body))
         self.outbox += _publications(row, seq, body, ends=ends)
+
+
+def _waits(row: TaskRecord, now: int) -> bool:
+    """Tell whether a task is one of those that `WAITING` finds."""
+    in_time = row.deadline is None or row.deadline > now
+    return row.state == State.QUEUED.value and not row.pause and row.ready_at is None and in_time
 
 
 def _publications(row: Any, seq: int, body: bytes, *, ends: bool) -> Iterable[Publication]:

@@ -259,6 +259,8 @@ class Store:
             self._roll_back(ledger)
             self._after_failure(database, error, taken, said)
             return taken
+        for note in ledger.take_stands():
+            note()
         said += ledger.outbox
         self.groups.note(len(taken))
         self.counts.update(ledger.happened)

@@ -40,6 +40,8 @@ class Transaction:
         self.acts: list[tuple[str, dict[str, Any]]] = []
         #: What is put off until all sets have run, by a name that has it done once.
         self._put_off: dict[Hashable, Callable[[], None]] = {}
+        #: What is believed once the transaction stands as a whole, by what it is about.
+        self._stands: dict[Hashable, Callable[[], None] | None] = {}
 
     @property
     def connection(self) -> Connection:
@@ -71,6 +73,7 @@ class Transaction:
         self.happened.clear()
         self.acts.clear()
         self._put_off.clear()
+        self._stands.clear()
         self._group.forget()
         if self._driver.in_transaction:
             self._driver.execute("ROLLBACK")
@@ -90,6 +93,7 @@ class Transaction:
             yield
         except BaseException:
             del self.outbox[said:], self.happened[happened:], self.acts[acts:]
+            self._stands.clear()
             self._group.forget()
             if self._driver.in_transaction:
                 self._driver.execute("ROLLBACK TO inner_work")
@@ -127,6 +131,7 @@ class Transaction:
             raise
         except Exception:
             self._group.undo(mark)
+            self._stands.clear()
             del self.outbox[said:], self.happened[happened:], self.acts[acts:]
             raise
 
@@ -137,6 +142,18 @@ class Transaction:
     def take_put_off(self) -> list[Callable[[], None]]:
         """Return what was put off, in its order."""
         acts, self._put_off = list(self._put_off.values()), {}
+        return acts
+
+    def when_it_stands(self, name: Hashable, act: Callable[[], None] | None) -> None:
+        """Have a hint noted once the transaction is committed, in place of the last one of this name; None: none.
+
+        Where a part of the transaction is undone, all of them are dropped.
+        """
+        self._stands[name] = act
+
+    def take_stands(self) -> list[Callable[[], None]]:
+        """Return the hints that are to be noted, now that it stands."""
+        acts, self._stands = [act for act in self._stands.values() if act is not None], {}
         return acts
 
     def remembered(self, key: Hashable, find: Callable[[], T]) -> T:

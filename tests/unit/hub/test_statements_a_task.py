@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from blocks_worker.hub.answers import Reply
     from blocks_worker.hub.store.ledger import Ledger
 
-SUBMITTED, REPORTED = 9, 8
+SUBMITTED, REPORTED = 8, 5
 EVENTS = [ReportEvent(n=n, body=msgspec.Raw(b'{"type":"system","status":"running"}')) for n in (1, 2, 3)]
 
 
