@@ -44,7 +44,7 @@ _TASKIQ = ("taskiq>=0.11,<1", "taskiq-redis>=1.0,<2", "taskiq-nats>=0.6,<1", *_N
 _ARQ = ("arq>=0.26,<1", "hiredis")
 _PROCRASTINATE = ("procrastinate>=3,<4", "psycopg[binary,pool]>=3.2,<4")
 #: As many slots as the peers have tasks in flight, or fewer.
-_BLOCKS_RUN = ("blocks-run", "--handler", "echo", "--no-local", "--concurrency", "32")
+_BLOCKS_RUN = ("blocks-run", "--handler", "echo", "--no-local", "--concurrency", "64")
 _TASKIQ_RUN = ("taskiq", "worker", "--workers", "1", "--log-level", "ERROR", "peers.taskiq:broker")
 _TASKIQ_SAFE_RUN = (*_TASKIQ_RUN, "--ack-type", "when_saved")
 _LATE = "acknowledged after the run"

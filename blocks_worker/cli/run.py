@@ -6,7 +6,6 @@ What a worker is made of is imported in the functions here, because a command li
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,8 +122,6 @@ def _act(flags: list[Flags], signals: Signals | None) -> Exit:
     if signals is None:
         signals = Signals()
         signals.install()
-    # Handlers compute while the listener and the publisher wait for their turn: 5 ms would be most of a task.
-    sys.setswitchinterval(0.0002)
     few_arenas(environment())
     from blocks_worker.cli.serving import Serving
 

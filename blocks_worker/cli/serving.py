@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blocks_worker.cli.exits import Exit, exit_of_worker
+from blocks_worker.cli.giving_way import GivingWay
 from blocks_worker.cli.output import as_typed_here, counted, program, say, sentence
 from blocks_worker.cli.reporting import Reporter
 from blocks_worker.cli.served import Served
@@ -73,6 +74,7 @@ class Serving:
         self._config = config
         self._signals = signals
         self._happened = signals.heard
+        self._giving_way = GivingWay()
         self._reporter = Reporter(config)
         #: What is told of it while it is not ready.
         self._trouble = "starting"
@@ -126,9 +128,12 @@ class Serving:
             self._report()
             is_watched = self._is_draining and sys.stdout.isatty()
             pauses = [told.remaining() if is_watched else None, self._reporter.interval, _LOOK]
+            pause = min(each for each in pauses if each is not None)
+            due = Clock().monotonic() + pause
             try:
-                return self._happened.get(timeout=min(each for each in pauses if each is not None))
+                return self._happened.get(timeout=pause)
             except Empty:
+                self._giving_way.came_round(late=Clock().monotonic() - due)
                 if is_watched and told.expired():
                     told = Deadline(_DRAIN_LOOK)
                     say(waiting(self._active_tasks, self._drain_end.remaining() or 0.0))

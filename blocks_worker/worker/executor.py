@@ -10,10 +10,10 @@ import itertools
 import logging
 import threading
 from concurrent.futures import Executor, Future
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from blocks_worker.concurrency import ServiceThread
+from blocks_worker.worker.work_queue import WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class SlotExecutor(Executor):
         self._slots = slots
         self._max_abandoned = slots if max_abandoned is None else max_abandoned
         self._name = name
-        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._queue: WorkQueue[Any] = WorkQueue()
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._seats: dict[_Seat, ServiceThread] = {}
@@ -157,8 +157,7 @@ class SlotExecutor(Executor):
         return [thread.name for thread in threads if not thread.join(each)]
 
     def _cancel_waiting(self) -> None:
-        while not self._queue.empty():
-            waiting = self._queue.get()
+        for waiting in self._queue.drain():
             if waiting is not _END and isinstance(waiting[1], Future):
                 waiting[1].cancel()
 

@@ -164,3 +164,11 @@ def inquire(task: Any, ctx: Any) -> str:
     """Ask, and tell the answer."""
     note(task, ctx, "start")
     return f"{task.text()}: {ctx.ask('Go on?', {'type': 'boolean'}, timeout=120)}"
+
+
+def compute(task: Any, ctx: Any) -> str:
+    """Compute until the interpreter gives way sooner than it does by itself, or the cancel comes."""
+    before = sys.getswitchinterval()
+    while sys.getswitchinterval() >= before and not ctx.is_cancelled:
+        pass
+    return f"{before} {sys.getswitchinterval()}"
