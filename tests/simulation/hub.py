@@ -93,7 +93,7 @@ class Hub:
         served = Life(f"hub-{self._number}.{self._boots}")
         self._store = Store(None, clock=world.heap.clock, on_commit=self._said, on_foreign=served.check)
         # As `Store.open` does, but for the thread: here the heap is the only one.
-        self._store._database = self.database
+        self._store._database = self._store._reads.database = self.database
         (last,) = self._driver.execute("SELECT max(seq) FROM event").fetchone()
         self._published = self._store.read(Ledger.published)
         self._store._numbering.start_after(max(last or 0, self._published))

@@ -44,6 +44,8 @@ class Database:
         self._settings = (*_SETTINGS, f"synchronous={synchronous}")
         self._engine = _engine(path)
         self.writer: Connection = self._connect()
+        #: The driver's connection of the writer, which keeps it for life.
+        self.driver = driver_of(self.writer)
         self.reader: Connection = self.writer if path is None else self._connect()
 
     @property
@@ -73,7 +75,7 @@ class Database:
         Raises:
             StoreError: it is neither, or that failed; nothing was changed.
         """
-        writer = driver_of(self.writer)
+        writer = self.driver
         (sound,) = writer.execute("PRAGMA quick_check(1)").fetchone()
         if sound != "ok":
             raise StoreError(f"{self.path} is damaged ({sound}): restore it from a backup", code="damaged")

@@ -6,18 +6,18 @@ import logging
 import sqlite3
 import threading
 from collections import Counter, deque
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from sqlalchemy.exc import DBAPIError
 
 from blocks_worker.concurrency import ServiceThread
 from blocks_worker.errors import StoreError
 from blocks_worker.hub.store.admission import GROUP_SETS, Admission
-from blocks_worker.hub.store.database import Database, driver_of, open_database
+from blocks_worker.hub.store.database import Database, open_database
 from blocks_worker.hub.store.faults import ours
 from blocks_worker.hub.store.group import MismatchError
 from blocks_worker.hub.store.ledger import Ledger
 from blocks_worker.hub.store.numbering import Numbering
+from blocks_worker.hub.store.reads import Reads
 from blocks_worker.hub.store.sets import Call, FutureAnswer, WriteSet, in_turn
 from blocks_worker.observability.spread import Spread
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
     from pathlib import Path
-
-    from sqlalchemy import Connection
 
     from blocks_worker.concurrency import Clock, Deadline
     from blocks_worker.hub.store.sets import Answer
@@ -73,14 +71,15 @@ class Store:
         self._numbering = Numbering()
         self._database: Database | None = None
         self._thread = ServiceThread("store-writer", self._write_loop)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        #: Rung for each change, so that the writer wakes.
+        self._bell: SimpleQueue[None] = SimpleQueue()
         self._queue: deque[WriteSet] = deque()
         self._under_way: list[WriteSet] = []
         self._admission = Admission()
         self._closing = False
         self._broken: StoreError | None = None
-        #: Held while the reading connection is in use; in memory it is the writer's too.
-        self._reading = threading.Lock()
+        self._reads = Reads(self._numbering)
         #: What happened since the start, as far as it was committed, and how many sets each commit had. Only the
         #: writer counts; anybody may read.
         self.counts: Counter[str] = Counter()
@@ -92,24 +91,22 @@ class Store:
         Raises:
             StoreError: the database is damaged, of another version, or can not be opened.
         """
-        self._database = open_database(self._path, synchronous=self._synchronous)
-        writer = driver_of(self._database.writer)
-        (last,) = writer.execute("SELECT max(seq) FROM event").fetchone()
+        self._database = self._reads.database = open_database(self._path, synchronous=self._synchronous)
+        (last,) = self._database.driver.execute("SELECT max(seq) FROM event").fetchone()
         self._numbering.start_after(max(last or 0, self.read(lambda ledger: ledger.published())))
         self._thread.start()
 
     def close(self, deadline: Deadline) -> None:
         """Write what waits, join the writer, close the database."""
-        with self._changed:
+        with self._lock:
             self._closing = True
-            self._changed.notify_all()
+        self._bell.put(None)
         if not self._thread.join(deadline.remaining()):
             _logger.error("store_writer_left_behind")
             return
-        with self._reading:
-            database, self._database = self._database, None
-            if database is not None:
-                database.close()
+        database, self._database = self._database, None
+        if database is not None:
+            self._reads.close()
 
     def write(self, work: Callable[[Ledger], T]) -> Future[T]:
         """Run the work in a transaction; the future is resolved after the commit."""
@@ -132,11 +129,11 @@ class Store:
         call = Call(len(works), answer, is_one=is_one)
         now = self._clock.monotonic()
         sets = [WriteSet(work, call, place, about[place], now) for place, work in enumerate(works)]
-        with self._changed:
+        with self._lock:
             refusal = self._refusal(len(sets) if is_new else 0)
             if refusal is None:
                 self._queue.extend(sets)
-                self._changed.notify()
+        self._bell.put(None)
         for item in sets if refusal is not None else ():
             item.error = refusal
             item.resolve()
@@ -146,43 +143,21 @@ class Store:
 
     def read(self, work: Callable[[Ledger], T]) -> T:
         """Run a short read on this thread, all of it at one moment of the ledger."""
-        with self._reading:
-            return self._look(self._opened().reader, work)
+        return self._reads.read(work)
 
     def survey(self, work: Callable[[Ledger], T]) -> T:
         """Run a long read as `read` does, on a connection of its own: it holds up nobody."""
-        with self._reading:
-            database = self._opened()
-            if database.is_shared:
-                return self._look(database.reader, work)
-        with database.one_more() as connection:
-            return self._look(connection, work)
+        return self._reads.survey(work)
 
     def fault(self) -> StoreError | None:
         """Return why nothing can be written; None when it can."""
-        with self._changed:
+        with self._lock:
             return self._refusal(0)
 
     @property
     def waiting(self) -> int:
         """How many sets of writes wait."""
         return len(self._queue)
-
-    def _opened(self) -> Database:
-        if self._database is None:
-            raise StoreError("the store is closed", code="closed")
-        return self._database
-
-    def _look(self, connection: Connection, work: Callable[[Ledger], T]) -> T:
-        driver = driver_of(connection)
-        try:
-            driver.execute("BEGIN")
-            return work(Ledger(connection, driver, self._numbering))
-        except (sqlite3.Error, DBAPIError) as error:
-            raise ours(error, "read_failed") from error
-        finally:
-            if driver.in_transaction:
-                driver.execute("ROLLBACK")
 
     def _refusal(self, more: int) -> StoreError | None:
         if self._broken is not None:
@@ -210,7 +185,7 @@ class Store:
 
     def _give_up(self) -> None:
         """Have nobody wait for a writer that is dead."""
-        with self._changed:
+        with self._lock:
             self._broken = StoreError(
                 "the ledger's writer died: restart the hub; its log tells why", code="writer_died"
             )
@@ -229,10 +204,12 @@ class Store:
 
     def _wait(self) -> bool:
         """Wait for work; tell whether there is some."""
-        with self._changed:
-            while not self._queue and not self._closing:
-                self._changed.wait()
-            return bool(self._queue)
+        while True:
+            # Nothing is put any more once it closes.
+            is_last = self._closing
+            if self._queue or is_last:
+                return bool(self._queue)
+            self._bell.get()
 
     def _commit_group(self, said: list[Publication]) -> list[WriteSet]:
         database = self._database
@@ -240,18 +217,18 @@ class Store:
             raise RuntimeError("the writer runs on an open database only")
         if not database.is_shared:
             return self._transact(database, self._take(), said)
-        with self._reading:
+        with self._reads.lock:
             return self._transact(database, self._take(), said)
 
     def _take(self) -> list[WriteSet]:
         """Return what waits, and who waits for it still."""
-        with self._changed:
+        with self._lock:
             self._under_way = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_SETS))]
         return [item for item in self._under_way if item.call.takes()]
 
     def _transact(self, database: Database, sets: list[WriteSet], said: list[Publication]) -> list[WriteSet]:
         """Run the sets in one transaction, and return those that had their turn; when the disk is full, each alone."""
-        ledger = Ledger(database.writer, driver_of(database.writer), self._numbering)
+        ledger = Ledger(database.writer, database.driver, self._numbering)
         taken = sets
         try:
             taken = self._run_all(ledger, sets)
@@ -263,7 +240,8 @@ class Store:
             note()
         said += ledger.outbox
         self.groups.note(len(taken))
-        self.counts.update(ledger.happened)
+        for what in ledger.happened:
+            self.counts[what] += 1
         self.counts["statements"] += ledger.statements
         if ledger.acts:
             self._on_acts(ledger.acts)
@@ -362,7 +340,7 @@ class Store:
         for item in sets:
             item.was_left = item.about is None
         if sets:
-            with self._changed:
+            with self._lock:
                 self._queue.extendleft(reversed(sets))
 
     def _after_failure(
