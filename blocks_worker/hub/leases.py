@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 
 
 def lease_for(secret: bytes, task_id: str, epoch: int, incarnation: str) -> str:
@@ -16,6 +17,7 @@ def is_lease(secret: bytes, lease: str, task_id: str, epoch: int, incarnation: s
     return hmac.compare_digest(lease.encode("utf-8", errors="replace"), own.encode())
 
 
+@lru_cache(maxsize=4096)
 def message_key(secret: bytes, incarnation: str) -> str:
     """Return the key that signs control messages for one incarnation."""
     return _mac(secret, f"message-key:{incarnation}")

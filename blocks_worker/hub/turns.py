@@ -87,7 +87,7 @@ class Turns:
     def claim(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
         """Give the lease; who was offered the task besides is told that it is gone."""
         now = self._steady.now_ms()
-        due, expires = due_running(row.changed(queue_until=None), now), expiry(row, now)
+        due, expires = due_running(row, now), expiry(row, now)
         return ledger.claim(row, by, now=now, due=due, expires=expires) and self._called_off(ledger, row, but=by)
 
     def decline(self, ledger: Ledger, row: TaskRecord, by: str) -> bool:
@@ -228,7 +228,7 @@ class Turns:
 
     def _given(self, ledger: Ledger, row: TaskRecord, to: Candidate, said: Publication, now: int) -> bool:
         """Give a waiting task to an instance that hears of it by its link."""
-        due = due_running(row.changed(queue_until=None), now)
+        due = due_running(row, now)
         if not ledger.grant(row, to.incarnation, now=now, due=due):
             return False
         self._say_restarted(ledger, row, now)

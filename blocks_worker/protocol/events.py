@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.protocol.codec import Wire, convert, decode, splice
+from blocks_worker.protocol.codec import Wire, check_size, convert, decode_trusted, splice
 
 #: Largest body of one event as the worker makes it, in bytes: an inline artifact at its limit fits.
 MAX_EVENT = 64 * 1024
@@ -97,12 +97,13 @@ _HUB_FIELDS = ("task_id", "epoch", "n", "seq", "ts", "last_n", "protocol_version
 
 
 def check_event(body: bytes) -> EventHead:
-    """Return what the hub has to know of an event; refuse bytes that are not a worker's to send.
+    """Return what the hub has to know of an event in a report that was inspected; refuse what no worker may send.
 
     Raises:
         InvalidMessageError: too large, not an event, or with a field that only the hub writes.
     """
-    head = decode(EventHead, body, limit=MAX_EVENT)
+    check_size(body, MAX_EVENT)
+    head = decode_trusted(EventHead, body)
     for name in _HUB_FIELDS:
         if getattr(head, name) is not msgspec.UNSET:
             raise InvalidMessageError("shape", f"an event may not carry {name!r}: the hub writes it")
@@ -117,7 +118,7 @@ def stored_event(body: bytes, *, task_id: str, epoch: int, n: int, ts: int) -> b
 
 def numbered(stored: bytes, seq: int) -> bytes:
     """Return a stored event with its place in the ledger, as readers get it."""
-    return splice({"seq": seq}, stored)
+    return b'{"seq":%d,%b' % (seq, stored[1:])
 
 
 class TaskEventMessage(Wire):

@@ -18,14 +18,13 @@ class TaskTurns(Transaction):
 
     def offer(self, row: TaskRecord, by: str, *, now: int, until: int, due: int | None) -> bool:
         """Offer a waiting task to an incarnation, or to `EVERYBODY`: the epoch rises."""
-        anew = _anew(row, by, now, due)
-        after = anew.changed(state=State.OFFERED.value, offer_until=until, leased_at=None)
+        after = _anew(row, by, now, due, state=State.OFFERED.value, offer_until=until, leased_at=None)
         return self._kept_turn(sql.OFFER, row, after, by=by, now=now, until=until, due=due)
 
     def grant(self, row: TaskRecord, by: str, *, now: int, due: int | None) -> bool:
         """Offer a waiting task to an incarnation and give it the lease at once: the epoch rises."""
-        anew = _anew(row, by, now, due)
-        after = anew.changed(state=State.RUNNING.value, attempt=row.attempt + 1, queue_until=None, leased_at=now)
+        held = {"state": State.RUNNING.value, "attempt": row.attempt + 1, "queue_until": None, "leased_at": now}
+        after = _anew(row, by, now, due, **held)
         return self._kept_turn(sql.GRANT, row, after, by=by, now=now, due=due)
 
     def claim(self, row: TaskRecord, by: str, *, now: int, due: int | None, expires: int | None = None) -> bool:
@@ -206,7 +205,7 @@ class TaskTurns(Transaction):
         return self._group.turn(text, row, {"key": row.id, "e": row.epoch, **values}, after)
 
 
-def _anew(row: TaskRecord, by: str, now: int, due: int | None) -> TaskRecord:
+def _anew(row: TaskRecord, by: str, now: int, due: int | None, **values: Any) -> TaskRecord:
     """Return a task in a new epoch of somebody's, of which nothing was said yet."""
     return row.changed(
         epoch=row.epoch + 1,
@@ -219,6 +218,7 @@ def _anew(row: TaskRecord, by: str, now: int, due: int | None) -> TaskRecord:
         parked=0,
         due_at=due,
         updated=now,
+        **values,
     )
 
 
