@@ -110,10 +110,14 @@ def check_event(body: bytes) -> EventHead:
     return head
 
 
-def stored_event(body: bytes, *, task_id: str, epoch: int, n: int, ts: int) -> bytes:
+def event_head(task_id: str, epoch: int, ts: int) -> bytes:
+    """Return what all events of one report begin with, as the ledger keeps them."""
+    return splice({"taskId": task_id, "epoch": epoch, "ts": ts, "protocolVersion": "1"}, b"{}")[:-1]
+
+
+def stored_event(head: bytes, n: int, body: bytes) -> bytes:
     """Return a worker's event as the ledger keeps it."""
-    head = {"taskId": task_id, "epoch": epoch, "n": n, "ts": ts, "protocolVersion": "1"}
-    return splice(head, body)
+    return b'%b,"n":%d,%b' % (head, n, body.strip()[1:])
 
 
 def numbered(stored: bytes, seq: int) -> bytes:

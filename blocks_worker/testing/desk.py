@@ -14,7 +14,7 @@ from blocks_worker.context.steps import stored_form, value_of
 from blocks_worker.controlplane.api import ItemResult
 from blocks_worker.controlplane.files import store_file
 from blocks_worker.protocol.control import StartTask
-from blocks_worker.protocol.events import ArtifactRef, numbered, stored_event
+from blocks_worker.protocol.events import ArtifactRef, event_head, numbered, stored_event
 from blocks_worker.protocol.files import PIECE, RequestUpload, UploadDone, UploadOffer, UploadProgress
 from blocks_worker.protocol.leases import AnswerFlag, Claim, ClaimAnswer, Outcome, Report, ReportAnswer
 from blocks_worker.protocol.steps import Step, StepsAnswer
@@ -166,9 +166,8 @@ class Desk(Files):
         for step in report.steps:
             self._steps.setdefault(step.name, bytes(step.value))
         for event in report.events:
-            said = stored_event(
-                bytes(event.body), task_id=self._task_id, epoch=report.epoch, n=event.n, ts=self._clock.wall_ms()
-            )
+            head = event_head(self._task_id, report.epoch, self._clock.wall_ms())
+            said = stored_event(head, event.n, bytes(event.body))
             self._events[event.n] = json.loads(numbered(said, event.n))
         asked = [fields for event in report.events if (fields := self._events[event.n])["type"] == "question"]
         if report.outcome is not None or report.release:

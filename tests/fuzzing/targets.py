@@ -42,7 +42,15 @@ from blocks_worker.hub.problems import RefusalError
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.cards import Card, check_card, load_card
 from blocks_worker.protocol.control import open_signed, sign
-from blocks_worker.protocol.events import ArtifactRef, EventBody, TaskEventMessage, check_event, numbered, stored_event
+from blocks_worker.protocol.events import (
+    ArtifactRef,
+    EventBody,
+    TaskEventMessage,
+    check_event,
+    event_head,
+    numbered,
+    stored_event,
+)
 from blocks_worker.protocol.leases import Claim, LateReport, Report
 from blocks_worker.protocol.link import from_client, from_hub
 from blocks_worker.protocol.parts import RequestPart
@@ -150,8 +158,9 @@ def _signed_content(data: bytes) -> None:
 
 
 def _event(data: bytes) -> None:
+    codec.inspect(data)
     check_event(data)
-    kept = numbered(stored_event(data, task_id="t", epoch=1, n=1, ts=1), 5)
+    kept = numbered(stored_event(event_head("t", 1, 1), 1, data), 5)
     codec.decode(dict, kept, limit=2 * codec.MAX_BODY)
 
 

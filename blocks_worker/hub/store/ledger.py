@@ -20,8 +20,8 @@ from blocks_worker.hub.store.task_steps import TaskSteps
 from blocks_worker.hub.store.transaction import Publication
 from blocks_worker.hub.store.usage import Usage
 from blocks_worker.protocol.channels import task_channel
-from blocks_worker.protocol.codec import encode, splice
-from blocks_worker.protocol.events import numbered, stored_event
+from blocks_worker.protocol.codec import encode
+from blocks_worker.protocol.events import event_head, numbered, stored_event
 from blocks_worker.protocol.lifecycle import EVERYBODY, State
 
 if TYPE_CHECKING:
@@ -182,20 +182,15 @@ class Ledger(TaskSteps, Usage):
         after = row.changed(last_n=high, event_bytes=row.event_bytes + size, updated=now)
         if not self._kept_turn(sql.APPEND, row, after, by=by, lo=low, hi=high, size=size, now=now):
             return False
+        head = event_head(row.id, row.epoch, now)
         for item in events:
-            body = stored_event(bytes(item.body), task_id=row.id, epoch=row.epoch, n=item.n, ts=now)
-            self._store(row, row.epoch, item.n, body, ends=False)
+            self._store(row, row.epoch, item.n, stored_event(head, item.n, bytes(item.body)), ends=False)
         return True
 
     def say(self, row: TaskRecord, epoch: int, head: dict[str, Any], *, ends: bool = False) -> None:
         """Store an event of the hub's own, which has no `n`, and say it."""
-        self._store(
-            row,
-            epoch,
-            None,
-            splice({"taskId": row.id, "epoch": epoch, "protocolVersion": "1", **head}, b"{}"),
-            ends=ends,
-        )
+        told = {"taskId": row.id, "epoch": epoch, "protocolVersion": "1", **head}
+        self._store(row, epoch, None, encode(told), ends=ends)
 
     def events(self, task_id: str, after: int, most: int) -> list[bytes]:
         """Return stored events as readers get them."""
@@ -369,14 +364,14 @@ def _waits(row: TaskRecord, now: int) -> bool:
     return row.state == State.QUEUED.value and not row.pause and row.ready_at is None and in_time
 
 
-def _publications(row: Any, seq: int, body: bytes, *, ends: bool) -> Iterable[Publication]:
-    message = numbered(body, seq)
-    if row.session is not None:
-        yield Publication(row.session, message, row.billing_mode, seq)
+def _publications(row: Any, seq: int, body: bytes, *, ends: bool) -> list[Publication]:
+    message, mode = numbered(body, seq), row.billing_mode
+    said = [] if row.session is None else [Publication(row.session, message, mode, seq)]
     for line in _lines(row.watchers):
         billing_mode, _, channel = line.partition(" ")
-        yield Publication(channel, message, billing_mode, seq)
-    yield Publication(task_channel(row.owner, row.id), message, row.billing_mode, seq, ends)
+        said.append(Publication(channel, message, billing_mode, seq))
+    said.append(Publication(task_channel(row.owner, row.id), message, mode, seq, ends))
+    return said
 
 
 def _lines(watchers: str | None) -> list[str]:

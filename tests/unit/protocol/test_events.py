@@ -10,6 +10,7 @@ from blocks_worker.protocol.events import (
     EventBody,
     TaskEventMessage,
     check_event,
+    event_head,
     numbered,
     stored_event,
 )
@@ -20,7 +21,7 @@ def test_an_event_keeps_what_the_worker_said_and_gains_what_the_hub_knows() -> N
     body = encode(EventBody(type="artifact", artifact_ref=ArtifactRef(kind="inline", data="aGk=", size=2)))
     check_event(body)
 
-    stored = numbered(stored_event(body, task_id="t", epoch=2, n=3, ts=4), 5)
+    stored = numbered(stored_event(event_head("t", 2, 4), 3, body), 5)
 
     event = decode(TaskEventMessage, stored)
     assert (event.task_id, event.epoch, event.n, event.ts, event.seq) == ("t", 2, 3, 4, 5)
