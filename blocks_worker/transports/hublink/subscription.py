@@ -226,11 +226,8 @@ class HubLinkSubscription:
         self, one: Letter | Brought, producer: str, first: int, bodies: Sequence[dict[str, Any]], size: int
     ) -> None:
         channel, position = one.channel, one.position
-        new = [
-            Message(channel, body, position, producer, number)
-            for number, body in enumerate(bodies, first)
-            if self._seen.message(channel, producer, number, position)
-        ]
+        numbers = self._seen.messages(channel, producer, first, len(bodies), position)
+        new = [Message(channel, bodies[number - first], position, producer, number) for number in numbers]
         if len(new) < len(bodies):
             self._count("duplicates", len(bodies) - len(new))
         if self._at_once is None:
