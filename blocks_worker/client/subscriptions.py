@@ -123,11 +123,11 @@ class Subscriptions:
     def forget(self, session: SessionFeed) -> None:
         """Route nothing to the session any more."""
         with self._lock:
-            left = [one for one in self._sessions.get(session.task_id, ()) if one is not session]
-            if left:
-                self._sessions[session.task_id] = left
-            else:
-                self._sessions.pop(session.task_id, None)
+            group = self._sessions.get(session.task_id, [])
+            if session in group:
+                group.remove(session)
+                if not group:
+                    del self._sessions[session.task_id]
             self._unplan(session)
 
     def sessions(self) -> list[SessionFeed]:
