@@ -238,9 +238,9 @@ class SessionFeed:
         question = self._history.question
         for event in events:
             self._state = state_after(self._state, event, question)
-        streams = self._streams.take(events)
-        told = self._stream_callbacks if streams else ()
-        self._readers += len(told) * readable(streams)
+        streams, told = self._streams.take(events), self._stream_callbacks
+        if streams and told:
+            self._readers += len(told) * readable(streams)
         kick = self._queue.add(self._calls(events)) if self._callbacks else False
         self._ended = self._is_over()
         self._wake()

@@ -226,10 +226,8 @@ class Subscriptions:
     def _route(self, messages: Sequence[Message]) -> None:
         """Give events to the sessions of their tasks; nothing here waits for the network."""
         events: dict[str, list[TaskEvent]] = {}
-        for message in messages:
-            event = self._event(message.body)
-            if event is not None:
-                events.setdefault(event.task_id, []).append(event)
+        for event in self._readable([message.body for message in messages]):
+            events.setdefault(event.task_id, []).append(event)
         now = self._clock.monotonic()
         for task_id, group in events.items():
             for session in self._sessions_of(task_id):
@@ -351,17 +349,19 @@ class Subscriptions:
     def _take_page(self, session: SessionFeed, query: EventsQuery, page: EventsAnswer, channel: str) -> TaskRow:
         if query.listen is not None:
             session.heard_on = channel
-        events = [event for event in map(self._event, decoded(page)) if event is not None]
+        events = self._readable(decoded(page))
         session.feed_ledger(page.task, events, self._clock.monotonic(), after=query.after, more=page.more)
         return page.task
 
-    def _event(self, raw: dict[str, Any]) -> TaskEvent | None:
-        """Return the event; one that cannot be read is counted and hides no other."""
-        try:
-            return TaskEvent.of(raw)
-        except InvalidMessageError as error:
-            self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
-            return None
+    def _readable(self, travelled: Sequence[dict[str, Any]]) -> list[TaskEvent]:
+        """Return the events; one that cannot be read is counted and hides no other."""
+        events = []
+        for raw in travelled:
+            try:
+                events.append(TaskEvent.of(raw))
+            except InvalidMessageError as error:
+                self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
+        return events
 
 
 def decoded(page: EventsAnswer) -> list[dict[str, Any]]:
