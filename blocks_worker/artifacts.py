@@ -172,6 +172,8 @@ def download_artifact(ref: ArtifactRef | Mapping[str, Any], source: object = Non
         RpcError, HubUnavailableError: the hub refused to hand it out, or did not answer.
     """
     known = as_ref(ref)
+    if known.kind == "inline":
+        return DownloadedArtifact(decode_inline_artifact(known), known.mime_type, known.file_name)
     # Grows in one place and hands that over: joining a list of pieces would hold all of it twice.
     whole = io.BytesIO()
     for piece in artifact_pieces(known, source):

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -19,14 +19,14 @@ BATCH_BYTES = 1024 * 1024
 
 
 class _Waiting(Generic[Item, Answer]):
-    """Hold one item, the answer it gets, and the lock on which its caller sleeps."""
+    """Hold the items of one caller, which fit into a batch, the answers they get, and the lock on which he sleeps."""
 
-    __slots__ = ("_wakeup", "answer", "done", "error", "item", "size")
+    __slots__ = ("_wakeup", "answers", "done", "error", "items", "size")
 
-    def __init__(self, item: Item, size: int) -> None:
-        self.item = item
+    def __init__(self, items: Sequence[Item], size: int) -> None:
+        self.items = items
         self.size = size
-        self.answer: Answer | None = None
+        self.answers: Sequence[Answer] = ()
         self.error: Exception | None = None
         self.done = False
         self._wakeup = threading.Lock()
@@ -41,11 +41,11 @@ class _Waiting(Generic[Item, Answer]):
         with contextlib.suppress(RuntimeError):
             self._wakeup.release()
 
-    def result(self) -> Answer:
-        """Return the answer, or raise what the flush raised."""
+    def result(self) -> Sequence[Answer]:
+        """Return the answers, or raise what the flush raised."""
         if self.error is not None:
             raise self.error
-        return self.answer  # type: ignore[return-value]  # a flush without error answered every item
+        return self.answers
 
 
 class Batcher(Generic[Item, Answer]):
@@ -77,31 +77,41 @@ class Batcher(Generic[Item, Answer]):
 
     def call(self, item: Item) -> Answer:
         """Send one item and return its answer."""
-        return self.call_many([item])[0]
+        return self._send(_Waiting([item], self._size_of(item)))[0]
 
-    def call_many(self, items: Sequence[Item]) -> list[Answer]:
-        """Send several items, in order, and return their answers."""
-        mine = [_Waiting[Item, Answer](item, self._size_of(item)) for item in items]
+    def in_batches(self, items: Iterable[Item]) -> Iterator[list[Item]]:
+        """Yield the items in as few batches as they fit in, in order; one that is too large is a batch by itself."""
+        batch: list[Item] = []
+        left = self._max_bytes
+        for item in items:
+            size = self._size_of(item)
+            if batch and (size > left or len(batch) == self._max_items):
+                yield batch
+                batch, left = [], self._max_bytes
+            batch.append(item)
+            left -= size
+        if batch:
+            yield batch
+
+    def call_many(self, items: Iterable[Item]) -> list[Answer]:
+        """Send several items, in order, and return their answers; what is behind a batch that failed is not sent."""
+        batches = (_Waiting[Item, Answer](batch, sum(map(self._size_of, batch))) for batch in self.in_batches(items))
+        return [answer for batch in batches for answer in self._send(batch)]
+
+    def _send(self, mine: _Waiting[Item, Answer]) -> Sequence[Answer]:
         try:
-            self._enter(mine)
-            for waiting in mine:
-                self._await(waiting)
+            with self._lock:
+                self._queue.append(mine)
+                if self._leader is None:
+                    self._leader = mine
+            while not mine.done:
+                if self._leads(mine):
+                    self._lead()
+                else:
+                    mine.sleep()
         finally:
             self._leave(mine)
-        return [waiting.result() for waiting in mine]
-
-    def _enter(self, mine: list[_Waiting[Item, Answer]]) -> None:
-        with self._lock:
-            self._queue.extend(mine)
-            if self._leader is None and self._queue:
-                self._leader = self._queue[0]
-
-    def _await(self, waiting: _Waiting[Item, Answer]) -> None:
-        while not waiting.done:
-            if self._leads(waiting):
-                self._lead()
-            else:
-                waiting.sleep()
+        return mine.result()
 
     def _leads(self, waiting: _Waiting[Item, Answer]) -> bool:
         # Under the lock: who was woken to lead waits here until the lead is his.
@@ -112,28 +122,33 @@ class Batcher(Generic[Item, Answer]):
         """Send one batch, answer it, hand the lead on."""
         with self._lock:
             self._take()
-        error: Exception = InterruptedError("the sending thread was interrupted: repeat with the same ids")
+        error = None
         try:
-            answers = self._flush([waiting.item for waiting in self._sending])
-            for waiting, answer in zip(self._sending, answers, strict=True):
-                waiting.answer = answer
+            self._answer(self._flush([item for waiting in self._sending for item in waiting.items]))
         except Exception as failed:  # noqa: BLE001 - every caller of the batch is told
             error = failed
-        else:
-            self._hand_on(None)
-            return
         self._hand_on(error)
 
     def _take(self) -> None:
         """Move the next batch from the queue to what is being sent; the lock is held."""
-        size = 0
-        while self._queue and len(self._sending) < self._max_items:
-            size += self._queue[0].size
-            if self._sending and size > self._max_bytes:
+        count = size = 0
+        while self._queue:
+            first = self._queue[0]
+            count, size = count + len(first.items), size + first.size
+            if self._sending and (count > self._max_items or size > self._max_bytes):
                 return
             # First in, then out: an item is never nowhere.
-            self._sending.append(self._queue[0])
+            self._sending.append(first)
             self._queue.popleft()
+
+    def _answer(self, answers: Sequence[Answer]) -> None:
+        """Give each caller what his items got."""
+        first = 0
+        for waiting in self._sending:
+            waiting.answers = answers[first : first + len(waiting.items)]
+            first += len(waiting.items)
+        if first != len(answers):
+            raise ValueError(f"{first} items were sent, and {len(answers)} answered")
 
     def _hand_on(self, error: Exception | None) -> None:
         """Answer what was sent, and wake the first who waits to lead the next flush."""
@@ -143,7 +158,8 @@ class Batcher(Generic[Item, Answer]):
                 if not waiting.done:
                     waiting.error = error
                     waiting.done = True
-                waiting.wake()
+                if waiting is not self._leader:  # who leads does not sleep
+                    waiting.wake()
             self._sending = []
             while self._queue and self._queue[0].done:
                 self._queue.popleft()
@@ -152,14 +168,13 @@ class Batcher(Generic[Item, Answer]):
                 heir.wake()
             self._leader = heir
 
-    def _leave(self, mine: list[_Waiting[Item, Answer]]) -> None:
-        """Give up what an interrupted caller still has: its places in the queue, and the lead."""
-        leads = any(self._leader is waiting for waiting in mine)
-        if not leads and all(waiting.done for waiting in mine):
+    def _leave(self, mine: _Waiting[Item, Answer]) -> None:
+        """Give up what an interrupted caller still has: its place in the queue, and the lead."""
+        if mine.done and self._leader is not mine:
             return
-        gone = set(map(id, mine))
         with self._lock:
-            self._queue = deque(waiting for waiting in self._queue if id(waiting) not in gone)
-            leads = self._leader is not None and id(self._leader) in gone
+            with contextlib.suppress(ValueError):
+                self._queue.remove(mine)
+            leads = self._leader is mine
         if leads:
             self._hand_on(InterruptedError("the sending thread was interrupted: repeat with the same ids"))

@@ -72,11 +72,12 @@ class Entropy:
 
     def uuid7(self, wall_ms: int) -> str:
         """Return a UUID of version 7: ids made later sort later, in the same millisecond too."""
+        drawn = secrets.randbits(73)
         with self._lock:
             # Half of the places of a millisecond are left to what comes behind.
-            self._last = max(self._last + 1, (wall_ms & 0xFFFFFFFFFFFF) << 12 | secrets.randbits(11))
+            self._last = max(self._last + 1, (wall_ms & 0xFFFFFFFFFFFF) << 12 | drawn >> 62)
             value = (self._last >> 12) << 80 | 0x7 << 76 | (self._last & 0xFFF) << 64
-        value |= 0b10 << 62 | secrets.randbits(62)
+        value |= 0b10 << 62 | drawn & (1 << 62) - 1
         text = f"{value:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from support import LoopThread
     from support_hub import Caller
 
+    from blocks_worker.transports.base import AtOnce
+
 #: What can go wrong on a link; it is a stream of bytes, which keeps its order.
 LINK_FAULTS = frozenset({"drop", "delay", "duplicate", "cut", "refuse", "hang"})
 
@@ -159,7 +161,7 @@ class LinkNet:
         life = self.entropy.name(4)
         return Links(carry=app.carry, network=self.network, guard=self._guard, life=life, unsent=self._unsent)
 
-    def transport(self, name: str, grants: Any = None) -> HubLinkTransport:
+    def transport(self, name: str, grants: Any = None, at_once: AtOnce | None = None) -> HubLinkTransport:
         """Open a transport over a link of its own, once that is there."""
         link = Link(
             hub_url=lambda: f"http://127.0.0.1:{self.port}",
@@ -178,6 +180,7 @@ class LinkNet:
             producer=f"{name}-{self.entropy.name(4)}",
             clock=self.clock,
             entropy=self.entropy,
+            at_once=at_once,
         )
 
     def close(self) -> None:

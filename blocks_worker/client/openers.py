@@ -18,19 +18,21 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.controlplane.tokens import ConsumerLogin
     from blocks_worker.controlplane.whereabouts import Whereabouts
-    from blocks_worker.transports.base import Transport
+    from blocks_worker.transports.base import AtOnce, Transport
     from blocks_worker.transports.opening import Transports
 
 
 def session_opener(
     where: Whereabouts[Place], transports: Transports, login: ConsumerLogin, entropy: Entropy
-) -> Callable[[], Transport]:
-    """Return what opens the transport of the sessions."""
+) -> Callable[[AtOnce], Transport]:
+    """Return what opens the transport of the sessions, told who takes messages at once."""
 
-    def open_transport() -> Transport:
+    def open_transport(at_once: AtOnce) -> Transport:
         # The login's channel of now: another one has another transport.
         user_id = login.session_channel.partition(".")[2]
-        return transports.open(lambda: _settings(where.now, user_id), grants=login, producer=entropy.name())
+        return transports.open(
+            lambda: _settings(where.now, user_id), grants=login, producer=entropy.name(), at_once=at_once
+        )
 
     return open_transport
 

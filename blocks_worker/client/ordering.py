@@ -73,8 +73,10 @@ class SessionOrder:
         if self.finished or event.task_id != self.task_id:
             return []
         shown = self._sorted_in(event, now)
-        shown += self._ending()
-        self._plan(now)
+        if self._terminal is None:
+            self._plan(now)
+        else:
+            shown += self._ending()
         return shown
 
     def feed_ledger(
@@ -228,7 +230,7 @@ class SessionOrder:
 
     def _plan(self, now: float) -> None:
         """Set when the hub is asked next: soon when there is a hole, else after silence."""
-        if self.finished or self._terminal is not None or self._doubt:
+        if self._doubt:
             return
         if not self._buffer:
             self._has_hole = False

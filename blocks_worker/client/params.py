@@ -119,14 +119,21 @@ class SendOptions(RunOptions, total=False):
     timeout: float | None
 
 
-#: Limits of time, in seconds.
-_LIMITS = ("queue_ttl", "max_runtime", "progress_timeout")
+_TASK_KINDS, _DELIVERIES = get_args(TaskKind), get_args(Delivery)
+#: Times in seconds, and the most that each may be.
+_SECONDS = (
+    ("timeout", math.inf),
+    ("queue_ttl", MAX_SECONDS),
+    ("max_runtime", MAX_SECONDS),
+    ("progress_timeout", MAX_SECONDS),
+)
 #: What else is of one type, where it is given, and how that is said.
 _KINDS: tuple[tuple[type, str, tuple[str, ...]], ...] = (
     (str, "a text", ("idempotency_key", "owner_id", "consumer_public_key", "parent_task_id")),
     (bool, "True or False", ("stream",)),
     (dict, "a dict", ("metadata",)),
 )
+_strict = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _NAMES = frozenset(one.name for one in fields(SendMessageParams))
 
 
@@ -205,21 +212,22 @@ def submission(
 
 
 def _made(keywords: Mapping[str, Any]) -> SendMessageParams:
-    unknown = sorted(str(name) for name in keywords if name not in _NAMES)
+    unknown = [str(name) for name in keywords if name not in _NAMES]
     if unknown:
-        raise TypeError(f"send_message does not know {', '.join(unknown)}; it takes {', '.join(sorted(_NAMES))}")
+        told = ", ".join(sorted(unknown))
+        raise TypeError(f"send_message does not know {told}; it takes {', '.join(sorted(_NAMES))}")
     return SendMessageParams(**keywords)
 
 
 def _check(params: SendMessageParams) -> None:
     if not params.agent_name or not isinstance(params.agent_name, str):
         raise ValueError("agent_name is the name of an agent, such as 'echo'")
-    if params.task_kind not in get_args(TaskKind):
+    if params.task_kind not in _TASK_KINDS:
         raise ValueError(f"task_kind is 'request' or 'pipe', not {params.task_kind!r}")
     _check_kinds(params)
     _check_duration(params)
-    if params.delivery is not None and params.delivery not in get_args(Delivery):
-        raise ValueError(f"delivery is {' or '.join(map(repr, get_args(Delivery)))}, not {params.delivery!r}")
+    if params.delivery is not None and params.delivery not in _DELIVERIES:
+        raise ValueError(f"delivery is {' or '.join(map(repr, _DELIVERIES))}, not {params.delivery!r}")
     if params.retry_policy is not None and params.task_kind == "pipe":
         raise ValueError("retry_policy is for requests: a pipe is not run again, for its streams cannot go on")
     if params.metadata is not None and len(_json(params.metadata, "metadata")) > MAX_METADATA:
@@ -228,8 +236,10 @@ def _check(params: SendMessageParams) -> None:
     _check_priority(params.priority)
     if params.progress_timeout is not None and params.task_kind == "pipe":
         raise ValueError("progress_timeout is for requests: a pipe may be silent as long as it lasts")
-    for name, most in (("timeout", math.inf), *((name, MAX_SECONDS) for name in _LIMITS)):
-        _check_seconds(name, getattr(params, name), most)
+    for name, most in _SECONDS:
+        value = getattr(params, name)
+        if value is not None:
+            _check_seconds(name, value, most)
 
 
 def _check_kinds(params: SendMessageParams) -> None:
@@ -241,8 +251,6 @@ def _check_kinds(params: SendMessageParams) -> None:
 
 
 def _check_seconds(name: str, value: object, most: float) -> None:
-    if value is None:
-        return
     told = f"{name} is a number of seconds above 0{'' if math.isinf(most) else f' and at most {most}'}, not {value!r}"
     if not _is_number(value):
         raise TypeError(told)
@@ -290,7 +298,7 @@ def checked_role(role: str) -> TaskRole:
 def _json(value: object, name: str) -> bytes:
     """Return a caller's value as JSON; what JSON cannot carry is refused, not changed (NaN to null, say)."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _strict.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidMessageError("not_json", f"{name} cannot be written as JSON: {error}") from error
 

@@ -116,13 +116,13 @@ def travelling_parts(parts: object, *, inline_limit: int, keep: FileKeeper) -> l
     """
     if parts is None:
         return []
+    if isinstance(parts, str):
+        return [{"partId": "text", "text": parts}]
     ready = [_travelling(part, inline_limit) for part in _listed(parts)]
     return [_kept(part, keep) if isinstance(part, _PartWithFile) else part for part in ready]
 
 
 def _listed(parts: object) -> Sequence[object]:
-    if isinstance(parts, str):
-        return [text_part(parts)]
     if isinstance(parts, (SendMessageRequestPart, Mapping)):
         return [parts]
     if isinstance(parts, (list, tuple)):

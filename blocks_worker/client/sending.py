@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from blocks_worker.client.params import submission
-from blocks_worker.client.submitting import Submitter
+from blocks_worker.client.submitting import Submit, Submitter, Wanted
+from blocks_worker.concurrency import Deadline
 from blocks_worker.controlplane.files import patience, store_file
 from blocks_worker.errors import RpcError, SomeRefusedError
 from blocks_worker.protocol.files import RequestUpload
 from blocks_worker.protocol.lifecycle import SHOWN_TERMINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from blocks_worker.client.params import SendMessageParams
     from blocks_worker.client.parts import FileKeeper, LargeFile
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.controlplane.tokens import ConsumerLogin
     from blocks_worker.protocol.events import ArtifactRef
-    from blocks_worker.protocol.tasks import BillingMode, SubmitAnswer, SubmitTask
+    from blocks_worker.protocol.tasks import BillingMode, SubmitAnswer
 
 
 class Asker(Protocol):
@@ -33,16 +33,6 @@ class Asker(Protocol):
 
     def new_session(self, task_id: str, params: SendMessageParams) -> TaskSession:
         """Return a session to which the events of its task are routed."""
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """One task that was checked, its files stored, and that nobody asked for yet."""
-
-    task_id: str
-    params: SendMessageParams
-    body: SubmitTask
-    size: int
 
 
 class Sender:
@@ -71,9 +61,11 @@ class Sender:
     def send(self, params: SendMessageParams, asker: Asker) -> TaskSession:
         """Ask for a task and watch it: the session listens before the task is asked for."""
         wanted = self._wanted(params, asker)
-        session, channel = self._listening([wanted], asker)[0], self._login.session_channel
+        self._listen(asker)
+        session, channel = asker.new_session(wanted.task_id, params), self._login.session_channel
+        deadline = Deadline(params.timeout or self._timeout, self._clock)
         try:
-            answer = self._submitter.submit(wanted.body, wanted.size, params.timeout or self._timeout)
+            answer = self._submitter.submit(Submit(wanted, deadline))
         except BaseException:
             session.cut()
             raise
@@ -82,33 +74,47 @@ class Sender:
     def send_many(self, many: Sequence[SendMessageParams], asker: Asker) -> list[TaskSession]:
         """Ask for tasks in as few requests as they fit in; all are checked before any is asked for.
 
+        What can follow the check is done for one request after the other: the hub works on the first meanwhile.
+
         Raises:
             SomeRefusedError: the hub refused some; it holds the sessions of the others.
         """
         wanted = [self._wanted(params, asker) for params in many]
         if not wanted:
             return []
-        sessions, channel = self._listening(wanted, asker), self._login.session_channel
-        timeout = max(params.timeout or self._timeout for params in many)
-        try:
-            answers = self._submitter.submit_many([(each.body, each.size) for each in wanted], timeout)
-        except BaseException:
-            for session in sessions:
-                session.cut()
-            raise
+        self._listen(asker)
+        deadline = Deadline(max(params.timeout or self._timeout for params in many), self._clock)
         results: list[TaskSession | RpcError] = []
-        for each, session, answer in zip(wanted, sessions, answers, strict=True):
-            if isinstance(answer, RpcError):
-                session.cut()
-                results.append(answer)
-            else:
-                results.append(self._watched(each, session, answer, channel, asker))
+        try:
+            for batch in self._submitter.in_batches(Submit(each, deadline) for each in wanted):
+                results += self._send_batch(batch, asker)
+        except BaseException:
+            _cut(results)
+            raise
         refused = [result for result in results if isinstance(result, RpcError)]
         if refused:
             raise SomeRefusedError(results, refused)
         return [result for result in results if not isinstance(result, RpcError)]
 
-    def _wanted(self, params: SendMessageParams, asker: Asker) -> _Wanted:
+    def _send_batch(self, batch: Sequence[Submit], asker: Asker) -> list[TaskSession | RpcError]:
+        """Ask for tasks that fit into one request; return what came of each."""
+        sessions = [asker.new_session(wanted.task_id, wanted.params) for wanted, _ in batch]
+        channel = self._login.session_channel
+        try:
+            answers = self._submitter.submit_batch(batch)
+        except BaseException:
+            _cut(sessions)
+            raise
+        results: list[TaskSession | RpcError] = []
+        for (wanted, _), session, answer in zip(batch, sessions, answers, strict=True):
+            if isinstance(answer, RpcError):
+                session.cut()
+                results.append(answer)
+            else:
+                results.append(self._watched(wanted, session, answer, channel, asker))
+        return results
+
+    def _wanted(self, params: SendMessageParams, asker: Asker) -> Wanted:
         task_id = self._entropy.uuid7(self._clock.wall_ms())
         body, size = submission(
             params,
@@ -116,17 +122,16 @@ class Sender:
             billing_mode=self._billing_mode,
             idempotency_key=params.idempotency_key,
             inline_limit=self._inline_limit,
-            keep=self._keeper(params, asker),
+            keep=self._keeper(task_id, params, asker),
         )
-        return _Wanted(task_id, params, body, size)
+        return Wanted(task_id, params, body, size)
 
-    def _listening(self, wanted: Sequence[_Wanted], asker: Asker) -> list[TaskSession]:
+    def _listen(self, asker: Asker) -> None:
         asker.ready()
         self._subscriptions.open()
-        return [asker.new_session(each.task_id, each.params) for each in wanted]
 
     def _watched(
-        self, wanted: _Wanted, session: TaskSession, answer: SubmitAnswer, channel: str, asker: Asker
+        self, wanted: Wanted, session: TaskSession, answer: SubmitAnswer, channel: str, asker: Asker
     ) -> TaskSession:
         """Return the session of the task that the hub took in, or had under the same key."""
         is_own = answer.task_id == wanted.task_id
@@ -142,9 +147,8 @@ class Sender:
         self._subscriptions.watch(session)
         return session
 
-    def _keeper(self, params: SendMessageParams, asker: Asker) -> FileKeeper:
-        """Return what stores the large files of one message, in one upload session."""
-        session = self._entropy.name()
+    def _keeper(self, task_id: str, params: SendMessageParams, asker: Asker) -> FileKeeper:
+        """Return what stores the large files of one message, in one upload session of the task's name."""
 
         def keep(file: LargeFile) -> ArtifactRef:
             asker.ready()
@@ -153,10 +157,16 @@ class Sender:
                 file_name=file.file_name,
                 mime_type=file.mime_type,
                 agent_name=params.agent_name,
-                upload_session_id=session,
+                upload_session_id=task_id,
                 part_id=file.part_id,
             )
             again = patience(self._clock, self._entropy, params.timeout or self._timeout)
             return store_file(self._login.api, file.content, about, again).artifact_ref
 
         return keep
+
+
+def _cut(results: Iterable[TaskSession | RpcError]) -> None:
+    for result in results:
+        if not isinstance(result, RpcError):
+            result.cut()

@@ -136,8 +136,7 @@ class TaskSession(SessionFeed):
         registered = Callback("onStream", callback)
         with self._lock:
             self._stream_callbacks = [*self._stream_callbacks, registered]
-            # The newest are told to all that are registered now.
-            known = [ref for ref in self._streams.refs() if ref not in self._new_streams]
+            known = self._streams.refs()
             self._readers += readable(known)
         self._streams.tell(known, partial(self._tell_stream, registered), are_new=False)
         return lambda: setattr(registered, "active", False)
@@ -196,9 +195,10 @@ class TaskSession(SessionFeed):
         with self._lock:
             while self._history.terminal is None:
                 self._check_waitable()
-                if deadline.expired():
+                left = deadline.remaining()
+                if left == 0:
                     raise self.not_over(timeout)
-                self._wait(deadline.remaining())
+                self._wait(left)
             self._streams.end_is_known()
             return self._history.terminal
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blocks_worker.client.callbacks import EVERY, Callback, CallbackQueue, kinds_of
 from blocks_worker.client.history import History
@@ -45,6 +45,14 @@ _WAITS: dict[WaitsFor | None, str] = {
     "retry": "its last run failed, and the next one is to come",
     None: "no instance of the agent has room",
 }
+
+
+class _Shown(NamedTuple):
+    """What events that were shown ask for: a kick of the callbacks, and new streams, of which `told` are to hear."""
+
+    kick: bool
+    streams: Sequence[StreamRef]
+    told: Sequence[Callback]
 
 
 class SessionFeed:
@@ -87,12 +95,13 @@ class SessionFeed:
         self._history = History(joined=joined)
         self._callbacks: dict[str, list[Callback]] = {}
         self._stream_callbacks: list[Callback] = []
-        self._new_streams: list[StreamRef] = []
         #: Calls of callbacks with streams which can be read, that have not returned.
         self._readers = 0
         self._queue = CallbackQueue(owner.pool, self._lock, self._after_callbacks, entry_point=entry_point)
         self._closed = False
         self._ended = False
+        #: Nothing is routed here any more.
+        self._is_left = False
         #: Why the hub's last word on the task is not known.
         self._untold: BlocksError | None = None
 
@@ -127,11 +136,12 @@ class SessionFeed:
             self._closed = True
             self._queue.drop()
             self._wake()
-            deadline = Deadline(BEGINNING, self._owner.clock)
-            while self._queue.is_calling() and not deadline.expired():
-                self._wait(deadline.remaining())
+            if self._queue.is_calling():
+                deadline = Deadline(BEGINNING, self._owner.clock)
+                while self._queue.is_calling() and not deadline.expired():
+                    self._wait(deadline.remaining())
         self._streams.close()
-        self._owner.forget(self)
+        self._leave()
 
     def hand_out(self, deadline: Deadline) -> None:
         """Have callbacks hear what is there of a task that is over; who never returns is left at the deadline."""
@@ -173,26 +183,25 @@ class SessionFeed:
     def feed(self, events: Sequence[TaskEvent], now: float) -> None:
         """Take in events of the network."""
         with self._lock:
-            shown = [event for fed in events for event in self._order.feed(fed, now)]
-            kick = self._show(shown)
-        self._act(kick=kick)
+            shown = self._show([event for fed in events for event in self._order.feed(fed, now)])
+        self._act(shown)
 
     def feed_ledger(self, row: TaskRow, events: Sequence[TaskEvent], now: float, *, after: int, more: bool) -> None:
         """Take in one page of the ledger, read after that number."""
         with self._lock:
-            shown = self._order.feed_ledger(row, events, now, after=after, more=more)
+            found = self._order.feed_ledger(row, events, now, after=after, more=more)
             self._untold = None
             self._queued, self._waits_for = row.queued, row.waits_for
             if row.state not in SHOWN_TERMINAL and self._history.terminal is None:
                 self._state = row.state
-            kick = self._show(shown)
-        self._act(kick=kick)
+            shown = self._show(found)
+        self._act(shown)
 
     def tick(self, now: float) -> None:
         """Let time pass: a terminal event that waited long enough is shown."""
         with self._lock:
-            kick = self._show(self._order.tick(now))
-        self._act(kick=kick)
+            shown = self._show(self._order.tick(now))
+        self._act(shown)
 
     def doubt(self, now: float) -> None:
         """Have the hub asked soon: the network may have lost something."""
@@ -221,22 +230,36 @@ class SessionFeed:
 
     # ------------------------------------------------------------ steps, the lock held
 
-    def _show(self, events: Sequence[TaskEvent]) -> bool:
-        """Remember events and queue their callbacks; tell whether the queue is to be kicked."""
+    def _show(self, events: Sequence[TaskEvent]) -> _Shown | None:
+        """Remember events and queue their callbacks; return what is to be done without the lock."""
         if not events or self._closed:
-            return False
+            return None
         self._history.add(events)
-        self._new_streams += self._streams.take(events)
+        question = self._history.question
         for event in events:
-            self._state = state_after(self._state, event, self._history.question)
+            self._state = state_after(self._state, event, question)
+        streams, told = self._streams.take(events), self._stream_callbacks
+        if streams and told:
+            self._readers += len(told) * readable(streams)
+        kick = self._queue.add(self._calls(events)) if self._callbacks else False
+        self._ended = self._is_over()
         self._wake()
-        return self._queue.add([call for event in events for call in self._calls(event)])
+        return _Shown(kick, streams, told)
 
-    def _calls(self, event: TaskEvent) -> list[tuple[Callback, TaskEvent]]:
-        return [(callback, event) for kind in kinds_of(event) for callback in self._callbacks.get(kind, ())]
+    def _calls(self, events: Sequence[TaskEvent]) -> list[tuple[Callback, TaskEvent]]:
+        return [
+            (callback, event)
+            for event in events
+            for kind in kinds_of(event)
+            for callback in self._callbacks.get(kind, ())
+        ]
+
+    def _is_over(self) -> bool:
+        """Tell whether the task is over and every callback was called."""
+        return self._history.terminal is not None and self._queue.is_idle()
 
     def _is_told(self) -> bool:
-        return self._queue.is_idle() and not self._new_streams and not self._readers
+        return self._queue.is_idle() and not self._readers
 
     def _wake(self) -> None:
         if self._changed is not None:
@@ -293,19 +316,29 @@ class SessionFeed:
         with self._lock:
             self._callbacks[callback.kind] = [one for one in self._callbacks[callback.kind] if one is not callback]
 
-    def _act(self, *, kick: bool) -> None:
+    def _act(self, shown: _Shown | None) -> None:
         """Do what showing events asks for, now that the lock is free."""
-        self._tell_streams()
-        if kick:
+        if shown is None:
+            return
+        for callback in shown.told:
+            self._streams.tell(shown.streams, partial(self._tell_stream, callback), are_new=True)
+        self._streams.settle_ends()
+        if shown.kick:
             self._queue.kick()
-        elif self._history.terminal is not None:
-            self._after_callbacks()
         if self._history.terminal is not None:
+            if self._ended:
+                self._streams.settle()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Have nothing routed here any more."""
+        if not self._is_left:
+            self._is_left = True
             self._owner.forget(self)
 
     def _after_callbacks(self) -> None:
         with self._lock:
-            is_over = self._history.terminal is not None and self._queue.is_idle()
+            is_over = self._is_over()
             is_told = is_over and bool(self._callbacks.get("onTerminal") or self._callbacks.get(EVERY))
         if is_told:
             self._streams.end_is_known()
@@ -314,17 +347,6 @@ class SessionFeed:
         with self._lock:
             self._ended = is_over
             self._wake()
-
-    def _tell_streams(self) -> None:
-        """Tell of new streams, and open ones where they end."""
-        with self._lock:
-            new, self._new_streams = self._new_streams, []
-            callbacks = list(self._stream_callbacks)
-            self._readers += len(callbacks) * readable(new)
-            self._wake()
-        for callback in callbacks:
-            self._streams.tell(new, partial(self._tell_stream, callback), are_new=True)
-        self._streams.settle_ends()
 
     def _tell_stream(self, callback: Callback, ref: StreamRef) -> None:
         try:

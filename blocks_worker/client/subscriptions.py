@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.controlplane.api import ItemResult
     from blocks_worker.protocol.tasks import BillingMode, TaskRow
-    from blocks_worker.transports.base import Received, Subscription, Transport
+    from blocks_worker.transports.base import AtOnce, Received, Subscription, Transport
 
     AskEvents = Callable[[Sequence[EventsQuery]], list[ItemResult[EventsAnswer]]]
 
@@ -39,7 +39,7 @@ _CLOSING = 2.0
 class Subscriptions:
     """Own the transport of a client, its one subscription, and the thread "client-events".
 
-    1. Route each message to the session of its task.
+    1. Route each message to the session of its task; on the transport's own thread where that brings them `AtOnce`.
     2. Ask the hub, for many sessions in one request, where something is missing or nothing was heard.
     3. Have the hub tell a session's events on this client's channel, where it does not yet.
     4. Open another transport when the login got another channel.
@@ -51,7 +51,7 @@ class Subscriptions:
     def __init__(
         self,
         *,
-        open_transport: Callable[[], Transport],
+        open_transport: Callable[[AtOnce], Transport],
         channel: Callable[[], str],
         ask: AskEvents,
         billing_mode: BillingMode,
@@ -77,6 +77,8 @@ class Subscriptions:
         self._entries: dict[int, SessionFeed] = {}
         self._planned: dict[SessionFeed, tuple[float, int]] = {}
         self._numbers = itertools.count()
+        # Up to when the thread waits at the most.
+        self._waits_until = 0.0
         self._transport: Transport | None = None
         self._subscription: Subscription | None = None
         self._listened = ""
@@ -121,11 +123,11 @@ class Subscriptions:
     def forget(self, session: SessionFeed) -> None:
         """Route nothing to the session any more."""
         with self._lock:
-            left = [one for one in self._sessions.get(session.task_id, ()) if one is not session]
-            if left:
-                self._sessions[session.task_id] = left
-            else:
-                self._sessions.pop(session.task_id, None)
+            group = self._sessions.get(session.task_id, [])
+            if session in group:
+                group.remove(session)
+                if not group:
+                    del self._sessions[session.task_id]
             self._unplan(session)
 
     def sessions(self) -> list[SessionFeed]:
@@ -192,7 +194,9 @@ class Subscriptions:
             return
         received = self._subscription.receive(self._wait())
         try:
-            self._route(received)
+            self._route([item for item in received if isinstance(item, Message)])
+            if any(map(_is_doubtful, received)):
+                self._doubt_all()
             self._follow_login()
             self._ask(self._due_now())
         except TransportClosedError:
@@ -201,22 +205,29 @@ class Subscriptions:
             _logger.exception("client_events_failed")
 
     def _wait(self) -> float:
+        now = self._clock.monotonic()
         with self._lock:
-            first = self._due[0][0] if self._due else float("inf")
-        until = min(max(first, self._ask_after), self._clock.monotonic() + _LONGEST_WAIT)
-        return max(0.0, until - self._clock.monotonic())
+            self._waits_until = min(self._next_look(), now + _LONGEST_WAIT)
+            return max(0.0, self._waits_until - now)
 
-    def _route(self, received: Sequence[Received]) -> None:
+    def _next_look(self) -> float:
+        """Return when a session wants to be looked at; the lock is held."""
+        return max(self._due[0][0], self._ask_after) if self._due else float("inf")
+
+    def _take(self, messages: Sequence[Message]) -> bool:
+        """Route what the transport brings on a thread of its own; tell whether there is something to do before long."""
+        try:
+            self._route(messages)
+        except Exception:  # that thread serves others too
+            _logger.exception("client_events_failed")
+        with self._lock:
+            return self._next_look() < self._waits_until
+
+    def _route(self, messages: Sequence[Message]) -> None:
+        """Give events to the sessions of their tasks; nothing here waits for the network."""
         events: dict[str, list[TaskEvent]] = {}
-        for item in received:
-            if isinstance(item, Message):
-                event = self._event(item.body)
-                if event is not None:
-                    events.setdefault(event.task_id, []).append(event)
-            elif _is_doubtful(item):
-                if isinstance(item, Status):
-                    _logger.info("transport_recovered")
-                self._doubt_all()
+        for event in self._readable([message.body for message in messages]):
+            events.setdefault(event.task_id, []).append(event)
         now = self._clock.monotonic()
         for task_id, group in events.items():
             for session in self._sessions_of(task_id):
@@ -278,7 +289,7 @@ class Subscriptions:
 
     def _listen(self) -> None:
         self._listened = self._channel()
-        self._transport = self._open_transport()
+        self._transport = self._open_transport(self._take)
         self._subscription = self._transport.subscribe([self._listened])
 
     # ------------------------------------------------------------ asking the hub
@@ -338,17 +349,19 @@ class Subscriptions:
     def _take_page(self, session: SessionFeed, query: EventsQuery, page: EventsAnswer, channel: str) -> TaskRow:
         if query.listen is not None:
             session.heard_on = channel
-        events = [event for event in map(self._event, decoded(page)) if event is not None]
+        events = self._readable(decoded(page))
         session.feed_ledger(page.task, events, self._clock.monotonic(), after=query.after, more=page.more)
         return page.task
 
-    def _event(self, raw: dict[str, Any]) -> TaskEvent | None:
-        """Return the event; one that cannot be read is counted and hides no other."""
-        try:
-            return TaskEvent.of(raw)
-        except InvalidMessageError as error:
-            self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
-            return None
+    def _readable(self, travelled: Sequence[dict[str, Any]]) -> list[TaskEvent]:
+        """Return the events; one that cannot be read is counted and hides no other."""
+        events = []
+        for raw in travelled:
+            try:
+                events.append(TaskEvent.of(raw))
+            except InvalidMessageError as error:
+                self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
+        return events
 
 
 def decoded(page: EventsAnswer) -> list[dict[str, Any]]:
@@ -360,4 +373,7 @@ def _is_doubtful(item: Received) -> bool:
     """Tell whether messages may have been lost."""
     if isinstance(item, Gap):
         return not item.filled
-    return isinstance(item, Status) and item.link is Link.RECOVERED
+    is_back = isinstance(item, Status) and item.link is Link.RECOVERED
+    if is_back:
+        _logger.info("transport_recovered")
+    return is_back

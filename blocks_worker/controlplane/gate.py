@@ -53,7 +53,9 @@ class Gate:
     def __init__(self, clock: Clock, entropy: Entropy) -> None:
         self._clock = clock
         self._entropy = entropy
-        self._changed = threading.Condition()
+        # One that its thread may take again: a client that is forgotten is closed wherever that is found.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._budget = Budget(clock)
         self._breaker = Breaker(clock, entropy)
         self._url = ""
@@ -66,7 +68,7 @@ class Gate:
         Raises:
             HubUnavailableError: it is not to be made now; nothing was sent.
         """
-        with self._changed:
+        with self._lock:
             turn = self._begun(url, place, timeout, vital=vital)
         try:
             yield turn
@@ -74,12 +76,12 @@ class Gate:
             turn.status = 0
             raise
         finally:
-            with self._changed:
+            with self._lock:
                 self._over(turn)
 
     def close(self) -> None:
         """Hold nobody back any more: who waits finds the connections closed."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
 
@@ -88,7 +90,8 @@ class Gate:
             self._url, self._breaker = url, Breaker(self._clock, self._entropy)
         left = timeout
         if not vital:
-            left -= self._await_turn(url, timeout * _WAITS)
+            if self._breaker.is_open:
+                left -= self._await_turn(url, timeout * _WAITS)
             if not self._breaker.is_open:
                 self._check_budget(url, place)
         return Turn(place, left, is_probe=self._breaker.enter())
@@ -112,10 +115,10 @@ class Gate:
             raise HubUnavailableError(url, "the same call failed a moment ago, and too many were repeated already")
 
     def _over(self, turn: Turn) -> None:
+        was_open = self._breaker.is_open
         if turn.status is None:
             self._breaker.left(is_probe=turn.is_probe)
         elif turn.status == 0 or turn.status in _AWAY:
-            was_open = self._breaker.is_open
             self._breaker.failed(is_probe=turn.is_probe)
             if self._breaker.is_open and not was_open:
                 _logger.debug("hub_left_alone", extra={"failures": self._breaker.failures})
@@ -125,4 +128,5 @@ class Gate:
             self._budget.failed(turn.place)
         elif turn.status is not None:
             self._budget.answered(turn.place)
-        self._changed.notify_all()
+        if was_open:  # else nobody waits
+            self._changed.notify_all()

@@ -11,7 +11,8 @@
   `Gap` whose `filled` is false: the owner then asks the hub, which is the ledger.
 - A subscription never goes deaf in silence. It reconnects for ever with backoff, keeps its position
   over errors, and tells its owner with a `Status` what it met.
-- The owner takes with `receive` on its own thread; nothing of the owner's runs on a transport thread.
+- The owner takes with `receive` on its own thread; nothing of the owner's runs on a transport thread, save what it
+  gave to take messages `AtOnce`, where the transport can.
   What waits for the owner is bounded (`QUEUE_MESSAGES`, `QUEUE_BYTES`); a full queue stops the reading,
   not the memory.
 - `close` ends everything by a deadline and never waits for a foreign thread beyond it.
@@ -90,6 +91,13 @@ class Grants(Protocol):
 
         Callers may come together: one asks, all get its answer.
         """
+
+
+class AtOnce(Protocol):
+    """Take messages on the transport's own thread; it waits for nothing that this thread would have to bring."""
+
+    def __call__(self, messages: Sequence[Message]) -> bool:
+        """Take new messages, in order; tell whether `receive`, which has all else, is to return now."""
 
 
 class Subscription(Protocol):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
 
 from blocks_worker.errors import InvalidMessageError, MessageTooLargeError
 from blocks_worker.protocol.codec import check_depth, decode_trusted
@@ -44,8 +46,19 @@ class Opened:
 
     producer: str
     first: int
-    bodies: tuple[dict[str, Any], ...]
+    bodies: Sequence[dict[str, Any]]
     size: int
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """What an envelope is that came as bytes: all that `_opened` looks for, checked as it is read."""
+
+    version: Literal[1] = msgspec.field(name="v")
+    producer: Annotated[str, msgspec.Meta(min_length=1, max_length=PRODUCER)] = msgspec.field(name="from")
+    first: Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)] = msgspec.field(name="n")
+    bodies: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1, max_length=ENVELOPE_MESSAGES)] = msgspec.field(
+        name="b"
+    )
 
 
 def pack(messages: Sequence[dict[str, Any]], producer: str, first: int) -> list[Envelope]:
@@ -105,7 +118,12 @@ def read_envelope(data: bytes) -> Opened:
         InvalidMessageError: it is not one of ours, or not strict JSON; `reason` is counted.
     """
     check_depth(data, DEPTH)
-    return _opened(decode_trusted(dict, data), len(data))
+    try:
+        read = decode_trusted(_Envelope, data)
+    except InvalidMessageError:
+        # What is wrong with it is told by the one who looks at it step by step.
+        return _opened(decode_trusted(dict, data), len(data))
+    return Opened(read.producer, read.first, read.bodies, len(data))
 
 
 def open_envelope(payload: object) -> Opened:

@@ -6,6 +6,10 @@ import sys
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as _Numbers
 
 #: Steps of 100 ns in a second: the network's positions are unix time in these.
 TICKS = 10_000_000
@@ -68,6 +72,15 @@ class Sequence:
             self._insert(index + 1, number, position)
         return True
 
+    def extend(self, first: int, last: int, position: int) -> bool:
+        """Take note of numbers that follow the newest one, or are the first ever; tell whether they do."""
+        if not self.starts:
+            self._insert(0, first, position)
+        elif first != self.ends[-1] + 1:
+            return False
+        self.ends[-1], self.last_at[-1] = last, position
+        return True
+
     def holes(self) -> list[tuple[int, int, int]]:
         """Return, for each hole, the number before it and the positions around it."""
         return [(self.ends[i], self.last_at[i], self.first_at[i + 1]) for i in range(len(self.starts) - 1)]
@@ -127,6 +140,20 @@ class Seen:
     def message(self, channel: str, producer: str, number: int, position: int) -> bool:
         """Take note of a logical message; tell whether it is new."""
         key = (channel, producer)
+        sequence = self._sequence(key)
+        new = sequence.add(number, position)
+        if new:
+            self._mark(key, sequence)
+        return new
+
+    def messages(self, channel: str, producer: str, first: int, count: int, position: int) -> _Numbers[int]:
+        """Take note of messages that came together, numbered from `first`; return the numbers of the new ones."""
+        numbers = range(first, first + count)
+        if self._sequence((channel, producer)).extend(first, first + count - 1, position):
+            return numbers
+        return [number for number in numbers if self.message(channel, producer, number, position)]
+
+    def _sequence(self, key: tuple[str, str]) -> Sequence:
         sequence = self._sequences.get(key)
         if sequence is None:
             sequence = self._sequences[key] = Sequence()
@@ -134,10 +161,7 @@ class Seen:
                 self._broken.discard(self._sequences.popitem(last=False)[0])
         else:
             self._sequences.move_to_end(key)
-        new = sequence.add(number, position)
-        if new:
-            self._mark(key, sequence)
-        return new
+        return sequence
 
     def holes(self) -> list[Hole]:
         """Return every hole of every sequence."""

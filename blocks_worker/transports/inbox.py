@@ -27,6 +27,7 @@ class Inbox:
         self._items: deque[Received] = deque()
         self._size = 0
         self._closed = False
+        self._woken = False
         #: Seconds that the reading stood still because nobody took.
         self.blocked = 0.0
 
@@ -43,21 +44,27 @@ class Inbox:
         return True
 
     def take(self, timeout: float | None) -> Sequence[Received]:
-        """Return all that waits, waiting for the first; nothing at the timeout.
+        """Return all that waits, waiting for the first; nothing at the timeout, or when it is woken.
 
         Raises:
             TransportClosedError: it was closed and is empty.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._items or self._closed, timeout):
-                return ()
-            if not self._items:
+            self._changed.wait_for(lambda: self._items or self._closed or self._woken, timeout)
+            self._woken = False
+            if self._closed:
                 raise TransportClosedError("the subscription was closed")
             taken = tuple(self._items)
             self._items.clear()
             self._size = 0
             self._changed.notify_all()
             return taken
+
+    def wake(self) -> None:
+        """Have whoever takes now, or next, come back at once."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
 
     def depth(self) -> int:
         """Return how many items wait."""

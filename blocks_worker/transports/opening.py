@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blocks_worker.concurrency import Clock, Entropy
-    from blocks_worker.transports.base import Grants, Transport
+    from blocks_worker.transports.base import AtOnce, Grants, Transport
     from blocks_worker.transports.hublink.link import Bearing, Link
     from blocks_worker.transports.pubnub.settings import PubNubSettings
 
@@ -87,8 +87,12 @@ class Transports:
         producer: str,
         wake_channel: str | None = None,
         counters: dict[str, int] | None = None,
+        at_once: AtOnce | None = None,
     ) -> Transport:
-        """Open a transport for somebody; `aim` tells who that is, on which network, `counters` are counted on."""
+        """Open a transport for somebody; `aim` tells who that is, on which network, `counters` are counted on.
+
+        `at_once` gets the messages in place of `receive` where they come over the link.
+        """
         if self._link is not None:
             from blocks_worker.transports.hublink.transport import HubLinkTransport
 
@@ -100,6 +104,7 @@ class Transports:
                 clock=self._clock,
                 entropy=self._entropy,
                 counters=counters,
+                at_once=at_once,
             )
 
         from blocks_worker.transports.pubnub.transport import PubNubTransport

@@ -16,10 +16,13 @@ from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.controlplane.api import ItemResult
 from blocks_worker.errors import HubUnavailableError
 from blocks_worker.protocol.tasks import EventsAnswer, EventsQuery, TaskRow
+from blocks_worker.transports.base import Message
 from blocks_worker.transports.memory import MemoryBus, MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from blocks_worker.transports.base import AtOnce, Transport
 
 TASKS = 150
 #: Tasks in one answer that this hub gets through.
@@ -34,13 +37,18 @@ class Owner:
         self.clock = Clock()
         self.asked: list[int] = []
         self.subscriptions = Subscriptions(
-            open_transport=lambda: MemoryTransport(MemoryBus(), producer="p"),
+            open_transport=self.open_transport,
             channel=lambda: "session.one",
             ask=self.ask,
             billing_mode="free",
             clock=self.clock,
             entropy=Entropy(),
         )
+
+    def open_transport(self, at_once: AtOnce) -> Transport:
+        """Return a transport of which nothing comes, and keep who takes what would come at once."""
+        self.at_once = at_once
+        return MemoryTransport(MemoryBus(), producer="p")
 
     def ask(self, queries: Sequence[EventsQuery]) -> list[ItemResult[EventsAnswer]]:
         """Answer that all is over, or fail as when the answer is too large."""
@@ -106,3 +114,24 @@ def test_sessions_that_are_over_leave_nothing_in_the_plan(owner: Owner) -> None:
         owner.subscriptions.forget(session)
 
     assert (len(owner.subscriptions._due) <= SWEEP + 1, owner.subscriptions.sessions()) == (True, [])
+
+
+def test_who_is_told_at_once_says_when_the_hub_is_to_be_asked_soon(owner: Owner) -> None:
+    """What completes a task asks for nothing; a hole behind which an event came has the thread look before long."""
+    whole, broken = (TaskSession(owner, f"t{number}", poll=60.0) for number in range(2))  # type: ignore[arg-type]
+    for session in (whole, broken):
+        owner.subscriptions.add(session)
+        owner.subscriptions.watch(session)
+    owner.subscriptions.open()
+    wait_until(lambda: owner.subscriptions._waits_until > 0, what="the thread waits")
+
+    assert not owner.at_once([event("t0", 1), event("t0", 2)])
+    assert not owner.at_once([event("nobody", 1), Message("c", {"type": "no event"}, 1)])
+    assert owner.at_once([event("t1", 2)])
+    assert [one.n for one in whole.list_events()] == [1, 2]
+    assert broken.list_events() == []
+
+
+def event(task_id: str, n: int) -> Message:
+    """Return an event of a task as it comes."""
+    return Message("c", {"type": "progress", "taskId": task_id, "epoch": 1, "n": n, "seq": n}, n)

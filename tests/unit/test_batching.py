@@ -122,3 +122,19 @@ def test_bounds(items: list[int], most: int, size: int) -> None:
     assert batcher.call_many(items) == [item + 1 for item in items]
     assert [item for batch in batches for item in batch] == items
     assert all(len(batch) <= most and (len(batch) == 1 or sum(batch) <= size) for batch in batches)
+
+
+def test_nothing_is_sent_behind_a_batch_that_failed() -> None:
+    """Of many items those behind a batch that failed stay here; those before it were sent."""
+    sent: list[list[int]] = []
+
+    def flush(batch: Sequence[int]) -> list[int]:
+        sent.append(list(batch))
+        if -1 in batch:
+            raise ValueError("minus one")
+        return list(batch)
+
+    with pytest.raises(ValueError, match="minus one"):
+        Batcher(flush, max_items=2).call_many([1, 2, 3, -1, 5, 6])
+
+    assert sent == [[1, 2], [3, -1]]

@@ -20,7 +20,7 @@ from blocks_worker.concurrency import Deadline
 from blocks_worker.protocol.link import LINK_PATH, REPLACED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 #: Seconds to reach a hub, in which it has to take one frame, and to part from it.
 CONNECT_TIMEOUT = 5.0
@@ -54,6 +54,7 @@ class LinkConnection:
 
     def __init__(self, opened: socket.socket, protocol: ClientProtocol) -> None:
         self._socket = opened
+        self._encrypted = opened if isinstance(opened, ssl.SSLSocket) else None
         self._protocol = protocol
         #: Held while the protocol is used, and while what it has to say is sent: who waits for it may wait for the hub.
         self._lock = threading.Lock()
@@ -94,10 +95,13 @@ class LinkConnection:
         Raises:
             LinkDownError: the connection is over.
         """
-        with _translated(), self._lock:
+        with self._lock:
             self._check_open()
-            self._protocol.send_binary(frame)
-            self._flush()
+            try:
+                self._protocol.send_binary(frame)
+                self._send_all(self._protocol.data_to_send())
+            except OSError as error:
+                raise _down(error) from error
 
     def receive(self, timeout: float) -> bytes:
         """Return the next frame.
@@ -105,18 +109,20 @@ class LinkConnection:
         Raises:
             LinkDownError: the connection is over, or nothing came in time.
         """
-        with _translated():
-            while True:
-                while self._frames and not self._ended:
-                    frame = self._frames.popleft()
-                    if frame.fin and not self._pieces:
-                        return bytes(frame.data)
-                    self._pieces.append(bytes(frame.data))
-                    if frame.fin:
-                        pieces, self._pieces = self._pieces, []
-                        return b"".join(pieces)
-                self._check_open()
+        while True:
+            while self._frames and not self._ended:
+                frame = self._frames.popleft()
+                if frame.fin and not self._pieces:
+                    return bytes(frame.data)
+                self._pieces.append(bytes(frame.data))
+                if frame.fin:
+                    pieces, self._pieces = self._pieces, []
+                    return b"".join(pieces)
+            self._check_open()
+            try:
                 self._read(timeout)
+            except OSError as error:
+                raise _down(error) from error
 
     def end(self) -> None:
         """Say that it is over, from any thread: whoever receives is woken; what is under way may be lost."""
@@ -127,7 +133,7 @@ class LinkConnection:
                     if self._protocol.state is State.OPEN:
                         self._socket.settimeout(CLOSE_TIMEOUT)
                         self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
-                        self._flush()
+                        self._send_all(self._protocol.data_to_send())
             finally:
                 self._lock.release()
         self._cut()
@@ -142,7 +148,7 @@ class LinkConnection:
         request.headers["Authorization"] = f"Bearer {bearer}"
         request.headers["User-Agent"] = "blocks-worker"
         self._protocol.send_request(request)
-        self._flush()
+        self._send_all(self._protocol.data_to_send())
         while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
             if deadline.expired():
                 raise TimeoutError("the hub did not answer in time")
@@ -152,51 +158,56 @@ class LinkConnection:
 
     def _read(self, timeout: float) -> None:
         """Take in what comes, waiting for it."""
-        deadline = Deadline(timeout)
-        data = self._received(deadline)
-        while data is None:
-            data = self._received(deadline)
-        self._enter(deadline)
+        if self._encrypted is None:
+            self._await_data(timeout)
+            data = self._socket.recv(READ_AT_ONCE)
+        else:
+            data = self._decrypted(self._encrypted, Deadline(timeout))
+        self._enter(timeout)
         try:
             if data:
                 self._protocol.receive_data(data)
             else:
                 self._protocol.receive_eof()
-            events = self._protocol.events_received()
-            with suppress(OSError):  # it cannot take an answer any more; the next to receive is told why
-                self._flush()
+            for event in self._protocol.events_received():
+                if isinstance(event, Frame) and event.opcode in _MESSAGE:
+                    self._frames.append(event)
+            answers = self._protocol.data_to_send()
+            if answers:
+                with suppress(OSError):  # it cannot take one any more; the next to receive is told why
+                    self._send_all(answers)
         finally:
             self._lock.release()
-        self._frames += [event for event in events if isinstance(event, Frame) and event.opcode in _MESSAGE]
 
-    def _received(self, deadline: Deadline) -> bytes | None:
-        """Return what has come, nothing at the end; None where it is no whole record yet."""
-        encrypted = self._socket if isinstance(self._socket, ssl.SSLSocket) else None
-        left = deadline.within(SEND_TIMEOUT)
-        # What is decrypted already the system shows no more.
-        if not (encrypted and encrypted.pending()) and not self._poll.poll(left * 1000):
+    def _decrypted(self, encrypted: ssl.SSLSocket, deadline: Deadline) -> bytes:
+        """Return what has come as a whole record, nothing at the end."""
+        while True:
+            left = deadline.within(SEND_TIMEOUT)
+            if not encrypted.pending():  # what is decrypted already the system shows no more
+                self._await_data(left)
+            self._enter(left)  # reading and writing at the same time is not safe there
+            try:
+                encrypted.settimeout(0)
+                return encrypted.recv(READ_AT_ONCE)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                continue
+            finally:
+                encrypted.settimeout(SEND_TIMEOUT)
+                self._lock.release()
+
+    def _await_data(self, timeout: float) -> None:
+        if not self._poll.poll(timeout * 1000):
             raise TimeoutError("nothing came in time")
-        if encrypted is None:
-            return self._socket.recv(READ_AT_ONCE)
-        self._enter(deadline)  # reading and writing at the same time is not safe there
-        try:
-            encrypted.settimeout(0)
-            return encrypted.recv(READ_AT_ONCE)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return None
-        finally:
-            encrypted.settimeout(SEND_TIMEOUT)
-            self._lock.release()
 
-    def _enter(self, deadline: Deadline) -> None:
+    def _enter(self, timeout: float) -> None:
         """Take the lock, which whoever sends to a hub that takes nothing has for long."""
-        if not self._lock.acquire(timeout=deadline.within(SEND_TIMEOUT)):
+        if not self._lock.acquire(timeout=min(timeout, SEND_TIMEOUT)):
             raise TimeoutError("the hub takes nothing")
 
-    def _flush(self) -> None:
-        """Send what the protocol has to say; what was sent in part only ends the connection."""
+    def _send_all(self, said: Iterable[bytes]) -> None:
+        """Send it; what was sent in part only ends the connection."""
         try:
-            for data in self._protocol.data_to_send():
+            for data in said:
                 if data:
                     self._socket.sendall(data)
         except BaseException:
@@ -225,5 +236,9 @@ def _translated() -> Iterator[None]:
     except InvalidStatus as error:
         status = error.response.status_code
         raise LinkDownError(f"the hub answered {status}", unauthorized=status == _UNAUTHORIZED) from error
-    except (InvalidHandshake, InvalidURI, OSError, TimeoutError) as error:
-        raise LinkDownError(str(error) or type(error).__name__) from error
+    except (InvalidHandshake, InvalidURI, OSError) as error:
+        raise _down(error) from error
+
+
+def _down(error: Exception) -> LinkDownError:
+    return LinkDownError(str(error) or type(error).__name__)

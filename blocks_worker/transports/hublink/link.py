@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
-    from blocks_worker.protocol.link import FromHub, ToHub
+    from blocks_worker.protocol.link import ToHub
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ NEAR_CAP = 2.0
 #: Seconds for which a link stays away that a newer one of its own identity took the place of: two that came again
 #: at once would take it from each other for ever.
 AWAY = 60.0
+
+Asked = TypeVar("Asked")
 
 _NULL = msgspec.Raw(b"null")
 
@@ -138,7 +140,7 @@ class Link:
         Raises:
             TimeoutError: no answer came in time.
         """
-        return self._answered(lambda wire: wire.ask(make, token), timeout)
+        return self._answered(Wire.ask, make, token, timeout)
 
     def pour(
         self, frames: Sequence[Callable[[int, int], bytes]], token: str | None, timeout: float | None
@@ -148,14 +150,20 @@ class Link:
         Raises:
             TimeoutError: no answer came in time.
         """
-        return self._answered(lambda wire: wire.pour(frames, token), timeout)
+        return self._answered(Wire.pour, frames, token, timeout)
 
-    def _answered(self, say: Callable[[Wire], tuple[int, Question]], timeout: float | None) -> Answer | None:
+    def _answered(
+        self,
+        say: Callable[[Wire, Asked, str | None], tuple[int, Question]],
+        what: Asked,
+        token: str | None,
+        timeout: float | None,
+    ) -> Answer | None:
         wire = self._wire
         if wire is None:
             return None
         try:
-            number, question = say(wire)
+            number, question = say(wire, what, token)
         except LinkDownError:
             return None
         if not question.done.acquire(timeout=-1 if timeout is None else timeout):
@@ -247,7 +255,10 @@ class Link:
                     self._hear(read_brought(frame))
                     continue
                 for operation in from_hub(frame):
-                    self._take(wire, operation)
+                    if isinstance(operation, Answer):
+                        wire.settle(operation)
+                    elif not isinstance(operation, Beat):
+                        self._hear(operation)
         finally:
             with self._lock:
                 self._wire = None
@@ -255,12 +266,6 @@ class Link:
             # In this order: who sends to a hub that takes nothing holds the wire until the connection is cut.
             connection.close()
             wire.end()
-
-    def _take(self, wire: Wire, operation: FromHub) -> None:
-        if isinstance(operation, Answer):
-            wire.settle(operation)
-        elif not isinstance(operation, Beat):
-            self._hear(operation)
 
     def _hear(self, said: Followed | Denied | Said | Lost | Brought) -> None:
         following = self._followers.get(said.follower)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock, Entropy
     from blocks_worker.protocol.link import Letter, ToHub
-    from blocks_worker.transports.base import Grants, Received
+    from blocks_worker.transports.base import AtOnce, Grants, Received
     from blocks_worker.transports.hublink.link import Link as HubLink
 
 _logger = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class HubLinkSubscription:
         clock: Clock,
         entropy: Entropy,
         counters: dict[str, int],
+        at_once: AtOnce | None = None,
     ) -> None:
         self._link = link
         self._settings = settings
@@ -83,6 +84,7 @@ class HubLinkSubscription:
         self._is_lost = False
         self._denials = Backoff(entropy, first=0.05)
         self._renewing = False
+        self._at_once = at_once
         self.counters = counters
 
     def begin(self) -> None:
@@ -224,15 +226,15 @@ class HubLinkSubscription:
         self, one: Letter | Brought, producer: str, first: int, bodies: Sequence[dict[str, Any]], size: int
     ) -> None:
         channel, position = one.channel, one.position
-        share = size // len(bodies) + NOTE_SIZE
-        new = [
-            (Message(channel, body, position, producer, number), share)
-            for number, body in enumerate(bodies, first)
-            if self._seen.message(channel, producer, number, position)
-        ]
+        numbers = self._seen.messages(channel, producer, first, len(bodies), position)
+        new = [Message(channel, bodies[number - first], position, producer, number) for number in numbers]
         if len(new) < len(bodies):
             self._count("duplicates", len(bodies) - len(new))
-        self._inbox.put(new)
+        if self._at_once is None:
+            share = size // len(bodies) + NOTE_SIZE
+            self._inbox.put((message, share) for message in new)
+        elif self._at_once(new) or _is_much(*self._heard):
+            self._inbox.wake()
 
     def _be_denied(self, operation: Denied) -> None:
         """Tell the owner, and get another grant on a thread that may wait."""
@@ -261,7 +263,7 @@ class HubLinkSubscription:
             self._taken = [self._taken[0] + self._heard[0], self._taken[1] + self._heard[1]]
             self._heard = [0, 0]
             messages, size = self._taken
-            if messages * SHARE < AHEAD_MESSAGES and size * SHARE < AHEAD_BYTES:
+            if not _is_much(messages, size):
                 return
             self._taken = [0, 0]
         self._link.tell(lambda _token: Taken(self._number, messages, size))
@@ -271,3 +273,8 @@ class HubLinkSubscription:
 
     def _count(self, name: str, number: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + number
+
+
+def _is_much(messages: int, size: int) -> bool:
+    """Tell whether the hub is to be told that so much was taken."""
+    return messages * SHARE >= AHEAD_MESSAGES or size * SHARE >= AHEAD_BYTES

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.protocol.link import Answer, ToHub
-    from blocks_worker.transports.base import Grants
+    from blocks_worker.transports.base import AtOnce, Grants
     from blocks_worker.transports.envelope import Envelope
     from blocks_worker.transports.hublink.link import Link as HubLink
     from blocks_worker.transports.hublink.subscription import Settings
@@ -53,6 +53,7 @@ class HubLinkTransport:
         clock: the time.
         entropy: jitter.
         counters: numbers to count on from.
+        at_once: takes the messages of the subscription on the link's thread, in place of its `receive`.
 
     `counters` are plain numbers of what happened, free for anybody to read.
     """
@@ -67,6 +68,7 @@ class HubLinkTransport:
         clock: Clock,
         entropy: Entropy,
         counters: dict[str, int] | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         self.counters: dict[str, int] = {} if counters is None else counters
         self._link = link
@@ -75,6 +77,7 @@ class HubLinkTransport:
         self._producer = producer
         self._clock = clock
         self._entropy = entropy
+        self._at_once = at_once
         self._numbering = Numbering()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -132,6 +135,7 @@ class HubLinkTransport:
                 clock=self._clock,
                 entropy=self._entropy,
                 counters=self.counters,
+                at_once=self._at_once,
             )
         self._subscription.begin()
         return self._subscription

@@ -9,16 +9,21 @@ import pytest
 from support import FakeClock
 from support_http import HANG_UP, reply, served
 
-from blocks_worker.client.submitting import Submitter
-from blocks_worker.concurrency import Clock, Entropy
+from blocks_worker.client.params import SendMessageParams
+from blocks_worker.client.submitting import Submit, Submitter, Wanted
+from blocks_worker.concurrency import Clock, Deadline, Entropy
 from blocks_worker.controlplane.api import HubApi
 from blocks_worker.errors import HubUnavailableError, RpcError
 from blocks_worker.protocol.tasks import SubmitTask
 
 if TYPE_CHECKING:
     from blocks_worker.controlplane.http import Http
+    from blocks_worker.protocol.tasks import SubmitAnswer
 
 TASK = SubmitTask(agent_name="echo", task_id="t", idempotency_key="k")
+WANTED = Wanted("t", SendMessageParams(agent_name="echo"), TASK, 100)
+#: Bytes of bodies: as many small ones as fit into one request and some, two halves, and two that each are too large.
+SIZES = [1] * 300 + [500_000] * 2 + [2_000_000, 1_000_000]
 TAKEN = {"taskId": "t", "state": "pending", "ownerId": "o", "orgId": "g", "statusChannel": "c"}
 
 
@@ -48,16 +53,18 @@ def submitter(http: Http) -> Submitter:
     return Submitter(HubApi(http), clock=Clock(), entropy=Entropy())
 
 
-def hasty(http: Http) -> Submitter:
-    """Return one that waits for nothing: of 16 s its last try, after 11.3 s of pauses, still has 4.7 s."""
-    return Submitter(HubApi(http), clock=MovingClock(), entropy=Longest())
+def submitted(http: Http) -> SubmitAnswer:
+    """Submit the task, and wait for nothing: of 16 s the last try, after 11.3 s of pauses, still has 4.7 s."""
+    clock = MovingClock()
+    one = Submit(WANTED, Deadline(16, clock))
+    return Submitter(HubApi(http), clock=clock, entropy=Longest()).submit(one)
 
 
 def test_lost_and_unknown_answers() -> None:
     """[3.4] After a lost answer, an unavailable hub and an unknown outcome the same bytes are sent again."""
     unknown = item(503, {"code": "Busy", "message": "later"})
     with served(HANG_UP, HANG_UP, reply(503), unknown, item(201, TAKEN)) as (server, http):
-        answer = submitter(http).submit(TASK, 100, 20)
+        answer = submitter(http).submit(Submit(WANTED, Deadline(20)))
 
     assert answer.task_id == "t"
     assert len(server.requests) == 5
@@ -68,7 +75,7 @@ def test_lost_and_unknown_answers() -> None:
 def test_refusals_are_not_repeated(status: int) -> None:
     """A refusal is told at once, with its code and status."""
     with served(item(status, {"code": "No", "message": "no"})) as (server, http), pytest.raises(RpcError) as caught:
-        submitter(http).submit(TASK, 100, 20)
+        submitter(http).submit(Submit(WANTED, Deadline(20)))
 
     assert (caught.value.code, caught.value.status, len(server.requests)) == ("No", status, 1)
 
@@ -76,10 +83,20 @@ def test_refusals_are_not_repeated(status: int) -> None:
 def test_time_is_over() -> None:
     """When the time is over, what stood in the way last is raised."""
     with served(*[HANG_UP] * 40) as (_, http), pytest.raises(HubUnavailableError):
-        hasty(http).submit(TASK, 100, 16)
+        submitted(http)
     with (
         served(*[item(503, {"code": "Busy", "message": "later"})] * 20) as (_, http),
         pytest.raises(RpcError) as caught,
     ):
-        hasty(http).submit(TASK, 100, 16)
+        submitted(http)
     assert caught.value.status == 503
+
+
+def test_batches_are_as_large_as_a_request_takes() -> None:
+    """Submits fill requests by number and by bytes, in order; one that is too large goes alone."""
+    with served() as (_, http):
+        many = [Submit(WANTED._replace(task_id=str(one), size=size), Deadline(20)) for one, size in enumerate(SIZES)]
+        batches = list(submitter(http).in_batches(many))
+
+    assert [len(batch) for batch in batches] == [256, 46, 1, 1]
+    assert [one for batch in batches for one in batch] == many

@@ -31,6 +31,17 @@ def test_a_sequence_knows_each_number_once(numbers: list[int]) -> None:
     assert [after for after, _, _ in sequence.holes()] == before_holes
 
 
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 8)), max_size=30))
+def test_messages_that_come_together_count_as_one_by_one(publishes: list[tuple[int, int]]) -> None:
+    """Whatever came before, of a publish the same numbers are new, and the same holes are left, as of its messages."""
+    together, alone = Seen(), Seen()
+    for position, (first, count) in enumerate(publishes, 1):
+        new = [number for number in range(first, first + count) if alone.message("c", "p", number, position)]
+
+        assert list(together.messages("c", "p", first, count, position)) == new
+    assert together.holes() == alone.holes()
+
+
 def test_a_hole_tells_the_positions_around_it_until_it_closes() -> None:
     """Numbers 3 and 4 are missing between two positions, then late, then no more."""
     seen = Seen()

@@ -39,6 +39,17 @@ def test_who_puts_waits_while_it_is_full(messages: int, size: int, held: int) ->
     assert inbox.blocked > 0
 
 
+def test_who_takes_may_be_woken_for_nothing() -> None:
+    """A wake ends the wait of now, or the next one, and no other."""
+    inbox = Inbox(Clock())
+    inbox.wake()
+
+    assert inbox.take(None) == ()
+    assert inbox.take(0) == ()
+    threading.Timer(0.0, inbox.wake).start()
+    assert inbox.take(None) == ()
+
+
 def test_closing_wakes_both_sides() -> None:
     """Who waits to put gives up, who takes is told."""
     inbox = Inbox(Clock(), messages=1)
