@@ -100,20 +100,16 @@ class _Known(Generic[Principal]):
         self._known: dict[bytes, tuple[Principal, int]] = {}
 
     def admitted(self, bearer: str | None) -> tuple[Principal, int]:
-        found = self._found(bearer)
+        if bearer is None:
+            raise RefusalError(UNAUTHORIZED, "TokenMissing", "send 'Authorization: Bearer' with an access token")
+        digest = hashlib.sha256(bearer.encode("utf-8", errors="replace")).digest()
+        found = self._known.get(digest)
+        if found is None or self._clock.wall_ms() >= found[1] * 1000:
+            found = self._check(bearer, digest)
         # Asked each time: a key may be taken back while its tokens are remembered.
         if found[0].key in self._revoked:
             raise RefusalError(UNAUTHORIZED, REVOKED, "the API key behind this token was revoked: get another key")
         return found
-
-    def _found(self, bearer: str | None) -> tuple[Principal, int]:
-        if bearer is None:
-            raise RefusalError(UNAUTHORIZED, "TokenMissing", "send 'Authorization: Bearer' with an access token")
-        digest = hashlib.sha256(bearer.encode("utf-8", errors="replace")).digest()
-        known = self._known.get(digest)
-        if known is not None and self._clock.wall_ms() < known[1] * 1000:
-            return known
-        return self._check(bearer, digest)
 
     def _check(self, bearer: str, digest: bytes) -> tuple[Principal, int]:
         claims = self._tokens.verify(self._kind, bearer)
