@@ -210,12 +210,16 @@ class _Link:
 
     def say(self, operation: FromHub) -> None:
         """Send something, together with what else waits when it is its turn."""
-        self.say_encoded(_encoder.encode(operation))
+        if self._end is None and not self._saying.say(_encoder.encode(operation)):
+            self._cut()
 
     def say_encoded(self, operation: bytes) -> None:
         """Send an operation that is written already."""
         if self._end is None and not self._saying.say(operation):
-            self.end(_SLOW, "what waits for you is more than is kept")
+            self._cut()
+
+    def _cut(self) -> None:
+        self.end(_SLOW, "what waits for you is more than is kept")
 
     def sent(self) -> None:
         """Send what waited for room."""

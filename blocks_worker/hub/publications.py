@@ -91,8 +91,8 @@ class Publisher:
             self._numbers.forget(mode, channel)
 
     def _publish_batch(self, mode: str, channel: str, batch: list[bytes]) -> None:
-        producer, first = self._numbers.take(mode, channel, len(batch))
-        self._publish(self._keys[mode], channel, envelope(producer, first, batch))
+        head, first = self._numbers.take((mode, channel), len(batch))
+        self._publish(self._keys[mode], channel, b'%b%d,"b":[%b]}' % (head, first, b",".join(batch)))
         self.counters["envelopes"] += 1
         self.counters["messages"] += len(batch)
 
@@ -103,27 +103,21 @@ class _Numbers:
     def __init__(self, hub: str) -> None:
         self._hub = hub
         self._made = 0
-        self._channels: OrderedDict[tuple[str, str], tuple[str, int]] = OrderedDict()
+        self._channels: OrderedDict[tuple[str, str], tuple[bytes, int]] = OrderedDict()
 
-    def take(self, mode: str, channel: str, count: int) -> tuple[str, int]:
-        """Return the producer's name and the first number of the next `count` messages."""
-        key = (mode, channel)
-        producer, first = self._channels.get(key) or self._new()
-        self._channels[key] = (producer, first + count)
+    def take(self, key: tuple[str, str], count: int) -> tuple[bytes, int]:
+        """Return what stands before the number in an envelope of this channel, and the first of `count` numbers."""
+        head, first = self._channels.get(key) or (self._new(), 1)
+        self._channels[key] = (head, first + count)
         self._channels.move_to_end(key)
         if len(self._channels) > CHANNELS:
             self._channels.popitem(last=False)
-        return producer, first
+        return head, first
 
     def forget(self, mode: str, channel: str) -> None:
         """Drop a channel on which nothing more is said."""
         self._channels.pop((mode, channel), None)
 
-    def _new(self) -> tuple[str, int]:
+    def _new(self) -> bytes:
         self._made += 1
-        return f"{self._hub}.{self._made}", 1
-
-
-def envelope(producer: str, first: int, messages: Sequence[bytes]) -> bytes:
-    """Return one publish that carries the messages, whose bytes are taken as they are."""
-    return b'{"v":1,"from":%b,"n":%d,"b":[%b]}' % (encode(producer), first, b",".join(messages))
+        return b'{"v":1,"from":%b,"n":' % encode(f"{self._hub}.{self._made}")

@@ -47,7 +47,13 @@ def items_of(kind: type[Item], body: bytes) -> tuple[bool, list[Item | InvalidMe
     """Return whether a batch was sent, and its items; one that is not what it should be stands as the reason."""
     if not body.lstrip().startswith(b"["):
         return False, [codec.decode(kind, body)]
-    raws = _apart(body)
+    codec.check_size(body)
+    try:
+        # Each is looked at by itself, for many together look deeper than any.
+        raws = codec.decode_trusted(list[msgspec.Raw], body)
+    except InvalidMessageError:
+        codec.inspect(body)  # it may know why more exactly
+        raise
     if len(raws) > MAX_BATCH:
         raise InvalidMessageError("batch", f"{len(raws)} items are more than the {MAX_BATCH} of one batch")
     items: list[Item | InvalidMessageError] = []
@@ -57,16 +63,6 @@ def items_of(kind: type[Item], body: bytes) -> tuple[bool, list[Item | InvalidMe
         except InvalidMessageError as error:
             items.append(error)
     return True, items
-
-
-def _apart(body: bytes) -> list[msgspec.Raw]:
-    """Return the items of a batch as they came: each is looked at by itself, for many together look deeper than any."""
-    codec.check_size(body)
-    try:
-        return codec.decode_trusted(list[msgspec.Raw], body)
-    except InvalidMessageError:
-        codec.inspect(body)  # it may know why more exactly
-        raise
 
 
 def put_items(store: Store, items: Sequence[Work | InvalidMessageError], *, many: bool, is_new: bool = False) -> Coming:
@@ -87,7 +83,9 @@ def answer_items(replies: Sequence[Reply], *, many: bool) -> Answer:
 
     A batch of which the ledger could take nothing is refused whole: it is to be repeated.
     """
-    if not many or (replies and all(reply.status == UNAVAILABLE for reply in replies)):
+    if not many or (
+        replies and replies[0].status == UNAVAILABLE and all(each.status == UNAVAILABLE for each in replies)
+    ):
         return _single(replies[0])
     return Answer(_OK, codec.encode(replies))
 
@@ -96,8 +94,11 @@ def _put(
     store: Store, items: Sequence[Work | InvalidMessageError], *, is_new: bool = False
 ) -> asyncio.Future[list[Reply | Exception]]:
     """Put to the store what can be; who waits gets what came of that, in order."""
-    works = [item for item in items if not isinstance(item, InvalidMessageError)]
-    acts, about = [work.act for work in works], [work.about for work in works]
+    acts, about = [], []
+    for item in items:
+        if not isinstance(item, InvalidMessageError):
+            acts.append(item.act)
+            about.append(item.about)
     return store.put(acts, about, LoopAnswer(), is_new=is_new).future
 
 

@@ -88,7 +88,8 @@ class Follower:
             del self._woken[channel]
             size += self._read(channel, found)
         if found:
-            found.sort(key=_by_position)
+            if len(found) > 1:
+                found.sort(key=_by_position)
             self._reader.said(found)
         if self._woken and self._messages < AHEAD_MESSAGES and self._bytes < AHEAD_BYTES:
             self._plan()

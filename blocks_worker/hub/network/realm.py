@@ -58,7 +58,8 @@ class Realm:
         """Do what `publish` says, whatever faults are played."""
         if deliver:
             self.retention.put(message, self.shared.settings.retention)
-            self._wake(message.channel)
+            if self.polls.by_name:
+                self._wake(message.channel)
         if store and not message.channel.endswith(PRESENCE):
             self.history.put(message, self.shared.settings.history)
             for follower in self.followers.get(message.channel, ()):
