@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from starlette.routing import Match, Route
 
-from blocks_worker.hub.api.calls import Answer, Call, Coming, StreamedAnswer, refused
+from blocks_worker.hub.api.calls import Answer, Call, StreamedAnswer, refused
+from blocks_worker.hub.api.coming import Coming
 from blocks_worker.hub.problems import FORBIDDEN, INTERNAL, NOT_FOUND, TOO_LARGE, UNAVAILABLE, RefusalError, as_refusal
 from blocks_worker.protocol.codec import MAX_BODY
 from blocks_worker.protocol.link import LINK_PATH
@@ -60,9 +61,9 @@ class DisconnectedError(Exception):
 
 
 class Carried(NamedTuple):
-    """Be a call that came over a link: `answer` gives its answer once `coming` is done, and fails never."""
+    """Be a call that came over a link: `answer` gives the answer once it has come, and never fails."""
 
-    coming: asyncio.Future[Any]
+    coming: Coming
     answer: Callable[[], Answer]
 
 
@@ -125,18 +126,13 @@ class App:
         scope["headers"] = [] if bearer is None else [(b"authorization", b"Bearer " + bearer.encode())]
         scope["client"] = client
         begun = self._traffic.now()
-        answer: Callable[[Any], Answer | StreamedAnswer] = _as_it_is
-        coming: asyncio.Future[Any]
         try:
-            taken = self._taken(scope, body)
-            if isinstance(taken, Coming):
-                coming, answer = taken.written, taken.answer
-            else:
-                coming = asyncio.ensure_future(taken)
+            coming = self._taken(scope, body)
+            if not isinstance(coming, Coming):
+                coming = Coming.of(coming)
         except Exception as error:  # noqa: BLE001 - it is met again where the answer is made
-            coming = asyncio.get_running_loop().create_future()
-            coming.set_exception(error)
-        return Carried(coming, partial(self._carried, scope, begun, coming, answer))
+            coming = Coming.failed(error)
+        return Carried(coming, partial(self._carried, scope, begun, coming))
 
     def _taken(self, scope: Scope, body: bytes) -> Awaitable[Answer | StreamedAnswer]:
         """Give a call that came over a link to its door."""
@@ -150,16 +146,10 @@ class App:
             raise _not_carried()
         return endpoint(Call(scope, body, parts))
 
-    def _carried(
-        self,
-        scope: Scope,
-        begun: float,
-        coming: asyncio.Future[Any],
-        answer_of: Callable[[Any], Answer | StreamedAnswer],
-    ) -> Answer:
+    def _carried(self, scope: Scope, begun: float, coming: Coming) -> Answer:
         """Return the answer to a call that came over a link, once what it waited for is there."""
         try:
-            answer = answer_of(coming.result())
+            answer = coming.answer()
             if not isinstance(answer, Answer) or answer.content_type != Answer.content_type:
                 raise _not_carried()  # noqa: TRY301 - it is told as whatever else its door refuses
         except Exception as error:  # noqa: BLE001 - the top of one call: told and logged, the hub lives on
@@ -246,10 +236,6 @@ class App:
         _logger.error("request_failed", exc_info=error, extra=fields)
         text = f"the hub failed at this request; its log tells more under {fault}"
         return refused(RefusalError(INTERNAL, "Internal", text, details={"fault": fault}))
-
-
-def _as_it_is(answer: Answer | StreamedAnswer) -> Answer | StreamedAnswer:
-    return answer
 
 
 def _not_carried() -> RefusalError:

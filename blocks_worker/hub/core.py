@@ -13,7 +13,7 @@ from blocks_worker.concurrency import SteadyClock
 from blocks_worker.config import is_loopback_host
 from blocks_worker.errors import ConfigurationError, StoreError
 from blocks_worker.hub.api.auth import LOCAL_OWNER, AuthDoors
-from blocks_worker.hub.api.batches import written
+from blocks_worker.hub.api.batches import Writes, written
 from blocks_worker.hub.api.cdm import KEYSET_OF_MODE, CdmDoors, Surroundings
 from blocks_worker.hub.api.files import FileDoors
 from blocks_worker.hub.api.health import HealthDoors
@@ -118,6 +118,7 @@ class Core:
             on_denied=self._audit.refused,
         )
         keys = {mode: kept.keysets[name].subscribe_key for mode, name in KEYSET_OF_MODE.items()}
+        self._rounds = self.network.shared.rounds
         self.publisher = Publisher(publish=self.network.publish, keys=keys, entropy=entropy)
         self._room = Room(config.state_dir, reserve_bytes=config.reserve_bytes)
         self._life = Life(entropy.name())
@@ -210,7 +211,8 @@ class Core:
         self._audit.acted([("hub_started", {**how, "testing": self._config.testing})])
         stack.callback(self._file_threads.shutdown)
         stack.callback(self._metrics_thread.shutdown)
-        self.publisher.start(asyncio.get_running_loop())
+        self._rounds.start(asyncio.get_running_loop())
+        self.publisher.start(self._rounds, self._clock.monotonic)
         stack.push_async_callback(self._save_numbers)
         await self._start_network()
         stack.push_async_callback(self.network.stop)
@@ -221,6 +223,7 @@ class Core:
         network_host = _in_address(self._config.host)
         surroundings = Surroundings(url, f"http://{network_host}:{self._kept.port('network')}", self._kept.keysets)
         store, guard, tasks, instances = self.store, self._guard, self._tasks, self._instances
+        writes = Writes(store, self._rounds.hand)
         auth = AuthDoors(
             store=store,
             logins=self._logins,
@@ -232,8 +235,8 @@ class Core:
             steady=self._steady,
         )
         doors = [
-            *TaskDoors(store=store, tasks=tasks, guard=guard).doors(),
-            *WorkDoors(store=store, tasks=tasks, instances=instances, guard=guard, logins=self._logins).doors(),
+            *TaskDoors(writes=writes, tasks=tasks, guard=guard).doors(),
+            *WorkDoors(writes=writes, tasks=tasks, instances=instances, guard=guard, logins=self._logins).doors(),
             *StreamDoors(store=store, guard=guard, logins=self._logins, steady=self._steady, audit=self._audit).doors(),
             *auth.doors(),
             *KeyDoors(

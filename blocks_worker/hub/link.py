@@ -38,8 +38,8 @@ from blocks_worker.protocol.link import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from blocks_worker.hub.api.calls import Answer as Answered
     from blocks_worker.hub.api.calls import Scope
+    from blocks_worker.hub.api.coming import Coming
     from blocks_worker.hub.app import Carried
     from blocks_worker.hub.auth.guard import Guard
     from blocks_worker.hub.link_socket import Socket
@@ -169,8 +169,8 @@ class _Link:
         self._followers: dict[int, Following] = {}
         #: What was heard and waits for room, and the calls that are worked on.
         self._heard: deque[ToHub | Spoken] = deque()
-        self._calls: set[asyncio.Future[Any]] = set()
-        self._saying = Saying(socket, unsent)
+        self._calls: set[Coming] = set()
+        self._saying = Saying(socket, network.shared.rounds.at_end, unsent)
         self._end: tuple[int, str] | None = None
         self._over = asyncio.Event()
         #: What it followed when it ended.
@@ -193,9 +193,11 @@ class _Link:
             for following in self._followers.values():
                 self.followed += following.channels
                 following.close()
-            for task in (*work, *self._calls):
+            for call in self._calls:
+                call.drop()
+            for task in work:
                 task.cancel()
-            await asyncio.gather(*work, *self._calls, return_exceptions=True)
+            await asyncio.gather(*work, return_exceptions=True)
 
     def look(self) -> None:
         """Have those stop whose grant is over."""
@@ -267,15 +269,11 @@ class _Link:
         bearer, body = self._tokens.get(ask.token), bytes(ask.body)
         call = self._carry(ask.method, ask.path, bearer, b"" if body == b"null" else body)
         self._calls.add(call.coming)
-        call.coming.add_done_callback(partial(self._called, ask.id, bearer, call.answer))
+        call.coming.then(partial(self._called, ask.id, bearer, call))
 
-    def _called(
-        self, number: int, bearer: str | None, answer_of: Callable[[], Answered], coming: asyncio.Future[Any]
-    ) -> None:
-        self._calls.discard(coming)
-        if self._end is not None or coming.cancelled():
-            return
-        answer = answer_of()
+    def _called(self, number: int, bearer: str | None, call: Carried) -> None:
+        self._calls.discard(call.coming)
+        answer = call.answer()
         if bearer is not None and answer.status != UNAUTHORIZED:
             self.bearer = bearer
         retry_after = dict(answer.headers).get("retry-after") if answer.headers else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from blocks_worker.protocol.chunks import framed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: The extension of ASGI by which a WebSocket gives its `Socket`.
 FRAMES = "blocks.frames"
@@ -44,14 +44,15 @@ class Socket(Protocol):
 
 
 class Saying:
-    """Be what is said on a link and not sent yet; what is said before the loop comes to it leaves together.
+    """Be what is said on a link and not sent yet; what is said before the end of a round leaves together.
 
-    `most` is how many bytes may wait.
+    `at_end` has something done then, and `most` is how many bytes may wait.
     """
 
-    def __init__(self, socket: Socket, most: int) -> None:
+    def __init__(self, socket: Socket, at_end: Callable[[Callable[[], object]], object], most: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
+        self._at_end = at_end
         self._most = most
         #: Operations, and their bytes; then the frames of those whose turn it is.
         self._waiting: list[bytes] = []
@@ -70,7 +71,7 @@ class Saying:
         if not self._is_due:
             self._is_due = True
             self._spoke = self._loop.time()
-            self._loop.call_soon(self.go_on)
+            self._at_end(self.go_on)
         return self._size <= self._most
 
     def go_on(self) -> None:

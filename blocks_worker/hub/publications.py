@@ -9,10 +9,10 @@ from blocks_worker.observability.spread import Spread
 from blocks_worker.protocol.codec import encode
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
     from blocks_worker.concurrency import Entropy
+    from blocks_worker.hub.rounds import Rounds
     from blocks_worker.hub.store.transaction import Publication
 
 #: Messages of one envelope, and bytes of all of them: 24 KiB less what stands around them.
@@ -37,27 +37,26 @@ class Publisher:
         self._publish = publish
         self._keys = keys
         self._numbers = _Numbers(entropy.name(8))
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rounds: Rounds | None = None
+        self._now: Callable[[], float] = float
         self.counters: Counter[str] = Counter()
         #: Seconds from a commit until it was published.
         self.lag = Spread(LAGS)
         #: Place in the ledger of the newest event that was published.
         self.published_seq = 0
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take what is committed from now on to this loop."""
-        self._loop = loop
+    def start(self, rounds: Rounds, now: Callable[[], float]) -> None:
+        """Publish what is committed from now on in these rounds; `now` tells seconds that never go back."""
+        self._rounds, self._now = rounds, now
 
     def committed(self, publications: list[Publication]) -> None:
-        """Hand one commit's publications to the loop: one wake-up a commit."""
-        if self._loop is not None and publications:
-            self._loop.call_soon_threadsafe(self._publish_committed, publications, self._loop, self._loop.time())
+        """Hand one commit's publications to the loop."""
+        if self._rounds is not None and publications:
+            self._rounds.hand(self._publish_committed, publications, self._now())
 
-    def _publish_committed(
-        self, publications: list[Publication], loop: asyncio.AbstractEventLoop, since: float
-    ) -> None:
+    def _publish_committed(self, publications: list[Publication], since: float) -> None:
         self.publish(publications)
-        self.lag.note(loop.time() - since)
+        self.lag.note(self._now() - since)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Publish in order of channels and of messages within them."""

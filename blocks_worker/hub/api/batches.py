@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 import msgspec
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.hub.api.calls import Answer, Coming, answered
+from blocks_worker.hub.api.calls import Answer, answered
+from blocks_worker.hub.api.coming import Coming
 from blocks_worker.hub.problems import INTERNAL, UNAVAILABLE, RefusalError, as_refusal, later
 from blocks_worker.hub.store.sets import LoopAnswer
 from blocks_worker.hub.task_service import Reply
@@ -16,16 +17,17 @@ from blocks_worker.protocol import codec
 from blocks_worker.protocol.tasks import MAX_BATCH, Problem
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.sets import Answer as StoreAnswer
     from blocks_worker.hub.store.store import Store
 
 _logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Told = TypeVar("Told", bound="StoreAnswer")
 
 
 class Work(NamedTuple):
@@ -65,17 +67,27 @@ def items_of(kind: type[Item], body: bytes) -> tuple[bool, list[Item | InvalidMe
     return True, items
 
 
-def put_items(store: Store, items: Sequence[Work | InvalidMessageError], *, many: bool, is_new: bool = False) -> Coming:
+class Writes(NamedTuple):
+    """Be where doors write, and what takes their answers to the loop."""
+
+    store: Store
+    hand: Callable[..., object]
+
+
+def put_items(
+    writes: Writes, items: Sequence[Work | InvalidMessageError], *, many: bool, is_new: bool = False
+) -> Coming:
     """Write all items in one commit where there is room, and give the answer: of one item, or of each in order.
 
     `is_new`: they bring new work, which a ledger that is too busy turns away.
     """
-    return Coming(_put(store, items, is_new=is_new), lambda results: answer_items(_replies(items, results), many=many))
+    coming = Coming(writes.hand, lambda results: answer_items(_replies(items, results), many=many))
+    return _put(writes.store, items, coming, is_new=is_new)
 
 
 async def write_items(store: Store, items: Sequence[Work]) -> list[Reply]:
     """Do as `put_items`, and return the replies."""
-    return _replies(items, await _put(store, items))
+    return _replies(items, await _put(store, items, LoopAnswer()).future)
 
 
 def answer_items(replies: Sequence[Reply], *, many: bool) -> Answer:
@@ -90,16 +102,14 @@ def answer_items(replies: Sequence[Reply], *, many: bool) -> Answer:
     return Answer(_OK, codec.encode(replies))
 
 
-def _put(
-    store: Store, items: Sequence[Work | InvalidMessageError], *, is_new: bool = False
-) -> asyncio.Future[list[Reply | Exception]]:
-    """Put to the store what can be; who waits gets what came of that, in order."""
+def _put(store: Store, items: Sequence[Work | InvalidMessageError], answer: Told, *, is_new: bool = False) -> Told:
+    """Put to the store what can be; the answer gets what came of that, in order."""
     acts, about = [], []
     for item in items:
         if not isinstance(item, InvalidMessageError):
             acts.append(item.act)
             about.append(item.about)
-    return store.put(acts, about, LoopAnswer(), is_new=is_new).future
+    return store.put(acts, about, answer, is_new=is_new)
 
 
 def _replies(items: Sequence[Work | InvalidMessageError], results: Sequence[Reply | Exception]) -> list[Reply]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,6 @@ from blocks_worker.hub.problems import retry_after_of
 from blocks_worker.protocol import codec
 
 if TYPE_CHECKING:
-    import asyncio
-
     from blocks_worker.hub.problems import RefusalError
     from blocks_worker.hub.task_service import Reply
 
@@ -40,23 +38,6 @@ class StreamedAnswer:
     status: int
     headers: tuple[tuple[str, str], ...]
     pieces: AsyncGenerator[bytes, None]
-
-
-class Coming:
-    """Be an answer that comes once something is written: who serves a request awaits it, a link has itself called.
-
-    `written` is what it waits for, and `answer` makes the answer of what that brings.
-    """
-
-    __slots__ = ("answer", "written")
-
-    def __init__(self, written: asyncio.Future[Any], answer: Callable[[Any], Answer]) -> None:
-        self.written = written
-        self.answer = answer
-
-    def __await__(self) -> Generator[Any, None, Answer]:
-        """Wait until it is there."""
-        return self.answer((yield from self.written))
 
 
 async def _no_pieces() -> AsyncGenerator[bytes, None]:

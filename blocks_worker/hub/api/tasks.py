@@ -31,10 +31,11 @@ from blocks_worker.protocol.tasks import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blocks_worker.hub.api.calls import Call, Coming
+    from blocks_worker.hub.api.batches import Writes
+    from blocks_worker.hub.api.calls import Call
+    from blocks_worker.hub.api.coming import Coming
     from blocks_worker.hub.auth.guard import Guard
     from blocks_worker.hub.store.ledger import Ledger
-    from blocks_worker.hub.store.store import Store
     from blocks_worker.hub.task_service import Consumer, TaskService
 
 #: Tasks whose events are read before other requests get their turn.
@@ -48,8 +49,9 @@ OK = 200
 class TaskDoors:
     """Serve tasks to those who asked for them."""
 
-    def __init__(self, *, store: Store, tasks: TaskService, guard: Guard) -> None:
-        self._store = store
+    def __init__(self, *, writes: Writes, tasks: TaskService, guard: Guard) -> None:
+        self._store = writes.store
+        self._writes = writes
         self._tasks = tasks
         self._guard = guard
 
@@ -89,7 +91,7 @@ class TaskDoors:
         consumer = self._guard.consumer(call.bearer)
         many, items = items_of(SubmitTask, call.body)
         works = [self._submission(consumer, item) for item in items]
-        return put_items(self._store, works, many=many, is_new=True)
+        return put_items(self._writes, works, many=many, is_new=True)
 
     async def get(self, call: Call) -> Answer:
         """Show one task.
@@ -197,7 +199,7 @@ class TaskDoors:
         consumer = self._guard.consumer(call.bearer)
         task_id, request = call.path["task_id"], codec.decode(RetryTask, call.body or b"{}")
         again = Work(task_id, lambda ledger: self._tasks.retry(ledger, consumer, task_id, request))
-        return put_items(self._store, [again], many=False, is_new=True)
+        return put_items(self._writes, [again], many=False, is_new=True)
 
     async def pause(self, call: Call) -> Answer:
         """Ask that a task wait: it is not offered, and its run is told.

@@ -22,12 +22,13 @@ from blocks_worker.protocol.steps import StepsAnswer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blocks_worker.hub.api.calls import Call, Coming
+    from blocks_worker.hub.api.batches import Writes
+    from blocks_worker.hub.api.calls import Call
+    from blocks_worker.hub.api.coming import Coming
     from blocks_worker.hub.auth.guard import Guard
     from blocks_worker.hub.auth.logins import Logins
     from blocks_worker.hub.instance_service import InstanceService
     from blocks_worker.hub.store.ledger import Ledger
-    from blocks_worker.hub.store.store import Store
     from blocks_worker.hub.task_service import Holder, Reply, TaskService
 
 Item = TypeVar("Item", bound=Claim | Report | LateReport)
@@ -38,9 +39,10 @@ class WorkDoors:
     """Serve instances; who speaks is in the token, never in a body."""
 
     def __init__(
-        self, *, store: Store, tasks: TaskService, instances: InstanceService, guard: Guard, logins: Logins
+        self, *, writes: Writes, tasks: TaskService, instances: InstanceService, guard: Guard, logins: Logins
     ) -> None:
-        self._store = store
+        self._store = writes.store
+        self._writes = writes
         self._tasks = tasks
         self._instances = instances
         self._guard = guard
@@ -108,7 +110,7 @@ class WorkDoors:
         key = call.api_key
         owner = self._store.read(lambda ledger: self._logins.owner(ledger, key))
         many, items = items_of(LateReport, call.body)
-        return put_items(self._store, [_work(self._tasks.report_late, owner, item) for item in items], many=many)
+        return put_items(self._writes, [_work(self._tasks.report_late, owner, item) for item in items], many=many)
 
     async def steps(self, call: Call) -> Answer:
         """Show what runs of a task stored as its steps, by their names, those behind a name.
@@ -133,7 +135,7 @@ class WorkDoors:
     def _items(self, call: Call, kind: type[Item], act: Callable[[Ledger, Holder, Item], Reply]) -> Coming:
         holder = self._guard.holder(call.bearer)
         many, items = items_of(kind, call.body)
-        return put_items(self._store, [_work(act, holder, item) for item in items], many=many)
+        return put_items(self._writes, [_work(act, holder, item) for item in items], many=many)
 
 
 def _work(

@@ -11,10 +11,12 @@ from localnet import KEYS
 
 from blocks_worker.concurrency import Clock, Entropy
 from blocks_worker.hub.api.calls import Answer
+from blocks_worker.hub.api.coming import Coming
 from blocks_worker.hub.app import Carried
 from blocks_worker.hub.link import CALLS, Links
 from blocks_worker.hub.link_socket import FRAMES, Saying
 from blocks_worker.hub.network.network import LocalNetwork
+from blocks_worker.hub.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,13 +49,14 @@ class _Calls:
     """Be the doors, which answer when they are told to, in whatever order."""
 
     def __init__(self) -> None:
-        self.begun: list[asyncio.Future[Any]] = []
+        self.begun: list[Coming] = []
 
     def carry(self, _method: str, path: str, _bearer: str | None, _body: bytes, client: Any) -> Carried:
         """Begin a call."""
         assert client == ("127.0.0.1", 1)
-        self.begun.append(asyncio.get_running_loop().create_future())
-        return Carried(self.begun[-1], lambda: Answer(200, json.dumps(path).encode()))
+        hand = asyncio.get_running_loop().call_soon
+        self.begun.append(Coming(hand, lambda _result: Answer(200, json.dumps(path).encode())))
+        return Carried(self.begun[-1], self.begun[-1].answer)  # type: ignore[arg-type]
 
 
 class _Guard:
@@ -94,7 +97,7 @@ def _on_link(act: Callable[[_Socket, _Calls], Any]) -> list[dict[str, Any]]:
         await act(socket, calls)
         gone.set()
         await link
-        assert all(call.done() for call in calls.begun)
+        assert not any(call.is_awaited() for call in calls.begun[-2:])
 
     asyncio.run(run())
     return said
@@ -105,7 +108,7 @@ def test_what_is_said_in_one_turn_leaves_in_one_frame() -> None:
 
     async def run() -> list[Any]:
         socket = _Socket()
-        saying = Saying(socket, 100)
+        saying = Saying(socket, Rounds().at_end, 100)
         saying.say(b"1")
         saying.say(b"2")
         await _turns(1)
@@ -128,7 +131,7 @@ def test_a_socket_that_takes_nothing_is_known_by_what_waits() -> None:
     async def run() -> list[Any]:
         socket = _Socket()
         socket.is_full = True
-        saying = Saying(socket, 5)
+        saying = Saying(socket, Rounds().at_end, 5)
         fits = [saying.say(b"123"), saying.say(b"456")]
         saying.close()
         socket.is_full = False
@@ -148,11 +151,11 @@ def test_calls_beyond_the_bound_wait_and_nothing_more_is_read() -> None:
         assert (len(calls.begun), socket.is_held) == (CALLS, True)
         await _turns()
         assert socket.sent == []
-        calls.begun[5].set_result(None)
-        calls.begun[6].set_result(None)
+        calls.begun[5].give(None)
+        calls.begun[6].give(None)
         await _turns()
         assert (len(calls.begun), socket.is_held) == (CALLS + 2, True)
-        calls.begun[0].set_result(None)
+        calls.begun[0].give(None)
         await _turns()
         assert (len(calls.begun), socket.is_held) == (CALLS + 3, False)
         told = [operation for frame in socket.sent for operation in frame]
