@@ -78,7 +78,7 @@ STOOD_STILL = 5.0
 SAVE_EVERY = 2
 #: Sweeps between two looks for files that nobody needs.
 PURGE_FILES_EVERY = 4
-#: Sweeps between two looks at the free room of the disk, and for keys that were taken back in the ledger itself.
+#: Sweeps between two looks at the free room of the disk, and at the tokens and grants of links.
 LOOK_EVERY = 4
 #: Errors of the ledger after which this hub may serve it no more.
 _ENDING = frozenset({"commit_failed", "taken", "writer_died"})
@@ -108,6 +108,8 @@ class Core:
         #: The connections of each address to the hub itself.
         self.crowd = Crowd("hub", config.quotas.address_connections)
         self._revoked = RevokedKeys()
+        #: Whether others have written to the ledger since it was looked whose keys were taken back.
+        self._is_foreign = False
         self.network = LocalNetwork(
             list(kept.keysets.values()),
             secrets=lambda: map(network_key, self._signing.of_grants()),
@@ -128,7 +130,7 @@ class Core:
             on_commit=self.publisher.committed,
             on_full=self._room.release,
             on_acts=self._audit.acted,
-            on_foreign=self._life.check,
+            on_foreign=self._on_foreign,
             synchronous=config.synchronous,
         )
         self._tokens = Tokens(self._signing, clock=clock, entropy=entropy)
@@ -171,7 +173,6 @@ class Core:
         self._links: Links | None = None
         #: By the monotonic clock: when the last sweep was over.
         self.swept = clock.monotonic()
-        self._clock = clock
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
         #: By the monotonic clock: when the last sweep looked at the instances.
         self._looked = clock.monotonic()
@@ -274,15 +275,8 @@ class Core:
             is_private=is_loopback_host(self._config.host) and not self._config.public,
         ).doors()
         doors += DocumentDoors(doors).doors()
-        watch = Watch(self._audit, guard)
-        return App(
-            doors,
-            hosts=[self._config.host],
-            entropy=self._entropy,
-            traffic=traffic,
-            watch=watch,
-            links=self._serve_links,
-        )
+        watch, hosts = Watch(self._audit, guard), [self._config.host]
+        return App(doors, hosts=hosts, entropy=self._entropy, traffic=traffic, watch=watch, links=self._serve_links)
 
     def _serve_links(self, app: App) -> Links:
         self._links = Links(
@@ -306,12 +300,13 @@ class Core:
             if turn % LOOK_EVERY == 0:
                 self._room.look()
             try:
-                if turn % LOOK_EVERY == 0:
-                    self._look_for_revoked()
-                    if self._links is not None:
-                        self._links.look()
                 await written(self.store, self._sweep)
                 self._readiness.swept()
+                is_foreign = self._is_foreign
+                if is_foreign:
+                    self._look_for_revoked()
+                if self._links is not None and (is_foreign or turn % LOOK_EVERY == 0):
+                    self._links.look()
                 if turn % SAVE_EVERY == 0:
                     await self._save_numbers()
                 if turn % PURGE_FILES_EVERY == 0:
@@ -337,7 +332,13 @@ class Core:
             self._instances.stood_still()
         self._sweeper.sweep(ledger)
 
+    def _on_foreign(self, ledger: Ledger) -> None:
+        """Take note, on the ledger's thread, that somebody else has written to it."""
+        self._is_foreign = True
+        self._life.check(ledger)
+
     def _look_for_revoked(self) -> None:
+        self._is_foreign = False
         self._revoked.load(self.store.read(lambda ledger: credentials.revoked_ids(ledger.connection)))
 
     def _let_in(self, ledger: Ledger, local_key: str) -> None:

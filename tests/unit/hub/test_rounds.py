@@ -66,7 +66,7 @@ def test_nothing_handed_over_is_lost_or_out_of_order() -> None:
     count, threads = 3000, 3
 
     async def run() -> None:
-        rounds = Rounds()
+        rounds, there = Rounds(), asyncio.Event()
         rounds.start(asyncio.get_running_loop())
 
         def hand(thread: int) -> None:
@@ -76,10 +76,10 @@ def test_nothing_handed_over_is_lost_or_out_of_order() -> None:
         workers = [threading.Thread(target=hand, args=(thread,)) for thread in range(threads)]
         for worker in workers:
             worker.start()
-        while len(done) < count * threads:
-            await asyncio.sleep(0)
         for worker in workers:
-            worker.join()
+            await asyncio.to_thread(worker.join)
+        rounds.hand(there.set)
+        await there.wait()
 
     asyncio.run(asyncio.wait_for(run(), 30))
     for thread in range(threads):
