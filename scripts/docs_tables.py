@@ -101,7 +101,9 @@ def endpoints() -> str:
 def _doors(name: str) -> Iterator[tuple[str, str, str, str]]:
     tree = tree_of(API / f"{name}.py")
     told = {
-        node.name: ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)
+        node.name: ast.get_docstring(node) or ""
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     for node in ast.walk(tree):
         match node:

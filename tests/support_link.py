@@ -23,6 +23,7 @@ from blocks_worker.hub.auth.signing import SigningKeys
 from blocks_worker.hub.auth.tokens import Kind
 from blocks_worker.hub.auth.tokens import Tokens as HubTokens
 from blocks_worker.hub.link import UNSENT, Links
+from blocks_worker.hub.link_socket import FRAMES
 from blocks_worker.hub.network.network import LocalNetwork
 from blocks_worker.hub.server import Server, server_config
 from blocks_worker.hub.traffic import Traffic
@@ -76,44 +77,93 @@ class Spoiled:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Be an ASGI application."""
-        cut = False
+        gone = asyncio.Event()
 
-        async def spoiled_receive() -> Any:
-            nonlocal cut
-            message = await receive()
-            if b'["publish"' not in (message.get("bytes") or b""):
-                return message
-            if self._strikes("drop"):
-                cut = True
-            elif self._strikes("cut"):
-                return {"type": "websocket.disconnect", "code": 1006}
-            elif self._strikes("refuse"):
-                number = json.loads(message["bytes"])[-1][1]
-                await send({"type": "websocket.send", "bytes": b'[["answer",%d,403,{}]]' % number})
-                return await spoiled_receive()
-            elif self._strikes("hang"):
-                await self.healed.wait()
-                return {"type": "websocket.disconnect", "code": 1006}
-            return message
+        async def gone_or_receive() -> Any:
+            waits = [asyncio.ensure_future(each) for each in (receive(), gone.wait())]
+            done, left = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for each in left:
+                each.cancel()
+            message = done.pop().result()
+            return {"type": "websocket.disconnect", "code": 1006} if message is True else message
 
-        async def spoiled_send(message: Any) -> None:
-            frame = message.get("bytes") or b""
-            if cut and b'["answer"' in frame:
-                await send({"type": "websocket.close", "code": 1006})
-                return
-            if b'["said"' in frame and self._strikes("delay"):
-                await asyncio.sleep(0.3)
-            await send(message)
-            if b'["said"' in frame and self._strikes("duplicate"):
-                await send(message)
+        if scope["type"] == "websocket":
+            scope["extensions"][FRAMES] = _SpoiledSocket(self, scope["extensions"][FRAMES], gone)
+        await self._app(scope, gone_or_receive, send)
 
-        await self._app(scope, spoiled_receive, spoiled_send)
-
-    def _strikes(self, fault: str) -> bool:
+    def strikes(self, fault: str) -> bool:
+        """Tell whether this fault is due now."""
         if self.fault != fault or not self.left:
             return False
         self.left -= 1
         return True
+
+
+class _SpoiledSocket:
+    """Stand between a link and its socket; `gone` has the link end as if its client had left."""
+
+    def __init__(self, spoiled: Spoiled, socket: Any, gone: asyncio.Event) -> None:
+        self._spoiled = spoiled
+        self._socket = socket
+        self._gone = gone
+        self._cut = False
+        self._late: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def hear(self, hearer: Any) -> None:
+        """Take what comes, in place of the link."""
+        self._hearer = hearer
+        self._socket.hear(self)
+
+    def sent(self) -> None:
+        """Pass it on."""
+        self._hearer.sent()
+
+    def heard(self, frame: bytes) -> None:
+        """Pass a frame on, or spoil it."""
+        strikes = self._spoiled.strikes
+        if self._gone.is_set():
+            return
+        if b'["publish"' in frame:
+            if strikes("drop"):
+                self._cut = True
+            elif strikes("cut"):
+                self._gone.set()
+                return
+            elif strikes("refuse"):
+                self._socket.say(b'[["answer",%d,403,{}]]' % json.loads(frame)[-1][1])
+                return
+            elif strikes("hang"):
+                self._hang = asyncio.ensure_future(self._until_healed())
+                return
+        self._hearer.heard(frame)
+
+    def say(self, frame: bytes) -> None:
+        """Send a frame, or spoil it; what is late is late in order."""
+        if self._cut and b'["answer"' in frame:
+            self._gone.set()
+        elif self._late or (b'["said"' in frame and self._spoiled.strikes("delay")):
+            self._late.append(frame)
+            if len(self._late) == 1:
+                asyncio.get_running_loop().call_later(0.3, self._send_late)
+        else:
+            self._send(frame)
+
+    def _send(self, frame: bytes) -> None:
+        for _ in range(2 if b'["said"' in frame and self._spoiled.strikes("duplicate") else 1):
+            self._socket.say(frame)
+
+    def _send_late(self) -> None:
+        late, self._late = self._late, []
+        for frame in late:
+            self._send(frame)
+
+    async def _until_healed(self) -> None:
+        self._socket.hold()
+        await self._spoiled.healed.wait()
+        self._gone.set()
 
 
 class LinkNet:

@@ -7,12 +7,14 @@ import contextlib
 import logging
 import math
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from starlette.routing import Match, Route
 
 from blocks_worker.hub.api.calls import Answer, Call, StreamedAnswer, refused
+from blocks_worker.hub.api.coming import Coming
 from blocks_worker.hub.problems import FORBIDDEN, INTERNAL, NOT_FOUND, TOO_LARGE, UNAVAILABLE, RefusalError, as_refusal
 from blocks_worker.protocol.codec import MAX_BODY
 from blocks_worker.protocol.link import LINK_PATH
@@ -56,6 +58,13 @@ LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 class DisconnectedError(Exception):
     """Say that the caller went away before its request was here: nobody waits for an answer."""
+
+
+class Carried(NamedTuple):
+    """Be a call that came over a link: `answer` gives the answer once it has come, and never fails."""
+
+    coming: Coming
+    answer: Callable[[], Answer]
 
 
 class App:
@@ -107,36 +116,52 @@ class App:
             return
         except Exception as error:  # noqa: BLE001 - the top of one request: told and logged, the hub lives on
             answer = self._failed(scope, error)
-        self._traffic.answered(scope["method"], scope.get(_ROUTE), answer.status, begun)
-        self._watch.answered(scope, scope.get(_ROUTE), answer)
+        self._answered(scope, answer, begun)
         await _send(answer, send)
 
-    async def carry(self, method: str, path: str, bearer: str | None, body: bytes, client: Any) -> Answer:
-        """Answer a call that came over a link, as if it had come by itself; files are not carried so."""
+    def carry(self, method: str, path: str, bearer: str | None, body: bytes, client: Any) -> Carried:
+        """Begin to answer a call that came over a link, as if it had come by itself; files are not carried so."""
         place, _, query = path.partition("?")
-        scope: Scope = {"type": "http", "method": method, "path": unquote(place), "raw_path": place.encode()}
-        scope["query_string"] = query.encode()
+        scope: Scope = {"type": "http", "method": method, "path": place, "query_string": query.encode()}
         scope["headers"] = [] if bearer is None else [(b"authorization", b"Bearer " + bearer.encode())]
         scope["client"] = client
         begun = self._traffic.now()
         try:
-            answer = await self._carried(scope, body)
+            coming = self._taken(scope, body)
+            if not isinstance(coming, Coming):
+                coming = Coming.of(coming)
+        except Exception as error:  # noqa: BLE001 - it is met again where the answer is made
+            coming = Coming.failed(error)
+        return Carried(coming, partial(self._carried, scope, begun, coming))
+
+    def _taken(self, scope: Scope, body: bytes) -> Awaitable[Answer | StreamedAnswer]:
+        """Give a call that came over a link to its door."""
+        endpoint = self._hot.get((scope["method"], scope["path"]))
+        if endpoint is not None:
+            scope[_ROUTE] = scope["path"]
+            return endpoint(Call(scope, body, _NO_PARTS))
+        scope["path"] = unquote(scope["path"])
+        endpoint, parts = self._find(scope)
+        if endpoint in self._streaming:
+            raise _not_carried()
+        return endpoint(Call(scope, body, parts))
+
+    def _carried(self, scope: Scope, begun: float, coming: Coming) -> Answer:
+        """Return the answer to a call that came over a link, once what it waited for is there."""
+        try:
+            answer = coming.answer()
+            if not isinstance(answer, Answer) or answer.content_type != Answer.content_type:
+                raise _not_carried()  # noqa: TRY301 - it is told as whatever else its door refuses
         except Exception as error:  # noqa: BLE001 - the top of one call: told and logged, the hub lives on
             answer = self._failed(scope, error)
-        self._traffic.answered(method, scope.get(_ROUTE), answer.status, begun)
-        self._watch.answered(scope, scope.get(_ROUTE), answer)
+        self._answered(scope, answer, begun)
         return answer
 
-    async def _carried(self, scope: Scope, body: bytes) -> Answer:
-        endpoint, parts = self._hot.get((scope["method"], scope["path"])), _NO_PARTS
-        if endpoint is None:
-            endpoint, parts = self._find(scope)
-        else:
-            scope[_ROUTE] = scope["path"]
-        answer = None if endpoint in self._streaming else await endpoint(Call(scope, body, parts))
-        if not isinstance(answer, Answer) or answer.content_type != Answer.content_type:
-            raise RefusalError(NOT_FOUND, "NotFound", "this is asked over HTTP only")
-        return answer
+    def _answered(self, scope: Scope, answer: Answer | StreamedAnswer, begun: float) -> None:
+        """Count an answer, and write down what was refused."""
+        route = scope.get(_ROUTE)
+        self._traffic.answered(scope["method"], route, answer.status, begun)
+        self._watch.answered(scope, route, answer)
 
     async def _linked(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a link, or refuse its handshake as a request would be."""
@@ -211,6 +236,10 @@ class App:
         _logger.error("request_failed", exc_info=error, extra=fields)
         text = f"the hub failed at this request; its log tells more under {fault}"
         return refused(RefusalError(INTERNAL, "Internal", text, details={"fault": fault}))
+
+
+def _not_carried() -> RefusalError:
+    return RefusalError(NOT_FOUND, "NotFound", "this is asked over HTTP only")
 
 
 def _host_of(value: bytes) -> str | None:

@@ -13,7 +13,7 @@ from blocks_worker.concurrency import SteadyClock
 from blocks_worker.config import is_loopback_host
 from blocks_worker.errors import ConfigurationError, StoreError
 from blocks_worker.hub.api.auth import LOCAL_OWNER, AuthDoors
-from blocks_worker.hub.api.batches import written
+from blocks_worker.hub.api.batches import Writes, written
 from blocks_worker.hub.api.cdm import KEYSET_OF_MODE, CdmDoors, Surroundings
 from blocks_worker.hub.api.files import FileDoors
 from blocks_worker.hub.api.health import HealthDoors
@@ -78,7 +78,7 @@ STOOD_STILL = 5.0
 SAVE_EVERY = 2
 #: Sweeps between two looks for files that nobody needs.
 PURGE_FILES_EVERY = 4
-#: Sweeps between two looks at the free room of the disk, and for keys that were taken back in the ledger itself.
+#: Sweeps between two looks at the free room of the disk, and at the tokens and grants of links.
 LOOK_EVERY = 4
 #: Errors of the ledger after which this hub may serve it no more.
 _ENDING = frozenset({"commit_failed", "taken", "writer_died"})
@@ -108,6 +108,8 @@ class Core:
         #: The connections of each address to the hub itself.
         self.crowd = Crowd("hub", config.quotas.address_connections)
         self._revoked = RevokedKeys()
+        #: Whether others have written to the ledger since it was looked whose keys were taken back.
+        self._is_foreign = False
         self.network = LocalNetwork(
             list(kept.keysets.values()),
             secrets=lambda: map(network_key, self._signing.of_grants()),
@@ -118,6 +120,7 @@ class Core:
             on_denied=self._audit.refused,
         )
         keys = {mode: kept.keysets[name].subscribe_key for mode, name in KEYSET_OF_MODE.items()}
+        self._rounds = self.network.shared.rounds
         self.publisher = Publisher(publish=self.network.publish, keys=keys, entropy=entropy)
         self._room = Room(config.state_dir, reserve_bytes=config.reserve_bytes)
         self._life = Life(entropy.name())
@@ -127,7 +130,7 @@ class Core:
             on_commit=self.publisher.committed,
             on_full=self._room.release,
             on_acts=self._audit.acted,
-            on_foreign=self._life.check,
+            on_foreign=self._on_foreign,
             synchronous=config.synchronous,
         )
         self._tokens = Tokens(self._signing, clock=clock, entropy=entropy)
@@ -170,7 +173,6 @@ class Core:
         self._links: Links | None = None
         #: By the monotonic clock: when the last sweep was over.
         self.swept = clock.monotonic()
-        self._clock = clock
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
         #: By the monotonic clock: when the last sweep looked at the instances.
         self._looked = clock.monotonic()
@@ -210,7 +212,8 @@ class Core:
         self._audit.acted([("hub_started", {**how, "testing": self._config.testing})])
         stack.callback(self._file_threads.shutdown)
         stack.callback(self._metrics_thread.shutdown)
-        self.publisher.start(asyncio.get_running_loop())
+        self._rounds.start(asyncio.get_running_loop())
+        self.publisher.start(self._rounds, self._clock.monotonic)
         stack.push_async_callback(self._save_numbers)
         await self._start_network()
         stack.push_async_callback(self.network.stop)
@@ -221,6 +224,7 @@ class Core:
         network_host = _in_address(self._config.host)
         surroundings = Surroundings(url, f"http://{network_host}:{self._kept.port('network')}", self._kept.keysets)
         store, guard, tasks, instances = self.store, self._guard, self._tasks, self._instances
+        writes = Writes(store, self._rounds.hand)
         auth = AuthDoors(
             store=store,
             logins=self._logins,
@@ -232,8 +236,8 @@ class Core:
             steady=self._steady,
         )
         doors = [
-            *TaskDoors(store=store, tasks=tasks, guard=guard).doors(),
-            *WorkDoors(store=store, tasks=tasks, instances=instances, guard=guard, logins=self._logins).doors(),
+            *TaskDoors(writes=writes, tasks=tasks, guard=guard).doors(),
+            *WorkDoors(writes=writes, tasks=tasks, instances=instances, guard=guard, logins=self._logins).doors(),
             *StreamDoors(store=store, guard=guard, logins=self._logins, steady=self._steady, audit=self._audit).doors(),
             *auth.doors(),
             *KeyDoors(
@@ -271,15 +275,8 @@ class Core:
             is_private=is_loopback_host(self._config.host) and not self._config.public,
         ).doors()
         doors += DocumentDoors(doors).doors()
-        watch = Watch(self._audit, guard)
-        return App(
-            doors,
-            hosts=[self._config.host],
-            entropy=self._entropy,
-            traffic=traffic,
-            watch=watch,
-            links=self._serve_links,
-        )
+        watch, hosts = Watch(self._audit, guard), [self._config.host]
+        return App(doors, hosts=hosts, entropy=self._entropy, traffic=traffic, watch=watch, links=self._serve_links)
 
     def _serve_links(self, app: App) -> Links:
         self._links = Links(
@@ -303,12 +300,13 @@ class Core:
             if turn % LOOK_EVERY == 0:
                 self._room.look()
             try:
-                if turn % LOOK_EVERY == 0:
-                    self._look_for_revoked()
-                    if self._links is not None:
-                        self._links.look()
                 await written(self.store, self._sweep)
                 self._readiness.swept()
+                is_foreign = self._is_foreign
+                if is_foreign:
+                    self._look_for_revoked()
+                if self._links is not None and (is_foreign or turn % LOOK_EVERY == 0):
+                    self._links.look()
                 if turn % SAVE_EVERY == 0:
                     await self._save_numbers()
                 if turn % PURGE_FILES_EVERY == 0:
@@ -334,7 +332,13 @@ class Core:
             self._instances.stood_still()
         self._sweeper.sweep(ledger)
 
+    def _on_foreign(self, ledger: Ledger) -> None:
+        """Take note, on the ledger's thread, that somebody else has written to it."""
+        self._is_foreign = True
+        self._life.check(ledger)
+
     def _look_for_revoked(self) -> None:
+        self._is_foreign = False
         self._revoked.load(self.store.read(lambda ledger: credentials.revoked_ids(ledger.connection)))
 
     def _let_in(self, ledger: Ledger, local_key: str) -> None:

@@ -298,7 +298,7 @@ class InstanceService:
         """End an instance whose process is gone or that is silent for too long; offer nothing to one that missed."""
         numbers = self._numbers
         silence = self._pulses.silence(row.incarnation)
-        dead = row.process is not None and self._is_alive(row.process) is False
+        dead = self._is_dead(row)
         if dead or silence > numbers.lease_ttl + numbers.lease_grace:
             _logger.info("instance_lost", extra={"instance": row.instance_id, "agent": row.agent, "dead": dead})
             self._end(ledger, row, InstanceTurn.SILENT)
@@ -307,6 +307,18 @@ class InstanceService:
             self._stand(ledger, row, (InstanceTurn.MISSED,))
         else:
             self._pulses.see(row.incarnation, row.state)
+
+    def is_well(self, row: InstanceRecord) -> bool:
+        """Tell whether an instance is there and was heard, of which is taken note."""
+        numbers = self._numbers
+        most = min(MISSED_BEATS * numbers.heartbeat_interval, numbers.lease_ttl + numbers.lease_grace)
+        if self._pulses.silence(row.incarnation) > most or self._is_dead(row):
+            return False
+        self._pulses.see(row.incarnation, row.state)
+        return True
+
+    def _is_dead(self, row: InstanceRecord) -> bool:
+        return row.process is not None and self._is_alive(row.process) is False
 
     def _stand(self, ledger: Ledger, row: InstanceRecord, turns: tuple[InstanceTurn, ...]) -> None:
         state = InstanceState(row.state)

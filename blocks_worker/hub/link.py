@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,11 +13,12 @@ import msgspec
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.link_following import Following
+from blocks_worker.hub.link_socket import FRAMES, Saying
 from blocks_worker.hub.network.access import Denied as DeniedError
 from blocks_worker.hub.network.network import MOST_TOLD
 from blocks_worker.hub.newest import Newest
 from blocks_worker.hub.problems import BAD_REQUEST, FORBIDDEN, UNAUTHORIZED, RefusalError
-from blocks_worker.protocol.chunks import SPOKEN, framed, read_spoken
+from blocks_worker.protocol.chunks import SPOKEN, Spoken, read_spoken
 from blocks_worker.protocol.codec import encode, inspect
 from blocks_worker.protocol.link import (
     BEAT,
@@ -36,19 +38,20 @@ from blocks_worker.protocol.link import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from blocks_worker.hub.api.calls import Answer as Answered
     from blocks_worker.hub.api.calls import Scope
+    from blocks_worker.hub.api.coming import Coming
+    from blocks_worker.hub.app import Carried
     from blocks_worker.hub.auth.guard import Guard
+    from blocks_worker.hub.link_socket import Socket
     from blocks_worker.hub.network.linked import Seat
     from blocks_worker.hub.network.network import LocalNetwork
-    from blocks_worker.protocol.chunks import Spoken
     from blocks_worker.protocol.link import FromHub, ToHub
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Told = Callable[..., None]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
     #: The same for one client, whose address is known.
-    CarryHere = Callable[[str, str, "str | None", bytes], Awaitable[Answered]]
+    CarryHere = Callable[[str, str, "str | None", bytes], Carried]
 
 _logger = logging.getLogger(__name__)
 
@@ -70,14 +73,15 @@ _BAD_FRAME = 4400
 _SLOW = 4408
 _TOO_MANY = 1013
 _FAULT = 1011
+_LEFT = 1000
 _OK = 200
 
 
 class Carry(Protocol):
-    """Answer a call as if it had come over HTTP, from a client with this address."""
+    """Begin to answer a call as if it had come over HTTP, from a client with this address."""
 
-    async def __call__(self, method: str, path: str, bearer: str | None, body: bytes, client: Any) -> Answered:
-        """Return what the door answers."""
+    def __call__(self, method: str, path: str, bearer: str | None, body: bytes, client: Any) -> Carried:
+        """Return what comes of it."""
 
 
 class Links:
@@ -117,12 +121,13 @@ class Links:
             await send({"type": "websocket.close", "code": _TOO_MANY, "reason": "too many links"})
             return
         carry, came = partial(self._carry, client=scope.get("client")), scope.get("client") or (None,)
+        socket = scope["extensions"][FRAMES]
         refused = partial(self._on_refused, route=LINK_PATH, by=who.owner, key=who.key, **{"from": came[0]})
-        link = _Link(carry, self._network, send, refused, life=self._life, bearer=bearer or "", unsent=self._unsent)
+        link = _Link(carry, self._network, socket, refused, life=self._life, bearer=bearer or "", unsent=self._unsent)
         self._open[link] = None
         self._newest.came(who, link)
         try:
-            await link.serve(receive)
+            await link.serve(receive, send)
         finally:
             del self._open[link]
             if self._newest.left(who, link):
@@ -143,49 +148,56 @@ class _Link:
     """Be one link: what its client says is done in order, calls beside each other; what it is told leaves in order."""
 
     def __init__(
-        self, carry: CarryHere, network: LocalNetwork, send: Send, refused: Told, *, life: str, bearer: str, unsent: int
+        self,
+        carry: CarryHere,
+        network: LocalNetwork,
+        socket: Socket,
+        refused: Told,
+        *,
+        life: str,
+        bearer: str,
+        unsent: int,
     ) -> None:
         self._refused = refused
-        self._most_unsent = unsent
         self._carry = carry
         self._network = network
-        self._send = send
+        self._socket = socket
         self._life = life
         #: The newest token that let it in.
         self.bearer = bearer
         self._tokens: dict[int, str] = {}
         self._followers: dict[int, Following] = {}
-        self._calls: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(CALLS)
-        self._waiting: list[bytes] = []
-        self._unsent = 0
-        self._news = asyncio.Event()
-        #: When it sent something last, by the loop's clock.
-        self._spoke = 0.0
+        #: What was heard and waits for room, and the calls that are worked on.
+        self._heard: deque[ToHub | Spoken] = deque()
+        self._calls: set[Coming] = set()
+        self._saying = Saying(socket, network.shared.rounds.at_end, unsent)
         self._end: tuple[int, str] | None = None
         self._over = asyncio.Event()
         #: What it followed when it ended.
         self.followed: list[str] = []
 
-    async def serve(self, receive: Receive) -> None:
+    async def serve(self, receive: Receive, send: Send) -> None:
         """Serve until either side ends it."""
-        parts = (self._speak(), self._beat(), self._listen(receive), self._over.wait())
-        work = [asyncio.ensure_future(each) for each in parts]
+        self._socket.hear(self)
+        work = [asyncio.ensure_future(each) for each in (self._beat(), _gone(receive), self._over.wait())]
         try:
             await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
             if self._end is not None:
                 code, reason = self._end
                 with contextlib.suppress(Exception):
                     # Who takes nothing does not take this either.
-                    closing = self._send({"type": "websocket.close", "code": code, "reason": reason})
+                    closing = send({"type": "websocket.close", "code": code, "reason": reason})
                     await asyncio.wait_for(closing, CLOSING)
         finally:
+            self.end(_LEFT, "")
             for following in self._followers.values():
                 self.followed += following.channels
                 following.close()
-            for task in (*work, *self._calls):
+            for call in self._calls:
+                call.drop()
+            for task in work:
                 task.cancel()
-            await asyncio.gather(*work, *self._calls, return_exceptions=True)
+            await asyncio.gather(*work, return_exceptions=True)
 
     def look(self) -> None:
         """Have those stop whose grant is over."""
@@ -195,75 +207,88 @@ class _Link:
     def end(self, code: int, reason: str) -> None:
         """Close the link; what waits to be sent is dropped."""
         self._end = self._end or (code, reason)
+        self._saying.close()
         self._over.set()
 
     def say(self, operation: FromHub) -> None:
         """Send something, together with what else waits when it is its turn."""
-        self.say_encoded(_encoder.encode(operation))
+        if self._end is None and not self._saying.say(_encoder.encode(operation)):
+            self._cut()
 
     def say_encoded(self, operation: bytes) -> None:
         """Send an operation that is written already."""
-        if self._end is not None:
-            return
-        self._waiting.append(operation)
-        self._unsent += len(operation)
-        self._news.set()
-        if self._unsent > self._most_unsent:
-            self._waiting.clear()
-            self.end(_SLOW, "what waits for you is more than is kept")
+        if self._end is None and not self._saying.say(operation):
+            self._cut()
 
-    async def _speak(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            waiting, self._waiting, self._unsent = self._waiting, [], 0
-            for frame in framed(waiting):
-                await self._send({"type": "websocket.send", "bytes": frame})
-            self._spoke = asyncio.get_running_loop().time()
+    def _cut(self) -> None:
+        self.end(_SLOW, "what waits for you is more than is kept")
+
+    def sent(self) -> None:
+        """Send what waited for room."""
+        self._saying.go_on()
 
     async def _beat(self) -> None:
         """Say something whenever nothing was said for long: one timer for that, and none a frame."""
-        loop = asyncio.get_running_loop()
-        self._spoke = loop.time()
         while True:
-            await asyncio.sleep(max(0.0, self._spoke + BEAT - loop.time()))
-            if loop.time() >= self._spoke + BEAT:
-                self._spoke = loop.time()
+            await asyncio.sleep(BEAT - self._saying.silence())
+            if self._saying.silence() >= BEAT:
                 self.say(Beat())
 
-    async def _listen(self, receive: Receive) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "websocket.disconnect" or self._end is not None:
-                return
-            try:
-                await self._do(message.get("bytes") or b"")
-            except InvalidMessageError as error:
-                _logger.warning("link_frame_refused", extra={"reason": error.reason})
-                self._refused("BadFrame", status=_BAD_FRAME, reason=error.reason)
-                self.end(_BAD_FRAME, error.reason)
-                return
-            except Exception:  # the top of one link: reported, the hub lives on
-                _logger.exception("link_failed")
-                self.end(_FAULT, "the hub failed at what you said; its log tells more")
-                return
+    def heard(self, frame: bytes) -> None:
+        """Do what a frame says, in order; what finds no room waits, and nothing more is read."""
+        try:
+            self._heard.extend([read_spoken(frame)] if frame.startswith(SPOKEN) else from_client(frame))
+            self._go_on()
+        except Exception as error:  # noqa: BLE001 - the top of one link: reported, the hub lives on
+            self._failed(error)
 
-    async def _do(self, frame: bytes) -> None:
-        if frame.startswith(SPOKEN):
-            self._pass_on(read_spoken(frame))
-            return
-        for operation in from_client(frame):
+    def _go_on(self) -> None:
+        while self._heard and self._end is None:
+            operation = self._heard[0]
             if isinstance(operation, Ask):
-                await self._room.acquire()
-                task = asyncio.ensure_future(self._call(operation, self._tokens.get(operation.token)))
-                self._calls.add(task)
-                task.add_done_callback(self._called)
+                if len(self._calls) >= CALLS:
+                    self._socket.hold()
+                    return
+                self._ask(operation)
+            elif isinstance(operation, Spoken):
+                self._pass_on(operation)
             else:
                 self._act(operation)
+            self._heard.popleft()
 
-    def _called(self, task: asyncio.Task[None]) -> None:
-        self._calls.discard(task)
-        self._room.release()
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, InvalidMessageError):
+            _logger.warning("link_frame_refused", extra={"reason": error.reason})
+            self._refused("BadFrame", status=_BAD_FRAME, reason=error.reason)
+            self.end(_BAD_FRAME, error.reason)
+        else:
+            _logger.error("link_failed", exc_info=error)
+            self.end(_FAULT, "the hub failed at what you said; its log tells more")
+
+    def _ask(self, ask: Ask) -> None:
+        bearer, body = self._tokens.get(ask.token), bytes(ask.body)
+        call = self._carry(ask.method, ask.path, bearer, b"" if body == b"null" else body)
+        self._calls.add(call.coming)
+        call.coming.then(partial(self._called, ask.id, bearer, call))
+
+    def _called(self, number: int, bearer: str | None, call: Carried) -> None:
+        self._calls.discard(call.coming)
+        answer = call.answer()
+        if bearer is not None and answer.status != UNAUTHORIZED:
+            self.bearer = bearer
+        retry_after = dict(answer.headers).get("retry-after") if answer.headers else None
+        self._answer(number, answer.status, answer.body, retry_after)
+        if self._heard:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Do what waited for room, and read again once nothing does."""
+        try:
+            self._go_on()
+        except Exception as error:  # noqa: BLE001 - as where it is heard
+            self._failed(error)
+        if not self._heard:
+            self._socket.go_on()
 
     def _act(self, operation: ToHub) -> None:
         match operation:
@@ -285,14 +310,6 @@ class _Link:
                     left.close()
             case Where():
                 self._answer(operation.id, _OK, b"%d" % self._network.shared.timeline.draw())
-
-    async def _call(self, ask: Ask, bearer: str | None) -> None:
-        body = bytes(ask.body)
-        answer = await self._carry(ask.method, ask.path, bearer, b"" if body == b"null" else body)
-        if bearer is not None and answer.status != UNAUTHORIZED:
-            self.bearer = bearer
-        retry_after = next((value for name, value in answer.headers if name == "retry-after"), None)
-        self._answer(ask.id, answer.status, answer.body, retry_after)
 
     def _publish(self, said: Publish) -> None:
         payload = bytes(said.payload)
@@ -341,6 +358,12 @@ class _Link:
 
     def _refuse(self, number: int, refusal: RefusalError) -> None:
         self._answer(number, refusal.status, encode(refusal.problem))
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
 
 
 _encoder = msgspec.json.Encoder()

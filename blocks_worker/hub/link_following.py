@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -95,12 +94,16 @@ class Following:
 
     def said(self, messages: Sequence[Message]) -> None:
         """Send what was published."""
-        for is_raw, together in groupby(messages, _is_raw):
-            if is_raw:
-                for each in together:
-                    self._link.say_encoded(brought(self._number, each.tt, each.channel, each.payload))
+        letters: list[Letter] = []
+        for each in messages:
+            if not each.is_raw:
+                letters.append(Letter(each.channel, each.tt, msgspec.Raw(each.payload)))
                 continue
-            letters = [Letter(each.channel, each.tt, msgspec.Raw(each.payload)) for each in together]
+            if letters:
+                self._link.say(Said(self._number, letters))
+                letters = []
+            self._link.say_encoded(brought(self._number, each.tt, each.channel, each.payload))
+        if letters:
             self._link.say(Said(self._number, letters))
 
     def lost(self, channel: str, since: int, until: int) -> None:
@@ -113,7 +116,3 @@ class Following:
         if self._follower is not None:
             self._follower.leave(channels)
         self._link.say(Denied(self._number, self._turn, channels, why))
-
-
-def _is_raw(message: Message) -> bool:
-    return message.is_raw

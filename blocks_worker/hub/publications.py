@@ -9,10 +9,10 @@ from blocks_worker.observability.spread import Spread
 from blocks_worker.protocol.codec import encode
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
     from blocks_worker.concurrency import Entropy
+    from blocks_worker.hub.rounds import Rounds
     from blocks_worker.hub.store.transaction import Publication
 
 #: Messages of one envelope, and bytes of all of them: 24 KiB less what stands around them.
@@ -37,27 +37,26 @@ class Publisher:
         self._publish = publish
         self._keys = keys
         self._numbers = _Numbers(entropy.name(8))
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rounds: Rounds | None = None
+        self._now: Callable[[], float] = float
         self.counters: Counter[str] = Counter()
         #: Seconds from a commit until it was published.
         self.lag = Spread(LAGS)
         #: Place in the ledger of the newest event that was published.
         self.published_seq = 0
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take what is committed from now on to this loop."""
-        self._loop = loop
+    def start(self, rounds: Rounds, now: Callable[[], float]) -> None:
+        """Publish what is committed from now on in these rounds; `now` tells seconds that never go back."""
+        self._rounds, self._now = rounds, now
 
     def committed(self, publications: list[Publication]) -> None:
-        """Hand one commit's publications to the loop: one wake-up a commit."""
-        if self._loop is not None and publications:
-            self._loop.call_soon_threadsafe(self._publish_committed, publications, self._loop, self._loop.time())
+        """Hand one commit's publications to the loop."""
+        if self._rounds is not None and publications:
+            self._rounds.hand(self._publish_committed, publications, self._now())
 
-    def _publish_committed(
-        self, publications: list[Publication], loop: asyncio.AbstractEventLoop, since: float
-    ) -> None:
+    def _publish_committed(self, publications: list[Publication], since: float) -> None:
         self.publish(publications)
-        self.lag.note(loop.time() - since)
+        self.lag.note(self._now() - since)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Publish in order of channels and of messages within them."""
@@ -91,8 +90,8 @@ class Publisher:
             self._numbers.forget(mode, channel)
 
     def _publish_batch(self, mode: str, channel: str, batch: list[bytes]) -> None:
-        producer, first = self._numbers.take(mode, channel, len(batch))
-        self._publish(self._keys[mode], channel, envelope(producer, first, batch))
+        head, first = self._numbers.take((mode, channel), len(batch))
+        self._publish(self._keys[mode], channel, b'%b%d,"b":[%b]}' % (head, first, b",".join(batch)))
         self.counters["envelopes"] += 1
         self.counters["messages"] += len(batch)
 
@@ -103,27 +102,21 @@ class _Numbers:
     def __init__(self, hub: str) -> None:
         self._hub = hub
         self._made = 0
-        self._channels: OrderedDict[tuple[str, str], tuple[str, int]] = OrderedDict()
+        self._channels: OrderedDict[tuple[str, str], tuple[bytes, int]] = OrderedDict()
 
-    def take(self, mode: str, channel: str, count: int) -> tuple[str, int]:
-        """Return the producer's name and the first number of the next `count` messages."""
-        key = (mode, channel)
-        producer, first = self._channels.get(key) or self._new()
-        self._channels[key] = (producer, first + count)
+    def take(self, key: tuple[str, str], count: int) -> tuple[bytes, int]:
+        """Return what stands before the number in an envelope of this channel, and the first of `count` numbers."""
+        head, first = self._channels.get(key) or (self._new(), 1)
+        self._channels[key] = (head, first + count)
         self._channels.move_to_end(key)
         if len(self._channels) > CHANNELS:
             self._channels.popitem(last=False)
-        return producer, first
+        return head, first
 
     def forget(self, mode: str, channel: str) -> None:
         """Drop a channel on which nothing more is said."""
         self._channels.pop((mode, channel), None)
 
-    def _new(self) -> tuple[str, int]:
+    def _new(self) -> bytes:
         self._made += 1
-        return f"{self._hub}.{self._made}", 1
-
-
-def envelope(producer: str, first: int, messages: Sequence[bytes]) -> bytes:
-    """Return one publish that carries the messages, whose bytes are taken as they are."""
-    return b'{"v":1,"from":%b,"n":%d,"b":[%b]}' % (encode(producer), first, b",".join(messages))
+        return b'{"v":1,"from":%b,"n":' % encode(f"{self._hub}.{self._made}")

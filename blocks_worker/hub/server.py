@@ -12,6 +12,7 @@ import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from blocks_worker.errors import ConfigurationError
+from blocks_worker.hub.link_socket import FRAMES
 from blocks_worker.hub.network.crowd import Crowd
 from blocks_worker.processes import keep_from_children
 from blocks_worker.protocol.link import MAX_FRAME
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.config import HubConfig
     from blocks_worker.hub.app import Entry
+    from blocks_worker.hub.link_socket import Hearer
 
 #: Seconds that requests in flight get when the hub stops.
 GRACE = 2
@@ -96,7 +98,7 @@ def server_config(config: HubConfig, entry: Entry, port: int, crowd: Crowd | Non
         port=port,
         http=_protocol(crowd or Crowd("hub", config.quotas.address_connections)),
         h11_max_incomplete_event_size=16 * 1024,
-        ws=_LinkSocket,
+        ws=LinkSocket,
         ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,
         lifespan="off",
@@ -113,8 +115,64 @@ def server_config(config: HubConfig, entry: Entry, port: int, crowd: Crowd | Non
     )
 
 
-class _LinkSocket(WebSocketsSansIOProtocol):
-    """Be a link's connection: one whose client has said goodbye is closed without another when the hub stops."""
+class LinkSocket(WebSocketsSansIOProtocol):
+    """Be a link's connection: once somebody hears it, frames pass between him and the socket without a queue.
+
+    It begins and ends as any WebSocket, by messages of ASGI. One whose client has said goodbye is closed without
+    another when the hub stops.
+    """
+
+    _hearer: Hearer | None = None
+    #: Whether more waits to be sent than it takes now; it is said when there is room again.
+    is_full = False
+
+    def hear(self, hearer: Hearer) -> None:
+        """Give every frame that comes from now on to this hearer."""
+        self._hearer = hearer
+
+    def say(self, frame: bytes) -> None:
+        """Send a frame; it goes nowhere when the connection has ended."""
+        if not self.close_sent and not self.transport.is_closing():
+            self.conn.send_binary(frame)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def hold(self) -> None:
+        """Read nothing more for now; what was read already still comes."""
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read on."""
+        if self.read_paused and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def send_receive_event_to_app(self) -> None:
+        """Give on what came."""
+        if self._hearer is None or self.close_sent:
+            super().send_receive_event_to_app()
+            return
+        frames, self.frames = self.frames, []
+        # A frame of text is none of a link's.
+        self._hearer.heard(b"".join(frames) if self.curr_msg_data_type == "bytes" else b"")
+
+    def pause_writing(self) -> None:
+        """Take note that the socket takes nothing more for now."""
+        self.is_full = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Say that there is room again."""
+        self.is_full = False
+        super().resume_writing()
+        if self._hearer is not None:
+            self._hearer.sent()
+
+    async def run_asgi(self) -> None:
+        """Serve it, with itself in the scope for who takes frames as they come."""
+        self.scope["extensions"][FRAMES] = self  # type: ignore[assignment]  # a server's own
+        await super().run_asgi()
 
     def shutdown(self) -> None:
         """End it."""

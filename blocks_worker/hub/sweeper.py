@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from blocks_worker.hub.instance_service import InstanceService
     from blocks_worker.hub.store.ledger import Ledger
-    from blocks_worker.hub.store.records import TaskRecord
+    from blocks_worker.hub.store.records import InstanceRecord, TaskRecord
     from blocks_worker.hub.task_service import TaskService
 
 #: Rows of one kind in one pass.
@@ -55,7 +55,7 @@ class Sweeper:
         for task_id, epoch in self._tasks.granted.lost():
             self._guarded(ledger, task_id, partial(self._take_back, ledger, task_id, epoch))
         for agent in sorted(agents):
-            self._guarded(ledger, agent, partial(self._tasks.dispatch.route, ledger, agent))
+            self._tasks.dispatch.route(ledger, agent)
         ledger.purge_tasks(now, MOST_ROWS, "retention")
         self._purge_instances(ledger, now)
 
@@ -63,8 +63,16 @@ class Sweeper:
         """Look at every live instance; return the agents they serve."""
         rows = ledger.instances()
         for row in rows:
-            self._guarded(ledger, row.agent_id, partial(self._instances.check, ledger, row))
+            if not self._is_well(row):
+                self._guarded(ledger, row.agent_id, partial(self._instances.check, ledger, row))
         return {row.agent for row in rows}
+
+    def _is_well(self, row: InstanceRecord) -> bool:
+        """Tell whether there is nothing to do about an instance, as is usual: then it costs no statement."""
+        try:
+            return self._instances.is_well(row)
+        except Exception:  # noqa: BLE001 - whoever deals with it meets the same, and reports it
+            return False
 
     def _end_time(self, ledger: Ledger, row: TaskRecord, now: int) -> None:
         """Make the turn that a task's time calls for."""

@@ -23,13 +23,10 @@ class Traffic:
     """
 
     def __init__(self, clock: Clock, verbs: Iterable[str]) -> None:
-        self._clock = clock
+        #: The time from which a request counts.
+        self.now = clock.monotonic
         self._verbs = frozenset(verbs)
         self._spreads: dict[tuple[str, str, int], Spread] = {}
-
-    def now(self) -> float:
-        """Return the time from which a request counts."""
-        return self._clock.monotonic()
 
     def answered(self, verb: str, route: str | None, status: int, begun: float) -> None:
         """Count a request whose answer is there; `route` is its template, None where no route was found."""
@@ -37,7 +34,7 @@ class Traffic:
         spread = self._spreads.get(key)
         if spread is None:
             spread = self._spreads[key] = Spread(BUCKETS)
-        spread.note(self._clock.monotonic() - begun)
+        spread.note(self.now() - begun)
 
     def samples(self) -> Iterator[Sample]:
         """Yield what was counted."""

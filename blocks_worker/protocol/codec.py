@@ -106,7 +106,8 @@ def inspect(data: bytes, *, limit: int = MAX_BODY, depth: int = MAX_DEPTH) -> No
             ``duplicate_key`` or ``not_json``.
     """
     check_size(data, limit)
-    _check_utf8(data)
+    if not data.isascii():
+        _check_utf8(data)
     check_depth(data, depth)
     if _LONG_NUMBER.search(data) and _LONG_NUMBER.search(_STRINGS.sub(b"", data)):
         raise InvalidMessageError("number", f"holds a number of more than {MAX_DIGITS} digits")
@@ -114,8 +115,6 @@ def inspect(data: bytes, *, limit: int = MAX_BODY, depth: int = MAX_DEPTH) -> No
 
 
 def _check_utf8(data: bytes) -> None:
-    if data.isascii():
-        return
     try:
         data.decode("utf-8", errors="strict")
     except UnicodeDecodeError as error:

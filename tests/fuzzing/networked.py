@@ -19,6 +19,7 @@ from blocks_worker.hub.auth.guard import Guard
 from blocks_worker.hub.auth.signing import SigningKeys
 from blocks_worker.hub.auth.tokens import Kind, Tokens
 from blocks_worker.hub.link import Links
+from blocks_worker.hub.link_socket import FRAMES
 from blocks_worker.hub.network.network import LocalNetwork
 from blocks_worker.hub.network.reading import RequestReader
 from blocks_worker.hub.network.wire import Refused, Reply
@@ -31,6 +32,8 @@ from blocks_worker.transports.hublink.subscription import HubLinkSubscription
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from blocks_worker.hub.link_socket import Hearer
 
 #: Requests after which the network is made anew, so that what was published is not what is measured.
 FRESH = 5000
@@ -149,28 +152,43 @@ class _HubEnd:
 
     async def _serve(self, data: bytes) -> int | None:
         said: list[dict[str, Any]] = []
-        news = iter(
-            [
-                {"type": "websocket.connect"},
-                {"type": "websocket.receive", "bytes": self._first},
-                {"type": "websocket.receive", "bytes": data},
-            ]
-        )
+        news = iter([{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}])
+        socket = _Socket([self._first, data])
 
         async def receive() -> dict[str, Any]:
-            message = next(news, None)
-            if message is None:
-                for _ in range(4):  # calls that were begun get their turn
-                    await asyncio.sleep(0)
-                return {"type": "websocket.disconnect", "code": 1000}
-            return message
+            for _ in range(4):  # calls that were begun get their turn
+                await asyncio.sleep(0)
+            return next(news)
 
         async def send(message: dict[str, Any]) -> None:
             said.append(message)
 
-        await self._links({"type": "websocket", "client": ("127.0.0.1", 1)}, receive, send, self._bearer)
+        scope = {"type": "websocket", "client": ("127.0.0.1", 1), "extensions": {FRAMES: socket}}
+        await self._links(scope, receive, send, self._bearer)
         closed = [each["code"] for each in said if each["type"] == "websocket.close"]
         return closed[0] if closed else None
+
+
+class _Socket:
+    """Give frames to whoever hears, and send nothing."""
+
+    is_full = False
+
+    def __init__(self, frames: list[bytes]) -> None:
+        self._frames = frames
+
+    def hear(self, hearer: Hearer) -> None:
+        for frame in self._frames:
+            hearer.heard(frame)
+
+    def say(self, frame: bytes) -> None:
+        pass
+
+    def hold(self) -> None:
+        pass
+
+    def go_on(self) -> None:
+        pass
 
 
 class _User:

@@ -9,6 +9,7 @@ import msgspec
 
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.hub.api.calls import Answer, answered
+from blocks_worker.hub.api.coming import Coming
 from blocks_worker.hub.problems import INTERNAL, UNAVAILABLE, RefusalError, as_refusal, later
 from blocks_worker.hub.store.sets import LoopAnswer
 from blocks_worker.hub.task_service import Reply
@@ -16,15 +17,17 @@ from blocks_worker.protocol import codec
 from blocks_worker.protocol.tasks import MAX_BATCH, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from blocks_worker.hub.store.ledger import Ledger
+    from blocks_worker.hub.store.sets import Answer as StoreAnswer
     from blocks_worker.hub.store.store import Store
 
 _logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Told = TypeVar("Told", bound="StoreAnswer")
 
 
 class Work(NamedTuple):
@@ -46,33 +49,45 @@ def items_of(kind: type[Item], body: bytes) -> tuple[bool, list[Item | InvalidMe
     """Return whether a batch was sent, and its items; one that is not what it should be stands as the reason."""
     if not body.lstrip().startswith(b"["):
         return False, [codec.decode(kind, body)]
-    raws = _apart(body)
-    if len(raws) > MAX_BATCH:
-        raise InvalidMessageError("batch", f"{len(raws)} items are more than the {MAX_BATCH} of one batch")
-    return True, [_decoded(kind, raw) for raw in raws]
-
-
-def _apart(body: bytes) -> list[msgspec.Raw]:
-    """Return the items of a batch as they came: each is looked at by itself, for many together look deeper than any."""
     codec.check_size(body)
     try:
-        return codec.decode_trusted(list[msgspec.Raw], body)
+        # Each is looked at by itself, for many together look deeper than any.
+        raws = codec.decode_trusted(list[msgspec.Raw], body)
     except InvalidMessageError:
         codec.inspect(body)  # it may know why more exactly
         raise
+    if len(raws) > MAX_BATCH:
+        raise InvalidMessageError("batch", f"{len(raws)} items are more than the {MAX_BATCH} of one batch")
+    items: list[Item | InvalidMessageError] = []
+    for raw in raws:
+        try:
+            items.append(codec.decode(kind, bytes(raw)))
+        except InvalidMessageError as error:
+            items.append(error)
+    return True, items
 
 
-async def write_items(
-    store: Store, items: Sequence[Work | InvalidMessageError], *, are_new: bool = False
-) -> list[Reply]:
-    """Write all items in one commit where there is room; each gets its own reply, in order.
+class Writes(NamedTuple):
+    """Be where doors write, and what takes their answers to the loop."""
 
-    `are_new`: they bring new work, which a ledger that is too busy turns away.
+    store: Store
+    hand: Callable[..., object]
+
+
+def put_items(
+    writes: Writes, items: Sequence[Work | InvalidMessageError], *, many: bool, is_new: bool = False
+) -> Coming:
+    """Write all items in one commit where there is room, and give the answer: of one item, or of each in order.
+
+    `is_new`: they bring new work, which a ledger that is too busy turns away.
     """
-    works = [item for item in items if not isinstance(item, InvalidMessageError)]
-    acts, about = [work.act for work in works], [work.about for work in works]
-    replies: Iterator[Reply | Exception] = iter(await store.put(acts, about, LoopAnswer(), is_new=are_new).future)
-    return [_replied(item if isinstance(item, InvalidMessageError) else next(replies)) for item in items]
+    coming = Coming(writes.hand, lambda results: answer_items(_replies(items, results), many=many))
+    return _put(writes.store, items, coming, is_new=is_new)
+
+
+async def write_items(store: Store, items: Sequence[Work]) -> list[Reply]:
+    """Do as `put_items`, and return the replies."""
+    return _replies(items, await _put(store, items, LoopAnswer()).future)
 
 
 def answer_items(replies: Sequence[Reply], *, many: bool) -> Answer:
@@ -80,12 +95,31 @@ def answer_items(replies: Sequence[Reply], *, many: bool) -> Answer:
 
     A batch of which the ledger could take nothing is refused whole: it is to be repeated.
     """
-    if not many:
+    if not many or (
+        replies and replies[0].status == UNAVAILABLE and all(each.status == UNAVAILABLE for each in replies)
+    ):
         return _single(replies[0])
-    if replies and all(reply.status == UNAVAILABLE for reply in replies):
-        return _single(replies[0])
-    parts = [b'{"status":%d,"body":%b}' % (reply.status, codec.encode(reply.body)) for reply in replies]
-    return Answer(_OK, b"[%b]" % b",".join(parts))
+    return Answer(_OK, codec.encode(replies))
+
+
+def _put(store: Store, items: Sequence[Work | InvalidMessageError], answer: Told, *, is_new: bool = False) -> Told:
+    """Put to the store what can be; the answer gets what came of that, in order."""
+    acts, about = [], []
+    for item in items:
+        if not isinstance(item, InvalidMessageError):
+            acts.append(item.act)
+            about.append(item.about)
+    return store.put(acts, about, answer, is_new=is_new)
+
+
+def _replies(items: Sequence[Work | InvalidMessageError], results: Sequence[Reply | Exception]) -> list[Reply]:
+    """Return the reply of each item, also of those that were not even put to the store."""
+    written = iter(results)
+    replies = []
+    for item in items:
+        result = item if isinstance(item, InvalidMessageError) else next(written)
+        replies.append(refused_item(result) if isinstance(result, Exception) else result)
+    return replies
 
 
 def _single(reply: Reply) -> Answer:
@@ -94,17 +128,6 @@ def _single(reply: Reply) -> Answer:
         return answer
     details = reply.body.details if isinstance(reply.body, Problem) else None
     return Answer(answer.status, answer.body, later(details))
-
-
-def _decoded(kind: type[Item], raw: msgspec.Raw) -> Item | InvalidMessageError:
-    try:
-        return codec.decode(kind, bytes(raw))
-    except InvalidMessageError as error:
-        return error
-
-
-def _replied(result: Reply | Exception) -> Reply:
-    return refused_item(result) if isinstance(result, Exception) else result
 
 
 def refused_item(error: BaseException) -> Reply:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.hub.api.batches import Work, answer_items, items_of, refused_item, write_items, written
+from blocks_worker.hub.api.batches import Work, answer_items, items_of, put_items, refused_item, write_items, written
 from blocks_worker.hub.api.calls import Answer, Door, answered
 from blocks_worker.hub.store.filters import TaskFilter
 from blocks_worker.hub.task_service import MAX_BATCH_BYTES, MAX_EVENT_BYTES, MAX_PAGE, Reply
@@ -31,10 +31,11 @@ from blocks_worker.protocol.tasks import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from blocks_worker.hub.api.batches import Writes
     from blocks_worker.hub.api.calls import Call
+    from blocks_worker.hub.api.coming import Coming
     from blocks_worker.hub.auth.guard import Guard
     from blocks_worker.hub.store.ledger import Ledger
-    from blocks_worker.hub.store.store import Store
     from blocks_worker.hub.task_service import Consumer, TaskService
 
 #: Tasks whose events are read before other requests get their turn.
@@ -48,8 +49,9 @@ OK = 200
 class TaskDoors:
     """Serve tasks to those who asked for them."""
 
-    def __init__(self, *, store: Store, tasks: TaskService, guard: Guard) -> None:
-        self._store = store
+    def __init__(self, *, writes: Writes, tasks: TaskService, guard: Guard) -> None:
+        self._store = writes.store
+        self._writes = writes
         self._tasks = tasks
         self._guard = guard
 
@@ -77,7 +79,7 @@ class TaskDoors:
             Door("POST", "/api/v1/tasks/{task_id}/resume", self.resume, takes=PauseTask, gives=TaskRow),
         ]
 
-    async def submit(self, call: Call) -> Answer:
+    def submit(self, call: Call) -> Coming:
         """Take in one task or many.
 
         Who: consumer
@@ -89,8 +91,7 @@ class TaskDoors:
         consumer = self._guard.consumer(call.bearer)
         many, items = items_of(SubmitTask, call.body)
         works = [self._submission(consumer, item) for item in items]
-        replies = await write_items(self._store, works, are_new=True)
-        return answer_items(replies, many=many)
+        return put_items(self._writes, works, many=many, is_new=True)
 
     async def get(self, call: Call) -> Answer:
         """Show one task.
@@ -188,7 +189,7 @@ class TaskDoors:
             await written(self._store, lambda ledger: self._tasks.answer(ledger, consumer, task_id, request))
         )
 
-    async def retry(self, call: Call) -> Answer:
+    def retry(self, call: Call) -> Coming:
         """Send a task that failed or was canceled again, as a new one with the same input.
 
         Who: consumer
@@ -198,7 +199,7 @@ class TaskDoors:
         consumer = self._guard.consumer(call.bearer)
         task_id, request = call.path["task_id"], codec.decode(RetryTask, call.body or b"{}")
         again = Work(task_id, lambda ledger: self._tasks.retry(ledger, consumer, task_id, request))
-        return answer_items(await write_items(self._store, [again], are_new=True), many=False)
+        return put_items(self._writes, [again], many=False, is_new=True)
 
     async def pause(self, call: Call) -> Answer:
         """Ask that a task wait: it is not offered, and its run is told.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.hub.api.batches import Work, answer_items, items_of, write_items, written
+from blocks_worker.hub.api.batches import Work, items_of, put_items, written
 from blocks_worker.hub.api.calls import Answer, Door, answered
 from blocks_worker.protocol import codec
 from blocks_worker.protocol.leases import (
@@ -22,12 +22,13 @@ from blocks_worker.protocol.steps import StepsAnswer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from blocks_worker.hub.api.batches import Writes
     from blocks_worker.hub.api.calls import Call
+    from blocks_worker.hub.api.coming import Coming
     from blocks_worker.hub.auth.guard import Guard
     from blocks_worker.hub.auth.logins import Logins
     from blocks_worker.hub.instance_service import InstanceService
     from blocks_worker.hub.store.ledger import Ledger
-    from blocks_worker.hub.store.store import Store
     from blocks_worker.hub.task_service import Holder, Reply, TaskService
 
 Item = TypeVar("Item", bound=Claim | Report | LateReport)
@@ -38,9 +39,10 @@ class WorkDoors:
     """Serve instances; who speaks is in the token, never in a body."""
 
     def __init__(
-        self, *, store: Store, tasks: TaskService, instances: InstanceService, guard: Guard, logins: Logins
+        self, *, writes: Writes, tasks: TaskService, instances: InstanceService, guard: Guard, logins: Logins
     ) -> None:
-        self._store = store
+        self._store = writes.store
+        self._writes = writes
         self._tasks = tasks
         self._instances = instances
         self._guard = guard
@@ -82,24 +84,24 @@ class WorkDoors:
             Door("GET", "/api/v1/tasks/{task_id}/steps", self.steps, gives=StepsAnswer),
         ]
 
-    async def claims(self, call: Call) -> Answer:
+    def claims(self, call: Call) -> Coming:
         """Give or refuse the right to run, for one task or many.
 
         Who: instance
         Answers: one or many: 200 lease; 200 nack taken · 409 fenced · 410 cancelled, or incarnation is over
         """
-        return await self._items(call, Claim, self._tasks.claim)
+        return self._items(call, Claim, self._tasks.claim)
 
-    async def reports(self, call: Call) -> Answer:
+    def reports(self, call: Call) -> Coming:
         """Record what runs have to say, for one task or many.
 
         Who: instance with a lease
         Answers: one or many: 200 · 400 an event is refused · 409 fenced · 413 `event_quota` · 422
             `expectedN`
         """
-        return await self._items(call, Report, self._tasks.report)
+        return self._items(call, Report, self._tasks.report)
 
-    async def late_reports(self, call: Call) -> Answer:
+    def late_reports(self, call: Call) -> Coming:
         """Record what processes that died had to say; their owner's API key lets in, each lease proves the rest.
 
         Who: API key of the owner, with each incarnation and its lease
@@ -108,8 +110,7 @@ class WorkDoors:
         key = call.api_key
         owner = self._store.read(lambda ledger: self._logins.owner(ledger, key))
         many, items = items_of(LateReport, call.body)
-        replies = await write_items(self._store, [_work(self._tasks.report_late, owner, item) for item in items])
-        return answer_items(replies, many=many)
+        return put_items(self._writes, [_work(self._tasks.report_late, owner, item) for item in items], many=many)
 
     async def steps(self, call: Call) -> Answer:
         """Show what runs of a task stored as its steps, by their names, those behind a name.
@@ -131,11 +132,10 @@ class WorkDoors:
         beat = codec.decode(Heartbeat, call.body)
         return answered(await written(self._store, lambda ledger: self._instances.heartbeat(ledger, holder, beat)))
 
-    async def _items(self, call: Call, kind: type[Item], act: Callable[[Ledger, Holder, Item], Reply]) -> Answer:
+    def _items(self, call: Call, kind: type[Item], act: Callable[[Ledger, Holder, Item], Reply]) -> Coming:
         holder = self._guard.holder(call.bearer)
         many, items = items_of(kind, call.body)
-        replies = await write_items(self._store, [_work(act, holder, item) for item in items])
-        return answer_items(replies, many=many)
+        return put_items(self._writes, [_work(act, holder, item) for item in items], many=many)
 
 
 def _work(

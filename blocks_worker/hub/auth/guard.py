@@ -70,6 +70,8 @@ class Guard:
         Raises:
             RefusalError: 401, with the code that says why.
         """
+        if self._holders.knows(bearer):
+            return self._holders.admitted(bearer)
         try:
             return self._consumers.admitted(bearer)
         except RefusalError as refusal:
@@ -99,21 +101,21 @@ class _Known(Generic[Principal]):
         self._read = read
         self._known: dict[bytes, tuple[Principal, int]] = {}
 
+    def knows(self, bearer: str | None) -> bool:
+        """Tell whether this token was checked before, and found to be one of the kind."""
+        return bearer is not None and _digest(bearer) in self._known
+
     def admitted(self, bearer: str | None) -> tuple[Principal, int]:
-        found = self._found(bearer)
+        if bearer is None:
+            raise RefusalError(UNAUTHORIZED, "TokenMissing", "send 'Authorization: Bearer' with an access token")
+        digest = _digest(bearer)
+        found = self._known.get(digest)
+        if found is None or self._clock.wall_ms() >= found[1] * 1000:
+            found = self._check(bearer, digest)
         # Asked each time: a key may be taken back while its tokens are remembered.
         if found[0].key in self._revoked:
             raise RefusalError(UNAUTHORIZED, REVOKED, "the API key behind this token was revoked: get another key")
         return found
-
-    def _found(self, bearer: str | None) -> tuple[Principal, int]:
-        if bearer is None:
-            raise RefusalError(UNAUTHORIZED, "TokenMissing", "send 'Authorization: Bearer' with an access token")
-        digest = hashlib.sha256(bearer.encode("utf-8", errors="replace")).digest()
-        known = self._known.get(digest)
-        if known is not None and self._clock.wall_ms() < known[1] * 1000:
-            return known
-        return self._check(bearer, digest)
 
     def _check(self, bearer: str, digest: bytes) -> tuple[Principal, int]:
         claims = self._tokens.verify(self._kind, bearer)
@@ -125,6 +127,10 @@ class _Known(Generic[Principal]):
             del self._known[next(iter(self._known))]
         self._known[digest] = (principal, claims.expires)
         return principal, claims.expires
+
+
+def _digest(bearer: str) -> bytes:
+    return hashlib.sha256(bearer.encode("utf-8", errors="replace")).digest()
 
 
 def consumer_fields(consumer: Consumer) -> dict[str, str]:

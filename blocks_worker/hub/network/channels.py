@@ -85,12 +85,6 @@ class _Row:
         #: Up to where messages may be gone.
         self.lost = lost
 
-    def put(self, message: Message) -> int:
-        size = message.size()
-        self.messages.append(message)
-        self.size += size
-        return size
-
     def drop(self) -> int:
         oldest = self.messages.pop(0)
         size = oldest.size()
@@ -104,10 +98,6 @@ class _Row:
         self.messages = list(filter(wanted, self.messages))
         self.size = sum(map(Message.size, self.messages))
         return before - self.size
-
-    def is_beyond(self, bounds: Bounds, horizon: float) -> bool:
-        """Tell whether the oldest message has to go."""
-        return len(self.messages) > bounds.limit or self.messages[0].at < horizon or self.size > bounds.channel
 
 
 class Shelf:
@@ -125,16 +115,20 @@ class Shelf:
 
     def put(self, message: Message, bounds: Bounds) -> None:
         """Add a message, which is newer than all others, and drop what is beyond the bounds."""
-        kept = self._channels.get(message.channel)
-        if kept is None:
-            kept = self._channels[message.channel] = _Row(self._forgotten)
+        row = self._channels.get(message.channel)
+        if row is None:
+            row = self._channels[message.channel] = _Row(self._forgotten)
             self._size += CHANNEL
         else:
             self._channels.move_to_end(message.channel)
-        self._size += kept.put(message)
-        horizon = message.at - bounds.age
-        while kept.messages and kept.is_beyond(bounds, horizon):
-            self._size -= kept.drop()
+        size, horizon = message.size(), message.at - bounds.age
+        row.messages.append(message)
+        row.size += size
+        self._size += size
+        while row.messages and (
+            len(row.messages) > bounds.limit or row.messages[0].at < horizon or row.size > bounds.channel
+        ):
+            self._size -= row.drop()
         while self._size > bounds.size and self._channels:
             self._drop_oldest()
 
@@ -155,8 +149,9 @@ class Shelf:
 
     def after(self, channel: str, tt: int, horizon: float) -> list[Message]:
         """Return the messages of a channel above a timetoken, in no promised order."""
-        found = []
-        for message in reversed(self._of(channel)):
+        found: list[Message] = []
+        row = self._channels.get(channel)
+        for message in reversed(row.messages) if row is not None else ():
             if message.tt <= tt or message.at < horizon:
                 break
             found.append(message)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from blocks_worker.protocol.link import AHEAD_BYTES, AHEAD_MESSAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from blocks_worker.hub.network.channels import Message, Shelf
 
@@ -29,8 +29,15 @@ class Reader(Protocol):
 class Follower:
     """Know where one reader is on each of its channels; what waits for it stays on the shelf, and nowhere else."""
 
-    def __init__(self, shelf: Shelf, reader: Reader, table: dict[str, dict[Follower, None]]) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        reader: Reader,
+        table: dict[str, dict[Follower, None]],
+        at_end: Callable[[Callable[[], object]], object],
+    ) -> None:
         self._shelf = shelf
+        self._at_end = at_end
         self._reader = reader
         self._table = table
         self._places: dict[str, int] = {}
@@ -57,9 +64,11 @@ class Follower:
                 self._unlist(name)
 
     def wake(self, channel: str) -> None:
-        """Look at a channel in the next turn of the loop: what is published in this one travels together."""
+        """Look at a channel at the end of the round: what is published in it travels together."""
         self._woken[channel] = None
-        self._plan()
+        if not self._due:
+            self._due = True
+            self._at_end(self._tell)
 
     def taken(self, messages: int, size: int) -> None:
         """Send on what waited for its reader."""
@@ -88,7 +97,8 @@ class Follower:
             del self._woken[channel]
             size += self._read(channel, found)
         if found:
-            found.sort(key=_by_position)
+            if len(found) > 1:
+                found.sort(key=_by_position)
             self._reader.said(found)
         if self._woken and self._messages < AHEAD_MESSAGES and self._bytes < AHEAD_BYTES:
             self._plan()

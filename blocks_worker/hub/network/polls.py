@@ -43,34 +43,33 @@ class Polls:
     """Hold the waiting polls by each name they listen to."""
 
     def __init__(self) -> None:
-        self._by_name: dict[str, dict[Poll, None]] = {}
+        #: Who listens, by each name.
+        self.by_name: dict[str, dict[Poll, None]] = {}
 
     def add(self, poll: Poll) -> None:
         """Let a poll wait."""
         for name in poll.names:
-            self._by_name.setdefault(name, {})[poll] = None
+            self.by_name.setdefault(name, {})[poll] = None
 
     def remove(self, poll: Poll) -> None:
         """Let a poll wait no more; twice is once."""
         for name in poll.names:
-            waiting = self._by_name.get(name)
+            waiting = self.by_name.get(name)
             if waiting is not None:
                 waiting.pop(poll, None)
                 if not waiting:
-                    del self._by_name[name]
+                    del self.by_name[name]
 
     def listening(self, channel: str) -> Iterator[Poll]:
         """Yield the polls that a message of this channel is for; one may come twice."""
-        if not self._by_name:
-            return
-        yield from self._by_name.get(channel, ())
+        yield from self.by_name.get(channel, ())
         if "." in channel:
             for wildcard in wildcards(channel):
-                yield from self._by_name.get(wildcard, ())
+                yield from self.by_name.get(wildcard, ())
 
     def waiting(self) -> set[Poll]:
         """Return all polls that wait."""
-        return {poll for polls in self._by_name.values() for poll in polls}
+        return {poll for polls in self.by_name.values() for poll in polls}
 
 
 def wildcards(channel: str) -> Iterator[str]:

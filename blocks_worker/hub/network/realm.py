@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blocks_worker.hub.network.channels import PRESENCE, Message, Shelf, Timeline
@@ -11,6 +11,7 @@ from blocks_worker.hub.network.following import Follower
 from blocks_worker.hub.network.polls import Poll, Polls, wildcard_prefix
 from blocks_worker.hub.network.presence import Happening, Presence
 from blocks_worker.hub.network.wire import Reply, dumps
+from blocks_worker.hub.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +29,8 @@ class Shared:
     clock: Clock
     timeline: Timeline
     region: int
+    #: At whose ends followers are told.
+    rounds: Rounds = field(default_factory=Rounds)
     #: Stands before `Realm.put`, and which rows history does not show: both only for tests of what goes wrong.
     delivery: Callable[[Realm, Message, bool], None] | None = None
     hides: Callable[[Message], bool] | None = None
@@ -58,7 +61,8 @@ class Realm:
         """Do what `publish` says, whatever faults are played."""
         if deliver:
             self.retention.put(message, self.shared.settings.retention)
-            self._wake(message.channel)
+            if self.polls.by_name:
+                self._wake(message.channel)
         if store and not message.channel.endswith(PRESENCE):
             self.history.put(message, self.shared.settings.history)
             for follower in self.followers.get(message.channel, ()):
@@ -81,7 +85,7 @@ class Realm:
 
     def follower(self, reader: Reader) -> Follower:
         """Return one who follows nothing yet; what is published without being stored its reader is not told."""
-        return Follower(self.history, reader, self.followers)
+        return Follower(self.history, reader, self.followers, self.shared.rounds.at_end)
 
     def is_followed(self, channel: str) -> bool:
         """Tell whether a follower is told what is published on this channel."""
