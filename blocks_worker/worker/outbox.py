@@ -95,15 +95,17 @@ class Outbox:
         self._is_open = not self._is_over
         self._hold_until = now + HOLD
 
-    def append(self, body: bytes, *, at_once: bool = False) -> None:
+    def append(self, body: bytes, *, quota: tuple[int, int] = (0, 0), at_once: bool = False) -> None:
         """Add an event, behind the status that waits; `at_once`: it does not wait whether the run ends soon.
 
         Raises:
             TaskFinishedError: the run has ended.
+            EventQuotaError: it would be more events, or bytes, than `quota`.
             MessageTooLargeError: no hub would take it.
         """
         if not self._is_open:
             raise TaskFinishedError(self.key[0])
+        self.check_quota(len(body), *quota)
         if len(body) > MAX_EVENT:
             raise MessageTooLargeError(len(body), MAX_EVENT)
         if at_once:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from blocks_worker.batching import BATCH_ITEMS
 from blocks_worker.concurrency import Backoff, ServiceThread
-from blocks_worker.errors import BlocksError, EventQuotaError, PublishTimeoutError, TaskCancelledError
+from blocks_worker.errors import BlocksError, EventQuotaError
 from blocks_worker.protocol.codec import encode
-from blocks_worker.protocol.leases import EVENT_QUOTA
+from blocks_worker.worker.alarm import Alarm
+from blocks_worker.worker.failures import refused_report
+from blocks_worker.worker.outbox import HOLD
 from blocks_worker.worker.parts import answered_each
-from blocks_worker.worker.run import Ending
+from blocks_worker.worker.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.leases import Claim, Numbers, Report, ReportAnswer
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.outbox import Outbox
-    from blocks_worker.worker.ports import RunApi
-    from blocks_worker.worker.run import Run, RunKey
+    from blocks_worker.worker.ports import Heard, RunApi
+    from blocks_worker.worker.run import Ending, Run, RunKey
     from blocks_worker.worker.spool import Spool
 
 _logger = logging.getLogger(__name__)
@@ -34,25 +36,10 @@ _logger = logging.getLogger(__name__)
 REQUEST_BYTES = 640 * 1024
 #: Seconds until a request without an answer is repeated.
 REPORT_TIMEOUT = 5.0
-#: Seconds that an emitter waits for room.
-PUBLISH_TIMEOUT = 30.0
 #: Refusals of offers that may wait; one too many is lost, and counted: the offer then times out by itself.
 NACKS = 1024
 
 _FENCED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE})
-
-
-class Heard(Protocol):
-    """Be told what the hub said about a run."""
-
-    def answered(self, key: RunKey) -> None:
-        """The hub has the ending of this run."""
-
-    def fenced(self, key: RunKey) -> None:
-        """The task is not this run's any more."""
-
-    def told(self, key: RunKey, flags: ReportAnswer) -> None:
-        """The task is to stop, or to wait, or to go on."""
 
 
 class Publisher:
@@ -81,8 +68,8 @@ class Publisher:
         self._counters = counters
         self._spool = spool
         self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
+        self._alarm = Alarm()
+        self._room = Room(self._lock, clock)
         self._speaking: dict[RunKey, Outbox] = {}
         self._nacks: list[Claim] = []
         #: When the thread looks next by itself; minus infinity while it is awake.
@@ -116,7 +103,7 @@ class Publisher:
         """Send what waits, the last of it at `until`, and end; tell whether the thread ended by the deadline."""
         with self._lock:
             self._until = until
-            self._work.notify()
+        self._alarm.ring()
         return self._thread.join(deadline.remaining())
 
     def open(self, run: Run, lease: str) -> None:
@@ -135,13 +122,15 @@ class Publisher:
         """
         body = encode(event)
         with self._lock:
-            if waits:
-                self._await_room(run)
-            if run.outbox.is_open:
-                run.outbox.check_quota(len(body), *self._quota)
-            run.outbox.append(body, at_once=event.stream_event is not None or event.type == "question")
+            if waits and run.outbox.is_full:
+                self._room.wait(run)
+            run.outbox.append(
+                body, quota=self._quota, at_once=event.stream_event is not None or event.type == "question"
+            )
             run.spoke_at = self._clock.monotonic()
-            self._speaks(run.outbox)
+            rings = self._speaks(run.outbox)
+        if rings:
+            self._alarm.ring()
 
     def emit_latest(self, run: Run, event: EventBody) -> None:
         """Take a status, of which the newest counts; one beyond what a run may store is dropped, and counted."""
@@ -154,15 +143,19 @@ class Publisher:
                 return
             run.spoke_at = self._clock.monotonic()
             run.outbox.latest(event, run.spoke_at)
-            self._speaks(run.outbox)
+            rings = self._speaks(run.outbox)
+        if rings:
+            self._alarm.ring()
 
     def close_ask(self, run: Run, ask: str) -> bool:
         """Say that a run waits for the answer to its question no more; tell whether it may still speak."""
         with self._lock:
             if not run.outbox.close_ask(ask):
                 return False
-            self._speaks(run.outbox)
-            return True
+            rings = self._speaks(run.outbox)
+        if rings:
+            self._alarm.ring()
+        return True
 
     def add_step(self, run: Run, name: str, value: bytes) -> None:
         """Take a step to send; whoever did it waits at the run's steps for the answer.
@@ -173,7 +166,9 @@ class Publisher:
         with self._lock:
             run.outbox.add_step(name, value)
             run.spoke_at = self._clock.monotonic()
-            self._speaks(run.outbox)
+            rings = self._speaks(run.outbox)
+        if rings:
+            self._alarm.ring()
 
     def end(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None = None) -> bool:
         """Take the ending of a run; tell whether it is the first, for only that one counts.
@@ -181,24 +176,26 @@ class Publisher:
         `leave` is called before anything of it can be sent: the hub offers the next task in answer to an
         outcome, and the slot must be free by then.
         """
+        outbox, rings = run.outbox, False
         with self._lock:
             if leave is not None:
                 leave(run)
-            now = self._clock.monotonic()
             if ending.state == "fenced":
                 self._speaking.pop(run.key, None)
                 self._spool.answered(run.key)
-                first = run.outbox.drop()
+                first = outbox.drop()
             elif ending.state == "released":
-                first = run.outbox.release(now)
+                first = outbox.release(self._clock.monotonic())
             else:
-                first = run.outbox.finish(ending, now)
-            if first and ending.state != "fenced":
-                self._speaks(run.outbox)
-                if ending.state != "released":
+                first = outbox.finish(ending, self._clock.monotonic())
+                if first:
                     once = run.answer is not None and run.answer.delivery == "at_most_once"
                     self._spool.ended(run.key, once=once)
-            self._room.notify_all()
+            if first and ending.state != "fenced":
+                rings = self._speaks(outbox)
+            self._room.freed()
+        if rings:
+            self._alarm.ring()
         return first
 
     def unanswered(self, keys: Iterable[RunKey]) -> list[Report]:
@@ -221,64 +218,61 @@ class Publisher:
         with self._lock:
             self._returns += 1
             self._not_before = float("-inf")
-            self._work.notify()
+        self._alarm.ring()
 
     def refuse(self, claim: Claim) -> None:
         """Take the refusal of an offer."""
         with self._lock:
-            if len(self._nacks) < NACKS:
+            has_room = len(self._nacks) < NACKS
+            if has_room:
                 self._nacks.append(claim)
-                self._work.notify()
-                return
-        self._counters.count("nacks_lost")
+        if has_room:
+            self._alarm.ring()
+        else:
+            self._counters.count("nacks_lost")
 
-    def _await_room(self, run: Run) -> None:
-        limit = self._clock.monotonic() + PUBLISH_TIMEOUT
-        while run.outbox.is_full and run.outbox.is_open:
-            if run.cancel_event.is_set():
-                raise TaskCancelledError(run.task_id)
-            left = limit - self._clock.monotonic()
-            if left <= 0:
-                raise PublishTimeoutError(f"the hub has answered nothing for {PUBLISH_TIMEOUT:.0f} s")
-            self._room.wait(min(left, 1.0))
+    def _speaks(self, outbox: Outbox) -> bool:
+        """Note that this one has something to say; tell whether the thread would look too late, and is to be woken.
 
-    def _speaks(self, outbox: Outbox) -> None:
-        """Note that this one has something to say; wake the thread only when it would look too late."""
+        Whoever is told so rings once the lock is free: the thread takes it as soon as it is awake.
+        """
         self._speaking[outbox.key] = outbox
+        if self._looks_at == float("-inf"):
+            return False
         due = outbox.due_at()
-        if due is not None and due < self._looks_at:
-            self._due = min(self._due, max(due, self._clock.monotonic()))
-            self._work.notify()
+        if due is None or due >= self._looks_at:
+            return False
+        self._due = min(self._due, max(due, self._clock.monotonic()))
+        return True
 
     def _serve(self) -> None:
+        has_sent = False
         while True:
             with self._lock:
-                nacks, batch = self._next()
-            if not nacks and not batch:
-                self._due = float("inf")
-                return
-            self._refuse_all(nacks)
-            self._send(batch)
-
-    def _next(self) -> tuple[list[Claim], list[tuple[Outbox, Report]]]:
-        """Wait for something to send; nothing means the end."""
-        while True:
-            now = self._due = self._clock.monotonic()
-            nacks, self._nacks = self._nacks[:BATCH_ITEMS], self._nacks[BATCH_ITEMS:]
-            batch = self._gather(now) if now >= self._not_before else []
-            if nacks or batch or self._is_done():
-                return nacks, batch
-            self._sleep(now)
+                now = self._due = self._clock.monotonic()
+                self._looks_at = float("-inf")
+                nacks, self._nacks = self._nacks[:BATCH_ITEMS], self._nacks[BATCH_ITEMS:]
+                batch = self._gather(now) if now >= self._not_before else []
+                rests = not nacks and not batch
+                if rests and self._is_done():
+                    self._due = float("inf")
+                    return
+                pause = self._pause(now, lingers=has_sent) if rests else 0.0
+            if rests:
+                self._alarm.sleep(pause)
+            else:
+                self._refuse_all(nacks)
+                self._send(batch)
+            has_sent = not rests
 
     def _gather(self, now: float) -> list[tuple[Outbox, Report]]:
         batch: list[tuple[Outbox, Report]] = []
         room = REQUEST_BYTES
         for key, outbox in list(self._speaking.items()):
-            if outbox.due_at() is None:
-                del self._speaking[key]
-                continue
             taken = outbox.take(now, room)
             if taken is None:
+                if outbox.due_at() is None:
+                    del self._speaking[key]
                 continue
             if batch and taken[1] > room:
                 break
@@ -293,15 +287,21 @@ class Publisher:
             return False
         return self._until.expired() or not any(box.due_at() is not None for box in self._speaking.values())
 
-    def _sleep(self, now: float) -> None:
+    def _pause(self, now: float, *, lingers: bool) -> float | None:
+        """Return for how long the thread sleeps; None: until it is woken.
+
+        `lingers`: it looks once more before the first words of a run that begins now are due, which then need not
+        wake it: where runs follow each other closely only their ends do.
+        """
         dues = [due for box in self._speaking.values() if (due := box.due_at()) is not None]
         looks_at = max(min(dues), self._not_before) if dues else float("inf")
+        if lingers:
+            looks_at = min(looks_at, now + HOLD)
+        self._looks_at = self._due = looks_at
         pause = None if looks_at == float("inf") else max(0.0, looks_at - now)
         if self._until is not None:
             pause = self._until.within(pause if pause is not None else 1.0)
-        self._looks_at = self._due = looks_at
-        self._work.wait(pause)
-        self._looks_at = float("-inf")
+        return pause
 
     def _refuse_all(self, nacks: list[Claim]) -> None:
         if not nacks:
@@ -347,8 +347,9 @@ class Publisher:
 
     def _recovered(self) -> None:
         self._backoff.reset()
-        if self._trouble is not None:
-            _logger.info("report_recovered")
+        if self._trouble is None:
+            return
+        _logger.info("report_recovered")
         self._trouble = None
         with self._lock:
             self._not_before = float("-inf")
@@ -357,7 +358,7 @@ class Publisher:
         """Decide under the lock what an answer means, and tell of it after."""
         with self._lock:
             tell = self._verdict(outbox, report, answer)
-            self._room.notify_all()
+            self._room.freed()
         if tell is not None:
             tell(outbox.key)
         if answer.status == HTTPStatus.OK and answer.body is not None:
@@ -384,11 +385,9 @@ class Publisher:
             return None
         if answer.status not in _FENCED:
             self._counters.count("reports_failed")
-            why = answer.problem.message if answer.problem else f"the hub answered {answer.status}"
-            _logger.error("report_refused", extra={"task": outbox.key[0], "status": answer.status, "error": why})
-            is_quota = answer.problem is not None and answer.problem.code == EVENT_QUOTA
-            code = EVENT_QUOTA if is_quota else "bad_result"
-            ending = Ending("failed", error=f"the hub refused a report: {why}", error_code=code)
+            ending = refused_report(answer)
+            about = {"task": outbox.key[0], "status": answer.status, "error": ending.error}
+            _logger.error("report_refused", extra=about)
             if outbox.refused(report, ending, now):
                 return None
         return self._over(outbox, self._heard.fenced)
