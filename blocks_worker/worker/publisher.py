@@ -109,7 +109,7 @@ class Publisher:
     def open(self, run: Run, lease: str) -> None:
         """Let a run speak under its lease."""
         with self._lock:
-            run.outbox.open(lease, self._clock.monotonic())
+            run.outbox.open(lease, run.started_at)
 
     def emit(self, run: Run, event: EventBody, *, waits: bool = True) -> None:
         """Take an event to send; `waits`: for room, if too much is unanswered.
