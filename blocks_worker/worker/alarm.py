@@ -24,3 +24,9 @@ class Alarm:
         """Wake the thread."""
         with contextlib.suppress(RuntimeError):  # it rings already
             self._silence.release()
+
+
+def ring(alarm: Alarm | None) -> None:
+    """Wake a thread, if there is one to wake."""
+    if alarm is not None:
+        alarm.ring()

@@ -12,6 +12,7 @@ from blocks_worker.protocol.control import StartTask
 from blocks_worker.protocol.events import EventBody
 from blocks_worker.worker.counters import Counters
 from blocks_worker.worker.outbox import HOLD, Outbox
+from blocks_worker.worker.outboxes import MANY
 from blocks_worker.worker.publisher import Publisher
 from blocks_worker.worker.run import Ending, Run
 from blocks_worker.worker.spool import Spool
@@ -47,14 +48,14 @@ class Site:
             counters=Counters(),
             spool=Spool(None, incarnation=lambda: "i", unanswered=lambda _keys: [], clock=self.clock),
         )
-        self.publisher._looks_at = self.clock.monotonic() + sleeps
-        rung: Any = Rung(self.publisher)
-        self.publisher._alarm = rung
-        self.rung: Rung = rung
+        self.rung = Rung(self.publisher)
+        alarm: Any = self.rung
+        if sleeps > float("-inf"):
+            self.publisher._watch.sleeps(alarm, self.clock.monotonic() + sleeps, may_watch=True)
 
-    def begun(self) -> Run:
+    def begun(self, task: str = "t") -> Run:
         """Return a run that has its lease."""
-        run = Run(StartTask(task_id="t", epoch=1, digest=""), Outbox(("t", 1)), self.clock.monotonic())
+        run = Run(StartTask(task_id=task, epoch=1, digest=""), Outbox((task, 1)), self.clock.monotonic())
         self.publisher.open(run, "lease")
         return run
 
@@ -83,11 +84,12 @@ def test_first_words_wake_a_thread_that_would_look_too_late(sleeps: float, times
 
 def test_who_has_just_sent_looks_again_before_the_next_words_are_due() -> None:
     """Runs that follow each other closely have no wake-up for their beginnings; after that it sleeps on."""
-    site = Site(sleeps=0)
-    now = site.clock.monotonic()
+    site = Site(sleeps=float("-inf"))
+    now, (alarm, _) = site.clock.monotonic(), site.publisher._watch.alarms
 
-    assert site.publisher._pause(now, lingers=True) == pytest.approx(HOLD)
-    assert site.publisher._pause(now, lingers=False) is None
+    assert site.publisher._pause(alarm, now, lingers=True) == pytest.approx(HOLD)
+    site.publisher._watch.woke(alarm, now)
+    assert site.publisher._pause(alarm, now, lingers=False) is None
 
 
 def test_an_awake_thread_is_not_woken() -> None:
@@ -97,3 +99,24 @@ def test_an_awake_thread_is_not_woken() -> None:
     site.publisher.end(site.begun(), Ending("completed"))
 
     assert site.rung.times == 0
+
+
+def test_who_has_just_ended_waits_for_the_request_that_is_under_way_unless_many_have() -> None:
+    """The second thread rests until as many runs have ended as are worth a request of their own."""
+    site = Site(sleeps=float("-inf"))
+    publisher = site.publisher
+    first, _ = publisher._watch.alarms
+    publisher.end(site.begun("first"), Ending("completed"))
+    now = site.clock.monotonic()
+    batch = publisher._boxes.gather(now)
+    assert len(batch) == 1
+    publisher._watch.woke(first, now)
+    alarm: Any = site.rung
+    publisher._pause(alarm, now, lingers=False)
+
+    for number in range(MANY - 1):
+        publisher.end(site.begun(str(number)), Ending("completed"))
+    assert (site.rung.times, publisher._boxes.gather(now)) == (0, [])
+    publisher.end(site.begun("last"), Ending("completed"))
+    assert site.rung.times == 1
+    assert len(publisher._boxes.gather(now)) == MANY
