@@ -49,10 +49,6 @@ class TaskEvents:
         self._emitter = emitter
         self._store = store
 
-    def running(self) -> None:
-        """Say that the run began."""
-        self._emitter.emit(EventBody(type="progress", progress=0.0, state="running"))
-
     def report_status(self, message: str) -> None:
         """Say in words how it goes."""
         self._emitter.emit_latest(EventBody(type="progress", message=_text(message)))

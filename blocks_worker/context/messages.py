@@ -75,7 +75,10 @@ class StartTaskMessage(_Message):
 
     def __post_init__(self) -> None:
         parts: Any = self.request_parts
-        self.request_parts = [_part(part) for part in parts] if isinstance(parts, (list, tuple)) else []
+        self.request_parts = [
+            RequestPart.from_dict(part) if isinstance(part, dict) and not isinstance(part, RequestPart) else part
+            for part in (parts if isinstance(parts, (list, tuple)) else ())
+        ]
         self.caller_claims = _dict(self.caller_claims)
         self.metadata = _dict(self.metadata)
         self.owner_id = str(self.owner_id or self.caller_claims.get("sub") or "anonymous")
@@ -113,8 +116,9 @@ class StartTaskMessage(_Message):
             InputError: there is none and no default was given.
         """
         for candidate in self._parts():
-            if candidate.text is not None and part in (None, candidate.part_id):
-                return candidate.text
+            text = candidate.text
+            if text is not None and (part is None or part == candidate.part_id):
+                return text
         if isinstance(default, _NotGiven):
             which = "no part with text" if part is None else f"no part {part!r} with text"
             raise InputError(f"the input has {which}; send one", part_id=part)
@@ -221,12 +225,6 @@ def _dict(value: object) -> dict[str, Any]:
 
 def _is_empty(value: object) -> bool:
     return value is None or value is False or value in ("", [], {})
-
-
-def _part(value: object) -> object:
-    if isinstance(value, RequestPart) or not isinstance(value, dict):
-        return value
-    return RequestPart.from_dict(value)
 
 
 def _plain(value: Any) -> Any:

@@ -74,9 +74,11 @@ def normalise(
         ArtifactError: a value cannot be written: not JSON, not text, too large, not a file.
     """
     if inspect.isgenerator(returned):
-        return _Collector(outputs, guaranteed).result_of_artifact(OutArtifact(_json_list(returned), JSON))
+        return _Collector(outputs, guaranteed, [OutArtifact(_json_list(returned), JSON)]).result()
+    collector = _Collector(outputs, guaranteed)
     try:
-        return _Collector(outputs, guaranteed).result_of(returned)
+        collector.take(returned)
+        return collector.result()
     except ArtifactError:
         raise
     except Exception as error:
@@ -94,23 +96,16 @@ class _Collector:
     warnings: list[str] = field(default_factory=list)
     unsaid: int = 0
 
-    def result_of(self, returned: object) -> Result:
-        self._take(returned)
-        return self._result()
-
-    def result_of_artifact(self, artifact: OutArtifact) -> Result:
-        self.artifacts.append(artifact)
-        return self._result()
-
-    def _result(self) -> Result:
-        missing = self.guaranteed - {artifact.output_id for artifact in self.artifacts}
-        for output_id in sorted(missing):
-            self._warn(f"the result lacks output {output_id!r}, which the card guarantees")
+    def result(self) -> Result:
+        if self.guaranteed:
+            missing = self.guaranteed - {artifact.output_id for artifact in self.artifacts}
+            for output_id in sorted(missing):
+                self._warn(f"the result lacks output {output_id!r}, which the card guarantees")
         if self.unsaid:
             self.warnings.append(f"{self.unsaid} more warnings like these")
         return Result(self.artifacts, self.warnings)
 
-    def _take(self, returned: object) -> None:
+    def take(self, returned: object) -> None:
         if returned is None:
             return
         if isinstance(returned, dict):
@@ -137,7 +132,10 @@ class _Collector:
     def _take_artifacts(self, entries: object) -> None:
         if isinstance(entries, (list, tuple)):
             for entry in entries:
-                self._take_bare(entry)
+                if isinstance(entry, dict):
+                    self._take_entry(entry)
+                else:
+                    self._take_bare(entry)
         else:
             self._warn(f"'artifacts' is {_a(entries)}, not a list of entries: left out")
 
@@ -172,7 +170,8 @@ class _Collector:
         if not isinstance(entry, dict):
             self._warn(f"an entry of the result is {_a(entry)}, not a dict with 'data': left out")
             return
-        entry = _spelled(entry)
+        if not _SPELLINGS.keys().isdisjoint(entry):
+            entry = _spelled(entry)
         if "data" not in entry:
             self._warn("an entry of the result has no 'data': left out")
             return
@@ -181,14 +180,13 @@ class _Collector:
             self._warn(f"'data' of an entry is {_a(entry['data'])}: left out")
             return
         self._name_others(entry, ("data", *_LABELS), "'data' of an entry")
-        mime_type, file_name, output_id = (self._label(entry, key) for key in _LABELS)
+        mime_type, file_name, output_id = [self._label(key, entry[key]) if key in entry else None for key in _LABELS]
         if output_id is not None and self.outputs and output_id not in self.outputs:
             self._warn(f"output {output_id!r} is not one of the card's: {', '.join(sorted(self.outputs))}")
         self.artifacts.append(OutArtifact(data, mime_type or usual, file_name, output_id))
 
-    def _label(self, entry: dict[Any, Any], key: str) -> str | None:
+    def _label(self, key: str, value: object) -> str | None:
         """Return a label that can travel; another one is left out, the data are not."""
-        value = entry.get(key)
         if value is None or (isinstance(value, str) and _is_label(value)):
             return value
         what = _short(value) if isinstance(value, str) else _a(value)
@@ -313,7 +311,8 @@ def _utf8(text: str) -> bytes:
             f"the text holds half a character (a lone surrogate) at {error.start}; "
             "write it with errors='replace', or return bytes"
         ) from error
-    _check_size(len(data))
+    if len(data) > len(text):
+        _check_size(len(data))
     return data
 
 

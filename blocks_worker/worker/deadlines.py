@@ -116,7 +116,9 @@ class Deadlines:
         return None
 
     def _taken(self, now: float) -> Callable[[], object] | None:
-        while self._heap and (self._heap[0][2].act is None or self._heap[0][0] <= now):
+        # What was called off stays until its moment, unless there is much of it: an empty heap has to be told of
+        # each entry, and the limits of runs that end at once would wake the thread every time.
+        while self._heap and self._heap[0][0] <= now:
             entry = heapq.heappop(self._heap)[2]
             act, entry.act = entry.act, None
             if act is not None:

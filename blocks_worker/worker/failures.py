@@ -1,4 +1,4 @@
-"""What an exception out of a handler means for its task: plain rules."""
+"""What an exception out of a handler, or a report that the hub refuses, means for its task: plain rules."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from blocks_worker.worker.run import Ending
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from blocks_worker.controlplane.api import ItemResult
+    from blocks_worker.protocol.leases import ReportAnswer
 
 #: Modules through which a handler is called, and its coroutine or generator is carried on.
 _CALLING = ("blocks_worker.worker.", "blocks_worker.testing.", "asyncio.", "concurrent.futures.")
@@ -36,6 +39,14 @@ def ending_of(error: BaseException, *, stopped: Ending | None) -> Ending:
     if isinstance(error, Exception):
         return Ending("failed", error=said(error), error_code="handler_error")
     return Ending("failed", error=_left_by(error), error_code="handler_exit", reason=type(error).__name__)
+
+
+def refused_report(answer: ItemResult[ReportAnswer]) -> Ending:
+    """Return how a run ends of which the hub cannot take a report."""
+    why = answer.problem.message if answer.problem else f"the hub answered {answer.status}"
+    is_quota = answer.problem is not None and answer.problem.code == EVENT_QUOTA
+    error = f"the hub refused a report: {why}"
+    return Ending("failed", error=error, error_code=EVENT_QUOTA if is_quota else "bad_result")
 
 
 def users_trace(error: BaseException) -> TracebackType | None:

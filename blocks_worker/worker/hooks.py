@@ -25,18 +25,15 @@ class Hooks:
 
     def before_run(self, run: Run) -> None:
         """Tell that the handler is about to be called."""
-        for hook in self._before_run:
-            _guarded(run, hook, run)
+        _tell(self._before_run, run)
 
     def on_cancel(self, run: Run) -> None:
         """Tell that the run was asked to stop."""
-        for hook in self._on_cancel:
-            _guarded(run, hook, run)
+        _tell(self._on_cancel, run)
 
     def after_run(self, run: Run, ending: Ending) -> None:
         """Tell how the run ended, in reverse order."""
-        for hook in self._after_run:
-            _guarded(run, hook, run, ending)
+        _tell(self._after_run, run, ending)
 
 
 def _has(middleware: Middleware, hook: str) -> bool:
@@ -44,9 +41,10 @@ def _has(middleware: Middleware, hook: str) -> bool:
     return getattr(type(middleware), hook, None) is not getattr(Middleware, hook)
 
 
-def _guarded(run: Run, hook: Callable[..., None], *told: object) -> None:
-    try:
-        hook(*told)
-    except Exception:
-        # A hook's own trouble is not the task's.
-        _logger.exception("hook_failed", extra={"task": run.task_id, "hook": getattr(hook, "__qualname__", "?")})
+def _tell(hooks: Sequence[Callable[..., None]], run: Run, *ending: Ending) -> None:
+    for hook in hooks:
+        try:
+            hook(run, *ending)
+        except Exception:
+            # A hook's own trouble is not the task's.
+            _logger.exception("hook_failed", extra={"task": run.task_id, "hook": getattr(hook, "__qualname__", "?")})

@@ -42,8 +42,9 @@ class Trust:
 
     def is_suspect(self, now: float) -> bool:
         """Tell whether the hub may have ended our leases without our knowing."""
-        until = self.trusted_until
-        return until is not None and now >= until
+        if self._renewed is None:
+            return False
+        return now >= self._renewed + self.numbers.lease_ttl - self.numbers.lease_margin
 
 
 @dataclass

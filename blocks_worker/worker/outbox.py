@@ -95,20 +95,25 @@ class Outbox:
         self._is_open = not self._is_over
         self._hold_until = now + HOLD
 
-    def append(self, body: bytes, *, at_once: bool = False) -> None:
+    def append(self, body: bytes, *, quota: tuple[int, int] = (0, 0), at_once: bool = False) -> None:
         """Add an event, behind the status that waits; `at_once`: it does not wait whether the run ends soon.
 
         Raises:
             TaskFinishedError: the run has ended.
+            EventQuotaError: it would be more events, or bytes, than `quota`.
             MessageTooLargeError: no hub would take it.
         """
         if not self._is_open:
             raise TaskFinishedError(self.key[0])
+        if quota != (0, 0):
+            self.check_quota(len(body), *quota)
         if len(body) > MAX_EVENT:
             raise MessageTooLargeError(len(body), MAX_EVENT)
         if at_once:
             self._hold_until = 0.0
-        self._add_status()
+        if self._waiting is not None:
+            self._add(encode(self._waiting))
+            self._waiting = None
         self._add(body)
 
     def add_step(self, name: str, value: bytes) -> None:
@@ -166,12 +171,11 @@ class Outbox:
             return None
         if self._outcome is not None or self._release or self.steps.are_waiting:
             return self._not_before
-        due = []
-        if self._events or self._ask_closed is not None:
-            due.append(max(self._hold_until, self._not_before))
-        if self._waiting is not None:
-            due.append(max(self._status_at + STATUS_INTERVAL, self._not_before))
-        return min(due, default=None)
+        status = None if self._waiting is None else max(self._status_at + STATUS_INTERVAL, self._not_before)
+        if not self._events and self._ask_closed is None:
+            return status
+        due = max(self._hold_until, self._not_before)
+        return due if status is None else min(due, status)
 
     def take(self, now: float, room: int) -> tuple[Report, int] | None:
         """Return the next report and its bytes, with events of at most `room` or one; None when none is due."""
@@ -243,13 +247,9 @@ class Outbox:
     def _flush_status(self, now: float) -> None:
         if self._waiting is None or (self._is_open and now < self._status_at + STATUS_INTERVAL):
             return
-        self._add_status()
+        self._add(encode(self._waiting))
+        self._waiting = None
         self._status_at = now
-
-    def _add_status(self) -> None:
-        if self._waiting is not None:
-            self._add(encode(self._waiting))
-            self._waiting = None
 
     def _close(self, now: float) -> bool:
         if self.has_ended or not self.lease:

@@ -84,7 +84,8 @@ class Pipes(Middleware):
 
     def after_run(self, run: Run, ending: Ending) -> None:  # noqa: ARG002 - the same for every ending
         """Keep it no more."""
-        self._taken(run)
+        if run.is_pipe:
+            self._taken(run)
 
     def publish(self, task_id: str, ending: Ending, timeout: float | None = None) -> None:
         """End a pipe as its agent wants; return once the hub has recorded that.

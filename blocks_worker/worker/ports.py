@@ -1,4 +1,4 @@
-"""What the worker needs of others, as it needs it: the hub's work endpoints and a login."""
+"""What the worker needs of others, as it needs it: the hub's work endpoints, a login, and who hears its answers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from blocks_worker.protocol.steps import StepsAnswer
     from blocks_worker.protocol.streams import GrantedStream, StreamName
     from blocks_worker.streams.exchange import StreamExchange
+    from blocks_worker.worker.run import RunKey
 
 
 class RunApi(FileApi, Protocol):
@@ -111,3 +112,16 @@ class Login(Protocol):
 
     def refresh(self, refused: str | None) -> bool:
         """Get another token because this one was refused."""
+
+
+class Heard(Protocol):
+    """Be told what the hub said about a run."""
+
+    def answered(self, key: RunKey) -> None:
+        """The hub has the ending of this run."""
+
+    def fenced(self, key: RunKey) -> None:
+        """The task is not this run's any more."""
+
+    def told(self, key: RunKey, flags: ReportAnswer) -> None:
+        """The task is to stop, or to wait, or to go on."""

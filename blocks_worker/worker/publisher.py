@@ -1,19 +1,25 @@
-"""The thread that brings the hub what runs have to say, in natural batches, until the hub has answered."""
+"""The threads that bring the hub what runs have to say, in natural batches, until the hub has answered."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from blocks_worker.batching import BATCH_ITEMS
-from blocks_worker.concurrency import Backoff, ServiceThread
-from blocks_worker.errors import BlocksError, EventQuotaError, PublishTimeoutError, TaskCancelledError
+from blocks_worker.concurrency import ServiceThread
+from blocks_worker.errors import BlocksError, EventQuotaError
 from blocks_worker.protocol.codec import encode
-from blocks_worker.protocol.leases import EVENT_QUOTA
+from blocks_worker.worker.alarm import ring
+from blocks_worker.worker.failures import refused_report
+from blocks_worker.worker.outbox import HOLD
+from blocks_worker.worker.outboxes import REQUEST_BYTES, Outboxes
 from blocks_worker.worker.parts import answered_each
-from blocks_worker.worker.run import Ending
+from blocks_worker.worker.refusals import Refusals
+from blocks_worker.worker.repeats import Repeats
+from blocks_worker.worker.room import Room
+from blocks_worker.worker.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,41 +28,27 @@ if TYPE_CHECKING:
     from blocks_worker.controlplane.api import ItemResult
     from blocks_worker.protocol.events import EventBody
     from blocks_worker.protocol.leases import Claim, Numbers, Report, ReportAnswer
+    from blocks_worker.worker.alarm import Alarm
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.outbox import Outbox
-    from blocks_worker.worker.ports import RunApi
-    from blocks_worker.worker.run import Run, RunKey
+    from blocks_worker.worker.ports import Heard, RunApi
+    from blocks_worker.worker.run import Ending, Run, RunKey
     from blocks_worker.worker.spool import Spool
 
 _logger = logging.getLogger(__name__)
 
-#: Bytes of one request, unless a single report is more; the hub takes 1 MiB.
-REQUEST_BYTES = 640 * 1024
 #: Seconds until a request without an answer is repeated.
 REPORT_TIMEOUT = 5.0
-#: Seconds that an emitter waits for room.
-PUBLISH_TIMEOUT = 30.0
-#: Refusals of offers that may wait; one too many is lost, and counted: the offer then times out by itself.
-NACKS = 1024
 
 _FENCED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE})
 
 
-class Heard(Protocol):
-    """Be told what the hub said about a run."""
-
-    def answered(self, key: RunKey) -> None:
-        """The hub has the ending of this run."""
-
-    def fenced(self, key: RunKey) -> None:
-        """The task is not this run's any more."""
-
-    def told(self, key: RunKey, flags: ReportAnswer) -> None:
-        """The task is to stop, or to wait, or to go on."""
+#: Requests under way at the same time: while the hub writes one down, the next is on its way to it.
+REQUESTS = 2
 
 
 class Publisher:
-    """Send reports with one request in flight; what gathers meanwhile is the next request.
+    """Send reports with two requests in flight at most; what gathers meanwhile is the next request.
 
     Duties: number and keep the events of all runs, decide which ending of a run is the first, repeat
     until answered, and carry the refusals of offers, which the listener may not send itself.
@@ -75,54 +67,49 @@ class Publisher:
     ) -> None:
         self._api = api
         self._heard = heard
-        self._nack = nack
+        self._refusals = Refusals(nack, counters)
         self._clock = clock
-        self._backoff = Backoff(entropy, cap=15.0)
         self._counters = counters
         self._spool = spool
         self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
-        self._speaking: dict[RunKey, Outbox] = {}
-        self._nacks: list[Claim] = []
-        #: When the thread looks next by itself; minus infinity while it is awake.
-        self._looks_at = float("-inf")
-        #: When it began what it is at, or is to look next; infinity before its start and when it has ended.
-        self._due = float("inf")
-        self._not_before = float("-inf")
-        #: Why the last request failed, in few words; None since one was answered.
-        self._trouble: tuple[str, object] | None = None
-        #: How often the hub was told to be back: what failed on the way there has no pause after it.
-        self._returns = 0
+        self._watch = Watch(REQUESTS, clock)
+        self._repeats = Repeats(clock, entropy)
+        self._room = Room(self._lock, clock)
+        self._boxes = Outboxes()
         self._until: Deadline | None = None
         #: Events that one run may store, and their bytes; 0: any number.
         self._quota = (0, 0)
-        self._thread = ServiceThread("publisher", self._serve)
+        self._threads = [
+            ServiceThread(f"publisher-{number}", partial(self._serve, alarm))
+            for number, alarm in enumerate(self._watch.alarms, start=1)
+        ]
 
     def use(self, numbers: Numbers) -> None:
         """Take over the hub's numbers."""
         self._quota = (numbers.run_events, numbers.run_event_bytes)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._due = self._clock.monotonic()
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
     def behind(self) -> float:
-        """Return for how many seconds the thread is at one request, or late for the next."""
-        return max(0.0, self._clock.monotonic() - self._due)
+        """Return for how many seconds a thread is at one request, or late for the next."""
+        return self._watch.behind()
 
     def stop(self, until: Deadline, deadline: Deadline) -> bool:
-        """Send what waits, the last of it at `until`, and end; tell whether the thread ended by the deadline."""
+        """Send what waits, the last of it at `until`, and end; tell whether the threads ended by the deadline."""
         with self._lock:
             self._until = until
-            self._work.notify()
-        return self._thread.join(deadline.remaining())
+        for alarm in self._watch.alarms:
+            alarm.ring()
+        left = [thread for thread in self._threads if not thread.join(deadline.remaining())]
+        return not left
 
     def open(self, run: Run, lease: str) -> None:
         """Let a run speak under its lease."""
         with self._lock:
-            run.outbox.open(lease, self._clock.monotonic())
+            run.outbox.open(lease, run.started_at)
 
     def emit(self, run: Run, event: EventBody, *, waits: bool = True) -> None:
         """Take an event to send; `waits`: for room, if too much is unanswered.
@@ -135,13 +122,14 @@ class Publisher:
         """
         body = encode(event)
         with self._lock:
-            if waits:
-                self._await_room(run)
-            if run.outbox.is_open:
-                run.outbox.check_quota(len(body), *self._quota)
-            run.outbox.append(body, at_once=event.stream_event is not None or event.type == "question")
+            if waits and run.outbox.is_full:
+                self._room.wait(run)
+            run.outbox.append(
+                body, quota=self._quota, at_once=event.stream_event is not None or event.type == "question"
+            )
             run.spoke_at = self._clock.monotonic()
-            self._speaks(run.outbox)
+            alarm = self._speaks(run.outbox)
+        ring(alarm)
 
     def emit_latest(self, run: Run, event: EventBody) -> None:
         """Take a status, of which the newest counts; one beyond what a run may store is dropped, and counted."""
@@ -154,15 +142,17 @@ class Publisher:
                 return
             run.spoke_at = self._clock.monotonic()
             run.outbox.latest(event, run.spoke_at)
-            self._speaks(run.outbox)
+            alarm = self._speaks(run.outbox)
+        ring(alarm)
 
     def close_ask(self, run: Run, ask: str) -> bool:
         """Say that a run waits for the answer to its question no more; tell whether it may still speak."""
         with self._lock:
             if not run.outbox.close_ask(ask):
                 return False
-            self._speaks(run.outbox)
-            return True
+            alarm = self._speaks(run.outbox)
+        ring(alarm)
+        return True
 
     def add_step(self, run: Run, name: str, value: bytes) -> None:
         """Take a step to send; whoever did it waits at the run's steps for the answer.
@@ -173,7 +163,8 @@ class Publisher:
         with self._lock:
             run.outbox.add_step(name, value)
             run.spoke_at = self._clock.monotonic()
-            self._speaks(run.outbox)
+            alarm = self._speaks(run.outbox)
+        ring(alarm)
 
     def end(self, run: Run, ending: Ending, leave: Callable[[Run], None] | None = None) -> bool:
         """Take the ending of a run; tell whether it is the first, for only that one counts.
@@ -181,143 +172,121 @@ class Publisher:
         `leave` is called before anything of it can be sent: the hub offers the next task in answer to an
         outcome, and the slot must be free by then.
         """
+        outbox, alarm = run.outbox, None
         with self._lock:
             if leave is not None:
                 leave(run)
-            now = self._clock.monotonic()
             if ending.state == "fenced":
-                self._speaking.pop(run.key, None)
-                self._spool.answered(run.key)
-                first = run.outbox.drop()
+                self._over(outbox)
+                first = outbox.drop()
             elif ending.state == "released":
-                first = run.outbox.release(now)
+                first = outbox.release(self._clock.monotonic())
             else:
-                first = run.outbox.finish(ending, now)
-            if first and ending.state != "fenced":
-                self._speaks(run.outbox)
-                if ending.state != "released":
+                first = outbox.finish(ending, self._clock.monotonic())
+                if first:
                     once = run.answer is not None and run.answer.delivery == "at_most_once"
                     self._spool.ended(run.key, once=once)
-            self._room.notify_all()
+            if first and ending.state != "fenced":
+                alarm = self._speaks(outbox)
+            self._room.freed()
+        ring(alarm)
         return first
 
     def unanswered(self, keys: Iterable[RunKey]) -> list[Report]:
         """Return what these runs have said and the hub has not answered, for those whose outcome is known."""
         with self._lock:
-            boxes = [self._speaking[key] for key in keys if key in self._speaking]
-            return [report for box in boxes for report in box.unanswered(REQUEST_BYTES)]
+            return [report for box in self._boxes.of(keys) for report in box.unanswered(REQUEST_BYTES)]
 
     def unheard(self) -> int:
         """Return how many runs have an outcome that the hub has not answered."""
         with self._lock:
-            return sum(bool(box.unanswered(REQUEST_BYTES)) for box in self._speaking.values())
+            return sum(bool(box.unanswered(REQUEST_BYTES)) for box in self._boxes.all())
 
     def hub_is_back(self) -> None:
         """Send at once what waits for its repeat: the hub answers again.
 
         It counts what it has not heard of as held, and offers nothing in its place.
         """
-        self._backoff.reset()
         with self._lock:
-            self._returns += 1
-            self._not_before = float("-inf")
-            self._work.notify()
+            self._repeats.hub_is_back()
+            alarm = self._watch.alarm_for(float("-inf"))
+        ring(alarm)
 
     def refuse(self, claim: Claim) -> None:
         """Take the refusal of an offer."""
         with self._lock:
-            if len(self._nacks) < NACKS:
-                self._nacks.append(claim)
-                self._work.notify()
-                return
-        self._counters.count("nacks_lost")
+            alarm = None
+            if self._refusals.add(claim):
+                alarm = self._watch.alarm_for(float("-inf")) or self._watch.another()
+        ring(alarm)
 
-    def _await_room(self, run: Run) -> None:
-        limit = self._clock.monotonic() + PUBLISH_TIMEOUT
-        while run.outbox.is_full and run.outbox.is_open:
-            if run.cancel_event.is_set():
-                raise TaskCancelledError(run.task_id)
-            left = limit - self._clock.monotonic()
-            if left <= 0:
-                raise PublishTimeoutError(f"the hub has answered nothing for {PUBLISH_TIMEOUT:.0f} s")
-            self._room.wait(min(left, 1.0))
-
-    def _speaks(self, outbox: Outbox) -> None:
-        """Note that this one has something to say; wake the thread only when it would look too late."""
-        self._speaking[outbox.key] = outbox
+    def _speaks(self, outbox: Outbox) -> Alarm | None:
+        """Note that this one has something to say; return whom to ring for that once the lock is free, if anybody."""
+        self._boxes.speaks(outbox)
         due = outbox.due_at()
-        if due is not None and due < self._looks_at:
-            self._due = min(self._due, max(due, self._clock.monotonic()))
-            self._work.notify()
+        if due is None:
+            return None
+        if self._boxes.is_sending:
+            return self._watch.another() if self._boxes.are_many else None
+        return self._watch.alarm_for(due)
 
-    def _serve(self) -> None:
+    def _serve(self, alarm: Alarm) -> None:
+        has_sent = False
         while True:
             with self._lock:
-                nacks, batch = self._next()
-            if not nacks and not batch:
-                self._due = float("inf")
-                return
-            self._refuse_all(nacks)
-            self._send(batch)
-
-    def _next(self) -> tuple[list[Claim], list[tuple[Outbox, Report]]]:
-        """Wait for something to send; nothing means the end."""
-        while True:
-            now = self._due = self._clock.monotonic()
-            nacks, self._nacks = self._nacks[:BATCH_ITEMS], self._nacks[BATCH_ITEMS:]
-            batch = self._gather(now) if now >= self._not_before else []
-            if nacks or batch or self._is_done():
-                return nacks, batch
-            self._sleep(now)
-
-    def _gather(self, now: float) -> list[tuple[Outbox, Report]]:
-        batch: list[tuple[Outbox, Report]] = []
-        room = REQUEST_BYTES
-        for key, outbox in list(self._speaking.items()):
-            if outbox.due_at() is None:
-                del self._speaking[key]
-                continue
-            taken = outbox.take(now, room)
-            if taken is None:
-                continue
-            if batch and taken[1] > room:
-                break
-            batch.append((outbox, taken[0]))
-            room -= taken[1]
-            if len(batch) == BATCH_ITEMS or room <= 0:
-                break
-        return batch
+                now = self._clock.monotonic()
+                self._watch.woke(alarm, now)
+                nacks = self._refusals.take()
+                batch = self._boxes.gather(now) if now >= self._repeats.not_before else []
+                rests = not nacks and not batch
+                another = self._watch.another() if batch and self._boxes.are_many else None
+                if rests and self._is_done():
+                    self._watch.ended(alarm)
+                    return
+                pause = self._pause(alarm, now, lingers=has_sent) if rests else 0.0
+            ring(another)
+            if rests:
+                alarm.sleep(pause)
+            else:
+                self._refusals.send(nacks)
+                self._send(batch)
+            has_sent = not rests
 
     def _is_done(self) -> bool:
-        if self._until is None:
-            return False
-        return self._until.expired() or not any(box.due_at() is not None for box in self._speaking.values())
+        return self._until is not None and (self._until.expired() or not self._boxes.dues())
 
-    def _sleep(self, now: float) -> None:
-        dues = [due for box in self._speaking.values() if (due := box.due_at()) is not None]
-        looks_at = max(min(dues), self._not_before) if dues else float("inf")
-        pause = None if looks_at == float("inf") else max(0.0, looks_at - now)
+    def _pause(self, alarm: Alarm, now: float, *, lingers: bool) -> float | None:
+        """Return for how long a thread sleeps; None: until it is woken.
+
+        `lingers`: it looks once more before the first words of a run that begins now are due, which then need not
+        wake it: where runs follow each other closely only their ends do.
+        """
+        dues = [] if self._boxes.is_sending else self._boxes.dues()
+        looks_at = max(min(dues), self._repeats.not_before) if dues else float("inf")
+        if lingers:
+            looks_at = min(looks_at, now + HOLD)
+        watches = self._watch.sleeps(alarm, looks_at, may_watch=not self._boxes.is_sending)
+        pause = max(0.0, looks_at - now) if watches and looks_at < float("inf") else None
         if self._until is not None:
             pause = self._until.within(pause if pause is not None else 1.0)
-        self._looks_at = self._due = looks_at
-        self._work.wait(pause)
-        self._looks_at = float("-inf")
-
-    def _refuse_all(self, nacks: list[Claim]) -> None:
-        if not nacks:
-            return
-        try:
-            self._nack(nacks)
-        except BlocksError as error:
-            # Only a hint to the hub, which notices by itself when the offer times out.
-            self._counters.count("nacks_lost", len(nacks))
-            _logger.debug("nack_failed", extra={"error": str(error)})
+        return pause
 
     def _send(self, batch: list[tuple[Outbox, Report]]) -> None:
         if not batch:
             return
+        try:
+            self._report(batch)
+        finally:
+            self._sent(batch)
+
+    def _sent(self, batch: list[tuple[Outbox, Report]]) -> None:
+        """Let these be reported again: nothing of them is on its way any more."""
+        with self._lock:
+            self._boxes.sent(batch)
+
+    def _report(self, batch: list[tuple[Outbox, Report]]) -> None:
         self._spool.before_sending(outbox.key for outbox, report in batch if report.outcome is not None)
-        returns = self._returns
+        returns = self._repeats.returns
         timeout = REPORT_TIMEOUT if self._until is None else max(0.1, self._until.within(REPORT_TIMEOUT))
         try:
             answers = answered_each(
@@ -326,7 +295,7 @@ class Publisher:
         except BlocksError as error:
             self._failed(error, len(batch), returns)
             return
-        except Exception as error:  # one broken answer must not end the only thread that reports
+        except Exception as error:  # one broken answer must not end a thread that reports
             _logger.exception("report_broken")
             self._failed(error, len(batch), returns)
             return
@@ -335,29 +304,23 @@ class Publisher:
             self._apply(outbox, report, answer)
 
     def _failed(self, error: Exception, reports: int, returns: int) -> None:
-        pause = self._backoff.after(error)
-        trouble = (type(error).__name__, getattr(error, "status", None))
-        if trouble != self._trouble:
-            _logger.warning("report_retry", extra={"error": str(error)})
-        self._trouble = trouble
         self._counters.count("reports_repeated", reports)
         with self._lock:
-            if self._returns == returns:
-                self._not_before = self._clock.monotonic() + pause
+            is_new = self._repeats.failed(error, returns)
+        if is_new:
+            _logger.warning("report_retry", extra={"error": str(error)})
 
     def _recovered(self) -> None:
-        self._backoff.reset()
-        if self._trouble is not None:
-            _logger.info("report_recovered")
-        self._trouble = None
         with self._lock:
-            self._not_before = float("-inf")
+            had_trouble = self._repeats.recovered()
+        if had_trouble:
+            _logger.info("report_recovered")
 
     def _apply(self, outbox: Outbox, report: Report, answer: ItemResult[ReportAnswer]) -> None:
         """Decide under the lock what an answer means, and tell of it after."""
         with self._lock:
             tell = self._verdict(outbox, report, answer)
-            self._room.notify_all()
+            self._room.freed()
         if tell is not None:
             tell(outbox.key)
         if answer.status == HTTPStatus.OK and answer.body is not None:
@@ -372,7 +335,8 @@ class Publisher:
                 return None
             state = report.outcome.state if report.outcome else "released"
             _logger.debug("reported", extra={"task": outbox.key[0], "epoch": outbox.key[1], "state": state})
-            return self._over(outbox, self._heard.answered)
+            self._over(outbox)
+            return self._heard.answered
         if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and outbox.expected(
             answer.body.expected_n if answer.body else None
         ):
@@ -380,20 +344,18 @@ class Publisher:
             return None
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self._counters.count("reports_repeated")
-            outbox.later(now + self._backoff.next(0.2))
+            outbox.later(self._repeats.one_later())
             return None
         if answer.status not in _FENCED:
             self._counters.count("reports_failed")
-            why = answer.problem.message if answer.problem else f"the hub answered {answer.status}"
-            _logger.error("report_refused", extra={"task": outbox.key[0], "status": answer.status, "error": why})
-            is_quota = answer.problem is not None and answer.problem.code == EVENT_QUOTA
-            code = EVENT_QUOTA if is_quota else "bad_result"
-            ending = Ending("failed", error=f"the hub refused a report: {why}", error_code=code)
+            ending = refused_report(answer)
+            about = {"task": outbox.key[0], "status": answer.status, "error": ending.error}
+            _logger.error("report_refused", extra=about)
             if outbox.refused(report, ending, now):
                 return None
-        return self._over(outbox, self._heard.fenced)
+        self._over(outbox)
+        return self._heard.fenced
 
-    def _over(self, outbox: Outbox, tell: Callable[[RunKey], None]) -> Callable[[RunKey], None]:
-        self._speaking.pop(outbox.key, None)
+    def _over(self, outbox: Outbox) -> None:
+        self._boxes.over(outbox)
         self._spool.answered(outbox.key)
-        return tell

@@ -110,12 +110,12 @@ class RunStreams:
 
     def end(self, timeout: float = FLUSH_TIMEOUT) -> None:
         """End all, with what was written on its way; the consumers are told where each ends."""
-        deadline = Deadline(timeout, self._worker.clock)
         with self._lock:
             self._ending = True
             streams = list(self._open.values())
         if not streams and not self._external:
             return
+        deadline = Deadline(timeout, self._worker.clock)
         ends = {stream.stream_id: self._finish(stream, deadline) for stream in streams}
         self._emit(EventBody(type="progress", stream_event="stream_ended", streams=ends))
         self._forget()

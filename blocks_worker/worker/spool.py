@@ -160,6 +160,8 @@ class Spool:
 
     def before_sending(self, keys: Iterable[RunKey]) -> None:
         """Write those of these outcomes first that have to be on disk before anybody hears of them."""
+        if not self._first_written:  # nearly always; an outcome gets here after its run was taken note of
+            return
         with self._lock:
             new = [key for key in keys if key in self._due and key in self._first_written]
         if new:

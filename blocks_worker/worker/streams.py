@@ -98,10 +98,13 @@ class WorkerStreams:
         )
 
     def of(self, run: Run, task: StartTaskMessage, emit: Callable[[EventBody], None]) -> RunStreams:
-        """Return the streams of a run."""
-        streams = RunStreams(self, run, task, emit)
+        """Return the streams of a run, made for who asks first: a run that can open none has none."""
         with self._lock:
-            self._runs[run] = streams
+            streams = self._runs.get(run) or RunStreams(self, run, task, emit)
+            if run.ending is None:
+                self._runs[run] = streams
+            else:  # nobody would let go of them any more
+                streams.drop()
         return streams
 
     def end(self, run: Run, timeout: float | None = None) -> None:

@@ -50,13 +50,15 @@ if TYPE_CHECKING:
     from blocks_worker.worker.run import Run
     from blocks_worker.worker.run_files import RunFiles
     from blocks_worker.worker.run_steps import RunSteps
-    from blocks_worker.worker.run_streams import RunStreams
     from blocks_worker.worker.running import Running
     from blocks_worker.worker.settings import WorkerSettings
     from blocks_worker.worker.standing import Standing
     from blocks_worker.worker.streams import WorkerStreams
 
 _logger = logging.getLogger(__name__)
+
+#: The first event of every run.
+_RUNNING = EventBody(type="progress", progress=0.0, state="running")
 
 
 class TaskRun:
@@ -193,28 +195,13 @@ class TaskRun:
 
     def _carry_out(self, run: Run, task: StartTaskMessage) -> None:
         files = self._files(run)
-        emitter = RunEmitter(self._publisher, run)
-        events = TaskEvents(emitter, store=files.store)
-        streams = self._streams.of(run, task, emitter.emit)
         context = None
         if self._handler.takes_context or self._settings.on_cancel_task is not None:
-            run.voice = self._voice(run, task, emitter, streams)
-            context = context_of(
-                run,
-                task,
-                events,
-                fetch=files.fetch,
-                create_stream=streams.create,
-                wait_while_paused=lambda: self._pauses.wait(run, emitter.emit),
-                ask=partial(self._asking.ask, run, emitter.emit),
-                calls=self._calls,
-                step=self._steps(run),
-                clock=self._clock,
-            )
+            context = self._context(run, task, files)
         self._hooks.before_run(run)
         try:
-            events.running()
-            ending = self._handle(run, task, context, files, streams)
+            self._publisher.emit(run, _RUNNING)
+            ending = self._handle(run, task, context, files)
         except TaskFinishedError:
             # A limit or a lost lease ended the run while it was at work: what it has now comes too late.
             ending = Ending("fenced")
@@ -223,55 +210,67 @@ class TaskRun:
         else:
             self._report(run, ending)
 
-    def _handle(
-        self, run: Run, task: StartTaskMessage, context: TaskContext | None, files: RunFiles, streams: RunStreams
-    ) -> Ending | None:
+    def _context(self, run: Run, task: StartTaskMessage, files: RunFiles) -> TaskContext:
+        """Return what the handler is given, and give the run its voice."""
+        emitter = RunEmitter(self._publisher, run)
+        streams = self._streams.of(run, task, emitter.emit)
+        run.voice = self._voice(run, task, emitter)
+        return context_of(
+            run,
+            task,
+            TaskEvents(emitter, store=files.store),
+            fetch=files.fetch,
+            create_stream=streams.create,
+            wait_while_paused=lambda: self._pauses.wait(run, emitter.emit),
+            ask=partial(self._asking.ask, run, emitter.emit),
+            calls=self._calls,
+            step=self._steps(run),
+            clock=self._clock,
+        )
+
+    def _handle(self, run: Run, task: StartTaskMessage, context: TaskContext | None, files: RunFiles) -> Ending | None:
         """Call the handler and publish what it returned; return how the run ends, None for a pipe that goes on."""
         try:
-            result = self._returned(run, task, context, files, streams)
+            result = self._returned(run, task, context, files)
         except BaseException as error:  # noqa: BLE001 - the edge of a handler: SystemExit ends the task, not the slot
             ending = self._raised(run, error)
-            streams.end()
+            self._streams.end(run)
             return ending
         if run.voice is not None and run.voice.has_ended():
             return Ending("fenced")
         if run.is_pipe:
-            return self._left_open(run, result, files, streams)
+            return self._left_open(run, result, files)
         if run.gives_back:
             return Ending("released")
-        streams.end()
+        self._streams.end(run)
         stopped = run.stopped_as
         failure = self._say(run, result, files)
         return stopped or failure or Ending("completed")
 
-    def _voice(self, run: Run, task: StartTaskMessage, emitter: RunEmitter, streams: RunStreams) -> Voice:
+    def _voice(self, run: Run, task: StartTaskMessage, emitter: RunEmitter) -> Voice:
         def finish(ending: Ending) -> bool:
-            streams.end()
+            self._streams.end(run)
             return self._endings.end(run, ending)
 
         channel = task_channel(task.owner_id, run.task_id)
         return Voice(run, channel=channel, emit=emitter.emit, finish=finish, clock=self._clock)
 
-    def _left_open(self, run: Run, result: Result, files: RunFiles, streams: RunStreams) -> Ending | None:
+    def _left_open(self, run: Run, result: Result, files: RunFiles) -> Ending | None:
         """Publish what the handler of a pipe returned; its streams end with its task."""
         failure = self._say(run, result, files)
         ending = Ending("released") if run.gives_back else run.stopped_as or failure
         if ending is not None:
-            streams.end()
+            self._streams.end(run)
         return ending
 
-    def _returned(
-        self, run: Run, task: StartTaskMessage, context: TaskContext | None, files: RunFiles, streams: RunStreams
-    ) -> Result:
+    def _returned(self, run: Run, task: StartTaskMessage, context: TaskContext | None, files: RunFiles) -> Result:
         """Return what the handler made of the task; a child that it forked and that comes back here ends here."""
         try:
-            return self._result(run, task, context, files, streams)
+            return self._result(run, task, context, files)
         finally:
             end_if_forked(self._process)
 
-    def _result(
-        self, run: Run, task: StartTaskMessage, context: TaskContext | None, files: RunFiles, streams: RunStreams
-    ) -> Result:
+    def _result(self, run: Run, task: StartTaskMessage, context: TaskContext | None, files: RunFiles) -> Result:
         """Call the handler and read what it returned; a generator is read here, and so is still the handler.
 
         An input that is not as the card says never reaches the handler.
@@ -282,32 +281,32 @@ class TaskRun:
         if inspect.iscoroutine(returned):
             returned = self._loop.run(returned, run)
         if inspect.isgenerator(returned):
+            streams = self._streams.of(run, task, partial(self._publisher.emit, run))
             returned = carried_out(returned, streams, run.cancel_event.is_set)
         _logger.debug("handler_returned", extra={"kind": type(returned).__name__})
         outputs = self._outputs
         # Who was asked to stop need not give everything, and what was published is given.
-        owed = frozenset() if run.stopped_as else outputs.guaranteed - run.published
+        owed = outputs.guaranteed - run.published if outputs.guaranteed and not run.stopped_as else frozenset()
         result = normalise(returned, outputs=outputs.known, guaranteed=owed)
         found = outputs.warnings(result.artifacts, run.published)
         return replace(result, warnings=[*result.warnings, *found]) if found else result
 
     def _say(self, run: Run, result: Result, files: RunFiles) -> Ending | None:
-        """Publish warnings and artifacts; return how the run fails when they cannot be."""
+        """Publish warnings and artifacts; return how the run fails when they cannot be.
+
+        Nothing waits for room: the result is in memory already, the handler's buffer is not.
+        """
         try:
-            return self._said(run, result, files)
+            for warning in result.warnings:
+                _logger.warning("result_warning", extra={"task": run.task_id, "warning": warning})
+                event = EventBody(type="system", status="warning", message=warning)
+                self._publisher.emit(run, event, waits=False)
+            if result.warnings and self._settings.strict_results:
+                return Ending("failed", error="; ".join(result.warnings), error_code="bad_result")
+            for event in self._artifacts(result, files):
+                self._publisher.emit(run, event, waits=False)
         except EventQuotaError as error:
             return ending_of(error, stopped=None)
-
-    def _said(self, run: Run, result: Result, files: RunFiles) -> Ending | None:
-        for warning in result.warnings:
-            _logger.warning("result_warning", extra={"task": run.task_id, "warning": warning})
-            self._emit(run, EventBody(type="system", status="warning", message=warning))
-        if result.warnings and self._settings.strict_results:
-            return Ending("failed", error="; ".join(result.warnings), error_code="bad_result")
-        try:
-            bodies = self._artifacts(result, files)
-            for body in bodies:
-                self._emit(run, body)
         except (ValueError, UnicodeError) as error:
             return Ending("failed", error=str(error), error_code="artifact_failed")
         return None
@@ -324,10 +323,6 @@ class TaskRun:
             )
             for each in result.artifacts
         ]
-
-    def _emit(self, run: Run, event: EventBody) -> None:
-        """Publish without waiting for room: the result is in memory already, the handler's buffer is not."""
-        self._publisher.emit(run, event, waits=False)
 
     def _raised(self, run: Run, error: BaseException) -> Ending:
         if self._settings.on_raised is not None:

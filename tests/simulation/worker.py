@@ -315,25 +315,26 @@ class Life(Owner):
         if self._is_sending or self._registration is None:
             return
         publisher, now = self.publisher, self.now
-        nacks, publisher._nacks = publisher._nacks, []
+        nacks = publisher._refusals.take()
         world, holder = self.world, self.holder
         if nacks:
             claims = [lambda ledger, one=one: world.hub.tasks.claim(ledger, holder, one) for one in nacks]
             self.call("nack", claims, lambda _answers: None)
-        batch = publisher._gather(now) if now >= publisher._not_before else []
+        batch = publisher._boxes.gather(now) if now >= publisher._repeats.not_before else []
         if batch:
             self._is_sending = True
             items = [decode_trusted(type(report), encode(report)) for _, report in batch]
             works = [lambda ledger, item=item: self.world.reported(ledger, holder, item) for item in items]
-            returns = publisher._returns
+            returns = publisher._repeats.returns
             self.call("reports", works, lambda answers: self._reported(batch, answers, returns))
             return
-        dues = [due for box in publisher._speaking.values() if (due := box.due_at()) is not None]
+        dues = publisher._boxes.dues()
         if dues:
-            self.later(max(0.01, max(min(dues), publisher._not_before) - now), self.pump)
+            self.later(max(0.01, max(min(dues), publisher._repeats.not_before) - now), self.pump)
 
     def _reported(self, batch: list[Any], answers: Answers, returns: int) -> None:
         self._is_sending = False
+        self.publisher._boxes.sent(batch)
         if answers is None:
             self.publisher._failed(_UNANSWERED, len(batch), returns)
         else:

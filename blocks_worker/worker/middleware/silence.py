@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 def shorter(one: float | None, other: float | None) -> float | None:
     """Return the shorter of two times, of which either may not be given."""
-    given = [each for each in (one, other) if each is not None]
-    return min(given) if given else None
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 class SilenceLimit(Middleware):
@@ -43,6 +44,8 @@ class SilenceLimit(Middleware):
 
     def after_run(self, run: Run, ending: Ending) -> None:  # noqa: ARG002 - the base's signature
         """Listen no more."""
+        if run.progress_timeout is None:
+            return
         with self._lock:
             entry = self._watched.pop(run.key, None)
         if entry is not None:

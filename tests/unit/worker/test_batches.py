@@ -18,7 +18,8 @@ from blocks_worker.protocol.steps import INLINE_STEPS
 from blocks_worker.worker.claims import INPUT_BYTES, Claims
 from blocks_worker.worker.counters import Counters
 from blocks_worker.worker.parts import answered_each
-from blocks_worker.worker.publisher import NACKS, Publisher
+from blocks_worker.worker.publisher import Publisher
+from blocks_worker.worker.refusals import NACKS
 from blocks_worker.worker.spool import Spool
 
 if TYPE_CHECKING:

@@ -98,6 +98,33 @@ def test_an_earlier_moment_wakes_the_thread_that_waits_for_a_later_one() -> None
     assert deadlines.join(30)
 
 
+class CountedClock(Clock):
+    """Count how often it is asked."""
+
+    asked = 0
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        self.asked += 1
+        return super().monotonic()
+
+
+def test_deadlines_that_are_called_off_at_once_do_not_wake_the_thread() -> None:
+    """The limits of short tasks cost nothing, also where each is over before the thread has seen it."""
+    clock = CountedClock()
+    deadlines = Deadlines(clock)
+    deadlines.call_off(deadlines.at(1e9, lambda: None))
+    deadlines.start()
+    wait_until(lambda: deadlines._looks_at > 0, what="the thread sleeps")
+    asked = clock.asked
+    for moment in range(20):
+        deadlines.call_off(deadlines.at(1e9 + moment, lambda: None))
+
+    assert (deadlines._looks_at, clock.asked) == (1e9, asked)
+    deadlines.stop()
+    assert deadlines.join(30)
+
+
 def test_deadlines_called_off_take_no_room() -> None:
     """A hundred thousand short tasks with a far limit leave a small heap. [I9]"""
     deadlines = Deadlines(Clock())
