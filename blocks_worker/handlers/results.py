@@ -14,6 +14,7 @@ import json
 import mimetypes
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from blocks_worker.artifacts import BLOCKS_MAX_UPLOAD_BYTES
@@ -73,7 +74,7 @@ def normalise(
     Raises:
         ArtifactError: a value cannot be written: not JSON, not text, too large, not a file.
     """
-    if inspect.isgenerator(returned):
+    if isinstance(returned, GeneratorType):
         return _Collector(outputs, guaranteed, [OutArtifact(_json_list(returned), JSON)]).result()
     collector = _Collector(outputs, guaranteed)
     try:

@@ -126,7 +126,7 @@ class RequestPart(dict[str, Any]):
         super().__delitem__(_KEYS.get(key, key))
 
     def _text(self, key: str) -> str | None:
-        value = self.get(key)
+        value = super().get(key)
         return value if isinstance(value, str) else None
 
     def _put(self, key: str, value: object) -> None:

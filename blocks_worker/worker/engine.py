@@ -76,7 +76,7 @@ class Engine:
         self.strain = Strain(
             executor=self.executor, foreign_threads=foreign_threads, max_rss=settings.max_rss, clock=clock
         )
-        self.dispatcher = Dispatcher(self.running, lambda: self.strain.is_strained)
+        self.dispatcher = Dispatcher(self.running, lambda: self.strain.reason is not None)
         self.tick = Tick(
             look=lambda: self.strain.reason,
             is_busy=lambda: not self.running.is_empty(),

@@ -95,9 +95,11 @@ class Listener:
                 received = subscription.receive()
             except TransportClosedError:
                 return
+            last = None
             for item in received:
                 self._guarded(item)
-            last = next((item for item in reversed(received) if isinstance(item, Message)), None)
+                if isinstance(item, Message):
+                    last = item
             if last is not None:
                 subscription.commit(last.position)
 

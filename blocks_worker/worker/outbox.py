@@ -43,7 +43,9 @@ class Outbox:
     def __init__(self, key: RunKey) -> None:
         self.key = key
         self.lease = ""
-        self.steps = StepBox()
+        self._steps: StepBox | None = None
+        #: Nothing more is said, and nobody waits any more.
+        self._is_shut = False
         self._events: deque[tuple[int, bytes]] = deque()
         self._size = 0
         #: Bytes of all that was ever said.
@@ -59,6 +61,15 @@ class Outbox:
         self._is_open = False
         self._is_over = False
         self._was_refused = False
+
+    @property
+    def steps(self) -> StepBox:
+        """The durable steps of the run, kept from the first time that somebody asks: most runs have none."""
+        if self._steps is None:
+            self._steps = StepBox()
+            if self._is_shut:  # looked at after the steps are there, as `_shut` looks for them after it is set
+                self._steps.close()
+        return self._steps
 
     @property
     def is_open(self) -> bool:
@@ -169,7 +180,7 @@ class Outbox:
         """Return when there is something to send; None when there is nothing."""
         if self._is_over or not self.lease:
             return None
-        if self._outcome is not None or self._release or self.steps.are_waiting:
+        if self._outcome is not None or self._release or (self._steps is not None and self._steps.are_waiting):
             return self._not_before
         status = None if self._waiting is None else max(self._status_at + STATUS_INTERVAL, self._not_before)
         if not self._events and self._ask_closed is None:
@@ -203,7 +214,8 @@ class Outbox:
 
     def answered(self, report: Report, stored: Sequence[Step] = ()) -> bool:
         """Take note that the hub has it, and what it stored of its steps; tell whether all is said."""
-        self.steps.answered(report.steps, stored)
+        if report.steps:
+            self.steps.answered(report.steps, stored)
         if report.events:
             self._forget_until(report.events[-1].n)
         if report.ask_closed == self._ask_closed:
@@ -260,9 +272,9 @@ class Outbox:
 
     def _report(self, steps_from: int, start: int, room: int) -> Report:
         """Return a report of the kept steps and events from these places on; the ending stands in the last one."""
-        steps, size = self.steps.take(steps_from, room)
+        steps, size = ([], 0) if self._steps is None else self._steps.take(steps_from, room)
         report = Report(task_id=self.key[0], epoch=self.key[1], lease=self.lease, steps=steps)
-        if self.steps.remain(steps_from + len(steps)):
+        if self._steps is not None and self._steps.remain(steps_from + len(steps)):
             return report
         events = report.events = []
         for n, body in islice(self._events, start, None):
@@ -279,10 +291,13 @@ class Outbox:
     def _shut(self) -> None:
         """Let nothing more be said, and nobody wait."""
         self._is_open = False
-        self.steps.close()
+        self._is_shut = True
+        if self._steps is not None:
+            self._steps.close()
 
     def _forget_all(self) -> None:
-        self.steps.drop()
+        if self._steps is not None:
+            self._steps.drop()
         self._events.clear()
         self._size = 0
         self._waiting = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from blocks_worker.errors import PublishTimeoutError, TaskCancelledError
+from blocks_worker.worker.alarm import Waiters
 
 if TYPE_CHECKING:
+    import threading
+
     from blocks_worker.concurrency import Clock
     from blocks_worker.worker.run import Run
 
@@ -19,9 +21,8 @@ class Room:
     """Let emitters wait until their run's outbox has room again; the lock is the publisher's, and held in each verb."""
 
     def __init__(self, lock: threading.Lock, clock: Clock) -> None:
-        self._freed = threading.Condition(lock)
+        self._freed = Waiters(lock)
         self._clock = clock
-        self._waiting = 0
 
     def wait(self, run: Run) -> None:
         """Wait until there is room, or the run may not speak any more.
@@ -31,19 +32,14 @@ class Room:
             TaskCancelledError: the task is to stop.
         """
         limit = self._clock.monotonic() + PUBLISH_TIMEOUT
-        self._waiting += 1
-        try:
-            while run.outbox.is_full and run.outbox.is_open:
-                if run.cancel_event.is_set():
-                    raise TaskCancelledError(run.task_id)
-                left = limit - self._clock.monotonic()
-                if left <= 0:
-                    raise PublishTimeoutError(f"the hub has answered nothing for {PUBLISH_TIMEOUT:.0f} s")
-                self._freed.wait(min(left, 1.0))
-        finally:
-            self._waiting -= 1
+        while run.outbox.is_full and run.outbox.is_open:
+            if run.cancel_event.is_set():
+                raise TaskCancelledError(run.task_id)
+            left = limit - self._clock.monotonic()
+            if left <= 0:
+                raise PublishTimeoutError(f"the hub has answered nothing for {PUBLISH_TIMEOUT:.0f} s")
+            self._freed.wait(min(left, 1.0))
 
     def freed(self) -> None:
-        """Let all who wait look again; nearly always that is nobody."""
-        if self._waiting:
-            self._freed.notify_all()
+        """Let all who wait look again."""
+        self._freed.wake()

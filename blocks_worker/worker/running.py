@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from blocks_worker.protocol.leases import HeldTask
+from blocks_worker.worker.alarm import Waiters
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import Deadline
@@ -43,7 +44,7 @@ class Running:
         self._max_asking = max_asking
         self._max_open_pipes = max_open_pipes
         self._lock = threading.Lock()
-        self._slot_came_back = threading.Condition(self._lock)
+        self._slot_came_back = Waiters(self._lock)
         self._held: dict[RunKey, Run] = {}
         self._busy: dict[RunKey, Run] = {}
         self._waiting: dict[RunKey, Run] = {}
@@ -68,13 +69,13 @@ class Running:
         with self._lock:
             if self._busy.get(run.key) is run:
                 del self._busy[run.key]
-                self._slot_came_back.notify_all()
+                self._slot_came_back.wake()
 
     def answered(self, key: RunKey) -> Run | None:
         """Hold this task no more: the hub has heard its end, or it was never ours."""
         with self._lock:
             self._pipes.pop(key, None)
-            self._slot_came_back.notify_all()
+            self._slot_came_back.wake()
             return self._held.pop(key, None)
 
     def wait_answered(self, key: RunKey, deadline: Deadline) -> bool:
@@ -88,7 +89,7 @@ class Running:
         """Let nobody wait any more: this instance has ended."""
         with self._lock:
             self._over = True
-            self._slot_came_back.notify_all()
+            self._slot_came_back.wake()
 
     # ------------------------------------------------------------ without a slot
 
@@ -100,7 +101,7 @@ class Running:
                 self._waiting[run.key] = run
                 if asks:
                     self._asking.add(run.key)
-                self._slot_came_back.notify_all()
+                self._slot_came_back.wake()
 
     def may_go_on(self, run: Run, *, at_once: bool = False) -> bool:
         """Give a slot to a run that waited, if one is free and nobody was before it; tell whether it has one.
@@ -126,7 +127,7 @@ class Running:
         del self._returning[run.key], self._waiting[run.key]
         self._asking.discard(run.key)
         self._busy[run.key] = run
-        self._slot_came_back.notify_all()
+        self._slot_came_back.wake()
         return True
 
     def open_pipe(self, run: Run) -> None:
@@ -209,4 +210,4 @@ class Running:
     def wake_waiters(self) -> None:
         """Let `wait_idle` look again."""
         with self._lock:
-            self._slot_came_back.notify_all()
+            self._slot_came_back.wake()

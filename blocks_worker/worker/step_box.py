@@ -100,8 +100,6 @@ class StepBox:
 
     def answered(self, sent: Sequence[Step], stored: Sequence[Step]) -> None:
         """Take note of what the hub has under the names that were sent."""
-        if not sent:
-            return
         with self._lock:
             self._know(stored)
             for step in sent:

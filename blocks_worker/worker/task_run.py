@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 from dataclasses import replace
 from functools import partial
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING
 
 from blocks_worker.context.events import TaskEvents, download_input_artifact
@@ -59,6 +59,7 @@ _logger = logging.getLogger(__name__)
 
 #: The first event of every run.
 _RUNNING = EventBody(type="progress", progress=0.0, state="running")
+_COMPLETED = Ending("completed")
 
 
 class TaskRun:
@@ -245,7 +246,7 @@ class TaskRun:
         self._streams.end(run)
         stopped = run.stopped_as
         failure = self._say(run, result, files)
-        return stopped or failure or Ending("completed")
+        return stopped or failure or _COMPLETED
 
     def _voice(self, run: Run, task: StartTaskMessage, emitter: RunEmitter) -> Voice:
         def finish(ending: Ending) -> bool:
@@ -278,9 +279,9 @@ class TaskRun:
         self._inputs.check(task, partial(download_input_artifact, fetch=files.fetch))
         _logger.debug("handler_called")
         returned = self._handler(task, context)
-        if inspect.iscoroutine(returned):
+        if isinstance(returned, CoroutineType):
             returned = self._loop.run(returned, run)
-        if inspect.isgenerator(returned):
+        if isinstance(returned, GeneratorType):
             streams = self._streams.of(run, task, partial(self._publisher.emit, run))
             returned = carried_out(returned, streams, run.cancel_event.is_set)
         _logger.debug("handler_returned", extra={"kind": type(returned).__name__})

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from blocks_worker.worker.alarm import Alarm
+from blocks_worker.worker.alarm import Alarm, Waiters
 
 
 def test_a_ring_before_the_sleep_counts() -> None:
@@ -35,3 +35,26 @@ def test_a_ring_wakes_the_thread(seconds: float | None) -> None:
     sleeper.join(30)
 
     assert not sleeper.is_alive()
+
+
+def test_waiters_are_woken_and_nobody_else_is_asked() -> None:
+    """Who waits looks again when something has changed; without waiters there is nothing to signal."""
+    lock = threading.Lock()
+    waiters, waits, went_on = Waiters(lock), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with lock:
+            waits.set()
+            waiters.wait(None)
+        went_on.set()
+
+    with lock:
+        waiters.wake()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    waits.wait()
+    with lock:  # had only once the other one waits
+        waiters.wake()
+
+    assert went_on.wait(30)
+    thread.join(30)

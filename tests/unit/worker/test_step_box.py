@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks_worker.errors import StepError
+from blocks_worker.errors import StepError, TaskFinishedError
 from blocks_worker.protocol.codec import encode
 from blocks_worker.protocol.control import StartTask
 from blocks_worker.protocol.events import EventBody
@@ -81,6 +81,15 @@ def test_a_hub_that_says_nothing_has_stored_nothing() -> None:
     with pytest.raises(StepError, match="has to be updated"):
         box.steps.wait(Run(StartTask(task_id="t", epoch=1, digest="d"), box, 0.0), "a")
     assert box.due_at() is None
+
+
+def test_steps_that_are_first_asked_for_after_the_end_are_over() -> None:
+    """Most runs have none, so they are made late: whoever waits there then is not left waiting."""
+    box = outbox()
+    box.drop()
+
+    with pytest.raises(TaskFinishedError):
+        box.steps.wait(Run(StartTask(task_id="t", epoch=1, digest="d"), box, 0.0), "a")
 
 
 def test_the_end_comes_behind_all_steps() -> None:
