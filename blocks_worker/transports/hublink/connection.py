@@ -60,6 +60,8 @@ class LinkConnection:
         self._lock = threading.Lock()
         self._poll = select.poll()
         self._poll.register(opened, select.POLLIN)
+        #: What the socket gives goes here first: room of this size, made anew for each frame, costs more than all else.
+        self._room = memoryview(bytearray(READ_AT_ONCE))
         self._frames: deque[Frame] = deque()
         #: Of a message that has not come whole.
         self._pieces: list[bytes] = []
@@ -160,13 +162,13 @@ class LinkConnection:
         """Take in what comes, waiting for it."""
         if self._encrypted is None:
             self._await_data(timeout)
-            data = self._socket.recv(READ_AT_ONCE)
+            size = self._socket.recv_into(self._room)
         else:
-            data = self._decrypted(self._encrypted, Deadline(timeout))
+            size = self._decrypted(self._encrypted, Deadline(timeout))
         self._enter(timeout)
         try:
-            if data:
-                self._protocol.receive_data(data)
+            if size:
+                self._protocol.receive_data(bytes(self._room[:size]))
             else:
                 self._protocol.receive_eof()
             for event in self._protocol.events_received():
@@ -179,8 +181,8 @@ class LinkConnection:
         finally:
             self._lock.release()
 
-    def _decrypted(self, encrypted: ssl.SSLSocket, deadline: Deadline) -> bytes:
-        """Return what has come as a whole record, nothing at the end."""
+    def _decrypted(self, encrypted: ssl.SSLSocket, deadline: Deadline) -> int:
+        """Take in what has come as a whole record; return how many bytes it is, none at the end."""
         while True:
             left = deadline.within(SEND_TIMEOUT)
             if not encrypted.pending():  # what is decrypted already the system shows no more
@@ -188,7 +190,7 @@ class LinkConnection:
             self._enter(left)  # reading and writing at the same time is not safe there
             try:
                 encrypted.settimeout(0)
-                return encrypted.recv(READ_AT_ONCE)
+                return encrypted.recv_into(self._room)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 continue
             finally:
