@@ -40,6 +40,7 @@ from blocks_worker.hub.network.crowd import Crowd
 from blocks_worker.hub.network.network import LocalNetwork, NetworkSettings
 from blocks_worker.hub.publications import Publisher
 from blocks_worker.hub.readiness import Readiness
+from blocks_worker.hub.resting import Resting
 from blocks_worker.hub.restored import begin_anew
 from blocks_worker.hub.room import Room
 from blocks_worker.hub.shares import Shares
@@ -108,8 +109,8 @@ class Core:
         #: The connections of each address to the hub itself.
         self.crowd = Crowd("hub", config.quotas.address_connections)
         self._revoked = RevokedKeys()
-        #: Whether others have written to the ledger since it was looked whose keys were taken back.
-        self._is_foreign = False
+        #: Whether others may have written to the ledger since it was looked whose keys were taken back.
+        self._is_foreign = True
         self.network = LocalNetwork(
             list(kept.keysets.values()),
             secrets=lambda: map(network_key, self._signing.of_grants()),
@@ -174,6 +175,7 @@ class Core:
         #: By the monotonic clock: when the last sweep was over.
         self.swept = clock.monotonic()
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
+        self._resting = Resting(self.store, self._instances, self._sweeper)
         #: By the monotonic clock: when the last sweep looked at the instances.
         self._looked = clock.monotonic()
         self._readiness = Readiness(self.store, self.network, clock)
@@ -221,7 +223,7 @@ class Core:
 
     def app(self, url: str) -> App:
         """Return the application that serves this hub at this address."""
-        network_host = _in_address(self._config.host)
+        network_host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
         surroundings = Surroundings(url, f"http://{network_host}:{self._kept.port('network')}", self._kept.keysets)
         store, guard, tasks, instances = self.store, self._guard, self._tasks, self._instances
         writes = Writes(store, self._rounds.hand)
@@ -300,17 +302,18 @@ class Core:
             if turn % LOOK_EVERY == 0:
                 self._room.look()
             try:
-                await written(self.store, self._sweep)
-                self._readiness.swept()
-                is_foreign = self._is_foreign
-                if is_foreign:
+                if self._clock.monotonic() - self._looked <= STOOD_STILL and self._resting.leaves_out():
+                    self._looked = self._clock.monotonic()
+                else:
+                    await written(self.store, self._sweep)
+                    self._readiness.swept()
+                if self._is_foreign or turn % LOOK_EVERY == 0:
                     self._look_for_revoked()
-                if self._links is not None and (is_foreign or turn % LOOK_EVERY == 0):
-                    self._links.look()
                 if turn % SAVE_EVERY == 0:
                     await self._save_numbers()
                 if turn % PURGE_FILES_EVERY == 0:
                     await self._purge_files()
+                self._resting.swept()
             except StoreError as error:
                 if error.code in _ENDING:
                     _logger.critical("ledger_failed", extra={"reason": str(error)})
@@ -330,7 +333,7 @@ class Core:
         if self._looked - before > STOOD_STILL:
             _logger.warning("hub_stood_still", extra={"seconds": round(self._looked - before, 1)})
             self._instances.stood_still()
-        self._sweeper.sweep(ledger)
+        self._sweeper.sweep(ledger, may_rest=self._resting.is_calm)
 
     def _on_foreign(self, ledger: Ledger) -> None:
         """Take note, on the ledger's thread, that somebody else has written to it."""
@@ -338,8 +341,11 @@ class Core:
         self._life.check(ledger)
 
     def _look_for_revoked(self) -> None:
-        self._is_foreign = False
-        self._revoked.load(self.store.read(lambda ledger: credentials.revoked_ids(ledger.connection)))
+        if self._is_foreign:
+            self._is_foreign = False
+            self._revoked.load(self.store.read(lambda ledger: credentials.revoked_ids(ledger.connection)))
+        if self._links is not None:
+            self._links.look()
 
     def _let_in(self, ledger: Ledger, local_key: str) -> None:
         now = self._steady.now_ms()
@@ -392,7 +398,3 @@ def _saved(ledger: Ledger, numbers: tuple[int, int]) -> None:
     if published:
         ledger.save_published(published)
     ledger.save_rung(rung)
-
-
-def _in_address(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -82,6 +82,8 @@ class InstanceService:
         self._secret = secret
         self._is_alive = is_alive
         self._pulses = Pulses(clock)
+        #: Heartbeats, since the start.
+        self.beats = 0
 
     # -------------------------------------------------------------------------------------------- connect
     def connect(self, ledger: Ledger, owner: str, request: ConnectRequest, agent: AgentFacts) -> Registration | Reply:
@@ -136,6 +138,7 @@ class InstanceService:
     # -------------------------------------------------------------------------------------------- heartbeat
     def heartbeat(self, ledger: Ledger, holder: Holder, beat: Heartbeat) -> Reply:
         """Renew what the instance holds, compare its list with the ledger, and tell it all flags again."""
+        self.beats += 1
         row = ledger.instance(holder.incarnation)
         refusal = gone(row)
         if row is None or refusal is not None:
@@ -306,16 +309,17 @@ class InstanceService:
         elif silence > MISSED_BEATS * numbers.heartbeat_interval:
             self._stand(ledger, row, (InstanceTurn.MISSED,))
         else:
-            self._pulses.see(row.incarnation, row.state)
+            self.see(row)
 
     def is_well(self, row: InstanceRecord) -> bool:
-        """Tell whether an instance is there and was heard, of which is taken note."""
+        """Tell whether an instance is there and was heard; any thread may ask."""
         numbers = self._numbers
         most = min(MISSED_BEATS * numbers.heartbeat_interval, numbers.lease_ttl + numbers.lease_grace)
-        if self._pulses.silence(row.incarnation) > most or self._is_dead(row):
-            return False
+        return self._pulses.silence(row.incarnation) <= most and not self._is_dead(row)
+
+    def see(self, row: InstanceRecord) -> None:
+        """Take note how an instance stands that is well."""
         self._pulses.see(row.incarnation, row.state)
-        return True
 
     def _is_dead(self, row: InstanceRecord) -> bool:
         return row.process is not None and self._is_alive(row.process) is False

@@ -67,11 +67,11 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Come round for the date in the answers, as uvicorn does ten times as often, until told to end."""
-        told = asyncio.Event()
-        self._cut = partial(asyncio.get_running_loop().call_soon_threadsafe, told.set)
+        loop = asyncio.get_running_loop()
+        told = loop.create_future()
+        self._cut = partial(loop.call_soon_threadsafe, told.cancel)
         while not await self.on_tick(0):
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(told.wait(), TURN)
+            await asyncio.wait((told,), timeout=TURN)
 
     def end(self) -> None:
         """Leave the main loop, or do not enter it; any thread may say so."""

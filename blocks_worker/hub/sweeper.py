@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MOST_ROWS = 500
 #: A row that failed is looked at again after so long.
 PUT_OFF_MS = 60_000
+#: How far a pass looks ahead: further than to the next one that is made in any case.
+AHEAD_MS = 5_000
 #: Ended instances are few: they are looked for so often.
 INSTANCE_PURGE_MS = 60_000
 
@@ -41,11 +43,14 @@ class Sweeper:
         self._next_instance_purge = 0
         #: Since when the hub hears what runs say.
         self._awake_since: int | None = None
+        #: The instances of the last pass, and whether it found nothing to do, then and soon.
+        self._there: list[InstanceRecord] = []
+        self._rests = False
         #: Rows that could not be dealt with, since the start.
         self.failures = 0
 
-    def sweep(self, ledger: Ledger) -> None:
-        """Make one pass."""
+    def sweep(self, ledger: Ledger, *, may_rest: bool = False) -> None:
+        """Make one pass; where it `may_rest`, look too whether the next ones would find anything."""
         now = self._tasks.turns.now_ms()
         if self._awake_since is None:
             self._awake_since = now
@@ -58,14 +63,25 @@ class Sweeper:
             self._tasks.dispatch.route(ledger, agent)
         ledger.purge_tasks(now, MOST_ROWS, "retention")
         self._purge_instances(ledger, now)
+        self._rests = may_rest and self._is_nothing_ahead(ledger, now)
+
+    def rests(self) -> bool:
+        """Tell, on the hub's loop, whether there is nothing ahead and everybody is well who was there."""
+        return self._rests and all(self._is_well(row) for row in self._there)
+
+    def _is_nothing_ahead(self, ledger: Ledger, now: int) -> bool:
+        """Tell whether no time limit comes soon and nobody has, or was offered, a task."""
+        return not ledger.due(now + AHEAD_MS, 1) and not any(ledger.tasks_of(row.incarnation) for row in self._there)
 
     def _sweep_instances(self, ledger: Ledger) -> set[str]:
         """Look at every live instance; return the agents they serve."""
-        rows = ledger.instances()
-        for row in rows:
-            if not self._is_well(row):
+        self._there = ledger.instances()
+        for row in self._there:
+            if self._is_well(row):
+                self._instances.see(row)
+            else:
                 self._guarded(ledger, row.agent_id, partial(self._instances.check, ledger, row))
-        return {row.agent for row in rows}
+        return {row.agent for row in self._there}
 
     def _is_well(self, row: InstanceRecord) -> bool:
         """Tell whether there is nothing to do about an instance, as is usual: then it costs no statement."""
