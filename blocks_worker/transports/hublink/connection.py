@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
@@ -61,7 +61,7 @@ class LinkConnection:
         self._poll.register(opened, select.POLLIN)
         self._frames: deque[Frame] = deque()
         #: Of a message that has not come whole.
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray | memoryview] = []
         #: Somebody here has ended it.
         self._ended = False
 
@@ -99,8 +99,8 @@ class LinkConnection:
             self._protocol.send_binary(frame)
             self._flush()
 
-    def receive(self, timeout: float) -> bytes:
-        """Return the next frame.
+    def receive(self, timeout: float) -> bytes | bytearray:
+        """Return the next frame, in the buffer that it was read into.
 
         Raises:
             LinkDownError: the connection is over, or nothing came in time.
@@ -110,8 +110,8 @@ class LinkConnection:
                 while self._frames and not self._ended:
                     frame = self._frames.popleft()
                     if frame.fin and not self._pieces:
-                        return bytes(frame.data)
-                    self._pieces.append(bytes(frame.data))
+                        return cast("bytes | bytearray", frame.data)  # what is read is no view
+                    self._pieces.append(frame.data)
                     if frame.fin:
                         pieces, self._pieces = self._pieces, []
                         return b"".join(pieces)

@@ -246,7 +246,7 @@ class Link:
                 if frame.startswith(BROUGHT):
                     self._hear(read_brought(frame))
                     continue
-                for operation in from_hub(frame):
+                for operation in from_hub(bytes(frame)):
                     self._take(wire, operation)
         finally:
             with self._lock:

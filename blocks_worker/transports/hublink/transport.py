@@ -12,7 +12,7 @@ import msgspec
 
 from blocks_worker.concurrency import Backoff
 from blocks_worker.errors import PublishRefusedError, PublishTimeoutError, TransportClosedError
-from blocks_worker.protocol.chunks import RAW, RawFrame, Spoken, bundles, spoken
+from blocks_worker.protocol.chunks import RAW, RawFrame, bundles, spoken
 from blocks_worker.protocol.codec import encode
 from blocks_worker.protocol.link import Publish, Where
 from blocks_worker.transports.envelope import pack
@@ -161,11 +161,11 @@ class HubLinkTransport:
     def _pour(self, channel: str, frames: Sequence[RawFrame], turn: Turn, deadline: Deadline) -> None:
         """Send frames of bytes, one after the other without a pause, under the same numbers until the hub has all."""
         settings = self._settings()
-        key, user = settings.subscribe_key, settings.user_id
+        about = (settings.subscribe_key, settings.user_id, channel)
         made = []
         for bundle, count in bundles(frames, self._producer, turn.next):
             turn.spend(count)
-            made.append(partial(_spoken, key, user, channel, bundle))
+            made.append(partial(spoken, about=about, bundle=bundle))
         self._until_answered(lambda grant, patience: self._link.pour(made, grant, patience), deadline, token=True)
 
     def _answer(self, make: Callable[[int, int], ToHub], deadline: Deadline, *, token: bool) -> Answer:
@@ -210,7 +210,3 @@ class HubLinkTransport:
 
 def _is_raw(message: dict[str, Any]) -> bool:
     return isinstance(message.get(RAW), RawFrame)
-
-
-def _spoken(key: str, user: str, channel: str, bundle: bytes, number: int, grant: int) -> bytes:
-    return spoken(Spoken(number, grant, key, user, channel, bundle))

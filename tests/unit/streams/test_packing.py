@@ -53,6 +53,16 @@ def test_bytes_over_a_link_fill_their_frames() -> None:
     assert [each.seq for each in whole] == [0, 1, 2]
 
 
+def test_bytes_that_nobody_can_change_are_not_copied() -> None:
+    """What is written travels as it is; what may change while it waits is copied."""
+    fixed, changing = b"x" * 1_000, bytearray(b"y" * 1_000)
+    one, other = (each.raw[0] for each in raw_frames(fixed, changing))
+    changing[:] = b""
+
+    assert one is fixed
+    assert other == b"y" * 1_000
+
+
 def test_text_over_a_link_is_cut_between_characters() -> None:
     """Each chunk is text by itself, and together they are what was written."""
     cut = [chunk for each in raw_frames("aé漢😀" * 400) for chunk in each.raw]
