@@ -136,8 +136,10 @@ class StreamWriter:
         self._book = _Book()
         self._readers: dict[str, _Reader] = {}
         self._resend: deque[_Kept] = deque()
-        self._in_flight: list[_Kept] = []
+        #: What the network is to have, in order; the first of them it was given.
+        self._in_flight: deque[_Kept] = deque()
         self._in_flight_bytes = 0
+        self._given = 0
         self._batch = RAW_BATCH_BYTES if options.raw_bytes else BATCH_BYTES
         self._ended = False
         self._end_made = False
@@ -233,23 +235,30 @@ class StreamWriter:
 
     def take(self) -> list[dict[str, Any]]:
         """Return the frames to send next, in order; `sent` or `unsent` tells what became of them."""
+        frames: list[dict[str, Any]] = []
         with self._lock:
-            if self._broken is not None:
-                return []
-            while self._in_flight_bytes < self._batch:
-                entry = self._resend.popleft() if self._resend else self._make()
+            size = 0
+            while size < self._batch and self._broken is None:
+                entry = self._give()
                 if entry is None:
                     break
-                self._in_flight.append(entry)
-                self._in_flight_bytes += entry.size
-            return [entry.frame for entry in self._in_flight]
+                frames.append(entry.frame)
+                size += entry.size
+        return frames
 
-    def sent(self) -> bool:
-        """Note that the network has what `take` returned; tell whether there is more."""
+    def sent(self, count: int) -> bool:
+        """Note that the network has the first of the frames that `take` returned; tell whether there is more."""
         with self._lock:
-            self._in_flight, self._in_flight_bytes = [], 0
+            for _ in range(count):
+                self._in_flight_bytes -= self._in_flight.popleft().size
+            self._given -= count
             self._room.notify_all()
             return self._has_work()
+
+    def unsent(self) -> None:
+        """Note that the network may not have what `take` returned: it returns it again."""
+        with self._lock:
+            self._given = 0
 
     def acknowledged(self, ack: Ack, now: float) -> None:
         """Note what a reader says."""
@@ -353,6 +362,18 @@ class StreamWriter:
     def _has_work(self) -> bool:
         ends = self._ended and self._options.ends and not self._end_made
         return bool(self._packer.waiting or self._in_flight or self._resend or ends)
+
+    def _give(self) -> _Kept | None:
+        """Return the next frame for the network, which is given no more than a window before it says to have it."""
+        if self._given == len(self._in_flight):
+            is_full = self._in_flight_bytes >= WINDOW
+            entry = None if is_full else self._resend.popleft() if self._resend else self._make()
+            if entry is None:
+                return None
+            self._in_flight.append(entry)
+            self._in_flight_bytes += entry.size
+        self._given += 1
+        return self._in_flight[self._given - 1]
 
     def _make(self) -> _Kept | None:
         """Make the next frame and keep it for readers that miss it."""

@@ -89,9 +89,9 @@ class World:
 
     def said(self) -> list[dict[str, Any]]:
         """Return what is to be published, as it was."""
-        found = self.endpoint.outgoing()
-        self.endpoint.sent()
-        return found
+        acks, frames = self.endpoint.outgoing()
+        self.endpoint.sent(len(frames))
+        return [*acks, *frames]
 
 
 def test_a_reader_says_at_once_that_it_is_there() -> None:

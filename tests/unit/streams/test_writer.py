@@ -53,7 +53,7 @@ class World:
         while True:
             frames = self.writer.take()
             found += frames
-            if not self.writer.sent() or not (frames and all_of_it):
+            if not self.writer.sent(len(frames)) or not (frames and all_of_it):
                 break
         self.sent += found
         return found
@@ -89,9 +89,26 @@ def test_what_failed_is_sent_again_before_anything_else() -> None:
     world.writer.write("a")
     first = world.writer.take()
     world.writer.write("b")
+    second = world.writer.take()
+    world.writer.unsent()
 
-    assert world.writer.take()[: len(first)] == first
-    assert not world.writer.sent()
+    assert world.writer.take() == [*first, *second]
+    assert not world.writer.sent(2)
+
+
+def test_more_is_given_before_the_network_has_the_first() -> None:
+    """Frames go ahead of the answers, up to a window; the oldest are answered first."""
+    world = World()
+    world.writer.write(b"x" * (WINDOW // 2))
+    taken: list[list[dict[str, Any]]] = []
+    while frames := world.writer.take():
+        taken.append(frames)
+
+    assert len(taken) > 2
+    assert [frame["seq"] for frames in taken for frame in frames] == list(range(sum(map(len, taken))))
+    assert world.writer.sent(len(taken[0]))
+    world.writer.unsent()
+    assert world.writer.take() == taken[1]
 
 
 def test_a_writer_without_room_waits_for_the_network() -> None:
