@@ -33,6 +33,8 @@ POSITION_TIMEOUT = 10.0
 #: Seconds for which an ended stream still answers readers that miss something, and for one that only read to say so.
 LINGER = 10.0
 FAREWELL = 2.0
+#: Seconds after which a sender that always has something to send looks what else is due.
+LOOK = 0.05
 #: Seconds for the connection of a process that forgot its streams to close.
 CLOSING = 2.0
 #: Longest single wait of the threads, in seconds.
@@ -122,6 +124,8 @@ class StreamExchange:
         self._reader = ServiceThread("stream-reader", self._read, daemon=True)
         self._sender = ServiceThread("stream-sender", self._send, daemon=True)
         self._stopping = False
+        #: When the sender looks what is due, though it finds no rest.
+        self._looks_at = 0.0
         #: Where users' callbacks run.
         self.callbacks = StreamCallbacks()
 
@@ -321,7 +325,8 @@ class StreamExchange:
                 return
             except Exception:  # the top of a thread: one stream's trouble is not the others'
                 _logger.exception("stream_send_failed")
-            self._look()
+            if endpoint is None or self._clock.monotonic() >= self._looks_at:
+                self._look()
 
     def _next(self, *, waits: bool) -> Endpoint | None:
         """Return an endpoint that has something to say, if need be wait for one, or until one is due."""
@@ -341,6 +346,7 @@ class StreamExchange:
 
     def _look(self) -> None:
         now = self._clock.monotonic()
+        self._looks_at = now + LOOK
         for endpoint in self.endpoints():
             if endpoint.due() <= now:
                 endpoint.look()

@@ -20,8 +20,8 @@ from support_hub import Caller
 from support_proxy import FaultProxy, cdm_through
 
 from blocks_worker.state import StateFolder
+from blocks_worker.streams.book import WINDOW
 from blocks_worker.streams.reader import BUFFER_BYTES
-from blocks_worker.streams.writer import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

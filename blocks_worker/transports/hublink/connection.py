@@ -30,6 +30,9 @@ CLOSE_TIMEOUT = 0.5
 MAX_FRAME = 64 * 1024 * 1024
 READ_AT_ONCE = 256 * 1024
 
+#: Bytes that the C library is to keep for the next frames: several of the largest are made for one that is sent.
+KEPT_MEMORY = 1024 * 1024
+
 _UNAUTHORIZED = 401
 _REVOKED = 4401
 _MESSAGE = frozenset({Opcode.BINARY, Opcode.TEXT, Opcode.CONT})
@@ -73,6 +76,7 @@ class LinkConnection:
             LinkDownError: that is not possible now.
         """
         deadline = Deadline(CONNECT_TIMEOUT)
+        _keep_memory()
         with _translated():
             uri = parse_uri("ws" + hub_url.removeprefix("http") + LINK_PATH)
             opened = socket.create_connection((uri.host, uri.port), CONNECT_TIMEOUT)
@@ -215,6 +219,15 @@ class LinkConnection:
         code = None if closed is None else closed.code
         reason = f"it was closed ({code})"
         raise LinkDownError(reason, unauthorized=code == _REVOKED, replaced=code == REPLACED)
+
+
+def _keep_memory() -> None:
+    """Have glibc keep free memory of the size of some frames.
+
+    What is free beyond twice the largest block that was given back to the system, it gives back too; each page is then
+    taken anew with a fault, for every frame. Here such a block is given back. (mallopt(3), M_MMAP_THRESHOLD)
+    """
+    bytearray(KEPT_MEMORY)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from support_streams import in_background
 from blocks_worker.config import StreamConfig
 from blocks_worker.errors import StreamWriteError
 from blocks_worker.protocol.streams import Ack
+from blocks_worker.streams.book import WINDOW
 from blocks_worker.streams.options import WriterOptions, writer_options
 from blocks_worker.streams.writer import (
     BATCH_BYTES,
@@ -20,7 +21,6 @@ from blocks_worker.streams.writer import (
     PROBES,
     READER_SILENCE,
     TAIL_AFTER,
-    WINDOW,
     StreamWriter,
 )
 
@@ -120,6 +120,25 @@ def test_a_writer_without_room_waits_for_the_network() -> None:
     assert world.writer._packer.waiting < WINDOW + 32_768
     wait_until(lambda: world.send() is not None and world.writer._taken > 170)
     assert done(10) == [None, None]
+
+
+def test_who_waits_for_room_is_woken_for_more_than_a_frame() -> None:
+    """It sleeps until half a window is free, and then writes for a while."""
+    world = World()
+    world.writer.write(b"x" * (WINDOW * 3 // 4 - 4096))
+    while world.writer.take():
+        pass
+    frames = world.writer._given
+    done = in_background(lambda: [world.writer.write(b"x" * (WINDOW // 8)) for _ in range(8)])
+    wait_until(lambda: world.writer._room_left() <= 0)
+    before = world.writer._taken
+    world.writer.sent(1)
+
+    assert (world.writer._taken, world.writer._room_left() > 0) == (before, True)
+    world.writer.sent(frames - 1)
+    wait_until(lambda: world.send() is not None and world.writer._taken > before)
+    wait_until(lambda: world.send() is not None and not world.writer._packer.waiting)
+    assert done(10) == [None] * 8
 
 
 def test_a_reader_that_is_there_slows_the_writer() -> None:
