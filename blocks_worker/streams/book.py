@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 #: Bytes that may wait: to be sent, or for readers that are there. As many of the last frames are kept for late readers.
 WINDOW = 1024 * 1024
+#: Bytes that a frame counts at least, here and where it is read.
+LEAST = 64
 
 
 class Kept(NamedTuple):

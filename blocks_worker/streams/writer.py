@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import StreamWriteError
-from blocks_worker.streams.book import WINDOW, Book, Kept
+from blocks_worker.streams.book import LEAST, WINDOW, Book, Kept
 from blocks_worker.streams.packing import Packer, Piece, pieces_of
 
 if TYPE_CHECKING:
@@ -357,4 +357,4 @@ class StreamWriter:
         self._made_at = self._clock.monotonic()
         self._probe_at, self._probes = self._made_at + PROBE_AFTER, 0
         self._framed += before_count - len(self._packer)
-        return self._book.add(seq, frame, max(64, before - self._packer.waiting), self._made_at)
+        return self._book.add(seq, frame, max(LEAST, before - self._packer.waiting), self._made_at)
