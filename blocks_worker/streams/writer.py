@@ -101,6 +101,7 @@ class StreamWriter:
         self._in_flight_bytes = 0
         self._given = 0
         self._batch = RAW_BATCH_BYTES if options.raw_bytes else BATCH_BYTES
+        self._gathers = min(self._batch, options.raw_bytes or self._batch)
         self._ended = False
         self._end_made = False
         self._broken: str | None = None
@@ -139,7 +140,7 @@ class StreamWriter:
         with self._lock:
             self._check_active()
         options = self._options
-        pieces = pieces_of(data, self._format, limit=options.frame_bytes, name=self._name(), raw=options.raw_bytes)
+        pieces = pieces_of(data, self._format, limit=options.frame_bytes, name=self._name, raw=options.raw_bytes)
         with self._turn:
             for piece in pieces:
                 self._add(piece, stopped)
@@ -197,13 +198,13 @@ class StreamWriter:
         """Return the frames to send next, in order; `sent` or `unsent` tells what became of them."""
         frames: list[dict[str, Any]] = []
         with self._lock:
-            size = 0
-            while size < self._batch and self._broken is None:
+            left = self._due_now()
+            while left > 0 and self._broken is None:
                 entry = self._give()
                 if entry is None:
                     break
                 frames.append(entry.frame)
-                size += entry.size
+                left -= entry.size
         return frames
 
     def sent(self, count: int) -> bool:
@@ -273,7 +274,9 @@ class StreamWriter:
                 self._check_active()
             self._packer.add(piece)
             self._taken += 1
-        self._kick()
+            is_due = self._due_now() > 0
+        if is_due:
+            self._kick()
 
     def _has_place(self, now: float) -> bool:
         """Tell whether one more reader is listened to; the one that said nothing for longest may go for it."""
@@ -332,6 +335,12 @@ class StreamWriter:
     def _has_work(self) -> bool:
         ends = self._ended and self._options.ends and not self._end_made
         return bool(self._packer.waiting or self._in_flight or self._resend or ends)
+
+    def _due_now(self) -> int:
+        """Return how many bytes are to be sent now: what is written while some are under way gathers, up to a frame."""
+        if not self._in_flight or self._given < len(self._in_flight) or self._resend or self._ended:
+            return self._batch
+        return min(self._batch, self._packer.waiting // self._gathers * self._gathers)
 
     def _give(self) -> Kept | None:
         """Return the next frame for the network, which is given no more than a window before it says to have it."""

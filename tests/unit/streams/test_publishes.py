@@ -8,6 +8,7 @@ import pytest
 from support import FakeClock
 
 from blocks_worker.errors import BlocksError, PublishRefusedError, PublishTimeoutError, TransportClosedError
+from blocks_worker.protocol.chunks import RAW
 from blocks_worker.streams.endpoint import Endpoint
 from blocks_worker.streams.identity import StreamIdentity
 from blocks_worker.streams.options import WriterOptions
@@ -27,7 +28,7 @@ class Said:
     """Be one publish whose end the test tells."""
 
     def __init__(self, messages: Sequence[dict[str, Any]]) -> None:
-        self.numbers = [message["seq"] for message in messages if "seq" in message]
+        self.numbers = [message[RAW].seq for message in messages if RAW in message]
         self.is_answered = False
         self.error: BlocksError | None = None
 
@@ -69,8 +70,8 @@ class World:
         self.writer = StreamWriter(
             stream_id="s",
             sender="me",
-            form="events",
-            options=WriterOptions(),
+            form="bytes",
+            options=WriterOptions(raw_bytes=1),
             kick=lambda: None,
             clock=self.clock,
             name=lambda: "n",
@@ -78,7 +79,7 @@ class World:
         self.endpoint = Endpoint(
             identity=StreamIdentity("t", "s", "stream.a.s"),
             is_agent=True,
-            form="events",
+            form="bytes",
             name="me",
             clock=self.clock,
             kick=self._kick,

@@ -85,7 +85,7 @@ def test_a_batch_has_a_bound() -> None:
 
 def test_what_failed_is_sent_again_before_anything_else() -> None:
     """A publish whose end is unknown is repeated with the same frames."""
-    world = World()
+    world = World(raw_bytes=1)
     world.writer.write("a")
     first = world.writer.take()
     world.writer.write("b")
@@ -94,6 +94,20 @@ def test_what_failed_is_sent_again_before_anything_else() -> None:
 
     assert world.writer.take() == [*first, *second]
     assert not world.writer.sent(2)
+
+
+def test_what_is_written_while_something_is_under_way_goes_together() -> None:
+    """The first goes at once; small pieces behind it gather until the network has it, or until they are a frame."""
+    world = World()
+    for text in "abc":
+        world.writer.write(text)
+        world.writer.take()
+
+    assert (world.kicks, len(world.writer._in_flight)) == (1, 1)
+    assert world.writer.sent(1)
+    assert [frame["chunks"] for frame in world.writer.take()] == [["b", "c"]]
+    world.writer.write(b"x" * 100_000)
+    assert (world.kicks, len(world.writer.take())) == (2, 9)
 
 
 def test_more_is_given_before_the_network_has_the_first() -> None:
