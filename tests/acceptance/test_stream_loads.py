@@ -182,11 +182,16 @@ def test_a_long_stream_arrives_whole_and_in_order(
         print(f"\n{told}")  # noqa: T201 - the figures are what a long test is run for
 
 
-@pytest.mark.parametrize("kind", ["events", pytest.param("bytes", marks=pytest.mark.long)])
-def test_a_stream_outlives_its_network(world: World, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "transport"),
+    [("events", "pubnub"), ("bytes", "hublink"), pytest.param("bytes", "pubnub", marks=pytest.mark.long)],
+)
+def test_a_stream_outlives_its_network(world: World, kind: str, transport: str) -> None:
     """Kill -9 of the hub takes all that the network had; the writer has the rest, and nothing is lost. [R-17] [R-30]"""
+    # Over a link all is read at once, if one does not read slowly.
     count = SHORT[kind]
-    with site(world, kind, count) as place:
+    slow = size_of(kind, count) if transport == "hublink" else 0
+    with site(world, kind, count, transport=transport, slow=slow) as place:
         place.go()
         wait_until(lambda: place.has("progress") >= size_of(kind, count) // 3, 60, "a third")
         place.restart()
