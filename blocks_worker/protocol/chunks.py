@@ -18,7 +18,7 @@ from blocks_worker.protocol.codec import encode
 from blocks_worker.protocol.streams import MAX_SEQ, Frame, Multipart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 #: First bytes of a frame; that of JSON is none of them.
 SPOKEN, BROUGHT = b"\x01", b"\x02"
@@ -58,32 +58,32 @@ class RawFrame(Frame):
 
 
 class Spoken(NamedTuple):
-    """Be one publish on its way to the hub."""
+    """Be one publish on its way to the hub; the bundle is a part of the frame that it came in."""
 
     id: int
     grant: int
     key: str
     user: str
     channel: str
-    bundle: bytes
+    bundle: memoryview
 
 
 class Brought(NamedTuple):
-    """Be one publish on its way to a follower."""
+    """Be one publish on its way to a follower; the bundle is a part of the frame that it came in."""
 
     follower: int
     position: int
     channel: str
-    bundle: bytes
+    bundle: memoryview
 
 
-def spoken(said: Spoken) -> bytes:
-    """Return the frame of a publish to the hub."""
-    names = [text.encode() for text in (said.key, said.user, said.channel)]
-    return b"".join([_SPOKEN.pack(SPOKEN, said.id, said.grant, *map(len, names)), *names, said.bundle])
+def spoken(number: int, grant: int, about: tuple[str, str, str], bundle: Iterable[bytes]) -> bytes:
+    """Return the frame of a publish to the hub: about which keyset, user and channel it is, and what `bundles` gave."""
+    names = [text.encode() for text in about]
+    return b"".join([_SPOKEN.pack(SPOKEN, number, grant, *map(len, names)), *names, *bundle])
 
 
-def read_spoken(frame: bytes) -> Spoken:
+def read_spoken(frame: bytes | bytearray) -> Spoken:
     """Return the publish that a frame is.
 
     Raises:
@@ -98,13 +98,13 @@ def read_spoken(frame: bytes) -> Spoken:
         return Spoken(number, grant, key, user, channel, _bundle_of(frame, ends[-1]))
 
 
-def brought(follower: int, position: int, channel: str, bundle: bytes) -> bytes:
+def brought(follower: int, position: int, channel: str, bundle: bytes | memoryview) -> bytes:
     """Return the frame of a publish to a follower."""
     name = channel.encode()
     return b"".join([_BROUGHT.pack(BROUGHT, follower, position, len(name)), name, bundle])
 
 
-def read_brought(frame: bytes) -> Brought:
+def read_brought(frame: bytes | bytearray) -> Brought:
     """Return the publish that a frame is.
 
     Raises:
@@ -131,8 +131,8 @@ def framed(operations: Sequence[bytes]) -> Iterator[bytes]:
         yield b"[%b]" % b",".join(texts)
 
 
-def bundles(frames: Sequence[RawFrame], producer: str, first: int) -> Iterator[tuple[bytes, int]]:
-    """Yield frames in as few bundles as fit, numbered from `first`, each with how many it holds."""
+def bundles(frames: Sequence[RawFrame], producer: str, first: int) -> Iterator[tuple[list[bytes], int]]:
+    """Yield frames in as few bundles as fit, numbered from `first`, each in its parts and with how many it holds."""
     name = producer.encode()
     around = _BUNDLE.size + len(name)
     waiting: list[bytes] = []
@@ -141,28 +141,31 @@ def bundles(frames: Sequence[RawFrame], producer: str, first: int) -> Iterator[t
         parts = _parts(frame)
         length = sum(map(len, parts))
         if count and (size + length > MAX_BUNDLE or count == _MESSAGES):
-            yield b"".join([_BUNDLE.pack(first, count, len(name)), name, *waiting]), count
+            yield [_BUNDLE.pack(first, count, len(name)), name, *waiting], count
             first, waiting, size, count = first + count, [], around, 0
         waiting += parts
         size, count = size + length, count + 1
     if count:
-        yield b"".join([_BUNDLE.pack(first, count, len(name)), name, *waiting]), count
-
-
-def check_bundle(bundle: bytes) -> None:
-    """Look whether a bundle is whole, without a copy of what is in it.
-
-    Raises:
-        InvalidMessageError: as `open_bundle`.
-    """
-    open_bundle(memoryview(bundle))
+        yield [_BUNDLE.pack(first, count, len(name)), name, *waiting], count
 
 
 def open_bundle(bundle: bytes | memoryview) -> tuple[str, int, list[RawFrame]]:
-    """Return who sent a bundle, the number of its first message, and its messages, as parts of what is given.
+    """Return who sent a bundle, the number of its first message, and its messages.
 
     Raises:
         InvalidMessageError: it is not whole, or holds what no frame may.
+    """
+    producer, first, frames = check_bundle(bundle)
+    for frame in frames:
+        frame.raw = list(map(bytes, frame.raw))
+    return producer, first, frames
+
+
+def check_bundle(bundle: bytes | memoryview) -> tuple[str, int, list[RawFrame]]:
+    """Do as `open_bundle`, without a copy: the chunks are parts of what is given.
+
+    Raises:
+        InvalidMessageError: as `open_bundle`.
     """
     with _Whole():
         first, count, length = _BUNDLE.unpack_from(bundle)
@@ -177,7 +180,7 @@ def open_bundle(bundle: bytes | memoryview) -> tuple[str, int, list[RawFrame]]:
     return producer, first, frames
 
 
-def in_json(bundle: bytes) -> bytes:
+def in_json(bundle: bytes | memoryview) -> bytes:
     """Return the same publish as an envelope, for those who read it over HTTP; it was found whole."""
     producer, first, frames = open_bundle(bundle)
     return encode({"v": 1, "from": producer, "n": first, "b": [_as_text(frame) for frame in frames]})
@@ -260,10 +263,10 @@ def _exactly(bundle: Any, at: int, size: int) -> Any:
     return found
 
 
-def _bundle_of(frame: bytes, at: int) -> bytes:
+def _bundle_of(frame: bytes | bytearray, at: int) -> memoryview:
     if not at < len(frame) <= at + MAX_BUNDLE:
         raise _broken()
-    return frame[at:]
+    return memoryview(frame)[at:]
 
 
 def _broken() -> InvalidMessageError:

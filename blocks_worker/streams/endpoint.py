@@ -203,17 +203,18 @@ class Endpoint:
 
     # ------------------------------------------------------------ what is sent
 
-    def outgoing(self) -> list[dict[str, Any]]:
-        """Return what is to be published next on `write_channel`, acknowledgements first."""
-        frames = self.writer.take() if self.writer is not None else []
-        return [*self._acks(), *frames]
+    def outgoing(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return what is to be published next on `write_channel`: acknowledgements, and frames."""
+        return self._acks(), self.writer.take() if self.writer is not None else []
 
-    def sent(self) -> bool:
-        """Note that it was published; tell whether there is more at once."""
-        return self.writer.sent() if self.writer is not None else False
+    def sent(self, frames: int) -> bool:
+        """Note that so many more frames were published; tell whether there is more at once."""
+        return self.writer.sent(frames) if self.writer is not None else False
 
     def unsent(self) -> None:
         """Note that it was not: acknowledgements are made anew, frames are kept by their writer."""
+        if self.writer is not None:
+            self.writer.unsent()
         with self._lock:
             if self.reader is not None:
                 self._pace.at_once(self._clock.monotonic())

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from blocks_worker.concurrency import Deadline, ServiceThread
-from blocks_worker.errors import BlocksError, PublishRefusedError, TransportClosedError, TransportError
+from blocks_worker.errors import TransportClosedError
 from blocks_worker.streams.callbacks import StreamCallbacks
+from blocks_worker.streams.publishes import Publishes
 from blocks_worker.transports.base import Link, Message, Status
 
 if TYPE_CHECKING:
@@ -27,15 +28,13 @@ _logger = logging.getLogger(__name__)
 #: Streams that one process may have open at once: their grant travels with each request. For one more, one that has
 #: ended goes before its time.
 MOST_STREAMS = 64
-#: Seconds that one publish may take before the others get their turn.
-PUBLISH_TIMEOUT = 5.0
 #: Seconds for the network to tell its position.
 POSITION_TIMEOUT = 10.0
-#: Seconds of publishes in a row that failed, after which a writer is given up.
-GIVE_UP = 60.0
 #: Seconds for which an ended stream still answers readers that miss something, and for one that only read to say so.
 LINGER = 10.0
 FAREWELL = 2.0
+#: Seconds after which a sender that always has something to send looks what else is due.
+LOOK = 0.05
 #: Seconds for the connection of a process that forgot its streams to close.
 CLOSING = 2.0
 #: Longest single wait of the threads, in seconds.
@@ -85,16 +84,13 @@ class _Open:
     position: int
     #: When it goes, once it has ended.
     leaves_at: float | None = None
-    #: Since when publishes fail.
-    failing_since: float | None = None
 
 
 class StreamExchange:
     """Own the transport for streams, made with the first one, and two threads.
 
     1. "stream-reader" takes what comes and routes it by its channel.
-    2. "stream-sender" publishes what endpoints have to say, one publish at a time; what gathers meanwhile goes
-       together with the next.
+    2. "stream-sender" publishes what endpoints have to say, in turn; what gathers meanwhile goes together.
 
     Both are daemons: one is blocked in a queue that foreign code feeds, the other in foreign code, and a client
     that was forgotten keeps no process alive. After `stop` the reader closes the connection.
@@ -123,10 +119,13 @@ class StreamExchange:
         self._ready: deque[Endpoint] = deque()
         self._queued: set[Endpoint] = set()
         self._transport: Transport | None = None
+        self._publishes: Publishes | None = None
         self._subscription: Subscription | None = None
         self._reader = ServiceThread("stream-reader", self._read, daemon=True)
         self._sender = ServiceThread("stream-sender", self._send, daemon=True)
         self._stopping = False
+        #: When the sender looks what is due, though it finds no rest.
+        self._looks_at = 0.0
         #: Where users' callbacks run.
         self.callbacks = StreamCallbacks()
 
@@ -225,6 +224,7 @@ class StreamExchange:
     def _begin(self, endpoint: Endpoint, position: int | None) -> tuple[Endpoint, int]:
         if self._transport is None:
             self._transport = self._open_transport()
+            self._publishes = Publishes(self._transport, kick=self.kick, clock=self._clock)
         if position is None:
             position = self._transport.position(Deadline(POSITION_TIMEOUT, self._clock))
         with self._lock:
@@ -312,21 +312,26 @@ class StreamExchange:
     # ------------------------------------------------------------ the thread that sends
 
     def _send(self) -> None:
-        while self._ready or not self._stopping:
-            endpoint = self._next()
-            if endpoint is not None:
-                try:
-                    self._serve(endpoint)
-                except TransportClosedError:
-                    return
-                except Exception:  # the top of a thread: one stream's trouble is not the others'
-                    _logger.exception("stream_send_failed")
-            self._look()
+        publishes = self._publishes
+        if publishes is None:
+            return
+        while self._ready or publishes.are_underway or not self._stopping:
+            endpoint = self._next(waits=not publishes.are_underway)
+            try:
+                publishes.settle(waits=endpoint is None)
+                if endpoint is not None:
+                    publishes.begin(endpoint)
+            except TransportClosedError:
+                return
+            except Exception:  # the top of a thread: one stream's trouble is not the others'
+                _logger.exception("stream_send_failed")
+            if endpoint is None or self._clock.monotonic() >= self._looks_at:
+                self._look()
 
-    def _next(self) -> Endpoint | None:
-        """Wait for an endpoint that has something to say, or until one is due."""
+    def _next(self, *, waits: bool) -> Endpoint | None:
+        """Return an endpoint that has something to say, if need be wait for one, or until one is due."""
         with self._lock:
-            if not self._ready and not self._stopping:
+            if not self._ready and not self._stopping and waits:
                 self._work.wait(self._patience())
             if not self._ready:
                 return None
@@ -341,53 +346,12 @@ class StreamExchange:
 
     def _look(self) -> None:
         now = self._clock.monotonic()
+        self._looks_at = now + LOOK
         for endpoint in self.endpoints():
             if endpoint.due() <= now:
                 endpoint.look()
                 self.kick(endpoint)
         self._let_go(now)
-
-    def _serve(self, endpoint: Endpoint) -> None:
-        messages = endpoint.outgoing()
-        transport = self._transport
-        if not messages or transport is None:
-            return
-        try:
-            transport.publish(endpoint.write_channel, messages, Deadline(PUBLISH_TIMEOUT, self._clock))
-        except TransportClosedError:
-            raise
-        except PublishRefusedError as error:
-            endpoint.fail("access_denied", str(error))
-        except TransportError as error:
-            self._failed(endpoint, str(error))
-        except BlocksError as error:  # what it has to say cannot travel, now or later
-            endpoint.fail("bad_request", str(error))
-        else:
-            self._succeeded(endpoint)
-
-    def _succeeded(self, endpoint: Endpoint) -> None:
-        with self._lock:
-            opened = self._open.get(endpoint)
-            if opened is not None:
-                opened.failing_since = None
-        if endpoint.sent():
-            self.kick(endpoint)
-
-    def _failed(self, endpoint: Endpoint, why: str) -> None:
-        """Try the same frames again at the next turn, unless it went on for too long."""
-        endpoint.unsent()
-        now = self._clock.monotonic()
-        with self._lock:
-            opened = self._open.get(endpoint)
-            if opened is None:
-                return
-            opened.failing_since = opened.failing_since or now
-            lost = now - opened.failing_since >= GIVE_UP
-        if lost and endpoint.writer is not None and endpoint.writer.why_broken is None:
-            endpoint.writer.break_off(why)
-            endpoint.fail("network_down", f"frames were lost for good: {why}")
-            endpoint.settle()
-        self.kick(endpoint)
 
     def _let_go(self, now: float) -> None:
         """Read no longer what has ended and lingered."""

@@ -14,7 +14,7 @@ from blocks_worker.protocol.streams import Multipart
 from blocks_worker.transports.envelope import DEPTH, check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from blocks_worker.protocol.streams import Format
 
@@ -26,8 +26,9 @@ MAX_EVENT = 64 * 1024 * 1024
 LEAST = 256
 #: Bytes with which a frame takes nothing more, unless told otherwise: then one of bytes as they are is filled.
 BUNDLE = 4_096
-#: Bytes before a chunk that travels as it is.
+#: Bytes before a chunk that travels as it is, and room for those of one frame besides its content: a bundle has it.
 CHUNK = 4
+CHUNKS = 1024
 #: What a byte begins with that goes on with a character of UTF-8.
 _FOLLOWS, _FOLLOWS_MASK = 0x80, 0xC0
 
@@ -49,11 +50,11 @@ class RawSlice(NamedTuple):
     data: bytes
 
 
-def pieces_of(data: Any, form: Format, *, limit: int, name: str, raw: int = 0) -> Iterator[Piece]:
+def pieces_of(data: Any, form: Format, *, limit: int, name: Callable[[], str], raw: int = 0) -> Iterator[Piece]:
     """Yield what was written, cut so that each piece fits a frame of `limit` bytes.
 
-    `name`: how a large event's slices are called together. `raw`: most bytes of content of a frame that carries text,
-    bytes and slices as they are; 0 where all has to be JSON.
+    `name` gives what a large event's slices are called together. `raw`: most bytes of content of a frame that carries
+    text, bytes and slices as they are; 0 where all has to be JSON.
 
     Raises:
         TypeError: a bytes stream takes text and bytes only.
@@ -66,6 +67,8 @@ def pieces_of(data: Any, form: Format, *, limit: int, name: str, raw: int = 0) -
         _check_text(data)
         return _raw_text(data.encode(), raw) if raw else _text(data, room)
     if isinstance(data, (bytes, bytearray, memoryview)):
+        if isinstance(data, bytes) and 0 < len(data) <= raw:  # nobody can change it: no copy
+            return iter([Piece("base64", data, len(data) + CHUNK)])
         view = memoryview(data).cast("B")
         return _raw_bytes(view, raw) if raw else _bytes(view, room)
     raise TypeError(f"a bytes stream takes str, bytes, bytearray or memoryview, not {type(data).__name__}")
@@ -89,8 +92,8 @@ class Packer:
         self._head = {"streamId": stream_id, "sender": sender}
         self._bundle = bundle
         self._room = max(LEAST, limit - HEAD)
-        self._raw_room = raw + CHUNK
-        self._raw_bundle = bundle if bundle != BUNDLE else self._raw_room
+        self._raw_content = raw
+        self._raw_bundle = bundle if bundle != BUNDLE else raw + CHUNKS
         self._pending: deque[Piece] = deque()
         #: Bytes that wait to be put into frames.
         self.waiting = 0
@@ -130,18 +133,19 @@ class Packer:
         if isinstance(value, RawSlice):
             return make(type="stream_events", multipart=value.part, raw=[value.data])
         values, size = [value], first.size
-        while self._joins_raw(first.kind, size):
+        while self._joins_raw(first.kind, size, len(values)):
             piece = self._next()
             values.append(piece.value)
             size += piece.size
         encoding: Literal["utf8", "base64"] = "base64" if first.kind == "base64" else "utf8"
         return make(type="stream_data", encoding=encoding, raw=values)
 
-    def _joins_raw(self, kind: _Kind, size: int) -> bool:
+    def _joins_raw(self, kind: _Kind, size: int, count: int) -> bool:
         if size >= self._raw_bundle or not self._pending:
             return False
         piece = self._pending[0]
-        return piece.kind == kind and size + piece.size <= self._raw_room
+        content = size + piece.size - (count + 1) * CHUNK
+        return piece.kind == kind and content <= self._raw_content and size + piece.size <= self._raw_content + CHUNKS
 
     def end(self, ts: int) -> dict[str, Any]:
         """Return the frame that says that nothing more comes."""
@@ -200,7 +204,7 @@ def _raw_bytes(data: memoryview, limit: int) -> Iterator[Piece]:
         yield Piece("base64", value, len(value) + CHUNK)
 
 
-def _event(value: Any, room: int, name: str, raw: int) -> Iterator[Piece]:
+def _event(value: Any, room: int, name: Callable[[], str], raw: int) -> Iterator[Piece]:
     try:
         event = without_bytes(value)
     except RecursionError as error:
@@ -213,7 +217,7 @@ def _event(value: Any, room: int, name: str, raw: int) -> Iterator[Piece]:
         return iter([Piece("event", event, len(text) + 2)])
     if len(text) > MAX_EVENT:
         raise InvalidMessageError("too_large", f"an event of {len(text)} bytes as JSON, and {MAX_EVENT} are allowed")
-    return _raw_slices(text.encode(), raw, name) if raw else _slices(text.encode(), room, name)
+    return _raw_slices(text.encode(), raw, name()) if raw else _slices(text.encode(), room, name())
 
 
 def _raw_slices(data: bytes, limit: int, name: str) -> Iterator[Piece]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from blocks_worker.errors import InvalidMessageError
 from blocks_worker.protocol.chunks import RawFrame
 from blocks_worker.protocol.streams import chunk_bytes
-from blocks_worker.streams.packing import MAX_EVENT
+from blocks_worker.streams.book import LEAST
+from blocks_worker.streams.packing import CHUNK, MAX_EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,11 +140,15 @@ def with_bytes(value: Any) -> Any:
 
 
 def size_of(frame: Frame) -> int:
-    """Return about how many bytes the content of a frame takes."""
+    """Return about how many bytes a frame takes: its writer counts no more, and hears before a window is over."""
+    return max(LEAST, _content(frame))
+
+
+def _content(frame: Frame) -> int:
     if isinstance(frame, RawFrame):
-        return sum(map(len, frame.raw))
+        return sum(map(len, frame.raw)) + CHUNK * len(frame.raw)
     if frame.chunks is not None:
-        return sum(map(len, frame.chunks))
+        return sum(map(_length, frame.chunks)) + CHUNK * len(frame.chunks)
     if frame.data is not None:
         return len(frame.data)
     return sum(_weight(event) for event in frame.events or ())
@@ -152,12 +157,17 @@ def size_of(frame: Frame) -> int:
 def _weight(event: Any) -> int:
     """Return about how many bytes an event takes."""
     if isinstance(event, str):
-        return len(event) + 50
+        return _length(event) + 50
     if isinstance(event, dict):
         return 64 + sum(_weight(key) + _weight(value) for key, value in event.items())
     if isinstance(event, list):
         return 56 + sum(map(_weight, event))
     return 32
+
+
+def _length(text: str) -> int:
+    """Return about how many bytes a text takes where all but ASCII is escaped."""
+    return len(text) if text.isascii() else 6 * len(text)
 
 
 class StreamReader:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from blocks_worker.concurrency import Deadline
 from blocks_worker.errors import StreamWriteError
+from blocks_worker.streams.book import LEAST, WINDOW, Book, Kept
 from blocks_worker.streams.packing import Packer, Piece, pieces_of
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     #: Tells whether a wait is to end: with which error.
     Stopped = Callable[[], BaseException | None]
 
-#: Bytes that may wait: to be sent, or for readers that are there. As many of the last frames are kept for late readers.
-WINDOW = 1024 * 1024
 #: Seconds without a word, while there is something that it has not taken, after which a reader counts as gone.
 READER_SILENCE = 15.0
 #: Seconds after the last frame in which a reader says that it has it; else the frame is sent again, so many times.
@@ -35,6 +34,9 @@ FORGOTTEN = 150.0
 #: Bytes of frames that one publish takes, and of those that are not JSON.
 BATCH_BYTES = 128 * 1024
 RAW_BATCH_BYTES = 512 * 1024
+#: Bytes of room for which a writer that waits is woken: it then writes for a while, instead of waking for each frame.
+#: Readers say what they have taken after fewer, so as much comes.
+EASE = WINDOW // 2
 #: Longest single wait in seconds for room: readers that fell silent are looked for this often.
 _LOOK = 1.0
 #: Seconds after its last frame in which a writer takes for granted that it is still on its way to known readers.
@@ -43,54 +45,10 @@ TAIL_AFTER = 1.0
 HURRY = 5.0
 
 
-class _Kept(NamedTuple):
-    seq: int
-    frame: dict[str, Any]
-    size: int
-    #: Bytes of all frames before it.
-    before: int
-    #: When it was made.
-    at: float
-
-
 @dataclass
 class _Reader:
     next: int
     heard_at: float
-
-
-@dataclass
-class _Book:
-    """What is known of the frames that were made, the oldest first."""
-
-    kept: deque[_Kept] = field(default_factory=deque)
-    #: Bytes of all frames that were ever made.
-    made: int = 0
-
-    def add(self, seq: int, frame: dict[str, Any], size: int, at: float) -> _Kept:
-        """Keep a frame; the oldest go while what is left is a whole window."""
-        entry = _Kept(seq, frame, size, self.made, at)
-        self.kept.append(entry)
-        self.made += size
-        while self.made - self.kept[0].before - self.kept[0].size >= WINDOW:
-            self.kept.popleft()
-        return entry
-
-    def unread(self, since: int) -> int:
-        """Return the bytes of the frames from this number on, as far as they are kept."""
-        if not self.kept:
-            return 0
-        index = max(0, since - self.kept[0].seq)
-        return self.made - self.kept[index].before if index < len(self.kept) else 0
-
-    def waits_since(self, seq: int) -> float:
-        """Return when the first kept frame from this number on was made; never when there is none."""
-        index = max(0, seq - self.kept[0].seq) if self.kept else 0
-        return self.kept[index].at if index < len(self.kept) else float("inf")
-
-    def find(self, first: int, last: int) -> list[_Kept]:
-        """Return the kept frames of a range."""
-        return [entry for entry in self.kept if first <= entry.seq <= last]
 
 
 def _goes_on() -> None:
@@ -125,7 +83,9 @@ class StreamWriter:
         self._name = name
         self._turn = threading.Lock()
         self._lock = threading.Lock()
+        #: For those that wait for room, and for all others.
         self._room = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._packer = Packer(
             stream_id=stream_id,
             sender=sender,
@@ -133,12 +93,15 @@ class StreamWriter:
             limit=options.frame_bytes,
             raw=options.raw_bytes,
         )
-        self._book = _Book()
+        self._book = Book()
         self._readers: dict[str, _Reader] = {}
-        self._resend: deque[_Kept] = deque()
-        self._in_flight: list[_Kept] = []
+        self._resend: deque[Kept] = deque()
+        #: What the network is to have, in order; the first of them it was given.
+        self._in_flight: deque[Kept] = deque()
         self._in_flight_bytes = 0
+        self._given = 0
         self._batch = RAW_BATCH_BYTES if options.raw_bytes else BATCH_BYTES
+        self._gathers = min(self._batch, options.raw_bytes or self._batch)
         self._ended = False
         self._end_made = False
         self._broken: str | None = None
@@ -177,7 +140,7 @@ class StreamWriter:
         with self._lock:
             self._check_active()
         options = self._options
-        pieces = pieces_of(data, self._format, limit=options.frame_bytes, name=self._name(), raw=options.raw_bytes)
+        pieces = pieces_of(data, self._format, limit=options.frame_bytes, name=self._name, raw=options.raw_bytes)
         with self._turn:
             for piece in pieces:
                 self._add(piece, stopped)
@@ -187,7 +150,7 @@ class StreamWriter:
         deadline = Deadline(timeout, self._clock)
         with self._lock:
             while not self._readers and self._is_waitable(deadline) and stopped() is None and not self._ended:
-                self._room.wait(deadline.within(_LOOK))
+                self._changed.wait(deadline.within(_LOOK))
             return bool(self._readers)
 
     def end(self) -> None:
@@ -196,7 +159,7 @@ class StreamWriter:
             if self._ended:
                 return
             self._ended = True
-            self._room.notify_all()
+            self._wake_all()
         self._kick()
 
     def flushed(self, timeout: float | None, stopped: Stopped = _goes_on) -> bool:
@@ -206,7 +169,7 @@ class StreamWriter:
             while self._has_work() and self._is_waitable(deadline):
                 if stopped() is not None and not hurries:
                     deadline, hurries = Deadline(deadline.within(HURRY), self._clock), True
-                self._room.wait(deadline.within(_LOOK))
+                self._changed.wait(deadline.within(_LOOK))
             return not self._has_work() and self._broken is None
 
     def framed(self, timeout: float | None) -> int:
@@ -215,41 +178,48 @@ class StreamWriter:
         with self._lock:
             goal = self._taken
             while self._framed < goal and self._is_waitable(deadline):
-                self._room.wait(deadline.within(_LOOK))
+                self._changed.wait(deadline.within(_LOOK))
             return self._next_seq()
 
     def wake(self) -> None:
         """Have whoever waits look whether to stop."""
         with self._lock:
-            self._room.notify_all()
+            self._wake_all()
 
     def break_off(self, why: str) -> None:
         """Give up: what waits is dropped, and the next write says why."""
         with self._lock:
             self._broken = self._broken or why
-            self._room.notify_all()
+            self._wake_all()
 
     # ------------------------------------------------------------ for the sender's thread
 
     def take(self) -> list[dict[str, Any]]:
         """Return the frames to send next, in order; `sent` or `unsent` tells what became of them."""
+        frames: list[dict[str, Any]] = []
         with self._lock:
-            if self._broken is not None:
-                return []
-            while self._in_flight_bytes < self._batch:
-                entry = self._resend.popleft() if self._resend else self._make()
+            left = self._due_now()
+            while left > 0 and self._broken is None:
+                entry = self._give()
                 if entry is None:
                     break
-                self._in_flight.append(entry)
-                self._in_flight_bytes += entry.size
-            return [entry.frame for entry in self._in_flight]
+                frames.append(entry.frame)
+                left -= entry.size
+        return frames
 
-    def sent(self) -> bool:
-        """Note that the network has what `take` returned; tell whether there is more."""
+    def sent(self, count: int) -> bool:
+        """Note that the network has the first of the frames that `take` returned; tell whether there is more."""
         with self._lock:
-            self._in_flight, self._in_flight_bytes = [], 0
-            self._room.notify_all()
+            for _ in range(count):
+                self._in_flight_bytes -= self._in_flight.popleft().size
+            self._given -= count
+            self._moved()
             return self._has_work()
+
+    def unsent(self) -> None:
+        """Note that the network may not have what `take` returned: it returns it again."""
+        with self._lock:
+            self._given = 0
 
     def acknowledged(self, ack: Ack, now: float) -> None:
         """Note what a reader says."""
@@ -264,7 +234,7 @@ class StreamWriter:
             wanted = wanted or self._tail(ack, now, is_new=before is None)
             self._resend.extend(entry for entry in wanted if entry.seq not in waiting)
             has_work = bool(self._resend)
-            self._room.notify_all()
+            self._moved()
         if has_work:
             self._kick()
 
@@ -296,7 +266,7 @@ class StreamWriter:
     def _add(self, piece: Piece, stopped: Stopped) -> None:
         with self._lock:
             self._check_active()
-            while not self._has_room():
+            while self._room_left() <= 0:
                 error = stopped()
                 if error is not None:
                     raise error
@@ -304,7 +274,9 @@ class StreamWriter:
                 self._check_active()
             self._packer.add(piece)
             self._taken += 1
-        self._kick()
+            is_due = self._due_now() > 0
+        if is_due:
+            self._kick()
 
     def _has_place(self, now: float) -> bool:
         """Tell whether one more reader is listened to; the one that said nothing for longest may go for it."""
@@ -316,7 +288,7 @@ class StreamWriter:
         del self._readers[oldest]
         return True
 
-    def _tail(self, ack: Ack, now: float, *, is_new: bool) -> list[_Kept]:
+    def _tail(self, ack: Ack, now: float, *, is_new: bool) -> list[Kept]:
         """Return the last frame for a reader that seems to know nothing of it: it then asks for what it misses."""
         if ack.bye or self._has_work() or not self._book.kept or ack.next >= self._packer.seq:
             return []
@@ -334,8 +306,18 @@ class StreamWriter:
         if self._ended:
             raise RuntimeError(f"the stream {self._stream_id} has ended: nothing more can be written")
 
-    def _has_room(self) -> bool:
-        return self._packer.waiting + self._in_flight_bytes < WINDOW and self._unread() < WINDOW
+    def _room_left(self) -> int:
+        return WINDOW - max(self._packer.waiting + self._in_flight_bytes, self._unread())
+
+    def _moved(self) -> None:
+        """Wake whoever waits for what network or readers have taken."""
+        self._changed.notify_all()
+        if self._room_left() >= EASE:
+            self._room.notify_all()
+
+    def _wake_all(self) -> None:
+        self._changed.notify_all()
+        self._room.notify_all()
 
     def _unread(self) -> int:
         """Return the bytes that the slowest reader has not taken; readers that fell silent are forgotten."""
@@ -354,7 +336,25 @@ class StreamWriter:
         ends = self._ended and self._options.ends and not self._end_made
         return bool(self._packer.waiting or self._in_flight or self._resend or ends)
 
-    def _make(self) -> _Kept | None:
+    def _due_now(self) -> int:
+        """Return how many bytes are to be sent now: what is written while some are under way gathers, up to a frame."""
+        if not self._in_flight or self._given < len(self._in_flight) or self._resend or self._ended:
+            return self._batch
+        return min(self._batch, self._packer.waiting // self._gathers * self._gathers)
+
+    def _give(self) -> Kept | None:
+        """Return the next frame for the network, which is given no more than a window before it says to have it."""
+        if self._given == len(self._in_flight):
+            is_full = self._in_flight_bytes >= WINDOW
+            entry = None if is_full else self._resend.popleft() if self._resend else self._make()
+            if entry is None:
+                return None
+            self._in_flight.append(entry)
+            self._in_flight_bytes += entry.size
+        self._given += 1
+        return self._in_flight[self._given - 1]
+
+    def _make(self) -> Kept | None:
         """Make the next frame and keep it for readers that miss it."""
         now, seq = self._clock.wall_ms(), self._packer.seq
         before, before_count = self._packer.waiting, len(self._packer)
@@ -366,4 +366,4 @@ class StreamWriter:
         self._made_at = self._clock.monotonic()
         self._probe_at, self._probes = self._made_at + PROBE_AFTER, 0
         self._framed += before_count - len(self._packer)
-        return self._book.add(seq, frame, max(64, before - self._packer.waiting), self._made_at)
+        return self._book.add(seq, frame, max(LEAST, before - self._packer.waiting), self._made_at)

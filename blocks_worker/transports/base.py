@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -143,3 +143,28 @@ class Transport(Protocol):
 
     def close(self, deadline: Deadline) -> None:
         """End all subscriptions and connections."""
+
+
+class Underway(Protocol):
+    """Be a publish that was sent; whether the network has it is known later."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether `settle` would not wait for an answer."""
+
+    def settle(self, deadline: Deadline) -> None:
+        """Return when the network has it, sending it again where that helps; raises as `publish` does."""
+
+
+@runtime_checkable
+class AheadTransport(Transport, Protocol):
+    """Be a transport over which publishes go ahead of their answers."""
+
+    def begin(self, channel: str, messages: Sequence[dict[str, Any]], deadline: Deadline) -> Underway:
+        """Send messages without waiting for the answer.
+
+        One that has to be sent again comes behind what was begun after it.
+        """
+
+    def hint(self, channel: str, messages: Sequence[dict[str, Any]], deadline: Deadline) -> bool:
+        """Send messages of which nobody hears whether they came; tell whether there is a connection."""

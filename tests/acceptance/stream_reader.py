@@ -15,8 +15,8 @@ from blocks_worker import TaskClient
 
 #: Bytes of one event, and of one write to a stream of bytes.
 EVENT, WRITE = 100, 8 * 1024
-#: After so many bytes the progress is noted.
-NOTED = 64 * 1024
+#: After so many bytes the progress is noted, and a slow reader rests for so many seconds.
+NOTED, REST = 64 * 1024, 0.005
 
 
 def event_of(number: int) -> str:
@@ -58,6 +58,8 @@ def read(client: TaskClient, wish: dict[str, Any]) -> dict[str, Any]:
             if size - noted >= NOTED:
                 noted = size
                 progress.write_text(str(size))
+                if size < wish.get("slow", 0):
+                    rest.wait(REST)
             while size >= wish.get("rests_at", sys.maxsize) and not Path(wish["gate"]).exists():
                 rest.wait(0.02)
         state = session.wait_for_terminal(60).state

@@ -20,8 +20,8 @@ from support_hub import Caller
 from support_proxy import FaultProxy, cdm_through
 
 from blocks_worker.state import StateFolder
+from blocks_worker.streams.book import WINDOW
 from blocks_worker.streams.reader import BUFFER_BYTES
-from blocks_worker.streams.writer import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ class Site:
 
 
 @contextmanager
-def site(world: World, kind: str, count: int, **more: Any) -> Iterator[Site]:
+def site(world: World, kind: str, count: int, *, transport: str = "pubnub", **more: Any) -> Iterator[Site]:
     """Start everything, and read a first short stream."""
     hub = start_hub(world)
     state = StateFolder(world.folder / "state")
@@ -105,10 +105,11 @@ def site(world: World, kind: str, count: int, **more: Any) -> Iterator[Site]:
     }
     with FaultProxy(address.origin) as below, FaultProxy(address.origin) as above:
         ways = [cdm_through(cdm, world.folder / "cdm", network=wire) for wire in (below, above)]
-        worker = world.worker("handlers:flood", "--no-local", BLOCKS_CDM_URL=ways[0], BLOCKS_API_KEY=caller.key)
+        about = {"BLOCKS_API_KEY": caller.key, "BLOCKS_TRANSPORT": transport}
+        worker = world.worker("handlers:flood", "--no-local", BLOCKS_CDM_URL=ways[0], **about)
         reader = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("stream_reader.py")), json.dumps(wish)],
-            env={**world.environment, "BLOCKS_CDM_URL": ways[1], "BLOCKS_API_KEY": caller.key},
+            env={**world.environment, "BLOCKS_CDM_URL": ways[1], **about},
             cwd=world.folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -137,9 +138,9 @@ def peak(pid: int) -> int:
     return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
-def flow(world: World, kind: str, count: int, *, cuts: int = 0) -> str:
+def flow(world: World, kind: str, count: int, *, cuts: int = 0, **more: Any) -> str:
     """Read one stream with so many cuts on its way; check what came and what memory it took, and tell of it."""
-    with site(world, kind, count) as place:
+    with site(world, kind, count, **more) as place:
         before = {name: forget_peak(pid) for name, pid in place.processes().items()}
         begun = time.monotonic()
         place.go()
@@ -181,11 +182,16 @@ def test_a_long_stream_arrives_whole_and_in_order(
         print(f"\n{told}")  # noqa: T201 - the figures are what a long test is run for
 
 
-@pytest.mark.parametrize("kind", ["events", pytest.param("bytes", marks=pytest.mark.long)])
-def test_a_stream_outlives_its_network(world: World, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "transport"),
+    [("events", "pubnub"), ("bytes", "hublink"), pytest.param("bytes", "pubnub", marks=pytest.mark.long)],
+)
+def test_a_stream_outlives_its_network(world: World, kind: str, transport: str) -> None:
     """Kill -9 of the hub takes all that the network had; the writer has the rest, and nothing is lost. [R-17] [R-30]"""
+    # Over a link all is read at once, if one does not read slowly.
     count = SHORT[kind]
-    with site(world, kind, count) as place:
+    slow = size_of(kind, count) if transport == "hublink" else 0
+    with site(world, kind, count, transport=transport, slow=slow) as place:
         place.go()
         wait_until(lambda: place.has("progress") >= size_of(kind, count) // 3, 60, "a third")
         place.restart()
@@ -216,6 +222,16 @@ def test_a_slow_reader_slows_the_writer(world: World, total: int, rest: float) -
 
     assert (came["size"], came["digest"]) == (count * WRITE, digest_of("bytes", count))
     assert came["told"] == []
+
+
+@pytest.mark.parametrize(
+    ("total", "slow"), [(48, 16), pytest.param(1024, 256, marks=[pytest.mark.long, pytest.mark.timeout(600)])]
+)
+def test_a_slow_reader_takes_no_memory(world: World, capsys: pytest.CaptureFixture[str], total: int, slow: int) -> None:
+    """It rests after each 64 KiB, which holds up a fast writer over a link; nobody grows meanwhile. [R-37] [R-41]"""
+    told = flow(world, "bytes", total * MIB // WRITE, transport="hublink", slow=slow * MIB)
+    with capsys.disabled():
+        print(f"\n{slow} of {total} MiB slowly, {told}")  # noqa: T201 - the figures are what it is run for
 
 
 def _stands(place: Site, seconds: float) -> bool:

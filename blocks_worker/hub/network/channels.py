@@ -45,7 +45,7 @@ class Message:
 
     tt: int
     channel: str
-    payload: bytes
+    payload: bytes | memoryview
     at: float
     publisher: str = ""
     kind: int = 0
@@ -57,7 +57,7 @@ class Message:
 
     def text(self) -> bytes:
         """Return the payload as JSON, also where it came as bytes."""
-        return in_json(self.payload) if self.is_raw else self.payload
+        return in_json(self.payload) if self.is_raw else bytes(self.payload)
 
     def size(self) -> int:
         """Return about how many bytes it takes."""

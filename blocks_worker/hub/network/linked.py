@@ -42,12 +42,12 @@ class Seat:
             raise MessageTooLargeError(len(payload), MESSAGE_LIMIT)
         return self._put(channel, payload, is_raw=False)
 
-    def pass_on(self, channel: str, bundle: bytes) -> int:
+    def pass_on(self, channel: str, bundle: memoryview) -> int:
         """Publish bytes of a stream as they are, once they are found whole; return their position."""
         check_bundle(bundle)
         return self._put(channel, bundle, is_raw=True)
 
-    def _put(self, channel: str, payload: bytes, *, is_raw: bool) -> int:
+    def _put(self, channel: str, payload: bytes | memoryview, *, is_raw: bool) -> int:
         if not channel or "," in channel or len(channel) > CHANNEL_LIMIT:
             raise InvalidMessageError("channel", "a channel's name has no comma, and at most 512 characters")
         self._demand([channel], WRITE)

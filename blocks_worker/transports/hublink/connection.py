@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
@@ -29,6 +29,9 @@ CLOSE_TIMEOUT = 0.5
 #: Largest frame that is read, in bytes, and how many are read at once.
 MAX_FRAME = 64 * 1024 * 1024
 READ_AT_ONCE = 256 * 1024
+
+#: Bytes that the C library is to keep for the next frames: several of the largest are made for one that is sent.
+KEPT_MEMORY = 1024 * 1024
 
 _UNAUTHORIZED = 401
 _REVOKED = 4401
@@ -64,7 +67,7 @@ class LinkConnection:
         self._room = memoryview(bytearray(READ_AT_ONCE))
         self._frames: deque[Frame] = deque()
         #: Of a message that has not come whole.
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray | memoryview] = []
         #: Somebody here has ended it.
         self._ended = False
 
@@ -76,6 +79,7 @@ class LinkConnection:
             LinkDownError: that is not possible now.
         """
         deadline = Deadline(CONNECT_TIMEOUT)
+        _keep_memory()
         with _translated():
             uri = parse_uri("ws" + hub_url.removeprefix("http") + LINK_PATH)
             opened = socket.create_connection((uri.host, uri.port), CONNECT_TIMEOUT)
@@ -105,8 +109,8 @@ class LinkConnection:
             except OSError as error:
                 raise _down(error) from error
 
-    def receive(self, timeout: float) -> bytes:
-        """Return the next frame.
+    def receive(self, timeout: float) -> bytes | bytearray:
+        """Return the next frame, in the buffer that it was read into.
 
         Raises:
             LinkDownError: the connection is over, or nothing came in time.
@@ -115,8 +119,8 @@ class LinkConnection:
             while self._frames and not self._ended:
                 frame = self._frames.popleft()
                 if frame.fin and not self._pieces:
-                    return bytes(frame.data)
-                self._pieces.append(bytes(frame.data))
+                    return cast("bytes | bytearray", frame.data)  # what is read is no view
+                self._pieces.append(frame.data)
                 if frame.fin:
                     pieces, self._pieces = self._pieces, []
                     return b"".join(pieces)
@@ -228,6 +232,15 @@ class LinkConnection:
         code = None if closed is None else closed.code
         reason = f"it was closed ({code})"
         raise LinkDownError(reason, unauthorized=code == _REVOKED, replaced=code == REPLACED)
+
+
+def _keep_memory() -> None:
+    """Have glibc keep free memory of the size of some frames.
+
+    What is free beyond twice the largest block that was given back to the system, it gives back too; each page is then
+    taken anew with a fault, for every frame. Here such a block is given back. (mallopt(3), M_MMAP_THRESHOLD)
+    """
+    bytearray(KEPT_MEMORY)
 
 
 @contextmanager

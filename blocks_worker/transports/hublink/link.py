@@ -33,7 +33,7 @@ NEAR_CAP = 2.0
 #: at once would take it from each other for ever.
 AWAY = 60.0
 
-Asked = TypeVar("Asked")
+What = TypeVar("What")
 
 _NULL = msgspec.Raw(b"null")
 
@@ -68,6 +68,31 @@ class Carried:
     status: int
     body: bytes
     retry_after: str | None
+
+
+class Asked:
+    """Be a question that was sent."""
+
+    def __init__(self, wire: Wire, number: int, question: Question) -> None:
+        self._wire = wire
+        self._number = number
+        self._question = question
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether `answer` would not wait; for who did not call it yet."""
+        return not self._question.done.locked()
+
+    def answer(self, timeout: float | None) -> Answer | None:
+        """Wait for the answer; None when the link broke before it came. Once.
+
+        Raises:
+            TimeoutError: it did not come in time.
+        """
+        if not self._question.done.acquire(timeout=-1 if timeout is None else timeout):
+            self._wire.forget(self._number)
+            raise TimeoutError
+        return self._question.answer
 
 
 class Link:
@@ -140,45 +165,38 @@ class Link:
         Raises:
             TimeoutError: no answer came in time.
         """
-        return self._answered(Wire.ask, make, token, timeout)
+        asked = self.begin(make, token)
+        return None if asked is None else asked.answer(timeout)
 
-    def pour(
-        self, frames: Sequence[Callable[[int, int], bytes]], token: str | None, timeout: float | None
-    ) -> Answer | None:
-        """Send frames of bytes, each made of a number and its token's; return the answer to the last, as `ask` does.
+    def begin(self, make: Callable[[int, int], ToHub], token: str | None) -> Asked | None:
+        """Send a question; None when there is no link."""
+        return self._asked(Wire.ask, make, token)
 
-        Raises:
-            TimeoutError: no answer came in time.
-        """
-        return self._answered(Wire.pour, frames, token, timeout)
+    def pour(self, frames: Sequence[Callable[[int, int], bytes]], token: str | None) -> Asked | None:
+        """Send frames of bytes, each made of a number and its token's, the last as a question; None as in `begin`."""
+        return self._asked(Wire.pour, frames, token)
 
-    def _answered(
-        self,
-        say: Callable[[Wire, Asked, str | None], tuple[int, Question]],
-        what: Asked,
-        token: str | None,
-        timeout: float | None,
-    ) -> Answer | None:
+    def _asked(
+        self, say: Callable[[Wire, What, str | None], tuple[int, Question]], what: What, token: str | None
+    ) -> Asked | None:
         wire = self._wire
         if wire is None:
             return None
         try:
-            number, question = say(wire, what, token)
+            return Asked(wire, *say(wire, what, token))
         except LinkDownError:
             return None
-        if not question.done.acquire(timeout=-1 if timeout is None else timeout):
-            wire.forget(number)
-            raise TimeoutError
-        return question.answer
 
-    def tell(self, make: Callable[[int], ToHub], token: str | None = None) -> None:
-        """Send what has no answer, if the link is there."""
+    def tell(self, make: Callable[[int], ToHub], token: str | None = None) -> bool:
+        """Send what has no answer; tell whether the link is there."""
         wire = self._wire
-        if wire is not None:
-            try:
-                wire.tell(make, token)
-            except LinkDownError:
-                return  # the link's thread meets it too
+        if wire is None:
+            return False
+        try:
+            wire.tell(make, token)
+        except LinkDownError:  # the link's thread meets it too
+            return False
+        return True
 
     def new_number(self) -> int:
         """Return the number of one more who will hear of channels."""
@@ -254,7 +272,7 @@ class Link:
                 if frame.startswith(BROUGHT):
                     self._hear(read_brought(frame))
                     continue
-                for operation in from_hub(frame):
+                for operation in from_hub(bytes(frame)):
                     if isinstance(operation, Answer):
                         wire.settle(operation)
                     elif not isinstance(operation, Beat):

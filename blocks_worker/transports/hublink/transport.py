@@ -12,7 +12,7 @@ import msgspec
 
 from blocks_worker.concurrency import Backoff
 from blocks_worker.errors import PublishRefusedError, PublishTimeoutError, TransportClosedError
-from blocks_worker.protocol.chunks import RAW, RawFrame, Spoken, bundles, spoken
+from blocks_worker.protocol.chunks import RAW, RawFrame, bundles, spoken
 from blocks_worker.protocol.codec import encode
 from blocks_worker.protocol.link import Publish, Where
 from blocks_worker.transports.envelope import pack
@@ -20,12 +20,13 @@ from blocks_worker.transports.hublink.subscription import HubLinkSubscription
 from blocks_worker.transports.numbering import Numbering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from blocks_worker.concurrency import Clock, Deadline, Entropy
     from blocks_worker.protocol.link import Answer, ToHub
-    from blocks_worker.transports.base import AtOnce, Grants
+    from blocks_worker.transports.base import AtOnce, Grants, Underway
     from blocks_worker.transports.envelope import Envelope
+    from blocks_worker.transports.hublink.link import Asked
     from blocks_worker.transports.hublink.link import Link as HubLink
     from blocks_worker.transports.hublink.subscription import Settings
     from blocks_worker.transports.numbering import Turn
@@ -97,14 +98,22 @@ class HubLinkTransport:
             TransportClosedError: the transport was closed here.
         """
         with self._numbering.turn(channel, deadline) as turn:
+            for each in self._begun(channel, messages, turn):
+                each.settle(deadline)
+
+    def begin(self, channel: str, messages: Sequence[dict[str, Any]], deadline: Deadline) -> Underway:
+        """Send messages, in order, without waiting until the hub has them; raises as `publish` what is known now."""
+        with self._numbering.turn(channel, deadline) as turn:
+            return _All([*self._begun(channel, messages, turn)])
+
+    def hint(self, channel: str, messages: Sequence[dict[str, Any]], deadline: Deadline) -> bool:
+        """Send messages that are JSON, of which nobody hears whether they came; tell whether there is a link."""
+        with self._numbering.turn(channel, deadline) as turn:
             self._check_open()
-            for is_raw, together in groupby(messages, _is_raw):
-                if is_raw:
-                    self._pour(channel, [message[RAW] for message in together], turn, deadline)
-                    continue
-                for envelope in pack(list(together), self._producer, turn.next):
-                    turn.spend(envelope.count)
-                    self._deliver(channel, envelope, deadline)
+            return all(
+                self._link.tell(partial(self._publish_of(channel, envelope, turn), 0), self._grants.token())
+                for envelope in pack(messages, self._producer, turn.next)
+            )
 
     def position(self, deadline: Deadline) -> int:
         """Return the hub's position before whatever is published from now on.
@@ -113,7 +122,8 @@ class HubLinkTransport:
             PublishTimeoutError: the hub did not answer in time.
             TransportClosedError: the transport was closed here.
         """
-        answer = self._answer(lambda number, _token: Where(number), deadline, token=False)
+        send = partial(self._link.begin, lambda number, _token: Where(number))
+        answer = self.until_answered(send, deadline, token=False)
         return int(bytes(answer.body))
 
     def subscribe(self, channels: Iterable[str], *, since: Mapping[str, int] | None = None) -> HubLinkSubscription:
@@ -152,41 +162,52 @@ class HubLinkTransport:
         if self._subscription is not None:
             self._subscription.close(deadline)
 
-    def _deliver(self, channel: str, envelope: Envelope, deadline: Deadline) -> None:
-        """Send one envelope, under the same numbers, until the hub has it."""
+    def _begun(self, channel: str, messages: Sequence[dict[str, Any]], turn: Turn) -> Iterator[_Begun]:
+        """Send messages, and yield what each publish comes to: who takes the next one has it sent."""
+        self._check_open()
+        for is_raw, together in groupby(messages, _is_raw):
+            if is_raw:
+                yield self._pour(channel, [message[RAW] for message in together], turn)
+                continue
+            for envelope in pack(list(together), self._producer, turn.next):
+                yield _Begun(self, partial(self._link.begin, self._publish_of(channel, envelope, turn)))
+
+    def _publish_of(self, channel: str, envelope: Envelope, turn: Turn) -> Callable[[int, int], ToHub]:
+        """Return what makes the publish of an envelope, under the same numbers each time."""
+        turn.spend(envelope.count)
         payload = msgspec.Raw(encode(envelope.payload))
         settings = self._settings()
 
         def publish(number: int, token: int) -> ToHub:
             return Publish(number, settings.subscribe_key, settings.user_id, token, channel, payload)
 
-        self._answer(publish, deadline, token=True)
+        return publish
 
-    def _pour(self, channel: str, frames: Sequence[RawFrame], turn: Turn, deadline: Deadline) -> None:
-        """Send frames of bytes, one after the other without a pause, under the same numbers until the hub has all."""
+    def _pour(self, channel: str, frames: Sequence[RawFrame], turn: Turn) -> _Begun:
+        """Send frames of bytes, one after the other without a pause, under the same numbers each time."""
         settings = self._settings()
-        key, user = settings.subscribe_key, settings.user_id
+        about = (settings.subscribe_key, settings.user_id, channel)
         made = []
         for bundle, count in bundles(frames, self._producer, turn.next):
             turn.spend(count)
-            made.append(partial(_spoken, key, user, channel, bundle))
-        self._until_answered(lambda grant, patience: self._link.pour(made, grant, patience), deadline, token=True)
+            made.append(partial(spoken, about=about, bundle=bundle))
+        return _Begun(self, partial(self._link.pour, made))
 
-    def _answer(self, make: Callable[[int, int], ToHub], deadline: Deadline, *, token: bool) -> Answer:
-        return self._until_answered(
-            lambda grant, patience: self._link.ask(make, grant, patience), deadline, token=token
-        )
+    def granted(self) -> str | None:
+        """Return the grant of now."""
+        return self._grants.token()
 
-    def _until_answered(
-        self, ask: Callable[[str | None, float | None], Answer | None], deadline: Deadline, *, token: bool
+    def until_answered(
+        self, send: Callable[[str | None], Asked | None], deadline: Deadline, *, token: bool, sent: Asked | None = None
     ) -> Answer:
-        """Ask until there is a good answer, or none will come."""
+        """Ask until there is a good answer, or none will come; `sent`: it was asked for the first time."""
         backoff, refusals = Backoff(self._entropy), 0
         while True:
             self._check_open()
             grant = self._grants.token() if token else None
+            asked, sent = sent or send(grant), None
             try:
-                answer = ask(grant, deadline.within(ANSWER_PATIENCE))
+                answer = None if asked is None else asked.answer(deadline.within(ANSWER_PATIENCE))
             except TimeoutError:
                 answer = None
             if answer is not None and answer.status == _OK:
@@ -212,9 +233,40 @@ class HubLinkTransport:
             raise TransportClosedError("the transport was closed")
 
 
+class _Begun:
+    """Be one publish that was sent."""
+
+    def __init__(self, transport: HubLinkTransport, send: Callable[[str | None], Asked | None]) -> None:
+        self._transport = transport
+        self._send = send
+        self._sent = send(transport.granted())
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether its answer is there, or the link that it was sent over is not."""
+        return self._sent is None or self._sent.is_answered
+
+    def settle(self, deadline: Deadline) -> None:
+        """Return when the hub has it."""
+        self._transport.until_answered(self._send, deadline, token=True, sent=self._sent)
+
+
+class _All:
+    """Be several publishes, one after the other."""
+
+    def __init__(self, begun: Sequence[_Begun]) -> None:
+        self._begun = begun
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether all are."""
+        return all(each.is_answered for each in self._begun)
+
+    def settle(self, deadline: Deadline) -> None:
+        """Return when the hub has all."""
+        for each in self._begun:
+            each.settle(deadline)
+
+
 def _is_raw(message: dict[str, Any]) -> bool:
     return isinstance(message.get(RAW), RawFrame)
-
-
-def _spoken(key: str, user: str, channel: str, bundle: bytes, number: int, grant: int) -> bytes:
-    return spoken(Spoken(number, grant, key, user, channel, bundle))

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import urllib.parse
 from dataclasses import dataclass
+from functools import lru_cache
 
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.observability.redact import without_password
@@ -36,32 +37,12 @@ class PubNubSettings:
 
     def __post_init__(self) -> None:
         """Refuse what the SDK would only stumble over later."""
-        scheme, host = self.address
-        said = without_password(self.origin)
-        if scheme not in {"http", "https"} or not self._is_place(host):
-            raise ConfigurationError(f"origin {said!r}: give http://127.0.0.1:PORT, https://HOST or a bare host")
-        if scheme == "http" and not self.is_loopback:
-            raise ConfigurationError(f"origin {said!r}: cleartext is for this machine only; use https")
-        if not 0 < len(self.user_id) <= USER_ID or urllib.parse.quote(self.user_id, safe="~:@") != self.user_id:
-            raise ConfigurationError(f"user_id must be 1 to {USER_ID} characters that are plain in an address")
+        _check(self.origin, self.user_id)
 
     @property
     def address(self) -> tuple[str, str]:
         """The scheme, and the host with port and path."""
-        scheme, found, rest = self.origin.partition("://")
-        return (scheme, rest.rstrip("/")) if found else ("https", self.origin.rstrip("/"))
-
-    def _is_place(self, host: str) -> bool:
-        """Tell whether it is a host, perhaps with a port and a path: nothing is cut off, and no way leads up."""
-        try:
-            parts = urllib.parse.urlsplit(f"//{host}")
-            name, port = parts.hostname or "", parts.port
-        except ValueError:
-            return False
-        # One word and a number may be anything: a host of one word is written with its scheme.
-        is_whole = "://" in self.origin or "." in name or ":" in name or name == "localhost"
-        is_clean = f"//{host}" == f"//{parts.netloc}{parts.path}" and ".." not in parts.path.split("/")
-        return is_whole and is_clean and port != 0 and _HOST.match(name) is not None and "@" not in parts.netloc
+        return _address(self.origin)
 
     @property
     def asks_no_proxy(self) -> bool:
@@ -71,10 +52,44 @@ class PubNubSettings:
     @property
     def is_loopback(self) -> bool:
         """Whether the origin is this machine."""
-        host = urllib.parse.urlsplit(f"//{self.address[1]}").hostname or ""
-        if host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.address[1])
+
+
+@lru_cache(maxsize=64)  # who publishes asks for the settings of now each time
+def _check(origin: str, user_id: str) -> None:
+    scheme, place = _address(origin)
+    said = without_password(origin)
+    if scheme not in {"http", "https"} or not _is_place(origin, place):
+        raise ConfigurationError(f"origin {said!r}: give http://127.0.0.1:PORT, https://HOST or a bare host")
+    if scheme == "http" and not _is_loopback(place):
+        raise ConfigurationError(f"origin {said!r}: cleartext is for this machine only; use https")
+    if not 0 < len(user_id) <= USER_ID or urllib.parse.quote(user_id, safe="~:@") != user_id:
+        raise ConfigurationError(f"user_id must be 1 to {USER_ID} characters that are plain in an address")
+
+
+def _address(origin: str) -> tuple[str, str]:
+    scheme, found, rest = origin.partition("://")
+    return (scheme, rest.rstrip("/")) if found else ("https", origin.rstrip("/"))
+
+
+def _is_place(origin: str, place: str) -> bool:
+    """Tell whether it is a host, perhaps with a port and a path: nothing is cut off, and no way leads up."""
+    try:
+        parts = urllib.parse.urlsplit(f"//{place}")
+        name, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    # One word and a number may be anything: a host of one word is written with its scheme.
+    is_whole = "://" in origin or "." in name or ":" in name or name == "localhost"
+    is_clean = f"//{place}" == f"//{parts.netloc}{parts.path}" and ".." not in parts.path.split("/")
+    return is_whole and is_clean and port != 0 and _HOST.match(name) is not None and "@" not in parts.netloc
+
+
+def _is_loopback(place: str) -> bool:
+    host = urllib.parse.urlsplit(f"//{place}").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

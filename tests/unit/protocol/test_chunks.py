@@ -37,16 +37,17 @@ SLICE = RawFrame(
     multipart=Multipart(id="e", part=1, total=2),
     raw=[b'{"a"'],
 )
+ABOUT = ("key", "user", "stream.a.t-1")
 FRAMES = [frame(0, b"\xff\x00", b""), frame(1, "ä".encode(), b"b", encoding="utf8"), SLICE]
 
 
 def test_frames_come_back_as_they_were() -> None:
     """Bytes, text and slices keep their chunks, numbers and names; the hub's frame around them is a header."""
-    ((bundle, count),) = bundles(FRAMES, "me", 7)
-    said = Spoken(3, 4, "key", "user", "stream.a.t-1", bundle)
+    ((parts, count),) = bundles(FRAMES, "me", 7)
+    bundle = b"".join(parts)
 
     assert (count, open_bundle(bundle)) == (3, ("me", 7, FRAMES))
-    assert read_spoken(spoken(said)) == said
+    assert read_spoken(spoken(3, 4, ABOUT, parts)) == Spoken(3, 4, *ABOUT, memoryview(bundle))
     assert read_brought(brought(1, 2**62, "stream.a.t-1", bundle)) == (1, 2**62, "stream.a.t-1", bundle)
 
 
@@ -54,7 +55,7 @@ def test_a_bundle_is_bounded() -> None:
     """What fits goes together, in order and numbered on, at most 256 KiB and 100 frames."""
     large = [frame(seq, b"x" * 130_000) for seq in range(5)]
     small = [frame(seq, b"x") for seq in range(250)]
-    packed = [list(bundles(frames, "me", 1)) for frames in (large, small)]
+    packed = [[(b"".join(parts), count) for parts, count in bundles(frames, "me", 1)] for frames in (large, small)]
 
     assert [[count for _, count in each] for each in packed] == [[2, 2, 1], [100, 100, 50]]
     assert [open_bundle(bundle)[1] for bundle, _ in packed[1]] == [1, 101, 201]
@@ -63,8 +64,8 @@ def test_a_bundle_is_bounded() -> None:
 
 def test_those_who_poll_read_the_same() -> None:
     """As JSON it is the envelope that would have been published, with base64 where bytes are."""
-    ((bundle, _),) = bundles(FRAMES, "me", 7)
-    envelope = json.loads(in_json(bundle))
+    ((parts, _),) = bundles(FRAMES, "me", 7)
+    envelope = json.loads(in_json(b"".join(parts)))
     messages = [read_message(body) for body in envelope.pop("b")]
 
     assert envelope == {"v": 1, "from": "me", "n": 7}
@@ -74,8 +75,8 @@ def test_those_who_poll_read_the_same() -> None:
 
 def test_what_is_cut_or_longer_is_refused() -> None:
     """No beginning of a bundle is one, nor one with more behind it; so with the frames of a link."""
-    ((bundle, _),) = bundles(FRAMES, "me", 7)
-    said = spoken(Spoken(3, 4, "key", "user", "c", bundle))
+    ((parts, _),) = bundles(FRAMES, "me", 7)
+    bundle, said = b"".join(parts), spoken(3, 4, ABOUT, parts)
     for data in [*(bundle[:end] for end in range(len(bundle))), bundle + b"x"]:
         with pytest.raises(InvalidMessageError):
             open_bundle(data)
@@ -105,9 +106,9 @@ def test_what_is_cut_or_longer_is_refused() -> None:
 )
 def test_what_no_frame_may_hold_is_refused(wrong: RawFrame) -> None:
     """The bounds are those of the same frame in JSON."""
-    ((bundle, _),) = bundles([wrong], "me", 1)
+    ((parts, _),) = bundles([wrong], "me", 1)
     with pytest.raises(InvalidMessageError):
-        open_bundle(bundle)
+        open_bundle(b"".join(parts))
 
 
 def test_a_bundle_has_its_own_frame() -> None:

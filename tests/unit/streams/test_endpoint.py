@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import FakeClock
 
+from blocks_worker.protocol.codec import convert
+from blocks_worker.protocol.streams import Ack
+from blocks_worker.streams.book import WINDOW
 from blocks_worker.streams.endpoint import (
     ACK_BYTES,
     AFTER_OUTAGE,
@@ -89,9 +92,9 @@ class World:
 
     def said(self) -> list[dict[str, Any]]:
         """Return what is to be published, as it was."""
-        found = self.endpoint.outgoing()
-        self.endpoint.sent()
-        return found
+        acks, frames = self.endpoint.outgoing()
+        self.endpoint.sent(len(frames))
+        return [*acks, *frames]
 
 
 def test_a_reader_says_at_once_that_it_is_there() -> None:
@@ -145,6 +148,40 @@ def test_a_writer_hears_what_was_taken() -> None:
     world.frame(ACK_BYTES // 16_000 + 1, kind="stream_end")
     assert [ack["bye"] for ack in world.said()] == [True]
     assert world.endpoint.due() == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("form", "item", "raw", "together"),
+    [
+        ("bytes", b"x", 256 * 1024, 1_000),
+        ("bytes", b"x", 256 * 1024, 1),
+        ("bytes", "x", 0, 1),
+        ("bytes", "漢" * 1_000, 0, 1),
+        ("events", "漢" * 1_000, 0, 1),
+        ("events", 1, 0, 1),
+    ],
+)
+def test_a_writer_hears_before_its_window_is_over(form: Any, item: Any, raw: int, together: int) -> None:
+    """A reader counts as much as the writer, for the smallest pieces and frames and for what travels escaped, too."""
+    world = World(form=form, only="w")
+    writer = StreamWriter(
+        stream_id="s",
+        sender="w",
+        form=form,
+        options=WriterOptions(raw_bytes=raw),
+        kick=lambda: None,
+        clock=world.clock,
+        name=lambda: "n",
+    )
+    while writer._book.made < 1.1 * WINDOW:
+        for _ in range(together):
+            writer.write(item, lambda: TimeoutError("there is no room"))
+        frames = writer.take()
+        writer.sent(len(frames))
+        for frame in frames:
+            world.endpoint.take(frame)
+        for said in world.said():
+            writer.acknowledged(convert(Ack, said), world.clock.monotonic())
 
 
 def test_an_idle_stream_is_silent_until_something_comes() -> None:

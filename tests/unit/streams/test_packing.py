@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks_worker.errors import InvalidMessageError
-from blocks_worker.protocol.chunks import RAW, RawFrame
+from blocks_worker.protocol.chunks import FILLED, RAW, RawFrame, bundles
 from blocks_worker.protocol.streams import Frame, read_message
 from blocks_worker.streams.packing import BUNDLE, Packer, pieces_of, without_bytes
 from blocks_worker.streams.reader import Joiner, opened, with_bytes
@@ -23,7 +23,7 @@ def frames(*written: Any, form: Any = "bytes", bundle: int = 500) -> list[dict[s
     """Return the frames of what one writer wrote."""
     packer = Packer(stream_id="s", sender="w", bundle=bundle, limit=LIMIT)
     for data in written:
-        for piece in pieces_of(data, form, limit=LIMIT, name="n"):
+        for piece in pieces_of(data, form, limit=LIMIT, name=lambda: "n"):
             packer.add(piece)
     found = []
     while (frame := packer.take(1)) is not None:
@@ -37,7 +37,7 @@ def raw_frames(*written: Any, form: Any = "bytes", raw: int = 1_000) -> list[Raw
     """Return the frames that a link carries."""
     packer = Packer(stream_id="s", sender="w", bundle=BUNDLE, limit=LIMIT, raw=raw)
     for data in written:
-        for piece in pieces_of(data, form, limit=LIMIT, name="n", raw=raw):
+        for piece in pieces_of(data, form, limit=LIMIT, name=lambda: "n", raw=raw):
             packer.add(piece)
     found = []
     while (frame := packer.take(1)) is not None:
@@ -47,10 +47,29 @@ def raw_frames(*written: Any, form: Any = "bytes", raw: int = 1_000) -> list[Raw
 
 def test_bytes_over_a_link_fill_their_frames() -> None:
     """Each frame has as much content as fits, with no byte of base64; a piece of just that size has one of its own."""
-    whole = raw_frames(b"x" * 1_000, b"y" * 400, b"z" * 400, b"z" * 400)
+    whole = raw_frames(b"x" * 1_000, b"y" * 500, b"z" * 500, b"z" * 400, b"z" * 700)
 
-    assert [[len(chunk) for chunk in each.raw] for each in whole] == [[1_000], [400, 400], [400]]
-    assert [each.seq for each in whole] == [0, 1, 2]
+    assert [[len(chunk) for chunk in each.raw] for each in whole] == [[1_000], [500, 500], [400], [700]]
+    assert [each.seq for each in whole] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("size", "frames"), [(FILLED, 1), (FILLED // 4, 1), (FILLED // 64, 1), (1, 5)])
+def test_a_full_frame_fits_a_bundle(size: int, frames: int) -> None:
+    """Pieces that fill a frame do, whatever is said of their lengths; of the smallest there are more frames."""
+    found = raw_frames(*([b"x" * size] * (FILLED // size)), raw=FILLED)
+
+    assert len(found) == frames
+    assert len(list(bundles(found, "p" * 128, 1))) == frames
+
+
+def test_bytes_that_nobody_can_change_are_not_copied() -> None:
+    """What is written travels as it is; what may change while it waits is copied."""
+    fixed, changing = b"x" * 1_000, bytearray(b"y" * 1_000)
+    one, other = (each.raw[0] for each in raw_frames(fixed, changing))
+    changing[:] = b""
+
+    assert one is fixed
+    assert other == b"y" * 1_000
 
 
 def test_text_over_a_link_is_cut_between_characters() -> None:
@@ -155,7 +174,7 @@ def test_a_large_event_travels_in_consecutive_slices() -> None:
 def test_what_cannot_travel_is_refused_before_any_of_it_is_taken(data: Any, form: Any, error: type[Exception]) -> None:
     """A stream of bytes takes text and bytes, a stream of events what JSON can carry."""
     with pytest.raises(error):
-        list(pieces_of(data, form, limit=LIMIT, name="n"))
+        list(pieces_of(data, form, limit=LIMIT, name=lambda: "n"))
 
 
 def test_too_deep_an_event_is_refused() -> None:
@@ -165,7 +184,7 @@ def test_too_deep_an_event_is_refused() -> None:
         event = [event]
 
     with pytest.raises((InvalidMessageError, ValueError)):
-        list(pieces_of(event, "events", limit=LIMIT, name="n"))
+        list(pieces_of(event, "events", limit=LIMIT, name=lambda: "n"))
 
 
 def test_bytes_inside_events_are_marked() -> None:
@@ -183,4 +202,4 @@ def test_an_event_within_itself_is_refused() -> None:
     deep: list[Any] = []
     deep.append(deep)
     with pytest.raises(InvalidMessageError, match="nests deeper"):
-        pieces_of(deep, "events", limit=LIMIT, name="n")
+        pieces_of(deep, "events", limit=LIMIT, name=lambda: "n")

@@ -11,6 +11,7 @@ from support_streams import in_background
 from blocks_worker.config import StreamConfig
 from blocks_worker.errors import StreamWriteError
 from blocks_worker.protocol.streams import Ack
+from blocks_worker.streams.book import WINDOW
 from blocks_worker.streams.options import WriterOptions, writer_options
 from blocks_worker.streams.writer import (
     BATCH_BYTES,
@@ -20,7 +21,6 @@ from blocks_worker.streams.writer import (
     PROBES,
     READER_SILENCE,
     TAIL_AFTER,
-    WINDOW,
     StreamWriter,
 )
 
@@ -53,7 +53,7 @@ class World:
         while True:
             frames = self.writer.take()
             found += frames
-            if not self.writer.sent() or not (frames and all_of_it):
+            if not self.writer.sent(len(frames)) or not (frames and all_of_it):
                 break
         self.sent += found
         return found
@@ -85,13 +85,44 @@ def test_a_batch_has_a_bound() -> None:
 
 def test_what_failed_is_sent_again_before_anything_else() -> None:
     """A publish whose end is unknown is repeated with the same frames."""
-    world = World()
+    world = World(raw_bytes=1)
     world.writer.write("a")
     first = world.writer.take()
     world.writer.write("b")
+    second = world.writer.take()
+    world.writer.unsent()
 
-    assert world.writer.take()[: len(first)] == first
-    assert not world.writer.sent()
+    assert world.writer.take() == [*first, *second]
+    assert not world.writer.sent(2)
+
+
+def test_what_is_written_while_something_is_under_way_goes_together() -> None:
+    """The first goes at once; small pieces behind it gather until the network has it, or until they are a frame."""
+    world = World()
+    for text in "abc":
+        world.writer.write(text)
+        world.writer.take()
+
+    assert (world.kicks, len(world.writer._in_flight)) == (1, 1)
+    assert world.writer.sent(1)
+    assert [frame["chunks"] for frame in world.writer.take()] == [["b", "c"]]
+    world.writer.write(b"x" * 100_000)
+    assert (world.kicks, len(world.writer.take())) == (2, 9)
+
+
+def test_more_is_given_before_the_network_has_the_first() -> None:
+    """Frames go ahead of the answers, up to a window; the oldest are answered first."""
+    world = World()
+    world.writer.write(b"x" * (WINDOW // 2))
+    taken: list[list[dict[str, Any]]] = []
+    while frames := world.writer.take():
+        taken.append(frames)
+
+    assert len(taken) > 2
+    assert [frame["seq"] for frames in taken for frame in frames] == list(range(sum(map(len, taken))))
+    assert world.writer.sent(len(taken[0]))
+    world.writer.unsent()
+    assert world.writer.take() == taken[1]
 
 
 def test_a_writer_without_room_waits_for_the_network() -> None:
@@ -103,6 +134,23 @@ def test_a_writer_without_room_waits_for_the_network() -> None:
     assert world.writer._packer.waiting < WINDOW + 32_768
     wait_until(lambda: world.send() is not None and world.writer._taken > 170)
     assert done(10) == [None, None]
+
+
+def test_who_waits_for_room_is_woken_for_more_than_a_frame() -> None:
+    """It sleeps until half a window is free, and then writes for a while."""
+    world = World()
+    world.writer.write(b"x" * (WINDOW * 3 // 4 - 4096))
+    while world.writer.take():
+        pass
+    frames = world.writer._given
+    done = in_background(lambda: [world.writer.write(b"x" * (WINDOW // 8)) for _ in range(4)])
+    wait_until(lambda: world.writer._room_left() <= 0)
+    before = world.writer._taken
+    world.writer.sent(1)
+
+    assert (world.writer._taken, world.writer._room_left() > 0) == (before, True)
+    world.writer.sent(frames - 1)
+    assert done(10) == [None] * 4
 
 
 def test_a_reader_that_is_there_slows_the_writer() -> None:
