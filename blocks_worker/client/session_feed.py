@@ -136,10 +136,9 @@ class SessionFeed:
             self._closed = True
             self._queue.drop()
             self._wake()
-            if self._queue.is_calling():
-                deadline = Deadline(BEGINNING, self._owner.clock)
-                while self._queue.is_calling() and not deadline.expired():
-                    self._wait(deadline.remaining())
+            deadline = Deadline(BEGINNING, self._owner.clock)
+            while self._queue.is_calling() and not deadline.expired():
+                self._wait(deadline.remaining())
         self._streams.close()
         self._leave()
 
@@ -247,12 +246,8 @@ class SessionFeed:
         return _Shown(kick, streams, told)
 
     def _calls(self, events: Sequence[TaskEvent]) -> list[tuple[Callback, TaskEvent]]:
-        return [
-            (callback, event)
-            for event in events
-            for kind in kinds_of(event)
-            for callback in self._callbacks.get(kind, ())
-        ]
+        kinds = ((kind, event) for event in events for kind in kinds_of(event))
+        return [(callback, event) for kind, event in kinds for callback in self._callbacks.get(kind, ())]
 
     def _is_over(self) -> bool:
         """Tell whether the task is over and every callback was called."""
@@ -345,7 +340,7 @@ class SessionFeed:
         if is_over:
             self._streams.settle()
         with self._lock:
-            self._ended = is_over
+            self._ended = self._is_over()  # the end may have come meanwhile
             self._wake()
 
     def _tell_stream(self, callback: Callback, ref: StreamRef) -> None:
