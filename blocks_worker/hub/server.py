@@ -20,6 +20,8 @@ from blocks_worker.protocol.link import MAX_FRAME
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from uvicorn._types import ASGIReceiveEvent
+
     from blocks_worker.config import HubConfig
     from blocks_worker.hub.app import Entry
     from blocks_worker.hub.link_socket import Hearer
@@ -123,12 +125,17 @@ class LinkSocket(WebSocketsSansIOProtocol):
     """
 
     _hearer: Hearer | None = None
+    _is_held = False
     #: Whether more waits to be sent than it takes now; it is said when there is room again.
     is_full = False
 
     def hear(self, hearer: Hearer) -> None:
         """Give every frame that comes from now on to this hearer."""
         self._hearer = hearer
+        before, self.queue = self.queue, _Inbox(hearer)
+        while not before.empty():
+            # Who has left already is not to be waited for.
+            self.queue.put_nowait(before.get_nowait())
 
     def say(self, frame: bytes) -> None:
         """Send a frame; it goes nowhere when the connection has ended."""
@@ -138,24 +145,21 @@ class LinkSocket(WebSocketsSansIOProtocol):
 
     def hold(self) -> None:
         """Read nothing more for now; what was read already still comes."""
-        if not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
+        self._is_held = self.read_paused = True
+        self.transport.pause_reading()
 
     def go_on(self) -> None:
         """Read on."""
+        self._is_held = False
         if self.read_paused and not self.transport.is_closing():
             self.read_paused = False
             self.transport.resume_reading()
 
-    def send_receive_event_to_app(self) -> None:
-        """Give on what came."""
-        if self._hearer is None or self.close_sent:
-            super().send_receive_event_to_app()
-            return
-        frames, self.frames = self.frames, []
-        # A frame of text is none of a link's.
-        self._hearer.heard(b"".join(frames) if self.curr_msg_data_type == "bytes" else b"")
+    def data_received(self, data: bytes) -> None:
+        """Take what came; the server stops reading at each frame, which was heard by now."""
+        super().data_received(data)
+        if self._hearer is not None and not self._is_held:
+            self.go_on()
 
     def pause_writing(self) -> None:
         """Take note that the socket takes nothing more for now."""
@@ -180,6 +184,21 @@ class LinkSocket(WebSocketsSansIOProtocol):
             super().shutdown()
         else:
             self.transport.close()
+
+
+class _Inbox(asyncio.Queue["ASGIReceiveEvent"]):
+    """Give frames to their hearer, and keep what else ASGI is told."""
+
+    def __init__(self, hearer: Hearer) -> None:
+        super().__init__()
+        self._hearer = hearer
+
+    def put_nowait(self, item: ASGIReceiveEvent) -> None:
+        """Take what came; a frame of text is none of a link's."""
+        if item["type"] == "websocket.receive":
+            self._hearer.heard(item.get("bytes") or b"")
+        else:
+            super().put_nowait(item)
 
 
 def _protocol(crowd: Crowd) -> type[asyncio.Protocol] | Literal["h11"]:

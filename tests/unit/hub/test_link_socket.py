@@ -1,25 +1,30 @@
-"""What leaves on a link, and what a link does with more than it can work on: no socket, a loop."""
+"""What leaves on a link, and what a link does with more than it can work on: no network, a loop."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from localnet import KEYS
+from uvicorn.server import ServerState
 
 from blocks_worker.concurrency import Clock, Entropy
+from blocks_worker.config import HubConfig
 from blocks_worker.hub.api.calls import Answer
 from blocks_worker.hub.api.coming import Coming
-from blocks_worker.hub.app import Carried
+from blocks_worker.hub.app import Carried, Entry
 from blocks_worker.hub.link import CALLS, Links
 from blocks_worker.hub.link_socket import FRAMES, Saying
 from blocks_worker.hub.network.network import LocalNetwork
 from blocks_worker.hub.rounds import Rounds
+from blocks_worker.hub.server import LinkSocket, server_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from blocks_worker.hub.link_socket import Hearer
 
@@ -176,3 +181,47 @@ def test_a_frame_that_is_none_ends_the_link(frame: bytes) -> None:
         assert calls.begun == []
 
     assert [message.get("code") for message in _on_link(act)] == [None, 4400]
+
+
+class _Transport:
+    """Be a transport that sends nothing, and knows whether it is read."""
+
+    def __init__(self) -> None:
+        self.reads = True
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_a_socket_gives_what_came_to_its_hearer_and_keeps_what_came_before(tmp_path: Path) -> None:
+    """Frames pass the queue, the end does not; one that is held is not read, whatever the server does."""
+
+    async def run() -> None:
+        config = server_config(HubConfig(state_dir=tmp_path), Entry(), 0)
+        config.load()
+        socket, heard = LinkSocket(config, ServerState(), {}), list[bytes]()
+        transport: Any = _Transport()
+        socket.transport = transport
+        socket.queue.put_nowait({"type": "websocket.receive", "bytes": b"early"})
+        socket.queue.put_nowait({"type": "websocket.disconnect", "code": 1001})
+        socket.hear(SimpleNamespace(heard=heard.append, sent=lambda: heard.append(b"room")))  # type: ignore[arg-type]
+        socket.queue.put_nowait({"type": "websocket.receive", "bytes": b"frame"})
+        socket.queue.put_nowait({"type": "websocket.receive", "text": "[]"})
+        socket.pause_writing()
+        assert socket.is_full
+        socket.resume_writing()
+        assert (heard, socket.is_full) == ([b"early", b"frame", b"", b"room"], False)
+        assert socket.queue.get_nowait()["type"] == "websocket.disconnect"
+        socket.hold()
+        socket.data_received(b"")
+        assert not transport.reads
+        socket.go_on()
+        assert transport.reads
+
+    asyncio.run(run())
