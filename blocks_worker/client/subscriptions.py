@@ -211,7 +211,9 @@ class Subscriptions:
             return max(0.0, self._waits_until - now)
 
     def _next_look(self) -> float:
-        """Return when a session wants to be looked at; the lock is held."""
+        """Return when a session wants to be looked at, and drop what stands for nothing; the lock is held."""
+        while self._due and self._due[0][1] not in self._entries:
+            heapq.heappop(self._due)
         return max(self._due[0][0], self._ask_after) if self._due else float("inf")
 
     def _take(self, messages: Sequence[Message]) -> bool:

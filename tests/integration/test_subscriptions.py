@@ -116,6 +116,17 @@ def test_sessions_that_are_over_leave_nothing_in_the_plan(owner: Owner) -> None:
     assert (len(owner.subscriptions._due) <= SWEEP + 1, owner.subscriptions.sessions()) == (True, [])
 
 
+def test_nobody_wakes_for_a_session_that_is_over(owner: Owner) -> None:
+    """Of sessions that ended, few enough to be left in the plan, none has the thread look when they would have."""
+    for number in range(10):
+        session = TaskSession(owner, f"task-{number}", poll=0.1)  # type: ignore[arg-type]
+        owner.subscriptions.add(session)
+        owner.subscriptions.watch(session)
+        owner.subscriptions.forget(session)
+
+    assert owner.subscriptions._wait() == pytest.approx(5.0)
+
+
 def test_who_is_told_at_once_says_when_the_hub_is_to_be_asked_soon(owner: Owner) -> None:
     """What completes a task asks for nothing; a hole behind which an event came has the thread look before long."""
     whole, broken = (TaskSession(owner, f"t{number}", poll=60.0) for number in range(2))  # type: ignore[arg-type]
