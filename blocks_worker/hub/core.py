@@ -133,6 +133,7 @@ class Core:
             on_acts=self._audit.acted,
             on_foreign=self._on_foreign,
             synchronous=config.synchronous,
+            round_=self._rounds,
         )
         self._tokens = Tokens(self._signing, clock=clock, entropy=entropy)
         self._guard = Guard(self._tokens, clock, self._revoked)

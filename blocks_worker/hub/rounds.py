@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Self
+
 _logger = logging.getLogger(__name__)
 
 
@@ -27,6 +29,8 @@ class Rounds:
         #: one step each.
         self._handed: deque[Callable[[], object]] = deque()
         self._is_called = False
+        #: Somebody hands over several things, and calls when he has.
+        self._is_gathering = False
         #: What is to be done at the end, and whether the loop comes to it by itself.
         self._last: deque[Callable[[], object]] = deque()
         self._is_due = False
@@ -40,10 +44,26 @@ class Rounds:
         if self._loop is None:
             return
         self._handed.append(partial(act, *args))
-        if not self._is_called:
-            self._is_called = True
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._take)
+        if not self._is_gathering:
+            self._call()
+
+    def __enter__(self) -> Self:
+        """Hand over several things, for which the loop is called once: it would wake only to wait for who goes on."""
+        self._is_gathering = True
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Call the loop for all that was handed over, by whomever."""
+        self._is_gathering = False
+        if self._handed:
+            self._call()
+
+    def _call(self) -> None:
+        if self._is_called or self._loop is None:
+            return
+        self._is_called = True
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._take)
 
     def at_end(self, act: Callable[[], object]) -> None:
         """Have something done once all is that is done now; on the loop only."""

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import threading
 from collections import Counter, deque
+from contextlib import nullcontext
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ from blocks_worker.observability.spread import Spread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from blocks_worker.concurrency import Clock, Deadline
@@ -43,7 +45,8 @@ class Store:
 
     1. Writes wait in one queue; the writer takes all that wait as one transaction. Those about tasks are run together,
        and one after the other where one is not as expected; each of the others has a savepoint of its own.
-    2. After the commit the acts are handed to `on_acts` and the messages to `on_commit`, then the callers are answered.
+    2. After the commit the acts are handed to `on_acts` and the messages to `on_commit`, then the callers are answered,
+       the last two inside `round_`.
     3. When the disk is full `on_full` is asked to make room, and what failed is tried once more.
     4. Reads run on the caller's thread, one at a time, and see every write that was answered.
     5. When others have written to the file, `on_foreign` is asked before more is written; what it raises all are told.
@@ -59,8 +62,10 @@ class Store:
         on_acts: Callable[[list[tuple[str, dict[str, Any]]]], None] = lambda _acts: None,
         on_foreign: Callable[[Ledger], None] = lambda _ledger: None,
         synchronous: str = "full",
+        round_: AbstractContextManager[object] | None = None,
     ) -> None:
         self._path = path
+        self._round = round_ or nullcontext()
         self._synchronous = synchronous
         self._clock = clock
         self._on_commit = on_commit
@@ -198,9 +203,10 @@ class Store:
         """Commit what waits, then say it, then answer."""
         said: list[Publication] = []
         done = self._commit_group(said)
-        self._hand_over(said)
-        for item in done:
-            item.resolve()
+        with self._round:
+            self._hand_over(said)
+            for item in done:
+                item.resolve()
 
     def _wait(self) -> bool:
         """Wait for work; tell whether there is some."""

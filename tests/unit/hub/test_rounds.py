@@ -45,6 +45,28 @@ def test_what_is_handed_over_together_is_one_call_of_the_loop_and_ends_together(
     assert done == ["a", "b", "c", "end of a", "end of b", "end of c"]
 
 
+def test_the_loop_is_not_called_before_all_is_handed_over() -> None:
+    """Whoever hands over several things calls it when he has; it would wake only to wait for him."""
+    done: list[int] = []
+
+    async def run() -> list[int]:
+        rounds, loop = Rounds(), _Counted(asyncio.get_running_loop())
+        rounds.start(loop)  # type: ignore[arg-type]
+        calls = []
+        for numbers in ((1, 2), ()):
+            with rounds:
+                for number in numbers:
+                    rounds.hand(done.append, number)
+                calls.append(loop.calls)
+            calls.append(loop.calls)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return calls
+
+    assert asyncio.run(run()) == [0, 1, 1, 1]
+    assert done == [1, 2]
+
+
 def test_the_end_comes_by_itself_where_nothing_was_handed_over() -> None:
     """What is asked for at the end, by it too, is done in the next turn of the loop, once."""
     done: list[str] = []
