@@ -173,12 +173,10 @@ class Core:
         #: Id of the key in the state folder, once that was let in.
         self._local_key = ""
         self._links: Links | None = None
-        #: By the monotonic clock: when the last sweep was over.
-        self.swept = clock.monotonic()
+        #: By the monotonic clock: when the last sweep was over, and when one last looked at the instances.
+        self.swept = self._looked = clock.monotonic()
         self._sweeper = Sweeper(tasks=self._tasks, instances=self._instances)
         self._resting = Resting(self.store, self._instances, self._sweeper)
-        #: By the monotonic clock: when the last sweep looked at the instances.
-        self._looked = clock.monotonic()
         self._readiness = Readiness(self.store, self.network, clock)
         self._measures = Measures(
             store=self.store,
