@@ -5,6 +5,7 @@ Everybody else takes a `Clock`, an `Entropy` or a `spawn` function through the c
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import secrets
@@ -121,6 +122,26 @@ class Deadline:
         """Return `timeout`, or the time left when that is less."""
         left = self.remaining()
         return timeout if left is None else min(timeout, left)
+
+
+class Alarm:
+    """Wake one thread; a ring that comes before it sleeps counts, and several of them as one.
+
+    Whoever rings holds no lock that the thread takes next: else it would wake only to wait for that.
+    """
+
+    def __init__(self) -> None:
+        self._silence = threading.Lock()
+        self._silence.acquire()
+
+    def sleep(self, seconds: float | None) -> None:
+        """Sleep until it rings, at most so long; None: for as long as that takes."""
+        self._silence.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX))
+
+    def ring(self) -> None:
+        """Wake the thread."""
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._silence.release()
 
 
 class Backoff:

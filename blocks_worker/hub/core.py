@@ -304,7 +304,7 @@ class Core:
                 if self._clock.monotonic() - self._looked <= STOOD_STILL and self._resting.leaves_out():
                     self._looked = self._clock.monotonic()
                 else:
-                    await written(self.store, self._sweep)
+                    await self._resting.write(self._sweep)
                     self._readiness.swept()
                 if self._is_foreign or turn % LOOK_EVERY == 0:
                     self._look_for_revoked()
@@ -312,7 +312,6 @@ class Core:
                     await self._save_numbers()
                 if turn % PURGE_FILES_EVERY == 0:
                     await self._purge_files()
-                self._resting.swept()
             except StoreError as error:
                 if error.code in _ENDING:
                     _logger.critical("ledger_failed", extra={"reason": str(error)})
@@ -378,17 +377,17 @@ class Core:
 
     async def _purge_files(self) -> None:
         """Hide files whose time is over, take their bytes away, then forget them."""
-        keys = await written(self.store, self._files.begin_purge)
+        keys = await self._resting.write(self._files.begin_purge)
         if keys:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._file_threads, self._disk.remove, keys)
-            await written(self.store, lambda ledger: self._files.end_purge(ledger, keys))
+            await self._resting.write(lambda ledger: self._files.end_purge(ledger, keys))
 
     async def _save_numbers(self) -> None:
         """Save how far the publisher and the bell have come."""
         numbers = self.publisher.published_seq, self._tasks.bell.sequence
         if numbers != self._saved:
-            await written(self.store, partial(_saved, numbers=numbers))
+            await self._resting.write(partial(_saved, numbers=numbers))
             self._saved = numbers
 
 

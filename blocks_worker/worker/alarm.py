@@ -1,29 +1,12 @@
-"""What threads sleep on, so that waking them costs little: one alone without a lock, many only when there are some."""
+"""What threads wait on that hardly ever do: to wake them costs something only when there are some."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
+from typing import TYPE_CHECKING
 
-
-class Alarm:
-    """Wake one thread; a ring that comes before it sleeps counts, and several of them as one.
-
-    Whoever rings holds no lock that the thread takes next: else it would wake only to wait for that.
-    """
-
-    def __init__(self) -> None:
-        self._silence = threading.Lock()
-        self._silence.acquire()
-
-    def sleep(self, seconds: float | None) -> None:
-        """Sleep until it rings, at most so long; None: for as long as that takes."""
-        self._silence.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX))
-
-    def ring(self) -> None:
-        """Wake the thread."""
-        with contextlib.suppress(RuntimeError):  # it rings already
-            self._silence.release()
+if TYPE_CHECKING:
+    from blocks_worker.concurrency import Alarm
 
 
 class Waiters:

@@ -24,11 +24,10 @@ from blocks_worker.worker.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from blocks_worker.concurrency import Clock, Deadline, Entropy
+    from blocks_worker.concurrency import Alarm, Clock, Deadline, Entropy
     from blocks_worker.controlplane.api import ItemResult
     from blocks_worker.protocol.events import EventBody
     from blocks_worker.protocol.leases import Claim, Numbers, Report, ReportAnswer
-    from blocks_worker.worker.alarm import Alarm
     from blocks_worker.worker.counters import Counters
     from blocks_worker.worker.outbox import Outbox
     from blocks_worker.worker.ports import Heard, RunApi
@@ -209,7 +208,7 @@ class Publisher:
         """
         with self._lock:
             self._repeats.hub_is_back()
-            alarm = self._watch.alarm_for(float("-inf"))
+            alarm = self._watch.alarm_for(float("-inf")) or (self._watch.another() if self._boxes.are_many else None)
         ring(alarm)
 
     def refuse(self, claim: Claim) -> None:
@@ -261,12 +260,16 @@ class Publisher:
         `lingers`: it looks once more before the first words of a run that begins now are due, which then need not
         wake it: where runs follow each other closely only their ends do.
         """
-        dues = [] if self._boxes.is_sending else self._boxes.dues()
+        is_second = self._boxes.is_sending
+        dues = [] if is_second and not self._boxes.are_many else self._boxes.dues()
         looks_at = max(min(dues), self._repeats.not_before) if dues else float("inf")
-        if lingers:
+        if is_second:
+            # What failed, or was put off, while the other request is under way: it does not wait for that one's end.
+            looks_at = max(looks_at, now + HOLD)
+        elif lingers:
             looks_at = min(looks_at, now + HOLD)
-        watches = self._watch.sleeps(alarm, looks_at, may_watch=not self._boxes.is_sending)
-        pause = max(0.0, looks_at - now) if watches and looks_at < float("inf") else None
+        looks = self._watch.sleeps(alarm, looks_at, may_watch=not is_second) or is_second
+        pause = max(0.0, looks_at - now) if looks and looks_at < float("inf") else None
         if self._until is not None:
             pause = self._until.within(pause if pause is not None else 1.0)
         return pause

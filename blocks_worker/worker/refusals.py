@@ -51,3 +51,6 @@ class Refusals:
             # The hub notices by itself when the offer times out.
             self._counters.count("nacks_lost", len(claims))
             _logger.debug("nack_failed", extra={"error": str(error)})
+        except Exception:  # one broken answer must not end a thread that reports
+            self._counters.count("nacks_lost", len(claims))
+            _logger.exception("nack_broken")

@@ -101,10 +101,11 @@ class WorkerStreams:
         """Return the streams of a run, made for who asks first: a run that can open none has none."""
         with self._lock:
             streams = self._runs.get(run) or RunStreams(self, run, task, emit)
-            if run.ending is None:
+            has_ended = run.ending is not None
+            if not has_ended:
                 self._runs[run] = streams
-            else:  # nobody would let go of them any more
-                streams.drop()
+        if has_ended:  # nobody would let go of them any more
+            streams.drop()
         return streams
 
     def end(self, run: Run, timeout: float | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blocks_worker.worker.alarm import Alarm
+from blocks_worker.concurrency import Alarm
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import Clock

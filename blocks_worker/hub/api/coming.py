@@ -88,8 +88,8 @@ class Coming:
             self._then()
 
     def _done(self, task: asyncio.Future[Any]) -> None:
-        if not task.cancelled():
-            self._settle(task.exception() or task.result())
+        # One that was cancelled by others than who waits for it has an answer, too.
+        self._settle(RuntimeError("it was cancelled") if task.cancelled() else task.exception() or task.result())
 
 
 def _as_it_is(answer: Answer | StreamedAnswer) -> Answer | StreamedAnswer:

@@ -7,10 +7,9 @@ import sqlite3
 import threading
 from collections import Counter, deque
 from contextlib import nullcontext
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from blocks_worker.concurrency import ServiceThread
+from blocks_worker.concurrency import Alarm, ServiceThread
 from blocks_worker.errors import StoreError
 from blocks_worker.hub.store.admission import GROUP_SETS, Admission
 from blocks_worker.hub.store.database import Database, open_database
@@ -77,8 +76,7 @@ class Store:
         self._database: Database | None = None
         self._thread = ServiceThread("store-writer", self._write_loop)
         self._lock = threading.Lock()
-        #: Rung for each change, so that the writer wakes.
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._alarm = Alarm()
         self._queue: deque[WriteSet] = deque()
         self._under_way: list[WriteSet] = []
         self._admission = Admission()
@@ -105,7 +103,7 @@ class Store:
         """Write what waits, join the writer, close the database."""
         with self._lock:
             self._closing = True
-        self._bell.put(None)
+        self._alarm.ring()
         if not self._thread.join(deadline.remaining()):
             _logger.error("store_writer_left_behind")
             return
@@ -138,7 +136,7 @@ class Store:
             refusal = self._refusal(len(sets) if is_new else 0)
             if refusal is None:
                 self._queue.extend(sets)
-        self._bell.put(None)
+        self._alarm.ring()
         for item in sets if refusal is not None else ():
             item.error = refusal
             item.resolve()
@@ -215,7 +213,7 @@ class Store:
             is_last = self._closing
             if self._queue or is_last:
                 return bool(self._queue)
-            self._bell.get()
+            self._alarm.sleep(None)
 
     def _commit_group(self, said: list[Publication]) -> list[WriteSet]:
         database = self._database

@@ -29,8 +29,8 @@ class _Hub(World):
             self.clock.advance(0.5)
             if not self.resting.leaves_out():
                 self.do(lambda ledger: self.sweeper.sweep(ledger, may_rest=self.resting.is_calm))
+                self.resting.wrote()
                 self.swept += 1
-            self.resting.swept()
         return self.swept - before
 
 

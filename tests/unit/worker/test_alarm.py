@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from blocks_worker.worker.alarm import Alarm, Waiters
+from blocks_worker.concurrency import Alarm
+from blocks_worker.worker.alarm import Waiters
 
 
 def test_a_ring_before_the_sleep_counts() -> None:

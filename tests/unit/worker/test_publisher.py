@@ -8,6 +8,7 @@ import pytest
 from support import FakeClock
 
 from blocks_worker.concurrency import Entropy
+from blocks_worker.errors import HubUnavailableError
 from blocks_worker.protocol.control import StartTask
 from blocks_worker.protocol.events import EventBody
 from blocks_worker.worker.counters import Counters
@@ -120,3 +121,41 @@ def test_who_has_just_ended_waits_for_the_request_that_is_under_way_unless_many_
     publisher.end(site.begun("last"), Ending("completed"))
     assert site.rung.times == 1
     assert len(publisher._boxes.gather(now)) == MANY
+
+
+def test_what_failed_does_not_wait_for_the_other_request() -> None:
+    """A thread whose request failed looks again when the pause is over, however long the other one is under way."""
+    site = Site(sleeps=float("-inf"))
+    publisher, (first, second) = site.publisher, site.publisher._watch.alarms
+    for number in range(4 * MANY):
+        publisher.end(site.begun(str(number)), Ending("completed"))
+    now = site.clock.monotonic()
+    publisher._watch.woke(first, now)
+    batches = [publisher._boxes.gather(now), publisher._boxes.gather(now)]
+    publisher._watch.woke(second, now)
+
+    publisher._failed(HubUnavailableError("h", "away"), len(batches[0]), 0)
+    publisher._boxes.sent(batches[0])
+    pause = publisher._pause(first, now, lingers=True)
+
+    assert pause is not None
+    assert pause == pytest.approx(max(HOLD, publisher._repeats.not_before - now))
+    publisher._watch.woke(first, now + pause)
+    assert len(publisher._boxes.gather(now + pause)) == 2 * MANY
+
+
+def test_a_hub_that_is_back_calls_who_rests_when_many_wait() -> None:
+    """The other thread may sit in a request to a hub that was away."""
+    site = Site(sleeps=float("-inf"))
+    publisher, alarm = site.publisher, site.rung
+    resting: Any = alarm
+    for number in range(4 * MANY):
+        publisher.end(site.begun(str(number)), Ending("completed"))
+    now = site.clock.monotonic()
+    batch = publisher._boxes.gather(now)
+    assert len(batch) == 2 * MANY
+    publisher._pause(resting, now, lingers=False)
+
+    publisher.hub_is_back()
+
+    assert alarm.times == 1

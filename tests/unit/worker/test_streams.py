@@ -54,3 +54,18 @@ def test_streams_that_are_first_asked_for_after_the_end_open_nothing() -> None:
     with pytest.raises(TaskFinishedError):
         late.create()
     assert not worker._runs
+
+
+def test_shared_streams_that_are_asked_for_again_at_the_end_are_let_go_of() -> None:
+    """A generator asks a second time while the run is ended elsewhere: what it had goes, and nobody waits for ever."""
+    worker, one = streams(), run()
+    task, none = StartTaskMessage(), lambda _event: None
+    ours = worker.of(one, task, none)
+    worker._runs[one] = ours
+    closed: list[str] = []
+    ours.drop = lambda: closed.append("dropped" if not worker._lock.locked() else "with the lock")  # type: ignore[method-assign]
+    one.ending = Ending("failed")
+
+    worker.of(one, task, none)
+
+    assert closed == ["dropped"]
