@@ -149,9 +149,8 @@ class SessionFeed:
         with self._lock:
             while self._history.terminal is not None and not self._closed and not self._is_told():
                 if deadline.expired():
-                    _logger.warning(
-                        "callbacks_too_slow", extra={"task": self.task_id, "not_called": self._queue.drop()}
-                    )
+                    left = self._queue.drop()
+                    _logger.warning("callbacks_too_slow", extra={"task": self.task_id, "not_called": left})
                     return
                 self._wait(deadline.remaining())
 
@@ -299,9 +298,8 @@ class SessionFeed:
         callback = Callback(kind, function)
         with self._lock:
             self._callbacks[kind] = [*self._callbacks.get(kind, []), callback]
-            kick = (
-                False if self._closed else self._queue.add([(callback, event) for event in self._history.earlier(kind)])
-            )
+            known = [] if self._closed else self._history.earlier(kind)
+            kick = self._queue.add([(callback, event) for event in known])
         if kick:
             self._queue.kick()
         return lambda: self._unregister(callback)
@@ -315,15 +313,17 @@ class SessionFeed:
         """Do what showing events asks for, now that the lock is free."""
         if shown is None:
             return
-        for callback in shown.told:
-            self._streams.tell(shown.streams, partial(self._tell_stream, callback), are_new=True)
-        self._streams.settle_ends()
-        if shown.kick:
-            self._queue.kick()
-        if self._history.terminal is not None:
-            if self._ended:
-                self._streams.settle()
-            self._leave()
+        try:
+            for callback in shown.told:
+                self._streams.tell(shown.streams, partial(self._tell_stream, callback), are_new=True)
+            self._streams.settle_ends()
+        finally:  # it is said that they are kicked: nobody else does it
+            if shown.kick:
+                self._queue.kick()
+            if self._history.terminal is not None:
+                if self._ended:
+                    self._streams.settle()
+                self._leave()
 
     def _leave(self) -> None:
         """Have nothing routed here any more."""

@@ -88,6 +88,7 @@ class Gate:
     def _begun(self, url: str, place: str, timeout: float, *, vital: bool) -> Turn:
         if url != self._url:
             self._url, self._breaker = url, Breaker(self._clock, self._entropy)
+            self._changed.notify_all()  # who waited for the old place may go to the new one
         left = timeout
         if not vital:
             if self._breaker.is_open:

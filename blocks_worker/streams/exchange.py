@@ -35,6 +35,8 @@ LINGER = 10.0
 FAREWELL = 2.0
 #: Seconds after which a sender that always has something to send looks what else is due.
 LOOK = 0.05
+#: Seconds until what failed as nobody expects is tried again.
+AGAIN = 0.1
 #: Seconds for the connection of a process that forgot its streams to close.
 CLOSING = 2.0
 #: Longest single wait of the threads, in seconds.
@@ -325,6 +327,7 @@ class StreamExchange:
                 return
             except Exception:  # the top of a thread: one stream's trouble is not the others'
                 _logger.exception("stream_send_failed")
+                self._put_back(endpoint)
             if endpoint is None or self._clock.monotonic() >= self._looks_at:
                 self._look()
 
@@ -338,6 +341,13 @@ class StreamExchange:
             endpoint = self._ready.popleft()
             self._queued.discard(endpoint)
             return endpoint
+
+    def _put_back(self, endpoint: Endpoint | None) -> None:
+        """Have it asked again, after a pause: what failed, for it or for another, may fail for long."""
+        if endpoint is not None:
+            self.kick(endpoint)
+        with self._lock:
+            self._work.wait(AGAIN)
 
     def _patience(self) -> float:
         now = self._clock.monotonic()

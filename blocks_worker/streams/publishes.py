@@ -119,6 +119,7 @@ class Publishes:
             endpoint.fail("bad_request", str(error))
         except Exception:
             self._unsent(endpoint)
+            self._kick(endpoint)
             raise
 
     def _succeeded(self, endpoint: Endpoint, frames: int) -> None:

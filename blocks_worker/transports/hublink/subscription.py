@@ -90,7 +90,7 @@ class HubLinkSubscription:
     def begin(self) -> None:
         """Follow, and wait for the position."""
         self._link.add(self._number, self)
-        self.up()
+        self._say_followed()
         self._late = not self._begun.wait(HANDSHAKE_PATIENCE)
 
     def receive(self, timeout: float | None = None) -> Sequence[Received]:
@@ -117,7 +117,7 @@ class HubLinkSubscription:
             seeks = 0 in self._places.values()
             if seeks:
                 self._begun.clear()
-        self.up()
+        self._say_followed()
         if seeks and not self._is_lost:
             self._begun.wait(HANDSHAKE_PATIENCE)
 
@@ -130,7 +130,12 @@ class HubLinkSubscription:
 
     # ------------------------------------------------------------------ what the link calls
     def up(self) -> None:
+        """Say what is followed, on a thread that may wait: a grant that is due is asked for over this very link."""
+        ServiceThread("hub-link-grant", self._say_followed, daemon=True).start()
+
+    def _say_followed(self) -> None:
         """Say what is followed, over the connection of now."""
+        grant = self._grants.token()
         with self._lock:
             if self._closing.is_set():
                 return
@@ -141,7 +146,7 @@ class HubLinkSubscription:
         def follow(token: int) -> ToHub:
             return Follow(self._number, turn, settings.subscribe_key, settings.user_id, token, life, places)
 
-        self._link.tell(follow, self._grants.token())
+        self._link.tell(follow, grant)
 
     def down(self, reason: str) -> None:
         """Tell the owner that nothing comes now."""
@@ -256,7 +261,7 @@ class HubLinkSubscription:
                 return
         with self._lock:
             self._renewing = False
-        self.up()
+        self._say_followed()
 
     def _tell_taken(self) -> None:
         with self._lock:

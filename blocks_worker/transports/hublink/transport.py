@@ -198,14 +198,21 @@ class HubLinkTransport:
         return self._grants.token()
 
     def until_answered(
-        self, send: Callable[[str | None], Asked | None], deadline: Deadline, *, token: bool, sent: Asked | None = None
+        self,
+        send: Callable[[str | None], Asked | None],
+        deadline: Deadline,
+        *,
+        token: bool,
+        sent: tuple[str | None, Asked | None] | None = None,
     ) -> Answer:
-        """Ask until there is a good answer, or none will come; `sent`: it was asked for the first time."""
+        """Ask until there is a good answer, or none will come; `sent`: under which grant it was asked already."""
         backoff, refusals = Backoff(self._entropy), 0
         while True:
             self._check_open()
-            grant = self._grants.token() if token else None
-            asked, sent = sent or send(grant), None
+            if sent is None:
+                grant = self._grants.token() if token else None
+                sent = grant, send(grant)
+            (grant, asked), sent = sent, None
             try:
                 answer = None if asked is None else asked.answer(deadline.within(ANSWER_PATIENCE))
             except TimeoutError:
@@ -239,7 +246,8 @@ class _Begun:
     def __init__(self, transport: HubLinkTransport, send: Callable[[str | None], Asked | None]) -> None:
         self._transport = transport
         self._send = send
-        self._sent = send(transport.granted())
+        self._grant = transport.granted()
+        self._sent = send(self._grant)
 
     @property
     def is_answered(self) -> bool:
@@ -248,7 +256,9 @@ class _Begun:
 
     def settle(self, deadline: Deadline) -> None:
         """Return when the hub has it."""
-        self._transport.until_answered(self._send, deadline, token=True, sent=self._sent)
+        # Under the grant of then: when that is refused, the one of now may be good.
+        sent = None if self._sent is None else (self._grant, self._sent)
+        self._transport.until_answered(self._send, deadline, token=True, sent=sent)
 
 
 class _All:

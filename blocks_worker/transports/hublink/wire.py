@@ -41,7 +41,9 @@ class Wire:
     def __init__(self, connection: LinkConnection) -> None:
         self.connection = connection
         self._lock = threading.Lock()
+        #: Those that the hub was told of. A number is used once: nobody knows whether one that was broken off was told.
         self._tokens: dict[str, int] = {}
+        self._last_token = 0
         self._questions: dict[int, Question] = {}
         self._last = 0
         self._over = False
@@ -54,8 +56,12 @@ class Wire:
         """
         with self._lock:
             number, question = self._asked()
-            operations, named = self._named(token)
-            self._send([*operations, make(number, named)])
+            try:
+                operations, named = self._named(token)
+                self._send([*operations, make(number, named)], token, named)
+            except BaseException:
+                self.forget(number)
+                raise
         return number, question
 
     def pour(self, frames: Sequence[Callable[[int, int], bytes]], token: str | None) -> tuple[int, Question]:
@@ -67,14 +73,18 @@ class Wire:
         with self._lock:
             operations, named = self._named(token)
             if operations:
-                self._send(operations)
+                self._send(operations, token, named)
         for frame in frames[:-1]:
             # One by one, so that what others say comes between.
             with self._lock:
                 self.connection.send(frame(0, named))
         with self._lock:
             number, question = self._asked()
-            self.connection.send(frames[-1](number, named))
+            try:
+                self.connection.send(frames[-1](number, named))
+            except BaseException:
+                self.forget(number)
+                raise
         return number, question
 
     def tell(self, make: Callable[[int], ToHub], token: str | None) -> None:
@@ -85,7 +95,7 @@ class Wire:
         """
         with self._lock:
             operations, named = self._named(token)
-            self._send([*operations, make(named)])
+            self._send([*operations, make(named)], token, named)
 
     def settle(self, answer: Answer) -> None:
         """Hand an answer to who asked."""
@@ -119,14 +129,17 @@ class Wire:
         number = self._tokens.get(token)
         if number is not None:
             return [], number
-        if len(self._tokens) >= TOKENS:
+        if self._last_token >= TOKENS:
             self.connection.end()
             raise LinkDownError("it names too many tokens")
-        number = self._tokens[token] = len(self._tokens) + 1
-        return [Token(number, token)], number
+        self._last_token += 1
+        return [Token(self._last_token, token)], self._last_token
 
-    def _send(self, operations: list[ToHub]) -> None:
+    def _send(self, operations: list[ToHub], token: str | None, named: int) -> None:
+        """Send operations; from then on the hub knows the token."""
         self.connection.send(_encoder.encode(operations))
+        if token is not None:
+            self._tokens[token] = named
 
 
 _encoder = msgspec.json.Encoder()

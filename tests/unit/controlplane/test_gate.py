@@ -104,6 +104,21 @@ def test_another_address_is_another_hub(gate: Gate) -> None:
     assert call(gate, 200, "GET agents", url="http://127.0.0.1:2")
 
 
+def test_who_waits_goes_when_the_hub_has_moved(clock: FakeClock, gate: Gate) -> None:
+    """A call at another address ends the wait for a probe of the old one."""
+    fail(gate)
+    clock.advance(LONGEST_PAUSE)
+    made: list[bool] = []
+    thread = threading.Thread(target=lambda: made.append(call(gate, 200, "GET agents", timeout=120.0)))
+    with gate.turn(URL, "POST reports", 60.0):
+        thread.start()
+        wait_until(lambda: gate._changed._waiters, 10, "the wait to begin")  # type: ignore[attr-defined]
+        assert call(gate, 200, "GET tasks", url="http://127.0.0.1:2")
+        thread.join(10)
+
+    assert made == [True]
+
+
 def test_repeats_have_a_budget(gate: Gate) -> None:
     """A place that fails is asked again some times; then its calls are told at once, but vital ones go. [A14]"""
     made = [call(gate, 500) for _ in range(50)]

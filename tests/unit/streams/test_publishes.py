@@ -182,8 +182,10 @@ def test_what_nobody_expects_loses_no_frame() -> None:
     world.write("a", "b")
     world.transport.said[0].is_answered = True
     world.transport.said[0].error = ValueError("a fault")  # type: ignore[assignment]
+    kicks = world.kicks
     with pytest.raises(ValueError, match="a fault"):
         world.publishes.settle(waits=False)
+    assert world.kicks == kicks + 1
     world.publishes.begin(world.endpoint)
 
     assert world.numbers() == [[0], [1], [0, 1]]
