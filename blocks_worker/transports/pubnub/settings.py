@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import urllib.parse
 from dataclasses import dataclass
 from functools import lru_cache
 
+from blocks_worker.config import is_loopback_host
 from blocks_worker.errors import ConfigurationError
 from blocks_worker.observability.redact import without_password
 
@@ -86,10 +86,4 @@ def _is_place(origin: str, place: str) -> bool:
 
 
 def _is_loopback(place: str) -> bool:
-    host = urllib.parse.urlsplit(f"//{place}").hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback_host(urllib.parse.urlsplit(f"//{place}").hostname or "")
