@@ -12,6 +12,7 @@ from blocks_worker.concurrency import Backoff, ServiceThread
 from blocks_worker.errors import BlocksError, HubUnavailableError, InvalidMessageError, RpcError
 from blocks_worker.protocol.codec import decode_trusted
 from blocks_worker.protocol.leases import LateReport
+from blocks_worker.worker.outboxes import REQUEST_BYTES
 from blocks_worker.worker.parts import answered_each
 from blocks_worker.worker.spool_file import SUFFIX, left_behind
 
@@ -28,8 +29,6 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds that a registration waits for them: it ends the leases by which they count.
 HEAD_START = 2.0
-#: Bytes of one request.
-REQUEST_BYTES = 640 * 1024
 #: Seconds until a request without an answer is repeated.
 SEND_TIMEOUT = 5.0
 #: A file is of no use once the hub has forgotten the tasks in it.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from blocks_worker.concurrency import ServiceThread
 from blocks_worker.errors import BlocksError, EventQuotaError
 from blocks_worker.protocol.codec import encode
-from blocks_worker.worker.alarm import ring
 from blocks_worker.worker.failures import refused_report
 from blocks_worker.worker.outbox import HOLD
 from blocks_worker.worker.outboxes import REQUEST_BYTES, Outboxes
@@ -19,7 +18,7 @@ from blocks_worker.worker.parts import answered_each
 from blocks_worker.worker.refusals import Refusals
 from blocks_worker.worker.repeats import Repeats
 from blocks_worker.worker.room import Room
-from blocks_worker.worker.watch import Watch
+from blocks_worker.worker.watch import Watch, ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blocks_worker.errors import PublishTimeoutError, TaskCancelledError
-from blocks_worker.worker.alarm import Waiters
+from blocks_worker.worker.waiters import Waiters
 
 if TYPE_CHECKING:
     import threading

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from blocks_worker.protocol.leases import HeldTask
-from blocks_worker.worker.alarm import Waiters
+from blocks_worker.worker.waiters import Waiters
 
 if TYPE_CHECKING:
     from blocks_worker.concurrency import Deadline

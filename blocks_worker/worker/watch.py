@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 _NEVER = float("inf")
 
 
+def ring(alarm: Alarm | None) -> None:
+    """Wake a thread, if there is one to wake."""
+    if alarm is not None:
+        alarm.ring()
+
+
 class Watch:
     """Be the state of threads that share work; its lock is the owner's, and held in each verb but `behind`.
 

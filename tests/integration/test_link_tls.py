@@ -17,6 +17,7 @@ from websockets.server import ServerProtocol
 from blocks_worker.transports.hublink.connection import LinkConnection, LinkDownError
 
 if TYPE_CHECKING:
+    import select
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -110,6 +111,20 @@ def test_who_ends_a_link_has_nobody_read_what_is_encrypted_as_a_frame(hub: Calla
         link.close()
 
 
+class _Polled:
+    """Poll, and tell when there is nothing to read: all that came was taken in, and more is waited for."""
+
+    def __init__(self, poll: select.poll) -> None:
+        self._poll = poll
+        self.waits = threading.Event()
+
+    def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+        """Wait as long as the poll does."""
+        if not self._poll.poll(0):
+            self.waits.set()
+        return self._poll.poll(milliseconds)
+
+
 def test_half_a_record_holds_up_nobody(hub: Callable[[Speak], str], stack: ExitStack) -> None:
     """While the rest of it is waited for others may speak, and the wait has its end."""
     over, said = threading.Event(), threading.Event()
@@ -126,9 +141,11 @@ def test_half_a_record_holds_up_nobody(hub: Callable[[Speak], str], stack: ExitS
     stack.callback(over.set)
     assert said.wait(20)
     began = time.monotonic()
+    polled = _Polled(link._poll)
+    link._poll = polled  # type: ignore[assignment]
     receiving = threading.Thread(target=_received, args=(link,))
     receiving.start()
-    time.sleep(0.5)
+    assert polled.waits.wait(20)
     link.send(b"[]")
     assert receiving.is_alive()
     receiving.join(30)

@@ -105,24 +105,25 @@ def test_a_question_that_is_too_large_is_asked_in_parts(owner: Owner, caplog: py
     assert [record.message for record in caplog.records] == ["client_poll_failed"] * runs
 
 
-def test_sessions_that_are_over_leave_nothing_in_the_plan(owner: Owner) -> None:
-    """Of 5,000 sessions that ended before the hub was to be asked about them, few entries are left."""
-    for number in range(5_000):
-        session = TaskSession(owner, f"task-{number}", poll=10.0)  # type: ignore[arg-type]
+def _come_and_go(owner: Owner, count: int, *, poll: float) -> None:
+    """Open sessions and end each before it is looked at."""
+    for number in range(count):
+        session = TaskSession(owner, f"task-{number}", poll=poll)  # type: ignore[arg-type]
         owner.subscriptions.add(session)
         owner.subscriptions.watch(session)
         owner.subscriptions.forget(session)
+
+
+def test_sessions_that_are_over_leave_nothing_in_the_plan(owner: Owner) -> None:
+    """Of 5,000 sessions that ended before the hub was to be asked about them, few entries are left."""
+    _come_and_go(owner, 5_000, poll=10.0)
 
     assert (len(owner.subscriptions._due) <= SWEEP + 1, owner.subscriptions.sessions()) == (True, [])
 
 
 def test_nobody_wakes_for_a_session_that_is_over(owner: Owner) -> None:
     """Of sessions that ended, few enough to be left in the plan, none has the thread look when they would have."""
-    for number in range(10):
-        session = TaskSession(owner, f"task-{number}", poll=0.1)  # type: ignore[arg-type]
-        owner.subscriptions.add(session)
-        owner.subscriptions.watch(session)
-        owner.subscriptions.forget(session)
+    _come_and_go(owner, 10, poll=0.1)
 
     assert owner.subscriptions._wait() == pytest.approx(5.0)
 

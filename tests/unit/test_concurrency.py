@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 
+import pytest
 from support import SeededEntropy
 
-from blocks_worker.concurrency import Backoff, Entropy
+from blocks_worker.concurrency import Alarm, Backoff, Entropy
 
 
 def test_ids_sort_as_they_were_made() -> None:
@@ -29,3 +31,31 @@ def test_a_pause_that_was_asked_for_is_kept_and_spread() -> None:
     assert [max(pauses) <= 2.0 + most for pauses, most in ((first, 1), (second, 2), (third, 4))] == [True] * 3
     assert len({round(pause, 3) for pause in first}) > 40
     assert max(third) > 4.0
+
+
+def test_a_ring_before_the_sleep_counts() -> None:
+    """Nothing is lost that comes just before the thread sleeps, and several rings are one."""
+    alarm = Alarm()
+    alarm.ring()
+    alarm.ring()
+
+    alarm.sleep(None)
+    alarm.sleep(0.001)
+
+
+@pytest.mark.parametrize("seconds", [None, 1e12])
+def test_a_ring_wakes_the_thread(seconds: float | None) -> None:
+    """However long it would sleep."""
+    alarm, asleep = Alarm(), threading.Event()
+
+    def sleep() -> None:
+        asleep.set()
+        alarm.sleep(seconds)
+
+    sleeper = threading.Thread(target=sleep)
+    sleeper.start()
+    asleep.wait()
+    alarm.ring()
+    sleeper.join(30)
+
+    assert not sleeper.is_alive()

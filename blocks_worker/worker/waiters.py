@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from blocks_worker.concurrency import Alarm
 
 
 class Waiters:
@@ -28,9 +24,3 @@ class Waiters:
         """Let all who wait look again."""
         if self._count:
             self._changed.notify_all()
-
-
-def ring(alarm: Alarm | None) -> None:
-    """Wake a thread, if there is one to wake."""
-    if alarm is not None:
-        alarm.ring()
